@@ -1,0 +1,283 @@
+"""tools/install.sh: what it refuses, and how it goes on after a stop.
+
+Nothing is downloaded and no environment is made: the only programs on PATH are
+a few shell commands and stand-ins for Python that note how they are called.
+"""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ('bash', 'awk', 'basename', 'cat', 'chmod', 'cksum', 'cp', 'cut',
+            'dirname', 'env', 'getconf', 'grep', 'ls', 'mkdir', 'mv', 'rm',
+            'tail', 'tee', 'touch')
+
+pytestmark = pytest.mark.skipif(
+    shutil.which('bash') is None, reason='install.sh is a bash script')
+
+# Answers as python, `python -m venv` and `python -m pip` do. FAKE_PYTHON says
+# how: which version, whether a built mmcv is found, which installation fails.
+FAKE_PYTHON = r'''#!/usr/bin/env bash
+echo "$*" >>"$FAKE_LOG"
+case "$*" in
+*version_info*) echo "${FAKE_VERSION:-3.11.7}" ;;
+*ensurepip*) [ -z "${FAKE_NO_VENV:-}" ] ;;
+*get_path*) echo "$FAKE_INCLUDE" ;;
+"-m venv "*)
+    mkdir -p "$3/bin" "$3/lib/python3.11/site-packages"
+    cp "$0" "$3/bin/python"
+    ;;
+"-m pip --version") ;;
+"-m pip download "*)
+    [ -n "${FAKE_BUILT_MMCV:-}" ] || exit 1
+    touch .venv/mmst-wheels/mmcv-2.1.0-cp311-cp311-linux_x86_64.whl
+    ;;
+"-m pip wheel "*)
+    echo '  [10/20] c++ -c some_file.cpp'
+    touch .venv/mmst-wheels/mmcv-2.1.0-cp311-cp311-linux_x86_64.whl
+    ;;
+"-m pip install "*)
+    if [ -n "${FAKE_FAILS_AT:-}" ]; then
+        case "$*" in *"$FAKE_FAILS_AT"*) exit 1 ;; esac
+    fi
+    case "$*" in
+    *" -r "*) cat "${@: -1}" >>"$FAKE_LOG" ;;
+    *mmcv-2.1.0*)
+        mkdir -p .venv/lib/python3.11/site-packages/mmcv-2.1.0.dist-info
+        touch .venv/lib/python3.11/site-packages/mmcv-2.1.0.dist-info/RECORD
+        ;;
+    esac
+    ;;
+-) cat >/dev/null ;;
+"- "*) exec "$REAL_PYTHON" "$@" ;;
+esac
+'''
+
+
+class Machine:
+    """A repository and a PATH of its own to run install.sh in."""
+
+    def __init__(self, folder):
+        self.repo = folder / 'repo'
+        self.path = folder / 'bin'
+        self.log = folder / 'calls.log'
+        self.include = folder / 'include'
+        for name in ('tools/install.sh', 'setup.py', 'pyproject.toml',
+                     'mmst/version.py'):
+            (self.repo / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, self.repo / name)
+        shutil.copytree(ROOT / 'requirements', self.repo / 'requirements')
+        self.path.mkdir()
+        self.include.mkdir()
+        for name in COMMANDS:
+            os.symlink(shutil.which(name), self.path / name)
+
+    @property
+    def venv(self):
+        return self.repo / '.venv'
+
+    def add_command(self, name, script):
+        (self.path / name).write_text(script)
+        (self.path / name).chmod(0o755)
+
+    def add_compiler(self):
+        self.add_command('c++', '#!/usr/bin/env bash\ncat >/dev/null\n')
+
+    def install(self, **variables):
+        """Return exit status, output, and the calls of Python it made."""
+        self.log.write_text('')
+        done = subprocess.run(
+            ['bash', str(self.repo / 'tools/install.sh')],
+            env={
+                'PATH': str(self.path),
+                'HOME': str(self.repo.parent),
+                'FAKE_LOG': str(self.log),
+                'FAKE_INCLUDE': str(self.include),
+                'REAL_PYTHON': sys.executable,
+                'MMST_DISK_GB': '0',
+                **variables
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True)
+        return done.returncode, done.stdout, self.log.read_text()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def assert_refused(result, *texts):
+    """Refused, with these texts, and before anything was installed."""
+    status, output, calls = result
+    assert status == 1, output
+    for text in texts:
+        assert text in output, output
+    assert 'pip install ' not in calls
+
+
+@pytest.mark.parametrize('version', ['3.12.1', '3.6.15', '2.7.18', '3.7.16'])
+def test_unfitting_python_is_refused(machine, version):
+    machine.add_command('python3', FAKE_PYTHON)
+    assert_refused(
+        machine.install(FAKE_VERSION=version),
+        f'{machine.path}/python3 is Python {version}',
+        'Needed: Python 3.8 to 3.11', 'PYTHON=/path/to/python3.11')
+    assert not machine.venv.exists()
+
+
+def test_no_python_is_refused(machine):
+    assert_refused(machine.install(), 'Found on PATH:', 'none at all')
+
+
+def test_python_that_does_not_run_is_passed_over(machine):
+    """A pyenv shim is on PATH and fails when called."""
+    machine.add_command('python3.11', '#!/usr/bin/env bash\nexit 127\n')
+    assert_refused(machine.install(), 'python3.11 does not run')
+    machine.add_command('python3.9', FAKE_PYTHON)
+    status, output, _ = machine.install(
+        FAKE_VERSION='3.9.18', FAKE_BUILT_MMCV='yes')
+    assert status == 0, output
+    assert f'Python 3.9.18: {machine.path}/python3.9' in output
+
+
+def test_python_without_venv_is_refused(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    assert_refused(
+        machine.install(FAKE_NO_VENV='yes'), 'without venv or ensurepip',
+        'apt-get install python3.11-venv')
+
+
+def test_python_variable_is_obeyed(machine, tmp_path):
+    machine.add_command('python3.11', FAKE_PYTHON)
+    assert_refused(
+        machine.install(PYTHON='/no/such/python'),
+        'PYTHON=/no/such/python does not run')
+    machine.add_command('python3.11', '#!/usr/bin/env bash\nexit 127\n')
+    mine = tmp_path / 'mine'
+    mine.write_text(FAKE_PYTHON)
+    mine.chmod(0o755)
+    status, output, _ = machine.install(
+        PYTHON=str(mine), FAKE_BUILT_MMCV='yes')
+    assert status == 0, output
+
+
+def test_full_disk_is_refused(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    assert_refused(
+        machine.install(MMST_DISK_GB='9999999'), 'not enough disk space',
+        str(machine.repo), 'GB free, ', '9999999 GB needed')
+    assert not machine.venv.exists()
+    assert_refused(
+        machine.install(MMST_DISK_GB='7G'), 'MMST_DISK_GB=7G is not')
+
+
+def test_no_compiler_is_refused_when_mmcv_needs_one(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    assert_refused(
+        machine.install(), 'mmcv==2.1.0 has to be compiled',
+        'there is no C++ compiler (c++)', 'apt-get install g++',
+        'PIP_FIND_LINKS=')
+    assert_refused(machine.install(CXX='my-g++ -O1'), '(my-g++)')
+
+
+def test_no_headers_are_refused_when_mmcv_needs_them(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_compiler()
+    assert_refused(
+        machine.install(), f'{machine.include}/Python.h is not there',
+        'apt-get install python3.11-dev')
+
+
+def test_compiler_that_fails_is_refused(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_command(
+        'c++', '#!/usr/bin/env bash\ncat >/dev/null\n'
+        'case "$*" in *-std=c++17*) exit 1 ;; esac\n')
+    (machine.include / 'Python.h').touch()
+    assert_refused(machine.install(), 'c++ does not compile C++17')
+
+
+def test_built_mmcv_needs_no_compiler(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    status, output, calls = machine.install(FAKE_BUILT_MMCV='yes')
+    assert status == 0, output
+    assert 'Built mmcv: mmcv-2.1.0-cp311' in output
+    assert 'pip wheel' not in calls
+
+
+def test_mmcv_is_compiled_against_the_installed_torch(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_compiler()
+    (machine.include / 'Python.h').touch()
+    status, output, calls = machine.install()
+    assert status == 0, output
+    assert 'takes 20 to 30 minutes' in output
+    assert 'compiled 10 of 20 files' in output
+    compile_call, = (line for line in calls.splitlines()
+                     if 'pip wheel' in line)
+    assert '--no-build-isolation' in compile_call
+    before = calls[:calls.index(compile_call)]
+    for pin in ('torch==2.1.2', 'setuptools==69.5.1', 'ninja==', 'psutil=='):
+        assert pin in before
+
+
+def test_mmpose_is_installed_without_its_dependencies(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    _, _, calls = machine.install(FAKE_BUILT_MMCV='yes')
+    for name in ('mmpose', 'xtcocotools'):
+        line, = (line for line in calls.splitlines() if f'{name}==' in line)
+        assert '--no-deps --no-build-isolation' in line
+
+
+def test_second_run_does_nothing_until_a_pin_changes(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    status, output, _ = machine.install(FAKE_BUILT_MMCV='yes')
+    assert status == 0 and 'install.sh: done' in output, output
+
+    status, output, calls = machine.install()
+    assert status == 0 and 'nothing to do' in output, output
+    assert 'pip' not in calls
+
+    with open(machine.repo / 'requirements/stack-openmmlab.txt', 'a') as file:
+        file.write('einops==0.8.1\n')
+    status, output, calls = machine.install()
+    assert status == 0 and 'install.sh: done' in output, output
+    assert 'einops==0.8.1' in calls
+
+
+@pytest.mark.parametrize('failing',
+                         ['torch==', ' -r ', 'mmpose==', 'editable'])
+def test_stopped_installation_is_completed(machine, failing):
+    machine.add_command('python3', FAKE_PYTHON)
+    status, output, _ = machine.install(
+        FAKE_BUILT_MMCV='yes', FAKE_FAILS_AT=failing)
+    assert status == 1
+    assert 'To go on from there: bash tools/install.sh' in output
+    status, output, _ = machine.install(FAKE_BUILT_MMCV='yes')
+    assert status == 0 and 'install.sh: done' in output, output
+    assert 'nothing to do' in machine.install()[1]
+
+
+def test_half_made_venv_is_completed(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    (machine.venv / 'bin').mkdir(parents=True)
+    status, output, calls = machine.install(FAKE_BUILT_MMCV='yes')
+    assert status == 0, output
+    assert '-m venv' in calls
+
+
+def test_unfitting_venv_is_refused_and_kept(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.install(FAKE_BUILT_MMCV='yes')
+    (machine.venv / '.mmst-installed').unlink()
+    assert_refused(
+        machine.install(FAKE_VERSION='3.12.1'),
+        f'{machine.venv} is there, but its Python is Python 3.12.1',
+        f"rm -rf '{machine.venv}'")
+    assert (machine.venv / 'bin/python').exists()
