@@ -1,0 +1,14 @@
+"""Child registries of MMEngine that ``mmst`` registers into.
+
+A config reaches everything here by its scope, ``type='mmst.STClsHead'``,
+whatever its ``default_scope`` is.
+"""
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, locations=['mmst.models'])
+HOOKS = Registry(
+    'hook', parent=MMENGINE_HOOKS, locations=['mmst.engine.hooks'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, locations=['mmst.engine'])

@@ -1,0 +1,228 @@
+"""The sampling space: which depths and sizes can be drawn, and drawing them."""
+from itertools import repeat
+from random import Random
+from typing import Optional, Sequence, Tuple, Union
+
+from .subnet import Path, Subnet
+
+STRATEGIES = ('ordered', 'stochastic', 'raw')
+
+
+class SamplingSpace:
+    """The depths that subnets may have, stage by stage (Table 2).
+
+    Each stage's depth is drawn uniformly and independently of the others.
+    *Ordered* sampling then keeps the first blocks of the stage; *stochastic*
+    sampling keeps the first block and a random choice among the others;
+    *raw* sampling, the unraveled view, takes the residual branch alone or the
+    shortcut alone of every block, each with probability one half, whatever
+    the stage's depths (Fig. 3).
+
+    Args:
+        num_blocks: Number of blocks of each stage, such as (3, 4, 6, 3).
+        candidates: The paper's spelling: for each stage, the number of
+            candidate depths, counted down from the full depth. ``[1, 2, 4,
+            1]`` on (3, 4, 6, 3) gives {3}, {4, 3}, {6, 5, 4, 3}, {3}.
+        min_depth: The spelling that carries over to other networks: the
+            fewest blocks to keep, in every stage or for each stage.
+            ``min_depth=3`` on (3, 4, 6, 3) is the space above. Neither given
+            means ``min_depth=1``, all ordered subnets.
+        strategy: 'ordered', 'stochastic' or 'raw'.
+
+    Raises:
+        ValueError: If the space does not fit the stages.
+    """
+
+    def __init__(self,
+                 num_blocks: Sequence[int],
+                 candidates: Optional[Sequence[int]] = None,
+                 min_depth: Optional[Union[int, Sequence[int]]] = None,
+                 strategy: str = 'ordered') -> None:
+        if strategy not in STRATEGIES:
+            raise ValueError(f'strategy {strategy!r} is not one of '
+                             f'{list(STRATEGIES)}')
+        if candidates is not None and min_depth is not None:
+            raise ValueError(
+                f'space {list(candidates)} and min_depth {min_depth} are two '
+                'spellings of one thing: give one of them')
+        if strategy == 'raw' and not (candidates is None
+                                      and min_depth is None):
+            raise ValueError(
+                "strategy 'raw' decides for every block by itself: give "
+                'neither space nor min_depth with it')
+        self.num_blocks = tuple(num_blocks)
+        self.strategy = strategy
+        if candidates is not None:
+            self._check('space', 'number of candidate depths', candidates)
+            lowest = [n - c + 1 for n, c in zip(self.num_blocks, candidates)]
+        else:
+            if min_depth is None:
+                min_depth = 1
+            if isinstance(min_depth, int):
+                min_depth = [min_depth] * len(self.num_blocks)
+            self._check('min_depth', 'minimum depth', min_depth)
+            lowest = list(min_depth)
+        self.depths: Tuple[Tuple[int, ...], ...] = tuple(
+            tuple(range(full, low - 1, -1))
+            for full, low in zip(self.num_blocks, lowest))
+
+    def _check(self, option: str, meaning: str, values: Sequence[int]) -> None:
+        blocks = list(self.num_blocks)
+        if len(values) != len(blocks):
+            raise ValueError(
+                f'{option} {list(values)} has {len(values)} entries, but the '
+                f'network has {len(blocks)} stages of {blocks} blocks: give '
+                'one a stage')
+        for stage, (value, full) in enumerate(zip(values, blocks), 1):
+            if not isinstance(value, int) or not 1 <= value <= full:
+                raise ValueError(
+                    f'{option} {list(values)}: the {meaning} of stage '
+                    f'{stage}, {value!r}, is not a whole number between 1 and '
+                    f'{full}, the number of blocks in that stage')
+
+    @property
+    def candidates(self) -> Tuple[int, ...]:
+        """Number of candidate depths of each stage, the paper's spelling."""
+        return tuple(len(depths) for depths in self.depths)
+
+    def sample(self,
+               rng: Random,
+               has_shortcut: Optional[Sequence[Sequence[bool]]] = None,
+               size: Optional[Union[int, float]] = None) -> Subnet:
+        """Draw one subnet.
+
+        Args:
+            rng: Source of randomness.
+            has_shortcut: For raw sampling: whether each block of each stage
+                has a shortcut. One without it always runs. Default: all do.
+            size: The subnet's input size, see :class:`Subnet`.
+        """
+        if self.strategy == 'raw':
+            shortcuts = has_shortcut or [[True] * n for n in self.num_blocks]
+            return Subnet(
+                tuple(
+                    tuple(
+                        rng.choice((Path.BRANCH,
+                                    Path.SHORTCUT)) if has else Path.BRANCH
+                        for has in stage) for stage in shortcuts), size)
+        depths = [rng.choice(depths) for depths in self.depths]
+        if self.strategy == 'ordered':
+            return Subnet.ordered(depths, self.num_blocks, size)
+        kept = [{0, *rng.sample(range(1, full), depth - 1)}
+                for depth, full in zip(depths, self.num_blocks)]
+        return Subnet(
+            tuple(
+                tuple(Path.BOTH if i in keep else Path.SHORTCUT
+                      for i in range(full))
+                for keep, full in zip(kept, self.num_blocks)), size)
+
+    def keep_probability(self) -> Tuple[Tuple[float, ...], ...]:
+        """Chance, for each block of each stage, that its branch runs."""
+        if self.strategy == 'raw':
+            return tuple((0.5, ) * n for n in self.num_blocks)
+        table = []
+        for full, depths in zip(self.num_blocks, self.depths):
+            if self.strategy == 'ordered':
+                table.append(
+                    tuple(
+                        sum(d > i for d in depths) / len(depths)
+                        for i in range(full)))
+            else:
+                others = sum(d - 1 for d in depths) / len(depths)
+                table.append((1., *repeat(others / max(1, full - 1),
+                                          full - 1)))
+        return tuple(table)
+
+
+class InputSizes:
+    """The input sizes that subnets may have (Eq. 7).
+
+    All numbers up to 1 are fractions of the main input's shorter side, whole
+    numbers above 1 are pixels. A range of pixels is drawn from uniformly over
+    its integers, a range of fractions uniformly and then rounded to a pixel.
+
+    Args:
+        size_range: (L_min, L_max), such as (86, 200) or (0.43, 1.0).
+        sizes: A list to choose from instead.
+
+    Raises:
+        ValueError: If a number is neither a fraction nor pixels, if the two
+            are mixed, or if L_min > L_max.
+    """
+
+    def __init__(
+            self,
+            size_range: Optional[Sequence[Union[int, float]]] = None,
+            sizes: Optional[Sequence[Union[int, float]]] = None) -> None:
+        if size_range is not None and sizes is not None:
+            raise ValueError(
+                f'size_range {tuple(size_range)} and sizes {list(sizes)} '
+                'exclude each other: give one of them')
+        self.is_range = size_range is not None
+        if size_range is not None:
+            if len(size_range) != 2:
+                raise ValueError(f'size_range {tuple(size_range)} is not a '
+                                 'pair (L_min, L_max)')
+            self.values = self._parse('size_range', size_range)
+            if self.values[0] > self.values[1]:
+                raise ValueError(
+                    f'size_range {tuple(size_range)} has L_min > L_max: put '
+                    'the smaller first')
+        elif sizes is not None:
+            if len(sizes) == 0:
+                raise ValueError('sizes is empty: give at least one size, or '
+                                 'leave it out to use the main input as it is')
+            self.values = self._parse('sizes', sizes)
+        else:
+            self.values = ()
+
+    @staticmethod
+    def _parse(option: str, numbers: Sequence[Union[int, float]]
+               ) -> Tuple[Union[int, float], ...]:
+        if all(0 < n <= 1 for n in numbers):
+            return tuple(float(n) for n in numbers)
+        if all(n > 1 and n == int(n) for n in numbers):
+            return tuple(int(n) for n in numbers)
+        raise ValueError(
+            f'{option} {tuple(numbers)}: sizes are all fractions of the main '
+            "input's shorter side, in (0, 1], or all pixels, whole numbers "
+            'above 1')
+
+    def sample(self, rng: Random) -> Optional[Union[int, float]]:
+        """Draw one size: pixels, a fraction, or None for the main input's."""
+        if not self.values:
+            return None
+        if not self.is_range:
+            return rng.choice(self.values)
+        low, high = self.values
+        if isinstance(low, int):
+            return rng.randint(low, high)
+        return rng.uniform(low, high)
+
+    def spread(self, most: int) -> Tuple[Union[int, float, None], ...]:
+        """Sizes that stand for all: their mean cost is the mean cost.
+
+        Args:
+            most: For a range, the number of sizes at most, evenly spread.
+        """
+        if not self.values:
+            return (None, )
+        if not self.is_range:
+            return self.values
+        low, high = self.values
+        if isinstance(low, int):
+            if high - low + 1 <= most:
+                return tuple(range(low, high + 1))
+            width = high - low + 1
+            return tuple(
+                low + int(width * (i + 0.5) / most) for i in range(most))
+        return tuple(low + (high - low) * (i + 0.5) / most
+                     for i in range(most))
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "the main input's"
+        unit = ' px' if isinstance(self.values[0], int) else ' of the input'
+        if self.is_range:
+            return f'{self.values[0]} to {self.values[1]}{unit}'
+        return ', '.join(map(str, self.values)) + unit
