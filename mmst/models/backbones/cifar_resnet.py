@@ -1,0 +1,55 @@
+"""ResNets for small images, of 6n + 2 layers."""
+from typing import Sequence
+
+from mmpretrain.models.backbones import ResNet_CIFAR
+from mmpretrain.models.backbones.resnet import BasicBlock
+
+from mmst.registry import MODELS
+
+
+@MODELS.register_module()
+class CIFARResNet(ResNet_CIFAR):
+    """ResNet-20 to ResNet-1202 of the CIFAR experiments (Fig. 1).
+
+    Three stages of n basic blocks with 16, 32 and 64 channels after a 3 x 3
+    stem; mmpretrain's ``ResNet_CIFAR`` has only the depths of ImageNet.
+
+    Args:
+        depth: 20, 32, 44, 56, 110 or 1202.
+        stem_stride: Stride of the stem. 1 is the original; 2 makes the
+            network four times quicker.
+        **kwargs: As for mmpretrain's ``ResNet``.
+    """
+
+    arch_settings = {
+        6 * n + 2: (BasicBlock, (n, n, n))
+        for n in (3, 5, 7, 9, 18, 200)
+    }
+
+    def __init__(self,
+                 depth: int,
+                 stem_stride: int = 1,
+                 stem_channels: int = 16,
+                 base_channels: int = 16,
+                 num_stages: int = 3,
+                 strides: Sequence[int] = (1, 2, 2),
+                 dilations: Sequence[int] = (1, 1, 1),
+                 out_indices: Sequence[int] = (2, ),
+                 **kwargs) -> None:
+        if depth not in self.arch_settings:
+            raise ValueError(f'CIFARResNet: depth {depth} is not one of '
+                             f'{sorted(self.arch_settings)}')
+        self.stem_stride = stem_stride
+        super().__init__(
+            depth,
+            stem_channels=stem_channels,
+            base_channels=base_channels,
+            num_stages=num_stages,
+            strides=strides,
+            dilations=dilations,
+            out_indices=out_indices,
+            **kwargs)
+
+    def _make_stem_layer(self, in_channels: int, base_channels: int) -> None:
+        super()._make_stem_layer(in_channels, base_channels)
+        self.conv1.stride = (self.stem_stride, self.stem_stride)

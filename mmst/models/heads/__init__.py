@@ -1,0 +1,3 @@
+from .st_cls_head import STClsHead
+
+__all__ = ['STClsHead']

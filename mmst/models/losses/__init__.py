@@ -1,0 +1,3 @@
+from .kl_minus_loss import KLMinusLoss
+
+__all__ = ['KLMinusLoss']
