@@ -1,0 +1,6 @@
+from .hooks import SubnetSamplerHook
+from .loops import STEpochBasedTrainLoop, STIterBasedTrainLoop
+
+__all__ = [
+    'STEpochBasedTrainLoop', 'STIterBasedTrainLoop', 'SubnetSamplerHook'
+]

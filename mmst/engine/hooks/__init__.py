@@ -1,0 +1,3 @@
+from .subnet_sampler_hook import SubnetSamplerHook
+
+__all__ = ['SubnetSamplerHook']

@@ -1,0 +1,203 @@
+"""Decides which subnets an iteration trains."""
+from random import Random
+from typing import Any, List, Optional, Sequence, Union
+
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.models import BaseClassifier
+from torch import Tensor
+
+from mmst.models.heads import STClsHead
+from mmst.registry import HOOKS
+from mmst.subnets import (InputSizes, SamplingSpace, Subnet, find_stages,
+                          iteration_cost, measure_cost, resize_inputs,
+                          shorter_side)
+
+
+@HOOKS.register_module()
+class SubnetSamplerHook(Hook):
+    """Draw K subnets before every iteration: depths and input size.
+
+    The draw is a function of the seed and the iteration alone: the same on
+    every rank without communication, and after a resume what it would have
+    been without the stop.
+
+    Args:
+        num_subnets: K, subnets an iteration; 0 is plain training.
+        space: Number of candidate depths of each stage, counted down from the
+            full depth, such as ``[1, 2, 4, 1]`` (Table 2).
+        min_depth: Instead of ``space``: blocks to keep at least, in every
+            stage or for each. Neither means at least one.
+        strategy: 'ordered', 'stochastic' or 'raw' (Fig. 3).
+        size_range: (L_min, L_max) of the subnets' shorter input side: whole
+            pixels, or fractions of the main input's in (0, 1].
+        sizes: Instead of ``size_range``: a list of sizes to choose from.
+            Neither means the main input as it is.
+        begin: First epoch or iteration, from 0, that trains subnets.
+        by_epoch: Whether ``begin`` counts epochs.
+        interval: Iterations between two reports of the drawn subnets.
+            Default: the interval of the LoggerHook.
+
+    Raises:
+        ValueError: If an option has a value that it cannot have.
+    """
+
+    def __init__(self,
+                 num_subnets: int = 1,
+                 space: Optional[Sequence[int]] = None,
+                 min_depth: Optional[Union[int, Sequence[int]]] = None,
+                 strategy: str = 'ordered',
+                 size_range: Optional[Sequence[Union[int, float]]] = None,
+                 sizes: Optional[Sequence[Union[int, float]]] = None,
+                 begin: int = 0,
+                 by_epoch: bool = True,
+                 interval: Optional[int] = None) -> None:
+        for name, value, least in (('num_subnets', num_subnets, 0),
+                                   ('begin', begin, 0),
+                                   ('interval', interval, 1)):
+            if value is not None and (not isinstance(value, int)
+                                      or value < least):
+                raise ValueError(
+                    f'SubnetSamplerHook: {name} {value!r} is not a whole '
+                    f'number from {least} on')
+        self.num_subnets = num_subnets
+        self.space_cfg = dict(
+            candidates=space, min_depth=min_depth, strategy=strategy)
+        self.sizes = InputSizes(size_range, sizes)
+        self.begin = begin
+        self.by_epoch = by_epoch
+        self.interval = interval
+        self._reported = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Fit the space to the model; refuse what cannot be trained."""
+        # Here, not on top: the loops import this module.
+        from ..loops import STLoopMixin
+        loop = runner.train_loop
+        if not isinstance(loop, STLoopMixin):
+            raise ValueError(
+                'SubnetSamplerHook needs a train loop that trains subnets, '
+                f'but train_cfg gives {type(loop).__name__}: set its type to '
+                "'mmst.STEpochBasedTrainLoop' or 'mmst.STIterBasedTrainLoop'")
+        if self.num_subnets == 0:
+            return
+        if (self.by_epoch and self.begin > 0
+                and not isinstance(loop, EpochBasedTrainLoop)):
+            raise ValueError(
+                f'SubnetSamplerHook: begin={self.begin} counts epochs, which '
+                f'{type(loop).__name__} has not: set by_epoch=False')
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        if (isinstance(model, BaseClassifier)
+                and not isinstance(model.head, STClsHead)):
+            raise ValueError(
+                'subnets of a classifier learn from the main network through '
+                f'STClsHead, but model.head is {type(model.head).__name__}: '
+                "set model.head to dict(type='mmst.STClsHead', "
+                'head=dict(...the head you have...))')
+        self.stages = find_stages(model)
+        self.space = SamplingSpace([len(stage) for stage in self.stages],
+                                   **self.space_cfg)
+        # Ranks have seeds of their own under `diff_rank_seed`.
+        seed = [runner.seed]
+        broadcast_object_list(seed)
+        self.seed = seed[0]
+        if self.interval is None:
+            self.interval = next(
+                (h.interval for h in runner.hooks if isinstance(h, LoggerHook)
+                 ), 10)
+
+    def before_train_iter(self,
+                          runner: Runner,
+                          batch_idx: int,
+                          data_batch: Any = None) -> None:
+        """Hand the iteration's subnets to the loop."""
+        if self.num_subnets == 0:
+            return
+        if not self._reported:
+            self._report_space(runner, data_batch)
+            self._reported = True
+        now = runner.epoch if self.by_epoch else runner.iter
+        runner.train_loop.subnets = (
+            self.draw(runner.iter) if now >= self.begin else [])
+
+    def draw(self, iteration: int) -> List[Subnet]:
+        """The subnets of an iteration, counted from 0."""
+        rng = Random(f'{self.seed}:{iteration}')
+        has_shortcut = [[block.shortcut is not None for block in stage.blocks]
+                        for stage in self.stages]
+        return [
+            self.space.sample(rng, has_shortcut, self.sizes.sample(rng))
+            for _ in range(self.num_subnets)
+        ]
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Report the drawn subnets next to the LoggerHook's line."""
+        subnets = getattr(runner.train_loop, 'subnets', ())
+        if not subnets or not self.every_n_train_iters(runner, self.interval):
+            return
+        runner.logger.info(f'Subnets of iteration {runner.iter + 1}: ' +
+                           '; '.join(map(str, subnets)))
+        scalars = {}
+        for k, subnet in enumerate(subnets):
+            if subnet.size is not None:
+                scalars[f'subnet{k}_size'] = subnet.size
+            for stage, depth in zip(self.stages, subnet.depths):
+                scalars[f'subnet{k}_depth_{stage.name}'] = depth
+        runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+
+    def _report_space(self, runner: Runner, data_batch: Any) -> None:
+        """Refuse too small sizes; tell what will be drawn, at what cost."""
+        image = _blank_image(data_batch)
+        if image is None:
+            return
+        image = image.to(next(runner.model.parameters()).device)
+        side = shorter_side(image, None)
+        smallest = min(
+            shorter_side(image, size)
+            for size in self.sizes.values or (None, ))
+        try:
+            measure_cost(runner.model, resize_inputs(image, smallest))
+        except ValueError as error:
+            raise ValueError(
+                f'subnets of {smallest} px are too small: {error}. Raise the '
+                'least size in `size_range` or `sizes` of SubnetSamplerHook, '
+                f'now {self.sizes} (main input: {side} px)') from error
+        if not is_main_process():
+            return
+        cost = measure_cost(runner.model, image)
+        ratio = iteration_cost(runner.model, image, self.space, self.sizes,
+                               self.num_subnets)
+        lines = [
+            f'Stimulative training: {self.num_subnets} subnet(s) an '
+            f'iteration, {self.space.strategy} sampling',
+            f'{"stage":<12}{"blocks":>8}{"FLOPs":>9}  depths drawn from'
+        ]
+        for stage, flops, depths in zip(self.stages, cost.blocks,
+                                        self.space.depths):
+            lines.append(f'{stage.name:<12}{len(stage):>8}'
+                         f'{sum(flops) / cost.total:>9.1%}  '
+                         f'{", ".join(map(str, depths))}')
+        lines += [
+            f'input sizes drawn from: {self.sizes} (main input: {side} px, '
+            f'{cost.total / 1e9:.3g} GFLOPs in the backbone)',
+            f'predicted cost of an iteration: {ratio:.2f} times plain training'
+        ]
+        runner.logger.info('\n'.join(lines))
+
+
+def _blank_image(data_batch: Any) -> Optional[Tensor]:
+    """An image, (1, C, H, W), of the size that a batch will have."""
+    inputs = data_batch.get('inputs') if isinstance(data_batch, dict) else None
+    if inputs is None or len(inputs) == 0 or inputs[0].ndim != 3:
+        return None
+    height, width = (max(image.shape[i] for image in inputs) for i in (1, 2))
+    return torch.zeros(1, inputs[0].shape[0], height, width)

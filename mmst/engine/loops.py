@@ -1,0 +1,116 @@
+"""Train loops whose iteration is the ST iteration."""
+from typing import Any, List
+
+from mmengine.model import (BaseModel, MMDistributedDataParallel,
+                            is_model_wrapper)
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+
+from mmst.registry import LOOPS
+from mmst.subnets import Subnet
+from .hooks.subnet_sampler_hook import SubnetSamplerHook
+from .step import st_step
+
+
+class STLoopMixin:
+    """What turns a train loop of MMEngine into one of stimulative training.
+
+    :class:`SubnetSamplerHook` fills :attr:`subnets` before every iteration.
+    Where it leaves them empty, the iteration is MMEngine's own.
+
+    Args:
+        update_running_stats: Whether subnets update the running statistics of
+            norm layers, as in the authors' released code. By default these
+            stay the main network's own.
+        *args, **kwargs: As for the loop of MMEngine.
+    """
+
+    subnets: List[Subnet] = []
+
+    def __init__(self,
+                 *args,
+                 update_running_stats: bool = False,
+                 **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.update_running_stats = update_running_stats
+
+    def run(self) -> Any:
+        """Check that subnets can be trained here, then train."""
+        sampler = next(
+            (h for h in self.runner.hooks if isinstance(h, SubnetSamplerHook)),
+            None)
+        if sampler is None:
+            raise ValueError(
+                f'train_cfg has the loop {type(self).__name__}, but no hook '
+                'says which subnets to train: add '
+                "dict(type='mmst.SubnetSamplerHook', ...) to custom_hooks, or "
+                'use a loop of MMEngine')
+        if sampler.num_subnets > 0:
+            self._check_runner()
+        return super().run()
+
+    def _check_runner(self) -> None:
+        """Refuse what the ST iteration would have to ignore."""
+        model, optim_wrapper = self.runner.model, self.runner.optim_wrapper
+        if is_model_wrapper(model):
+            if not isinstance(model, MMDistributedDataParallel):
+                raise ValueError(
+                    'stimulative training reduces gradients itself and works '
+                    'with MMDistributedDataParallel only, not with '
+                    f'{type(model).__name__}: change `model_wrapper_cfg`')
+            model = model.module
+        if not isinstance(optim_wrapper, OptimWrapper):
+            raise ValueError(
+                'stimulative training takes one optimizer step an iteration, '
+                f'and cannot with {type(optim_wrapper).__name__}: change '
+                '`optim_wrapper` to one optimizer')
+        if type(model).train_step is not BaseModel.train_step:
+            raise ValueError(
+                f'{type(model).__name__} has a train_step of its own, which '
+                'the ST iteration would leave out: such a model cannot be '
+                'trained with subnets')
+        if self.runner.cfg.get('compile', False):
+            raise ValueError(
+                f'compile={self.runner.cfg.compile} compiles '
+                '`model.train_step`, which the ST iteration does not call: '
+                'set compile=False')
+
+    def _run_st_iter(self, batch_idx: int, data_batch: Any) -> None:
+        runner = self.runner
+        runner.call_hook(
+            'before_train_iter', batch_idx=batch_idx, data_batch=data_batch)
+        if self.subnets:
+            try:
+                outputs = st_step(runner.model, data_batch,
+                                  runner.optim_wrapper, self.subnets,
+                                  self.update_running_stats)
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f'iteration {runner.iter + 1}: {error}') from error
+        else:
+            outputs = runner.model.train_step(
+                data_batch, optim_wrapper=runner.optim_wrapper)
+        runner.call_hook(
+            'after_train_iter',
+            batch_idx=batch_idx,
+            data_batch=data_batch,
+            outputs=outputs)
+        self._iter += 1
+
+
+@LOOPS.register_module()
+class STEpochBasedTrainLoop(STLoopMixin, EpochBasedTrainLoop):
+    """:class:`mmengine.runner.EpochBasedTrainLoop` with ST iterations."""
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Run one ST iteration on the ``idx``-th batch of the epoch."""
+        self._run_st_iter(idx, data_batch)
+
+
+@LOOPS.register_module()
+class STIterBasedTrainLoop(STLoopMixin, IterBasedTrainLoop):
+    """:class:`mmengine.runner.IterBasedTrainLoop` with ST iterations."""
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Run one ST iteration."""
+        self._run_st_iter(self._iter, data_batch)

@@ -1,0 +1,161 @@
+"""The ST iteration: main network, K subnets, one optimizer step."""
+from contextlib import nullcontext
+from typing import Any, Dict, Iterable, List, Sequence, Union
+
+import torch
+from mmengine.dist import all_reduce, all_reduce_params, is_distributed
+from mmengine.model import (BaseModel, MMDistributedDataParallel,
+                            is_model_wrapper)
+from mmengine.model.utils import detect_anomalous_params
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mmst.models.heads import STClsHead
+from mmst.subnets import Subnet, activate, resize_inputs, resize_samples
+
+Log = Dict[str, Tensor]
+
+
+def st_step(model: Union[BaseModel, MMDistributedDataParallel],
+            data_batch: Union[dict, tuple, list],
+            optim_wrapper: OptimWrapper,
+            subnets: Sequence[Subnet],
+            update_running_stats: bool = False) -> Log:
+    """Train the main network and its subnets on one batch (Eq. 1).
+
+    The losses are summed. Each pass is backpropagated before the next one
+    begins, so that memory does not grow with the number of subnets; gradients
+    are reduced over the processes once, and the optimizer steps once.
+
+    Args:
+        model: The model, bare or wrapped for distributed training.
+        data_batch: A batch as it comes from the data loader.
+        optim_wrapper: Its ``accumulative_counts``, clipping and mixed
+            precision mean what they mean without subnets.
+        subnets: The subnets of this iteration, one at least.
+        update_running_stats: Whether subnets update the running statistics of
+            norm layers.
+
+    Returns:
+        dict: ``loss``, the sum of all; ``main_loss`` and the main network's
+        other losses under their own names; ``subnet0_loss`` and so on.
+
+    Raises:
+        FloatingPointError: If a loss is not finite; the model is not updated.
+    """
+    wrapped = is_model_wrapper(model)
+    module = model.module if wrapped else model
+    # The passes accumulate locally. DDP's own reduction expects one backward
+    # pass that uses the same parameters on every rank each time.
+    with model.no_sync() if wrapped else nullcontext():
+        try:
+            main_log, subnet_losses = _passes(model, module, data_batch,
+                                              optim_wrapper, subnets,
+                                              update_running_stats)
+        finally:
+            if isinstance(getattr(module, 'head', None), STClsHead):
+                module.head.forget()
+    main_loss = main_log.pop('loss')
+    _check_finite([main_loss, *subnet_losses], subnets)
+    if optim_wrapper.should_update():
+        reduce_gradients(module.parameters())
+        optim_wrapper.step()
+        optim_wrapper.zero_grad()
+    return dict(
+        loss=main_loss + sum(subnet_losses),
+        main_loss=main_loss,
+        **main_log,
+        **{f'subnet{k}_loss': loss
+           for k, loss in enumerate(subnet_losses)})
+
+
+def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
+            optim_wrapper: OptimWrapper, subnets: Sequence[Subnet],
+            update_running_stats: bool) -> tuple:
+    """Run and backpropagate all passes of an iteration."""
+    count = optim_wrapper.inner_count
+
+    def run(data: Any) -> Log:
+        # All passes together are one count of gradient accumulation.
+        optim_wrapper._inner_count = count
+        with optim_wrapper.optim_context(model):
+            losses = model._run_forward(data, mode='loss')
+        loss, log_vars = module.parse_losses(losses)
+        optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+        if getattr(model, 'detect_anomalous_params', False):
+            detect_anomalous_params(loss, model=model)
+        # Detached, or the log would keep this pass's graph alive.
+        return {name: value.detach() for name, value in log_vars.items()}
+
+    with optim_wrapper.optim_context(model):
+        data = module.data_preprocessor(data_batch, True)
+    main_log = run(data)
+    subnet_losses = []
+    for subnet in subnets:
+        # The context spans the backward pass: gradient checkpointing runs
+        # the forward again in it.
+        with activate(model, subnet, update_running_stats):
+            subnet_losses.append(run(subnet_batch(data, subnet))['loss'])
+    return main_log, subnet_losses
+
+
+def subnet_batch(data: dict, subnet: Subnet) -> dict:
+    """The main batch, preprocessed, at a subnet's input size.
+
+    Args:
+        data: ``inputs``, (N, C, H, W), and ``data_samples``.
+        subnet: The subnet.
+
+    Raises:
+        TypeError: If the inputs are not one batch of images, or the samples
+            are of a type that cannot be resized.
+    """
+    if subnet.size is None:
+        return data
+    inputs = data.get('inputs') if isinstance(data, dict) else None
+    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
+        raise TypeError(
+            'cannot give a subnet a smaller input: the data preprocessor '
+            'gives no (N, C, H, W) tensor as `inputs`. Set neither '
+            '`size_range` nor `sizes` in SubnetSamplerHook')
+    small = resize_inputs(inputs, subnet.size)
+    samples = resize_samples(
+        data.get('data_samples'), inputs.shape[-2:], small.shape[-2:])
+    return dict(data, inputs=small, data_samples=samples)
+
+
+def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average gradients over the processes, once, in buckets.
+
+    A parameter that got a gradient on some ranks only counts as zero on the
+    others; one that got none anywhere is left without.
+    """
+    if not is_distributed():
+        return
+    trained = [p for p in parameters if p.requires_grad]
+    used = torch.tensor([p.grad is not None for p in trained],
+                        dtype=torch.uint8,
+                        device=trained[0].device)
+    all_reduce(used, 'max')
+    gradients = []
+    for parameter, is_used in zip(trained, used.tolist()):
+        if is_used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+    all_reduce_params(gradients, bucket_size_mb=25, op='mean')
+
+
+def _check_finite(losses: List[Tensor], subnets: Sequence[Subnet]) -> None:
+    finite = torch.isfinite(torch.stack(losses)).tolist()
+    if all(finite):
+        return
+    names = ['the main network'] + [
+        f'subnet {k} ({subnet})' for k, subnet in enumerate(subnets)
+    ]
+    bad = [
+        f'{name}: {loss.item()}'
+        for name, loss, good in zip(names, losses, finite) if not good
+    ]
+    raise FloatingPointError(
+        f'loss not finite in {"; ".join(bad)}. Nothing was updated')
