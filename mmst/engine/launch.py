@@ -1,0 +1,47 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Distributed runs on a machine without an accelerator."""
+from datetime import timedelta
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_distributed
+from torch import distributed as torch_dist
+
+
+def prepare_launch(cfg: Config) -> None:
+    """Make a distributed config run on CPUs; change nothing elsewhere.
+
+    Left to itself mmengine selects a CUDA device for each process and names
+    it to DDP; both fail without one. So the process group is made here, with
+    gloo, before the runner would make one, and DDP is told of no device.
+
+    Args:
+        cfg (Config): The config of the run, with ``launcher`` set.
+            ``model_wrapper_cfg`` is changed in place; what it says besides
+            ``device_ids`` stays.
+
+    Raises:
+        ValueError: If the launcher is not 'pytorch' and there is no
+            accelerator.
+    """
+    if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
+        return
+    if cfg.launcher != 'pytorch':
+        raise ValueError(
+            f"launcher='{cfg.launcher}' needs an accelerator, and this "
+            "machine shows none; on CPUs use --launcher pytorch "
+            '(tools/dist_train.sh)')
+    if not is_distributed():
+        options = {}
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        if timeout is not None:
+            options['timeout'] = timedelta(seconds=timeout)
+        torch_dist.init_process_group('gloo', **options)
+    wrapper = cfg.get('model_wrapper_cfg')
+    if wrapper is None:  # what the runner takes when there is none
+        wrapper = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False))
+    wrapper['device_ids'] = None
+    cfg.model_wrapper_cfg = wrapper

@@ -1,0 +1,127 @@
+"""A config, a few images and one trained checkpoint for the tools."""
+import importlib.util
+import os
+import shutil
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Callable, Sequence
+
+import numpy as np
+import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmpretrain.visualization import UniversalVisualizer
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+CONFIG = '''
+default_scope = 'mmpretrain'
+data_root = {data_root!r}
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet_CIFAR', depth=18, base_channels=8,
+                  stem_channels=8),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=64),
+    data_preprocessor=dict(num_classes=2))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=2, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type='CustomDataset', data_root=data_root,
+                 data_prefix='train', pipeline=pipeline))
+val_dataloader = dict(
+    batch_size=4, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='CustomDataset', data_root=data_root,
+                 data_prefix='train', pipeline=pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1, ))
+test_evaluator = val_evaluator
+train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+param_scheduler = dict(type='MultiStepLR', milestones=[1, 3], by_epoch=True)
+default_hooks = dict(logger=dict(type='LoggerHook', interval=1),
+                     visualization=dict(type='VisualizationHook'))
+visualizer = dict(type='UniversalVisualizer',
+                  vis_backends=[dict(type='LocalVisBackend')])
+randomness = dict(seed=0)
+'''
+
+
+@pytest.fixture(scope='session')
+def load_tool() -> Callable[[str], ModuleType]:
+    """Import a script of tools/ by its path there."""
+
+    @lru_cache(maxsize=None)
+    def load_tool(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(
+            'tool_' + path.replace('/', '_'), ROOT / 'tools' / f'{path}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_tool
+
+
+def run_alone(main: Callable) -> Callable:
+    """Run a tool as its own process would: with no earlier run's globals."""
+
+    def run(args: Sequence[str]) -> None:
+        # mmengine tells runs apart by name and second, which is too coarse.
+        for kind in (DefaultScope, MMLogger, MessageHub, UniversalVisualizer):
+            kind._instance_dict.clear()
+        main(args)
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def train(load_tool):
+    return run_alone(load_tool('train').main)
+
+
+@pytest.fixture(scope='session')
+def test(load_tool):
+    return run_alone(load_tool('test').main)
+
+
+@pytest.fixture(scope='session')
+def config(tmp_path_factory) -> str:
+    """A tiny classifier on four images of two classes: two iterations."""
+    root = tmp_path_factory.mktemp('tools')
+    generator = np.random.default_rng(0)
+    for label in 'ab':
+        folder = root / 'images' / 'train' / label
+        folder.mkdir(parents=True)
+        for index in range(2):
+            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f'{label}{index}.png')
+    path = root / 'tiny.py'
+    path.write_text(CONFIG.format(data_root=str(root / 'images')))
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def trained(train, config, tmp_path_factory) -> Path:
+    """The work dir of one epoch; not to be written to."""
+    work_dir = tmp_path_factory.mktemp('trained')
+    train([config, '--work-dir', str(work_dir)])
+    return work_dir
+
+
+@pytest.fixture
+def work_dir(trained, tmp_path) -> Path:
+    """A copy of the trained work dir."""
+    return Path(shutil.copytree(trained, tmp_path / 'work'))
+
+
+@pytest.fixture
+def shell_env() -> dict:
+    """The environment for a launch script: this Python, one thread each."""
+    return dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')

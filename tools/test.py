@@ -1,0 +1,128 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Test a checkpoint with the model and the test set of a config."""
+import argparse
+from typing import Optional, Sequence
+
+import mmengine
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import METRICS
+
+import mmst  # noqa: F401  registers its modules, custom_imports or not
+from mmst.engine.command_line import (add_common_arguments, build_runner,
+                                      load_config)
+from mmst.engine.safe_load import safe_load
+
+#: What a toolbox's visualization hook calls its switch and its folder; mmseg
+#: keeps the folder in the visualizer instead.
+VISUALIZATION = dict(
+    mmpretrain=('enable', 'out_dir'),
+    mmpose=('enable', 'out_dir'),
+    mmdet=('draw', 'test_out_dir'),
+    mmseg=('draw', None))
+
+
+def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument(
+        '--out', help='file for the predictions (.pkl) or the metrics')
+    parser.add_argument(
+        '--out-item', choices=['metrics', 'pred'],
+        help='what --out holds; default: pred')
+    parser.add_argument('--show-dir', help='draw the results to this folder')
+    parser.add_argument(
+        '--show', action='store_true', help='draw the results in a window')
+    parser.add_argument(
+        '--interval', type=int, default=1, help='draw one image in so many')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds a window stays')
+    parser.add_argument(
+        '--tta', action='store_true',
+        help="use the config's tta_model and tta_pipeline")
+    add_common_arguments(parser)
+    parsed = parser.parse_args(args)
+    parsed.out_item = check_out(parsed.out, parsed.out_item)
+    return parsed
+
+
+def check_out(out: Optional[str], item: Optional[str]) -> str:
+    """Return what ``--out`` is to hold.
+
+    Raises:
+        ValueError: If the two flags do not fit together.
+    """
+    if out is None and item is not None:
+        raise ValueError(f'--out-item {item} needs --out, the file to write')
+    item = item or 'pred'
+    endings = dict(pred=('.pkl', '.pickle'),
+                   metrics=('.json', '.yaml', '.yml', '.pkl', '.pickle'))
+    if out is not None and not out.endswith(endings[item]):
+        raise ValueError(f'--out {out}: the file of --out-item {item} must '
+                         f'end with one of {", ".join(endings[item])}')
+    return item
+
+
+def draw_results(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch the config's visualization hook on.
+
+    Raises:
+        ValueError: If the config has no visualization hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ValueError('--show and --show-dir need '
+                         'default_hooks.visualization in the config')
+    switch, folder = VISUALIZATION.get(
+        cfg.get('default_scope'), VISUALIZATION['mmpretrain'])
+    hook.update({switch: True, 'show': args.show, 'interval': args.interval,
+                 'wait_time': args.wait_time})
+    if args.show_dir is not None and folder is not None:
+        hook[folder] = args.show_dir
+    elif args.show_dir is not None:
+        cfg.visualizer.save_dir = args.show_dir
+
+
+def use_tta(cfg: Config) -> None:
+    """Test with the config's test time augmentation.
+
+    Raises:
+        ValueError: If the config does not define one.
+    """
+    missing = [name for name in ('tta_model', 'tta_pipeline')
+               if name not in cfg]
+    if missing:
+        raise ValueError(f'--tta needs {" and ".join(missing)} in the config')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:  # RepeatDataset and its like
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    parsed = parse_args(args)
+    cfg = load_config(parsed)
+    cfg.load_from, cfg.resume = parsed.checkpoint, False
+    if parsed.amp:
+        cfg.test_cfg.fp16 = True
+    if parsed.show or parsed.show_dir is not None:
+        draw_results(cfg, parsed)
+    if parsed.tta:
+        use_tta(cfg)
+    with safe_load():
+        runner = build_runner(cfg)
+        if parsed.out is not None and parsed.out_item == 'pred':
+            # mmdet's own packs instance masks, which are large otherwise.
+            mmdet = cfg.get('default_scope') == 'mmdet'
+            runner.test_evaluator.metrics.append(METRICS.build(dict(
+                type='mmdet.DumpDetResults' if mmdet else 'DumpResults',
+                out_file_path=parsed.out)))
+        metrics = runner.test()
+    if parsed.out is not None and parsed.out_item == 'metrics':
+        if runner.rank == 0:
+            mmengine.dump(metrics, parsed.out)
+
+
+if __name__ == '__main__':
+    main()
