@@ -1,0 +1,111 @@
+"""BatchNorm statistics of a subnet, re-estimated and put back."""
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, List, Tuple
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+# Weighted sums of a layer's batch means and of its batch mean squares.
+Sums = Tuple[Tensor, Tensor]
+
+
+@contextmanager
+def reestimated_statistics(model: nn.Module,
+                           data_loader: Iterable[Any],
+                           num_samples: int = 2000) -> Iterator[None]:
+    """Give BatchNorm layers the statistics of the network that runs now.
+
+    Subnets share their BatchNorm layers with the main network, whose running
+    statistics do not fit them. Inside this context the layers carry
+    statistics of the data, pooled over batches with each batch weighted by
+    its number of samples and over all processes; afterwards their own come
+    back, after an exception too. Layers that a model freezes in training keep
+    theirs. Use it inside :func:`mmst.subnets.activate` with
+    ``update_running_stats=True``.
+
+    Args:
+        model: A model of MMEngine's kind, which has a ``data_preprocessor``.
+        data_loader: Training images; any loader of the model's batches.
+        num_samples: Stop after this many samples, in each process.
+
+    Raises:
+        ValueError: If the loader gives no sample.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    layers = _trained_layers(model)
+    own = {
+        layer: [buffer.clone() for buffer in layer.buffers()]
+        for layer in layers
+    }
+    try:
+        _estimate(model, layers, data_loader, num_samples)
+        yield
+    finally:
+        for layer, buffers in own.items():
+            for buffer, value in zip(layer.buffers(), buffers):
+                buffer.copy_(value)
+
+
+def _trained_layers(model: nn.Module) -> List[_BatchNorm]:
+    """BatchNorm layers whose statistics training updates."""
+    was_training = model.training
+    # A model's own `train` knows which of its layers stay frozen.
+    model.train()
+    layers = [
+        m for m in model.modules() if isinstance(m, _BatchNorm)
+        and m.training and m.track_running_stats
+    ]
+    model.train(was_training)
+    return layers
+
+
+@torch.no_grad()
+def _estimate(model: nn.Module, layers: List[_BatchNorm],
+              data_loader: Iterable[Any], num_samples: int) -> None:
+    sums: Dict[_BatchNorm, Sums] = {
+        layer: (layer.running_mean.new_zeros(layer.num_features).double(),
+                layer.running_var.new_zeros(layer.num_features).double())
+        for layer in layers
+    }
+    momenta = {layer: layer.momentum for layer in layers}
+    was_training = model.training
+    model.eval()
+    seen = 0
+    try:
+        for layer in layers:
+            layer.train()
+            layer.momentum = 1.0  # the running statistics are the batch's
+        for data in data_loader:
+            data = model.data_preprocessor(data, False)
+            model._run_forward(data, mode='tensor')
+            size = len(data['inputs'])
+            for layer, (mean, square) in sums.items():
+                batch_mean = layer.running_mean.double()
+                mean += size * batch_mean
+                square += size * (layer.running_var + batch_mean**2)
+            seen += size
+            if seen >= num_samples:
+                break
+    finally:
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
+        model.train(was_training)
+    _write(sums, seen)
+
+
+def _write(sums: Dict[_BatchNorm, Sums], seen: int) -> None:
+    """Pool over processes and write the layers' running statistics."""
+    for layer, (mean, square) in sums.items():
+        total = mean.new_tensor([float(seen)])
+        for tensor in (mean, square, total):
+            all_reduce(tensor)
+        if total.item() == 0:
+            raise ValueError(
+                'no sample to re-estimate BatchNorm statistics from: the data '
+                'loader is empty')
+        layer.running_mean.copy_(mean / total)
+        layer.running_var.copy_(square / total - (mean / total)**2)

@@ -1,0 +1,34 @@
+"""A runner that carries a trained checkpoint, to evaluate it."""
+from pathlib import Path
+from typing import Optional, Union
+
+from mmengine.runner import Runner
+
+from mmst.engine.safe_load import safe_load
+from mmst.engine.toolbox import check_toolbox, read_config
+
+
+def trained_runner(config: str,
+                   checkpoint: str,
+                   work_dir: Union[str, Path],
+                   cfg_options: Optional[dict] = None) -> Runner:
+    """Build the runner of a config and load a checkpoint into its model.
+
+    Args:
+        config: Path of the config.
+        checkpoint: Path of the checkpoint; loaded without executing code.
+        work_dir: Where the runner logs.
+        cfg_options: Changes to the config.
+
+    Raises:
+        RuntimeError: If the checkpoint does not fit the model, with the keys.
+    """
+    cfg = read_config(config)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    check_toolbox(cfg)
+    cfg.work_dir = str(work_dir)
+    runner = Runner.from_cfg(cfg)
+    with safe_load():
+        runner.load_checkpoint(checkpoint, strict=True)
+    return runner
