@@ -8,6 +8,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    reseed=dict(type='mmst.ReseedHook'),
     visualization=dict(type='VisualizationHook', enable=False))
 
 env_cfg = dict(

@@ -18,7 +18,8 @@ test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,
-    persistent_workers=True,
+    persistent_workers=False,  # so that a resumed run is exact: ReseedHook
+    worker_init_fn=dict(type='mmst.keep_worker_seed'),
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

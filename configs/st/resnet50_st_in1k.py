@@ -1,0 +1,26 @@
+# ST++ (A1): the recipe that gave 80.50 % top-1 in the paper (Table 3), with
+# the logit normalisation of the released code: standardised, and in the main
+# loss too.
+_base_ = './resnet50_ct_in1k.py'
+
+plain_head = {{_base_.model.head}}
+model = dict(
+    head=dict(
+        _delete_=True,
+        type='mmst.STClsHead',
+        head=plain_head,
+        loss_kl=dict(type='mmst.KLMinusLoss', normalize='standardize'),
+        normalize_main=True))
+
+train_cfg = dict(
+    _delete_=True,
+    type='mmst.STEpochBasedTrainLoop',
+    max_epochs=200,
+    val_interval=1)
+custom_hooks = [
+    dict(
+        type='mmst.SubnetSamplerHook',
+        num_subnets=6,
+        space=[1, 2, 4, 1],
+        size_range=(86, 200))
+]

@@ -1,0 +1,192 @@
+"""Tiny models, data and runners that many tests share."""
+from typing import Any, Callable, Optional, Sequence
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DATASETS, DefaultScope, init_default_scope
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
+from torch.utils.data import Dataset
+
+import mmst  # noqa: F401  registers its modules
+
+NUM_CLASSES = 4
+
+
+@DATASETS.register_module()
+class TinyImages(Dataset):
+    """Random images, each with a random flip, of random classes."""
+
+    metainfo = dict(classes=list('abcd'))
+
+    def __init__(self, length: int = 12, flip: bool = True) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.randint(
+            256, (length, 3, 16, 16), generator=generator, dtype=torch.uint8)
+        self.labels = torch.randint(
+            NUM_CLASSES, (length, ), generator=generator).tolist()
+        self.flip = flip
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict:
+        image = self.images[index]
+        if self.flip and torch.rand(()) < 0.5:
+            image = image.flip(-1)
+        return dict(
+            inputs=image,
+            data_samples=DataSample().set_gt_label(self.labels[index]))
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """Each test as in a process of its own: no earlier test's globals."""
+    kinds = (DefaultScope, MMLogger, MessageHub, Visualizer,
+             UniversalVisualizer)
+    for kind in kinds:
+        kind._instance_dict.clear()
+    torch.manual_seed(0)
+    init_default_scope('mmpretrain')
+    yield
+    for kind in kinds:
+        kind._instance_dict.clear()
+
+
+def classifier(st: bool = True,
+               norm: str = 'BN',
+               depth: int = 20,
+               dropout: float = 0.,
+               **st_options) -> dict:
+    """Config of a tiny classifier with stages of (3, 3, 3) blocks."""
+    norm_cfg = dict(type='BN') if norm == 'BN' else dict(
+        type='GN', num_groups=2)
+    head = dict(
+        type='StackedLinearClsHead' if dropout else 'LinearClsHead',
+        num_classes=NUM_CLASSES,
+        in_channels=16)
+    if dropout:
+        head.update(mid_channels=[8], dropout_rate=dropout)
+    if st:
+        head = dict(type='mmst.STClsHead', head=head, **st_options)
+    return dict(
+        type='ImageClassifier',
+        data_preprocessor=dict(
+            num_classes=NUM_CLASSES, mean=[127.5] * 3, std=[64.] * 3),
+        backbone=dict(
+            type='mmst.CIFARResNet',
+            depth=depth,
+            stem_channels=4,
+            base_channels=4,
+            norm_cfg=norm_cfg,
+            zero_init_residual=False),
+        neck=dict(type='GlobalAveragePooling'),
+        head=head)
+
+
+def build_classifier(double: bool = True, **options):
+    """The tiny classifier, initialised and in training mode."""
+    model = MODELS.build(classifier(**options))
+    model.init_weights()
+    model.train()
+    return model.double() if double else model
+
+
+def batch(size: int = 6, seed: int = 0, double: bool = True) -> dict:
+    """A batch as a data loader gives it, float64 unless told otherwise."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.rand(size, 3, 16, 16, generator=generator) * 255
+    labels = torch.randint(NUM_CLASSES, (size, ), generator=generator)
+    return dict(
+        inputs=inputs.double() if double else inputs,
+        data_samples=[DataSample().set_gt_label(int(i)) for i in labels])
+
+
+class Steps:
+    """Counts an optimizer's steps and keeps the gradients of each."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer,
+                 model: torch.nn.Module) -> None:
+        self.gradients = []
+
+        def record(*args: Any) -> None:
+            self.gradients.append({
+                name: parameter.grad.clone()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            })
+
+        optimizer.register_step_pre_hook(record)
+
+    def __len__(self) -> int:
+        return len(self.gradients)
+
+
+def sgd(model: torch.nn.Module, lr: float = 0.1, **options) -> OptimWrapper:
+    """An optimizer wrapper around plain SGD."""
+    return OptimWrapper(
+        torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9), **options)
+
+
+@pytest.fixture
+def tiny_runner(tmp_path) -> Callable[..., Runner]:
+    """Make runners that train the tiny classifier for 2 epochs of 3."""
+
+    def make(name: str = 'run',
+             model: Optional[dict] = None,
+             sampler: Optional[dict] = None,
+             loop: str = 'mmst.STEpochBasedTrainLoop',
+             max_epochs: int = 2,
+             hooks: Sequence[dict] = (),
+             num_workers: int = 0,
+             **options) -> Runner:
+        for kind in (MessageHub, MMLogger, UniversalVisualizer):
+            kind._instance_dict.clear()
+        by_iter = 'Iter' in loop
+        train_cfg = dict(type=loop)
+        train_cfg['max_iters' if by_iter else 'max_epochs'] = (
+            3 * max_epochs if by_iter else max_epochs)
+        hooks = list(hooks)
+        if sampler is not None:
+            hooks.append(dict(type='mmst.SubnetSamplerHook', **sampler))
+        dataset = dict(type='TinyImages')
+        settings = dict(
+            model=model or classifier(),
+            work_dir=str(tmp_path / name),
+            train_dataloader=dict(
+                batch_size=4,
+                num_workers=num_workers,
+                dataset=dataset,
+                worker_init_fn=dict(type='mmst.keep_worker_seed'),
+                sampler=dict(
+                    type='InfiniteSampler' if by_iter else 'DefaultSampler',
+                    shuffle=True),
+                collate_fn=dict(type='default_collate')),
+            train_cfg=train_cfg,
+            optim_wrapper=dict(
+                optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+            param_scheduler=dict(
+                type='CosineAnnealingLR', T_max=12, by_epoch=False),
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='CheckpointHook',
+                    interval=3 if by_iter else 1,
+                    by_epoch=not by_iter),
+                logger=dict(type='LoggerHook', interval=1)),
+            custom_hooks=hooks,
+            visualizer=dict(
+                type='UniversalVisualizer',
+                vis_backends=[dict(type='LocalVisBackend')]),
+            default_scope='mmpretrain',
+            randomness=dict(seed=0),
+            experiment_name=name)
+        settings.update(options)
+        return Runner.from_cfg(Config(settings))
+
+    return make

@@ -1,0 +1,290 @@
+"""The ST iteration against a few lines of plain PyTorch, in float64."""
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from torch import nn
+
+from mmst.engine.step import reduce_gradients, st_step
+from mmst.subnets import Path, Subnet
+from tests.conftest import Steps, batch, build_classifier, sgd
+
+FULL = (3, 3, 3)
+SUBNETS = [
+    Subnet.ordered((3, 1, 2), FULL, 12),
+    Subnet.ordered((1, 3, 1), FULL, 0.5),
+    Subnet.ordered((2, 2, 3), FULL)
+]
+
+
+def plain_logits(model, images, depths, size):
+    """Logits of the first ``depths`` blocks, written out."""
+    if size is not None:
+        images = F.interpolate(images, (size, size), mode='bilinear')
+    net = model.backbone
+    x = net.relu(net.norm1(net.conv1(images)))
+    for name, depth in zip(net.res_layers, depths):
+        for block in itertools.islice(getattr(net, name), depth):
+            x = block(x)
+    return model.head.head.fc(x.mean((2, 3)))
+
+
+def standardized(logits):
+    return ((logits - logits.mean(1, keepdim=True)) /
+            (logits.var(1, keepdim=True, unbiased=False) + 1e-7).sqrt())
+
+
+def plain_loss(model, data, subnets, normal=lambda z: z, normal_main=False):
+    """The summed loss of Eq. 1, in one graph."""
+    images = (data['inputs'] - 127.5) / 64
+    labels = torch.cat([s.gt_label for s in data['data_samples']])
+    main = plain_logits(model, images, FULL, None)
+    losses = [
+        F.cross_entropy(normal(main) if normal_main else main, labels)
+    ]
+    p = normal(main.detach()).softmax(1)
+    for depths, size in subnets:
+        q = normal(plain_logits(model, images, depths, size)).softmax(1)
+        losses.append((p * (p.log() - q.log())).sum(1).mean())
+    return losses
+
+
+@pytest.mark.parametrize('normalize, normalize_main, norm', [
+    (None, False, 'BN'),
+    ('standardize', True, 'BN'),
+    ('standardize', False, 'GN'),
+])
+def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
+    """Contract 2."""
+    model = build_classifier(
+        norm=norm,
+        loss_kl=dict(type='mmst.KLMinusLoss', normalize=normalize),
+        normalize_main=normalize_main)
+    normal = standardized if normalize else (lambda z: z)
+    expected = plain_loss(model, batch(), [((3, 1, 2), 12), ((1, 3, 1), 8),
+                                           ((2, 2, 3), None)], normal,
+                          normalize_main)
+    gradients = torch.autograd.grad(sum(expected), model.parameters())
+    optim_wrapper = sgd(model)
+    steps = Steps(optim_wrapper.optimizer, model)
+
+    log = st_step(model, batch(), optim_wrapper, SUBNETS)
+
+    assert len(steps) == 1
+    for (name, _), gradient in zip(model.named_parameters(), gradients):
+        torch.testing.assert_close(
+            steps.gradients[0][name], gradient, rtol=1e-10, atol=1e-12)
+    logged = [log['main_loss']] + [log[f'subnet{k}_loss'] for k in range(3)]
+    torch.testing.assert_close(
+        torch.stack(logged), torch.stack(expected), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(log['loss'], sum(expected).detach())
+
+
+@pytest.mark.parametrize('num_subnets', [1, 3])
+def test_one_step_an_iteration(num_subnets):
+    """Contract 3."""
+    model = build_classifier()
+    optim_wrapper = sgd(model)
+    steps = Steps(optim_wrapper.optimizer, model)
+    for _ in range(4):
+        st_step(model, batch(), optim_wrapper, SUBNETS[:num_subnets])
+    assert len(steps) == 4
+    assert optim_wrapper.inner_count == 4
+
+
+def halves(data):
+    return [
+        dict(inputs=data['inputs'][i::2], data_samples=data['data_samples'][i::2])
+        for i in range(2)
+    ]
+
+
+@pytest.mark.parametrize('max_counts', [-1, 2, 3])
+def test_accumulation_equals_the_larger_batch(max_counts):
+    """Contract 3: two half batches are one batch, the run's end included."""
+    whole, accumulated = (build_classifier(norm='GN') for _ in range(2))
+    accumulated.load_state_dict(whole.state_dict())
+    expected = sgd(whole)
+    st_step(whole, batch(), expected, SUBNETS)
+    optim_wrapper = sgd(accumulated, accumulative_counts=2)
+    optim_wrapper.initialize_count_status(accumulated, 0, max_counts)
+    steps = Steps(optim_wrapper.optimizer, accumulated)
+    for half in halves(batch()):
+        st_step(accumulated, half, optim_wrapper, SUBNETS)
+    assert len(steps) == 1
+    for a, b in zip(whole.parameters(), accumulated.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    if max_counts == 3:  # a last iteration of its own, not scaled down
+        for model, wrapper in ((whole, expected), (accumulated,
+                                                   optim_wrapper)):
+            st_step(model, batch(seed=1), wrapper, SUBNETS)
+        assert len(steps) == 2
+        for a, b in zip(whole.parameters(), accumulated.parameters()):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_clipping_acts_once_on_the_sum():
+    """Contract 3."""
+    model = build_classifier()
+    losses = plain_loss(model, batch(), [((3, 1, 2), 12)])
+    gradients = torch.autograd.grad(sum(losses), model.parameters())
+    norm = torch.cat([g.flatten() for g in gradients]).norm()
+    before = [p.detach().clone() for p in model.parameters()]
+    model.head.loss_kl.normalize = None
+    optim_wrapper = sgd(model, lr=1., clip_grad=dict(max_norm=0.1))
+    assert norm > 0.1
+    st_step(model, batch(), optim_wrapper, SUBNETS[:1])
+    step = torch.cat([(a - b).flatten()
+                      for a, b in zip(before, model.parameters())])
+    expected = torch.cat([g.flatten() for g in gradients]) * 0.1 / (
+        norm + 1e-6)
+    torch.testing.assert_close(step, expected, rtol=1e-8, atol=1e-12)
+
+
+class ScalingWrapper(OptimWrapper):
+    """Scales losses and unscales once before the step, as AMP does."""
+
+    def backward(self, loss, **kwargs):
+        (loss * 1024).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs):
+        for group in self.optimizer.param_groups:
+            for parameter in group['params']:
+                parameter.grad /= 1024
+        super().step(**kwargs)
+
+
+def test_loss_scaling_acts_once():
+    """Contract 3: the scaled run takes the plain run's steps."""
+    plain, scaled = (build_classifier() for _ in range(2))
+    scaled.load_state_dict(plain.state_dict())
+    wrappers = sgd(plain), ScalingWrapper(
+        torch.optim.SGD(scaled.parameters(), lr=0.1, momentum=0.9))
+    for seed in range(2):
+        for model, wrapper in zip((plain, scaled), wrappers):
+            st_step(model, batch(seed=seed), wrapper, SUBNETS)
+    for a, b in zip(plain.parameters(), scaled.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_amp_casts_passes_but_not_the_divergence(monkeypatch):
+    """Contract 3, with MMEngine's own wrapper in bfloat16 on a CPU."""
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available',
+                        lambda: True)
+    model = build_classifier(double=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optim_wrapper = AmpOptimWrapper(optimizer=optimizer, dtype='bfloat16')
+    steps = Steps(optimizer, model)
+    seen = []
+    model.head.head.register_forward_hook(lambda m, a, out: seen.append(out))
+    log = st_step(model, batch(double=False), optim_wrapper, SUBNETS)
+    assert len(steps) == 1
+    assert [z.dtype for z in seen] == [torch.bfloat16] * 4
+    assert log['subnet0_loss'].dtype == torch.float32
+
+
+def test_nonfinite_subnet_is_named_and_nothing_updated():
+    model = build_classifier()
+    before = [p.detach().clone() for p in model.parameters()]
+    optim_wrapper = sgd(model)
+
+    class Spoil(nn.Module):
+        calls = 0
+
+        def forward(self, subnet, main):
+            Spoil.calls += 1
+            return subnet.sum() * (float('inf') if Spoil.calls == 2 else 1)
+
+    model.head.loss_kl = Spoil()
+    with pytest.raises(FloatingPointError, match=r'subnet 1 \(1-3-1 at 0.500'):
+        st_step(model, batch(), optim_wrapper, SUBNETS)
+    for a, b in zip(before, model.parameters()):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('update', [False, True])
+def test_model_is_itself_again_after_an_exception(update):
+    """Contract 8: whole, with its own BatchNorm statistics."""
+    model = build_classifier()
+    reference = build_classifier()
+    reference.load_state_dict(model.state_dict())
+    reference.train_step(batch(), sgd(reference, lr=0.))
+
+    class Fail(nn.Module):
+
+        def forward(self, subnet, main):
+            raise KeyError('in a subnet')
+
+    model.head.loss_kl = Fail()
+    with pytest.raises(KeyError, match='in a subnet'):
+        st_step(model, batch(), sgd(model, lr=0.), SUBNETS, update)
+    assert model.head._main_logits is None
+    if not update:  # only the main pass has touched the statistics
+        for (name, a), b in zip(model.state_dict().items(),
+                                reference.state_dict().values()):
+            assert torch.equal(a, b), name
+        model.eval()
+        reference.eval()
+        images = torch.rand(2, 3, 16, 16).double()
+        assert torch.equal(model(images), reference(images))
+    assert not any('forward' in vars(m) for m in model.modules())
+
+
+@pytest.mark.parametrize('update', [False, True])
+def test_running_statistics_are_the_main_networks(update):
+    model, reference = build_classifier(), build_classifier()
+    reference.load_state_dict(model.state_dict())
+    reference.train_step(batch(), sgd(reference))
+    st_step(model, batch(), sgd(model), SUBNETS, update)
+    same = [
+        torch.equal(buffer, dict(reference.named_buffers())[name])
+        for name, buffer in model.named_buffers()
+    ]
+    assert all(same) is not update
+
+
+def test_memory_does_not_grow_with_the_number_of_subnets():
+    """At most one pass's activations are kept for a backward at a time."""
+
+    def peak(num_subnets):
+        model = build_classifier()
+        live, highest = [0], [0]
+
+        class Held:
+
+            def __init__(self, tensor):
+                self.tensor = tensor
+                live[0] += tensor.numel()
+                highest[0] = max(highest[0], live[0])
+
+            def __del__(self):
+                live[0] -= self.tensor.numel()
+
+        with torch.autograd.graph.saved_tensors_hooks(
+                Held, lambda held: held.tensor):
+            st_step(model, batch(), sgd(model),
+                    [Subnet.ordered(FULL, FULL)] * num_subnets)
+        return highest[0]
+
+    assert peak(6) == peak(1)
+
+
+def test_raw_subnets_train():
+    """Blocks reduced to one path leave the others' gradients alone."""
+    model = build_classifier()
+    branch, shortcut = Path.BRANCH, Path.SHORTCUT
+    subnet = Subnet(((branch, shortcut, branch), (shortcut, branch, shortcut),
+                     (shortcut, shortcut, branch)), 8)
+    log = st_step(model, batch(), sgd(model), [subnet])
+    assert torch.isfinite(log['loss'])
+    assert not any('forward' in vars(m) for m in model.modules())
+
+
+def test_reduction_without_processes_changes_nothing():
+    parameter = nn.Parameter(torch.ones(2))
+    reduce_gradients([parameter])
+    assert parameter.grad is None
