@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from typing import Callable, Iterator, Optional, Sequence, Union
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .stages import Block, Stage, find_stages
 from .subnet import Path, Subnet
@@ -101,12 +101,12 @@ def _keep_running_stats(stack: ExitStack, module: nn.Module) -> None:
     """Leave a norm layer's running statistics as they are."""
     if not module.training:
         return
-    if isinstance(module, _NormBase):
+    if isinstance(module, _BatchNorm):
         if module.track_running_stats:
             # In training mode this flag only decides on the update.
             stack.callback(setattr, module, 'track_running_stats', True)
             module.track_running_stats = False
     elif getattr(module, 'running_mean', None) is not None:
-        # mmcv's SyncBatchNorm and others of their own kind.
+        # InstanceNorm, mmcv's SyncBatchNorm and others of their own kind.
         for name, buffer in module.named_buffers(recurse=False):
             stack.callback(buffer.copy_, buffer.clone())

@@ -1,0 +1,97 @@
+"""BatchNorm statistics against a plain computation over all images."""
+import pytest
+import torch
+
+from mmst.analysis import reestimated_statistics
+from mmst.subnets import activate
+from tests.conftest import batch, build_classifier
+
+
+def loader(*sizes):
+    data = batch(sum(sizes))
+    start = 0
+    for size in sizes:
+        cut = slice(start, start + size)
+        yield dict(inputs=data['inputs'][cut],
+                   data_samples=data['data_samples'][cut])
+        start += size
+
+
+def test_statistics_of_a_subnet_and_back_again():
+    model = build_classifier()
+    model.backbone.layer1.eval()  # frozen, and not by `train`
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    images = (batch(12)['inputs'] - 127.5) / 64
+    norm = model.backbone.layer2[0].norm1
+    with activate(model, (1, 2, 1), update_running_stats=True), \
+            reestimated_statistics(model, loader(12)):
+        skipped = model.backbone.layer3[2].norm1
+        assert torch.equal(skipped.running_var, torch.ones(16).double() * 0) \
+            or torch.equal(skipped.running_mean,
+                           before['backbone.layer3.2.bn1.running_mean'])
+        mean, var = norm.running_mean.clone(), norm.running_var.clone()
+    net = model.backbone
+    net.train()
+    x = net.relu(net.norm1(net.conv1(images)))
+    x = net.layer2[0].conv1(net.layer1[0](x))
+    torch.testing.assert_close(mean, x.mean((0, 2, 3)))
+    torch.testing.assert_close(var, x.var((0, 2, 3)), rtol=1e-9, atol=0)
+    model.load_state_dict(before)
+
+
+def test_batches_count_by_their_samples():
+    model = build_classifier()
+    x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
+    norm = model.backbone.norm1
+    with reestimated_statistics(model, loader(7, 4, 1)):
+        torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)))
+        torch.testing.assert_close(
+            norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0)
+
+
+def test_stops_after_enough_samples():
+    model = build_classifier()
+    x = model.backbone.conv1((batch(12)['inputs'][:8] - 127.5) / 64)
+    with reestimated_statistics(model, loader(4, 4, 4), num_samples=5):
+        torch.testing.assert_close(model.backbone.norm1.running_mean,
+                                   x.mean((0, 2, 3)))
+
+
+@pytest.mark.parametrize('error', [None, KeyError])
+def test_own_statistics_come_back(error):
+    model = build_classifier()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    training = {n: m.training for n, m in model.named_modules()}
+    try:
+        with reestimated_statistics(model, loader(6)):
+            assert not torch.equal(model.backbone.norm1.running_mean,
+                                   before['backbone.bn1.running_mean'])
+            if error:
+                raise error
+    except KeyError:
+        pass
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert training == {n: m.training for n, m in model.named_modules()}
+    assert model.backbone.norm1.momentum == 0.1
+
+
+def test_frozen_layers_keep_theirs():
+    model = build_classifier()
+    model.backbone.frozen_stages = 1
+    before = model.backbone.layer1[0].norm1.running_mean.clone()
+    with reestimated_statistics(model, loader(6)):
+        assert torch.equal(model.backbone.layer1[0].norm1.running_mean,
+                           before)
+        assert not torch.equal(model.backbone.layer2[0].norm1.running_mean,
+                               torch.zeros(8).double())
+
+
+def test_no_sample_is_refused():
+    model = build_classifier()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match='the data loader is empty'):
+        with reestimated_statistics(model, []):
+            pass
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key

@@ -1,0 +1,128 @@
+"""Two real processes, gloo on a CPU."""
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.dist import get_rank
+from mmengine.model import MMDistributedDataParallel
+from torch import distributed as torch_dist
+from torch import multiprocessing, nn
+
+from mmst.engine.step import reduce_gradients, st_step
+from mmst.subnets import Subnet
+from tests.conftest import batch, build_classifier, sgd
+
+FULL = (3, 3, 3)
+# The last block of the first stage is left out by all of these, on both
+# ranks; each of the others by some.
+SUBNETS = [[Subnet.ordered((2, 3, 1), FULL, 12)],
+           [Subnet.ordered((1, 1, 1), FULL, 0.5),
+            Subnet.ordered((2, 2, 3), FULL)],
+           [],
+           [Subnet.ordered((2, 1, 2), FULL, 10)]]
+
+
+def _start(rank, function, port, folder):
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank),
+        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch_dist.init_process_group('gloo')
+    torch.save(function(), f'{folder}/{rank}.pth')
+    torch_dist.destroy_process_group()
+
+
+def in_two_processes(function, folder: Path) -> list:
+    """Run a function of this module in two ranks; what each returned."""
+    import socket
+    with socket.socket() as free:
+        free.bind(('', 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_start, (function, port, str(folder)), nprocs=2)
+    return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
+
+
+def train(wrap, accumulative_counts=1):
+    """Some iterations, each rank on its half of the batch."""
+    torch.manual_seed(0)
+    model = build_classifier(
+        norm='GN', loss_kl=dict(type='mmst.KLMinusLoss', normalize=None))
+    optim_wrapper = sgd(model, accumulative_counts=accumulative_counts)
+    wrapped = MMDistributedDataParallel(model) if wrap else model
+    for iteration in range(4 * accumulative_counts):
+        data = batch(8, seed=iteration)
+        if wrap:
+            rank = get_rank()
+            data = dict(
+                inputs=data['inputs'][4 * rank:4 * rank + 4],
+                data_samples=data['data_samples'][4 * rank:4 * rank + 4])
+        subnets = SUBNETS[iteration % 4]
+        if subnets:
+            st_step(wrapped, data, optim_wrapper, subnets)
+        else:
+            wrapped.train_step(data, optim_wrapper)
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+def train_wrapped():
+    return train(True)
+
+
+def train_wrapped_accumulating():
+    return train(True, 2)
+
+
+@pytest.mark.parametrize('function, counts', [
+    (train_wrapped, 1), (train_wrapped_accumulating, 2)])
+def test_ranks_agree_with_each_other_and_with_one(tmp_path, function, counts):
+    """Contract 5: bit for bit, and as one process on the joined batch."""
+    first, second = in_two_processes(function, tmp_path)
+    single = train(False, counts)
+    for name, parameter in single.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(
+            first[name], parameter, rtol=1e-9, atol=1e-11)
+
+
+def reduce_some():
+    """Rank 0 lacks the first gradient, both lack the last."""
+    a, b, c = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    if get_rank() == 1:
+        a.grad = torch.tensor([2., 4.])
+    b.grad = torch.full((2, ), float(get_rank()))
+    reduce_gradients([a, b, c])
+    return [a.grad, b.grad, c.grad]
+
+
+def test_gradients_that_only_some_ranks_have(tmp_path):
+    for a, b, c in in_two_processes(reduce_some, tmp_path):
+        assert torch.equal(a, torch.tensor([1., 2.]))
+        assert torch.equal(b, torch.tensor([0.5, 0.5]))
+        assert c is None
+
+
+def pooled_statistics():
+    """Each rank re-estimates BatchNorm from its half of the images."""
+    from mmst.analysis import reestimated_statistics
+    torch.manual_seed(0)
+    model = build_classifier()
+    images = batch(10)
+    cut = [slice(0, 4), slice(4, 10)][get_rank()]
+    half = dict(inputs=images['inputs'][cut],
+                data_samples=images['data_samples'][cut])
+    with reestimated_statistics(model, [half]):
+        norm = model.backbone.norm1
+        return [norm.running_mean.clone(), norm.running_var.clone()]
+
+
+def test_statistics_are_pooled_over_processes(tmp_path):
+    ranks = in_two_processes(pooled_statistics, tmp_path)
+    torch.manual_seed(0)
+    model = build_classifier()
+    x = model.backbone.conv1((batch(10)['inputs'] - 127.5) / 64)
+    for mean, var in ranks:
+        torch.testing.assert_close(mean, x.mean((0, 2, 3)))
+        # Each half's variance is the unbiased one: one part in 1024.
+        torch.testing.assert_close(
+            var, x.var((0, 2, 3), unbiased=False), rtol=2e-3, atol=0)

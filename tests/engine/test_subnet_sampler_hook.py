@@ -1,0 +1,103 @@
+"""The sampler is a function of (seed, iteration), and reports its space."""
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmst.subnets import (InputSizes, SamplingSpace, find_stages,
+                          iteration_cost)
+
+SAMPLER = dict(num_subnets=3, space=[1, 2, 3], size_range=(8, 16))
+
+
+def sampler_of(runner):
+    return next(h for h in runner.hooks if hasattr(h, 'draw'))
+
+
+def test_draws_depend_on_seed_and_iteration_alone(tiny_runner):
+    draws = []
+    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
+        runner = tiny_runner(name, sampler=SAMPLER, max_epochs=1,
+                             randomness=dict(seed=seed))
+        runner.train()
+        torch.rand(7)  # the global state has no part in it
+        sampler = sampler_of(runner)
+        order = range(50) if name == 'a' else reversed(range(50))
+        draws.append({i: sampler.draw(i) for i in order})
+    assert draws[0] == draws[1] != draws[2]
+    assert len(set(map(tuple, draws[0].values()))) > 40
+    for subnets in draws[0].values():
+        assert len(subnets) == 3
+        for subnet in subnets:
+            assert subnet.depths[0] == 3 and subnet.depths[1] >= 2
+            assert 8 <= subnet.size <= 16
+
+
+def test_loop_trains_what_was_drawn(tiny_runner):
+    runner = tiny_runner(sampler=SAMPLER)
+    trained = []
+    step = runner.train_loop._run_st_iter
+
+    def watch(*args):
+        step(*args)
+        trained.append(runner.train_loop.subnets)
+
+    runner.train_loop._run_st_iter = watch
+    runner.train()
+    assert trained == [sampler_of(runner).draw(i) for i in range(6)]
+
+
+@pytest.mark.parametrize('begin, by_epoch, first', [(1, True, 3),
+                                                    (4, False, 4)])
+def test_first_iteration_with_subnets(tiny_runner, begin, by_epoch, first):
+    runner = tiny_runner(sampler=dict(SAMPLER, begin=begin,
+                                      by_epoch=by_epoch))
+    counts = []
+    step = runner.train_loop._run_st_iter
+
+    def watch(*args):
+        step(*args)
+        counts.append(len(runner.train_loop.subnets))
+
+    runner.train_loop._run_st_iter = watch
+    runner.train()
+    assert counts == [0] * first + [3] * (6 - first)
+
+
+@pytest.mark.parametrize('strategy', ['stochastic', 'raw'])
+def test_other_strategies_train(tiny_runner, strategy):
+    runner = tiny_runner(sampler=dict(num_subnets=2, strategy=strategy))
+    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    runner.train()
+    assert runner.iter == 6
+    assert any(not torch.equal(before[k], v)
+               for k, v in runner.model.state_dict().items())
+
+
+def test_report_tells_space_and_cost(tiny_runner):
+    runner = tiny_runner(sampler=SAMPLER, max_epochs=1)
+    runner.train()
+    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert re.search(r'layer3 +3 +\d+\.\d% +3, 2, 1\n', text)
+    assert 'drawn from: 8 to 16 px (main input: 16 px' in text
+    printed = float(
+        re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1])
+    space = SamplingSpace([len(s) for s in find_stages(runner.model)],
+                          [1, 2, 3])
+    expected = iteration_cost(runner.model, torch.zeros(1, 3, 16, 16), space,
+                              InputSizes((8, 16)), 3)
+    assert printed == pytest.approx(expected, abs=0.005)
+    # By drawing: each subnet's own share of the main network's FLOPs.
+    from random import Random
+
+    from mmst.subnets import measure_cost, resize_inputs
+    rng, image, sizes = Random(0), torch.zeros(1, 3, 16, 16), InputSizes(
+        (8, 16))
+    main = measure_cost(runner.model, image).total
+    shares = []
+    for _ in range(300):
+        subnet = space.sample(rng, size=sizes.sample(rng))
+        small = measure_cost(runner.model, resize_inputs(image, subnet.size))
+        shares.append(small.of(subnet) / main)
+    assert expected == pytest.approx(1 + sum(shares) / 100, rel=0.05)

@@ -1,0 +1,109 @@
+"""KL- against its equations, written out in float64."""
+import math
+
+import pytest
+import torch
+
+from mmst.models import KLMinusLoss
+
+
+def direction(z, normalize):
+    if normalize == 'l2':
+        return z / z.square().sum(1, keepdim=True).sqrt()
+    if normalize == 'standardize':
+        z = z - z.mean(1, keepdim=True)
+        return z / (z.square().mean(1, keepdim=True) + 1e-7).sqrt()
+    return z
+
+
+@pytest.mark.parametrize('normalize', ['l2', 'standardize', None])
+@pytest.mark.parametrize('scale, temperature, weight', [(1., 1., 1.),
+                                                        (4., 2., 0.5)])
+@pytest.mark.parametrize('num_classes', [10, 1000])
+def test_equations(normalize, scale, temperature, weight, num_classes):
+    """Eq. 4 to 6; batchmean; gradient to the subnet only (contract 4)."""
+    torch.manual_seed(0)
+    main, subnet = (torch.randn(5, num_classes).double().mul(3)
+                    .requires_grad_() for _ in range(2))
+    loss = KLMinusLoss(normalize, scale, temperature, weight)(subnet, main)
+    p, q = ((direction(z, normalize) * scale / temperature).softmax(1)
+            for z in (main.detach(), subnet))
+    expected = weight * temperature**2 * (p * (p / q).log()).sum() / 5
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+    loss.backward()
+    torch.testing.assert_close(
+        subnet.grad, torch.autograd.grad(expected, subnet)[0],
+        rtol=1e-9, atol=1e-15)
+    assert main.grad is None
+
+
+@pytest.mark.parametrize('num_classes', [10, 100, 1000])
+def test_bound_of_the_literal_form(num_classes):
+    """Opposite unit vectors are the farthest that two can be.
+
+    KL(p || q) <= E_p|log p - log q| <= 2 for any two unit vectors, and over
+    many classes far less: what design choices rest on.
+    """
+    torch.manual_seed(0)
+    z = torch.randn(64, num_classes).double() * 5
+    literal = KLMinusLoss('l2')(-z, z).item()
+    p, q = (direction(s * z, 'l2').softmax(1) for s in (1, -1))
+    assert literal == pytest.approx(
+        (p * (p / q).log()).sum().item() / 64, rel=1e-9)
+    released = KLMinusLoss('standardize')(-z, z).item()
+    assert literal < 0.3 < released and literal < 4 / math.sqrt(num_classes)
+
+
+@pytest.mark.parametrize('normalize', ['l2', 'standardize', None])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_float32_under_autocast(normalize, dtype):
+    """Half precision gives nearly what float32 gives, and no overflow."""
+    torch.manual_seed(0)
+    main, subnet = (torch.randn(4, 1000) * 100 for _ in range(2))
+    loss = KLMinusLoss(normalize)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = loss(subnet.to(dtype), main.to(dtype))
+    assert out.dtype == torch.float32
+    expected = loss(subnet.to(dtype).float(), main.to(dtype).float())
+    torch.testing.assert_close(out, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize('normalize', ['l2', 'standardize', None])
+@pytest.mark.parametrize('size', [0., 1e-30, 1e-12, 1e12, 1e30])
+def test_zero_and_huge_logits(normalize, size):
+    torch.manual_seed(0)
+    subnet = (torch.randn(3, 10) * size).requires_grad_()
+    other = torch.randn(3, 10)
+    for main in (other, other * size, torch.zeros(3, 10)):
+        subnet.grad = None
+        loss = KLMinusLoss(normalize)(subnet, main)
+        loss.backward()
+        assert torch.isfinite(loss) and loss >= -1e-6
+        assert torch.isfinite(subnet.grad).all()
+        assert subnet.grad.abs().max() < 1e4
+
+
+@pytest.mark.parametrize('size', [1e7, 1e18, 1e30])
+@pytest.mark.parametrize('normalize', ['l2', 'standardize'])
+def test_huge_logits_keep_their_direction(normalize, size):
+    torch.manual_seed(0)
+    z, main = torch.randn(3, 10), torch.randn(3, 10)
+    loss = KLMinusLoss(normalize)
+    torch.testing.assert_close(loss(z * size, main), loss(z, main),
+                               rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(normalize='L2'), r"normalize 'L2' is not one of \['l2'"),
+    (dict(scale=0), 'scale 0 is not above 0'),
+    (dict(temperature=-1), 'temperature -1 is not above 0'),
+    (dict(loss_weight=-0.5), 'loss_weight -0.5 is below 0'),
+])
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        KLMinusLoss(**options)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r'\(2, 3\), .*\(2, 4\), differ'):
+        KLMinusLoss()(torch.zeros(2, 3), torch.zeros(2, 4))

@@ -1,0 +1,187 @@
+"""The head wrapper around real heads of mmpretrain."""
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.model import ExponentialMovingAverage
+from mmengine.runner import load_checkpoint, save_checkpoint
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+from mmst.engine.step import st_step
+from mmst.models import STClsHead
+from mmst.subnets import Subnet, activate
+from tests.conftest import batch, build_classifier, classifier, sgd
+
+FULL = (3, 3, 3)
+SUBNET = Subnet.ordered((1, 2, 1), FULL)
+
+
+def samples(labels):
+    return [DataSample().set_gt_label(label) for label in labels]
+
+
+def in_subnet(head, feats, data_samples):
+    with activate(build_classifier(double=False), SUBNET):
+        return head.loss(feats, data_samples)
+
+
+def kl(main, subnet):
+    p, q = main.softmax(1), subnet.softmax(1)
+    return (p * (p / q).log()).sum(1).mean()
+
+
+# Head, its features as functions of a seed.
+def level(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+HEADS = [
+    (dict(type='LinearClsHead', num_classes=3, in_channels=8),
+     lambda s: (level(s, 4, 8), )),
+    (dict(type='LinearClsHead', num_classes=3, in_channels=8),
+     lambda s: (level(s, 4, 5), level(s + 10, 4, 8))),
+    (dict(type='StackedLinearClsHead', num_classes=3, in_channels=8,
+          mid_channels=[6]), lambda s: (level(s, 4, 8), )),
+    (dict(type='VisionTransformerClsHead', num_classes=3, in_channels=8),
+     lambda s: (level(s, 4, 8), )),
+    (dict(type='EfficientFormerClsHead', num_classes=3, in_channels=8,
+          distillation=False), lambda s: (level(s, 4, 8), )),
+    (dict(type='LinearClsHead', num_classes=3, in_channels=8,
+          loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
+     lambda s: (level(s, 4, 8), )),
+]
+
+
+@pytest.mark.parametrize('normalize_main', [False, True])
+@pytest.mark.parametrize('config, features', HEADS)
+def test_main_and_subnet_losses(config, features, normalize_main):
+    plain = MODELS.build(config)
+    loss_kl = dict(type='mmst.KLMinusLoss', normalize=None, loss_weight=0.7)
+    if normalize_main:
+        loss_kl.update(normalize='standardize', scale=2.)
+    head = STClsHead(copy.deepcopy(plain), loss_kl, normalize_main)
+    data = samples([0, 2, 1, 1])
+    main, small = features(0), features(1)
+
+    losses = head.loss(main, data)
+    if normalize_main:
+        logits = F.layer_norm(plain(main), (3, ), eps=1e-7) * 2
+        expected = plain._get_loss(logits, data) if hasattr(
+            plain, '_get_loss') else None
+        targets = (logits, F.layer_norm(plain(small), (3, ), eps=1e-7) * 2)
+    else:
+        expected = plain.loss(main, data)
+        targets = plain(main), plain(small)
+    torch.testing.assert_close(losses['loss'], expected['loss'])
+    assert list(losses) == list(expected)
+
+    losses = in_subnet(head, small, data)
+    assert list(losses) == ['loss_kl']
+    torch.testing.assert_close(losses['loss_kl'], 0.7 * kl(*targets))
+    predicted = head.predict(main)
+    for ours, theirs in zip(predicted, plain.predict(main)):
+        assert torch.equal(ours.pred_score, theirs.pred_score)
+
+
+def test_head_with_two_classifiers():
+    """Conformer's head gives two sets of logits: each is taught by its own."""
+    config = dict(type='ConformerHead', num_classes=3, in_channels=[8, 6])
+    plain = MODELS.build(config)
+    head = STClsHead(copy.deepcopy(plain),
+                     dict(type='mmst.KLMinusLoss', normalize=None))
+    main, small = ([[level(s, 4, 8), level(s + 1, 4, 6)]] for s in (0, 5))
+    data = samples([0, 1, 2, 0])
+    torch.testing.assert_close(head.loss(main, data)['loss'],
+                               plain.loss(main, data)['loss'])
+    expected = sum(kl(m, s) for m, s in zip(plain(main), plain(small)))
+    torch.testing.assert_close(
+        in_subnet(head, small, data)['loss_kl'], expected)
+
+
+@pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
+def test_mixed_labels(augment):
+    """Soft labels go to the main loss; subnets see the mixed images."""
+    config = classifier(loss_kl=dict(type='mmst.KLMinusLoss', normalize=None))
+    config['train_cfg'] = dict(
+        augments=dict(type=augment, alpha=1.0))
+    model = MODELS.build(config)
+    model.train()
+    seen = []
+    model.backbone.register_forward_pre_hook(
+        lambda m, args: seen.append(args[0]))
+    log = st_step(model, batch(double=False), sgd(model, lr=0.), [
+        Subnet.ordered((1, 1, 1), FULL), Subnet.ordered(FULL, FULL)
+    ])
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.allclose(
+        seen[0], (batch(double=False)['inputs'] - 127.5) / 64)
+    assert log['subnet0_loss'] > 0
+    # The full depth on the same input is the main network once more.
+    assert abs(log['subnet1_loss']) < 1e-6
+
+
+def test_subnet_before_main_is_refused():
+    head = STClsHead(HEADS[0][0])
+    with pytest.raises(RuntimeError, match='run the main network'):
+        in_subnet(head, (level(0, 4, 8), ), samples([0] * 4))
+
+
+@pytest.mark.parametrize('config', [
+    dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=8),
+    dict(type='MultiTaskHead', in_channels=8,
+         task_heads=dict(a=dict(type='LinearClsHead', num_classes=3))),
+])
+def test_other_tasks_are_refused(config):
+    with pytest.raises(TypeError, match='cannot wrap Multi.*one label'):
+        STClsHead(config)
+
+
+def test_checkpoint_keys_are_the_plain_heads(tmp_path):
+    """Contract 6, both ways, strictly, through PyTorch and MMEngine."""
+    st, plain = (MODELS.build(classifier(st=flag)) for flag in (True, False))
+    assert list(st.state_dict()) == list(plain.state_dict())
+    for source, target in ((st, plain), (plain, st)):
+        for parameter in source.parameters():
+            parameter.data.normal_()
+        target.load_state_dict(source.state_dict(), strict=True)
+        for a, b in zip(source.parameters(), target.parameters()):
+            assert torch.equal(a, b)
+        for parameter in source.parameters():
+            parameter.data.normal_()
+        path = str(tmp_path / 'model.pth')
+        save_checkpoint(dict(state_dict=source.state_dict()), path)
+        load_checkpoint(target, path, strict=True)
+        for a, b in zip(source.parameters(), target.parameters()):
+            assert torch.equal(a, b)
+    with pytest.raises(RuntimeError, match='fc.bias'):
+        state = plain.state_dict()
+        del state['head.fc.bias']
+        st.load_state_dict(state)
+
+
+def test_moving_average_has_the_same_keys():
+    st, plain = (MODELS.build(classifier(st=flag)) for flag in (True, False))
+    averages = [ExponentialMovingAverage(model) for model in (st, plain)]
+    assert list(averages[0].state_dict()) == list(averages[1].state_dict())
+    averages[0].update_parameters(st)
+    averages[1].load_state_dict(averages[0].state_dict())
+
+
+def test_same_initial_weights_as_the_plain_head():
+    models = []
+    for flag in (True, False):
+        torch.manual_seed(3)
+        model = MODELS.build(classifier(st=flag))
+        model.init_weights()
+        models.append(model)
+    for a, b in zip(*(model.parameters() for model in models)):
+        assert torch.equal(a, b)
+
+
+def test_attributes_of_the_wrapped_head():
+    head = STClsHead(HEADS[0][0])
+    assert head.num_classes == 3 and head.fc is head.head.fc
+    with pytest.raises(AttributeError, match='no_such'):
+        head.no_such

@@ -1,0 +1,197 @@
+"""A subnet run in place is the network one would get by leaving blocks out."""
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import nn
+
+from mmst.subnets import (Path, Subnet, activate, active_subnet, find_stages,
+                          measure_cost)
+
+BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
+
+
+def resnet(depth=50, **options):
+    torch.manual_seed(0)
+    model = ROOT_MODELS.build(
+        dict(type='mmpretrain.ResNet', depth=depth, base_channels=8,
+             stem_channels=8, zero_init_residual=False, **options))
+    model.init_weights()
+    return model.double()
+
+
+def cut(model, depths):
+    """The same network with its stages' last blocks removed for real."""
+    model = copy.deepcopy(model)
+    for name, depth in zip(model.res_layers, depths):
+        del getattr(model, name)[depth:]
+    return model
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_ordered_subnet_is_the_cut_network(with_cp):
+    """Contract 9, with gradients, gradient checkpointing too."""
+    model, depths = resnet(with_cp=with_cp), (2, 4, 1, 3)
+    small = cut(model, depths)
+    model.train(), small.train()
+    image = torch.rand(2, 3, 32, 32).double().requires_grad_()
+    with activate(model, depths) as subnet:
+        out = model(image)[0]
+        out.square().sum().backward()
+    assert subnet.depths == depths
+    expected = small(image)[0]
+    expected.square().sum().backward()
+    torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
+    ours = dict(model.named_parameters())
+    for name, parameter in small.named_parameters():
+        torch.testing.assert_close(
+            ours.pop(name).grad, parameter.grad, rtol=1e-10, atol=1e-12)
+    assert all(parameter.grad is None for parameter in ours.values())
+
+
+def test_stochastic_subnet_leaves_out_blocks_in_between():
+    # Three blocks in the third stage, so that the second can be left out.
+    model = resnet(18)
+    model.layer3.append(copy.deepcopy(model.layer3[1]))
+    torch.nn.init.normal_(model.layer3[2].conv1.weight)
+    model.eval()
+    subnet = Subnet(((BOTH, SHORTCUT), (BOTH, BOTH), (BOTH, SHORTCUT, BOTH),
+                     (BOTH, BOTH)))
+    small = cut(model, (1, 2, 3, 2))
+    del small.layer3[1]
+    small.eval()
+    image = torch.rand(1, 3, 32, 32).double()
+    with activate(model, subnet):
+        out = model(image)[0]
+    assert torch.equal(out, small(image)[0])
+
+
+def test_raw_paths_are_branch_and_shortcut():
+    model = resnet(18)
+    model.eval()
+    first, second = model.layer2
+    x = torch.rand(2, 8, 8, 8).double()
+
+    def branch(block, x):
+        x = F.relu(block.norm1(block.conv1(x)))
+        return F.relu(block.norm2(block.conv2(x)))
+
+    def shortcut(block, x):
+        return F.relu(block.downsample(x)) if block.downsample else x
+
+    table = {BRANCH: branch, SHORTCUT: shortcut,
+             BOTH: lambda block, x: block(x)}
+    for a in table:
+        for b in table:
+            expected = table[b](second, table[a](first, x))
+            with activate(model, Subnet(
+                ((BOTH, BOTH), (a, b), (BOTH, BOTH), (BOTH, BOTH)))):
+                out = model.layer2(x)
+            torch.testing.assert_close(out, expected, rtol=1e-12, atol=0)
+    assert second.downsample is None
+
+
+def test_active_subnet_is_known_inside_only():
+    model = resnet(18)
+    assert active_subnet() is None
+    with activate(model, (1, 1, 1, 1)) as outer:
+        assert active_subnet() is outer
+        with activate(model, (2, 2, 2, 2)) as inner:
+            assert active_subnet() is inner
+        assert active_subnet() is outer
+    assert active_subnet() is None
+
+
+def test_model_comes_back_after_an_exception():
+    """Contract 8; a forward that was there on the instance does too."""
+    model = resnet(18)
+    block = model.layer1[1]
+    own = block.forward = lambda x: x + 1
+    with pytest.raises(RuntimeError, match='inside'):
+        with activate(model, (1, 1, 1, 1)):
+            assert block.forward is not own
+            raise RuntimeError('inside')
+    assert block.forward is own
+    assert 'forward' not in vars(model.layer2[1])
+
+
+class OwnNorm(nn.Module):
+    """A norm layer of its own kind, as mmcv's SyncBatchNorm is."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('running_mean', torch.zeros(3))
+
+    def forward(self, x):
+        if self.training:
+            self.running_mean += x.mean((0, 2, 3))
+        return x
+
+
+@pytest.mark.parametrize('update', [False, True])
+@pytest.mark.parametrize('norm', [
+    nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=None), OwnNorm(),
+    nn.InstanceNorm2d(3, track_running_stats=True), nn.SyncBatchNorm(3)])
+def test_running_statistics(norm, update):
+    model = torch.nn.Sequential()
+    model.layer1 = nn.Sequential(nn.Identity())
+    model.layer2 = nn.Sequential(nn.Identity())
+    model.layer1[0].downsample = model.layer2[0].downsample = None
+    model.norm = norm
+    model.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x = torch.rand(4, 3, 5, 5)
+    if isinstance(norm, nn.SyncBatchNorm):
+        norm.forward = lambda x: nn.BatchNorm2d.forward(norm, x)
+    with activate(model, (1, 1), update):
+        out = norm(x)
+    after = model.state_dict()
+    same = all(torch.equal(before[k], after[k]) for k in before)
+    assert same is not update
+    if not isinstance(norm, OwnNorm):  # the batch's own statistics were used
+        assert out.mean().abs() < 1e-5
+    assert getattr(norm, 'track_running_stats', True)
+
+
+def test_frozen_norms_keep_using_their_statistics():
+    model = resnet(18, norm_eval=True, frozen_stages=1)
+    model.train()
+    image = torch.rand(2, 3, 32, 32).double()
+    with torch.no_grad():
+        small = cut(model, (1, 1, 1, 1))
+        small.train()
+        with activate(model, (1, 1, 1, 1)):
+            assert torch.equal(model(image)[0], small(image)[0])
+
+
+@pytest.mark.parametrize('depths, message', [
+    ((1, 1, 1), 'has 3 entries, but the network has 4 stages'),
+    ((1, 1, 3, 1), 'depth 3 of stage 3 .*not between 1 and 2'),
+    ((0, 1, 1, 1), 'depth 0 of stage 1'),
+])
+def test_depths_that_do_not_fit(depths, message):
+    with pytest.raises(ValueError, match=message):
+        with activate(resnet(18), depths):
+            pass
+
+
+def test_subnet_of_another_network():
+    with pytest.raises(ValueError, match=r'\[3, 4, 6, 3\] blocks, but'):
+        with activate(resnet(18), Subnet.ordered((3, 4, 6, 3), (3, 4, 6, 3))):
+            pass
+
+
+def test_cost_is_that_of_the_cut_network():
+    model = resnet(18).float()
+    image = torch.zeros(1, 3, 33, 47)
+    cost = measure_cost(model, image)
+    for depths in ((1, 2, 1, 2), (2, 1, 2, 1)):
+        subnet = Subnet.ordered(depths, (2, 2, 2, 2))
+        small = measure_cost(cut(model, depths), image)
+        assert cost.of(subnet) == small.total
+    assert [len(stage) for stage in find_stages(model)] == [2] * 4
+    # conv1: 3 * 8 channels, 7 x 7, on 17 x 24 pixels.
+    stem = cost.total - sum(map(sum, cost.blocks))
+    assert stem == 3 * 8 * 49 * 17 * 24

@@ -1,0 +1,113 @@
+"""Stages are found in the real backbones of all four toolboxes."""
+import pytest
+import torch
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import nn
+
+from mmst.subnets import (Block, Stage, activate, find_stages, measure_cost,
+                          register_stage_finder)
+from mmst.subnets.stages import _FINDERS
+
+# Full name, options, blocks a stage.
+BACKBONES = [
+    ('mmpretrain.ResNet', dict(depth=18), (2, 2, 2, 2)),
+    ('mmpretrain.ResNet', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.ResNetV1c', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.ResNetV1d', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.ResNet_CIFAR', dict(depth=18), (2, 2, 2, 2)),
+    ('mmpretrain.ResNeXt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.SEResNet', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.SEResNeXt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.Res2Net', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.ResNeSt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpretrain.RegNet', dict(arch='regnetx_400mf'), (1, 2, 7, 12)),
+    ('mmdet.ResNet', dict(depth=50), (3, 4, 6, 3)),
+    ('mmdet.ResNetV1d', dict(depth=50), (3, 4, 6, 3)),
+    ('mmdet.ResNeXt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmdet.Res2Net', dict(depth=50), (3, 4, 6, 3)),
+    ('mmdet.ResNeSt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmdet.RegNet', dict(arch='regnetx_400mf'), (1, 2, 7, 12)),
+    ('mmseg.ResNetV1c', dict(depth=50), (3, 4, 6, 3)),
+    ('mmseg.ResNeXt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmseg.ResNeSt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpose.ResNet', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpose.SEResNet', dict(depth=50), (3, 4, 6, 3)),
+    ('mmpose.ResNeXt', dict(depth=50), (3, 4, 6, 3)),
+    ('mmst.CIFARResNet', dict(depth=56), (9, 9, 9)),
+]
+
+
+@pytest.mark.parametrize('name, options, blocks', BACKBONES)
+def test_every_subnet_runs(name, options, blocks):
+    backbone = ROOT_MODELS.build(dict(type=name, **options))
+    stages = find_stages(backbone)
+    assert tuple(len(stage) for stage in stages) == blocks
+    backbone.eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        full = backbone(image)
+        with activate(backbone, [1] * len(blocks)):
+            shallow = backbone(image)
+        again = backbone(image)
+    # Blocks that follow the first keep the shape, and are all skipped.
+    assert [f.shape for f in full] == [f.shape for f in shallow]
+    assert not torch.equal(full[-1], shallow[-1])
+    assert all(torch.equal(a, b) for a, b in zip(full, again))
+
+
+def test_torchvision_resnet():
+    torchvision = pytest.importorskip('torchvision')
+    stages = find_stages(torchvision.models.resnet50())
+    assert [len(stage) for stage in stages] == [3, 4, 6, 3]
+    assert [stage.name for stage in stages] == [
+        'layer1', 'layer2', 'layer3', 'layer4'
+    ]
+
+
+@pytest.mark.parametrize('name, options', [
+    ('mmpretrain.VGG', dict(depth=11)),
+    ('mmdet.HourglassNet', dict()),
+    ('mmdet.HRNet', dict(extra=dict(
+        stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK',
+                    num_blocks=(4, ), num_channels=(64, )),
+        stage2=dict(num_modules=1, num_branches=2, block='BASIC',
+                    num_blocks=(4, 4), num_channels=(32, 64)),
+        stage3=dict(num_modules=1, num_branches=3, block='BASIC',
+                    num_blocks=(4, 4, 4), num_channels=(32, 64, 128)),
+        stage4=dict(num_modules=1, num_branches=4, block='BASIC',
+                    num_blocks=(4, 4, 4, 4),
+                    num_channels=(32, 64, 128, 256))))),
+])
+def test_other_networks_are_refused(name, options):
+    backbone = ROOT_MODELS.build(dict(type=name, **options))
+    with pytest.raises(TypeError, match='no residual stages found in .*Known'):
+        find_stages(backbone)
+
+
+def test_a_registered_family_is_found(monkeypatch):
+    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
+
+    class Mine(nn.Module):
+
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1)
+                                       for _ in range(3))
+
+        def forward(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    @register_stage_finder('Mine')
+    def find(backbone):
+        if not isinstance(backbone, Mine):
+            return None
+        return [Stage('parts', tuple(map(Block, backbone.parts)))]
+
+    model = Mine()
+    x = torch.rand(1, 3, 5, 5)
+    with activate(model, [1]):
+        assert torch.equal(model(x), model.parts[0](x))
+    # 3 * 3 * 3 * 3 multiply-adds for each of 25 pixels, in each block.
+    assert measure_cost(model, x).blocks == ((2025, ) * 3, )
