@@ -1,5 +1,5 @@
 """Two real processes, gloo on a CPU."""
-import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,23 +23,23 @@ SUBNETS = [[Subnet.ordered((2, 3, 1), FULL, 12)],
            [Subnet.ordered((2, 1, 2), FULL, 10)]]
 
 
-def _start(rank, function, port, folder):
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank),
-        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+def _start(rank, function, folder):
     torch.set_num_threads(1)
-    torch_dist.init_process_group('gloo')
+    # A file as the meeting point: no port that another test may take.
+    torch_dist.init_process_group(
+        'gloo',
+        init_method=f'file://{folder}/meeting',
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60))
     torch.save(function(), f'{folder}/{rank}.pth')
-    torch_dist.destroy_process_group()
+    # Nobody leaves while another still talks to it.
+    torch_dist.barrier()
 
 
 def in_two_processes(function, folder: Path) -> list:
     """Run a function of this module in two ranks; what each returned."""
-    import socket
-    with socket.socket() as free:
-        free.bind(('', 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_start, (function, port, str(folder)), nprocs=2)
+    multiprocessing.spawn(_start, (function, str(folder)), nprocs=2)
     return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
 
 

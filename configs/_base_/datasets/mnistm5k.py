@@ -17,9 +17,8 @@ test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 
 train_dataloader = dict(
     batch_size=64,
-    num_workers=2,
-    persistent_workers=False,  # so that a resumed run is exact: ReseedHook
-    worker_init_fn=dict(type='mmst.keep_worker_seed'),
+    num_workers=0,  # the images are tiny, and a resumed run is exact
+    persistent_workers=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
@@ -30,8 +29,8 @@ train_dataloader = dict(
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=200,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(

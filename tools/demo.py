@@ -1,0 +1,154 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Train common training (CT) and ST++ on the demo data and compare them.
+
+Prints the accuracy of the main network and of each ordered subnet, and writes
+it as JSON and PNG. Runs that are done are not done again, and those that were
+stopped go on.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Dict, List
+
+from mmst.analysis.loafing import (MAIN, Scores, loafing_table,
+                                   mean_and_interval, plot_loafing)
+
+ROOT = Path(__file__).resolve().parents[1]
+METRIC = 'accuracy/top1'
+LABELS = dict(ct='CT', st='ST', stpp='ST++')
+# Settings are chosen on a part of the training images, so that the validation
+# images stay unseen until the end.
+TUNING_SPLIT = [
+    'train_dataloader.dataset.ann_file=meta/tune_train.txt',
+    'val_dataloader.dataset.ann_file=meta/tune_val.txt',
+    'val_dataloader.dataset.data_prefix=train',
+]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--methods', nargs='+', choices=list(LABELS), default=['ct', 'stpp'])
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument(
+        '--tune',
+        action='store_true',
+        help='train on 3,200 of the training images, score on the other 800')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='default: work_dirs/demo, or work_dirs/demo_tune')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count(),
+        help='runs at a time, one thread each; default: one a core')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the configs; needs a --work-dir of its own')
+    args = parser.parse_args()
+    if args.cfg_options and args.work_dir is None:
+        parser.error('--cfg-options needs --work-dir, so that runs with other '
+                     'settings are not taken for these')
+    if args.work_dir is None:
+        args.work_dir = ROOT / 'work_dirs' / (
+            'demo_tune' if args.tune else 'demo')
+    return args
+
+
+def run_logged(name: str, command: List[str], log: Path) -> None:
+    """Run a command, all output to a file, a line an epoch to the screen.
+
+    Raises:
+        RuntimeError: If the command fails.
+    """
+    # Several runs share the cores: more threads in each only slow them down.
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
+    with log.open('a') as file, subprocess.Popen(
+            command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT) as process:
+        for line in process.stdout:
+            file.write(line)
+            if 'Epoch(train)' in line:
+                print(f'{name}: {line[line.index("Epoch(train)"):]}', end='',
+                      flush=True)
+    if process.returncode != 0:
+        raise RuntimeError(f'{name} failed with exit status '
+                           f'{process.returncode}, see {log}')
+
+
+def train_and_score(method: str, seed: int,
+                    args: argparse.Namespace) -> Scores:
+    """One run: train, or take what is there, and score its subnets."""
+    config = f'configs/demo/resnet20_{method}_mnistm5k.py'
+    folder = args.work_dir.resolve() / method / f'seed{seed}'
+    scores = folder / 'loafing' / 'loafing.json'
+    if not scores.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f'{LABELS[method]} seed {seed}'
+        options = ['--cfg-options', f'randomness.seed={seed}',
+                   *(TUNING_SPLIT if args.tune else []), *args.cfg_options]
+        run_logged(name, [
+            sys.executable, 'tools/train.py', config, '--work-dir',
+            str(folder), '--resume', *options
+        ], folder / 'output.txt')
+        checkpoint = (folder / 'last_checkpoint').read_text()
+        run_logged(name, [
+            sys.executable, 'tools/analysis_tools/loafing.py', '--run',
+            LABELS[method], config, checkpoint, '--metric', METRIC, '--out',
+            str(scores.parent), *options
+        ], folder / 'output.txt')
+    return json.loads(scores.read_text())[LABELS[method]][0]
+
+
+def print_gain(results: Dict[str, List[Scores]]) -> None:
+    """What each method adds to CT's main network, seed by seed."""
+    for method in results:
+        if method != LABELS['ct'] and LABELS['ct'] in results:
+            gains = [
+                ours[MAIN] - ct[MAIN]
+                for ours, ct in zip(results[method], results[LABELS['ct']])
+            ]
+            mean, half = mean_and_interval(gains)
+            print(f'{method} main network minus CT: {mean:+.2f} points' +
+                  (f' +- {half:.2f}' if len(gains) > 1 else
+                   ' (one seed: within the noise below about one point)'))
+
+
+def main() -> None:
+    """Train and score all runs, then print and write what came out."""
+    args = parse_args()
+    runs = [(method, seed) for seed in args.seeds for method in args.methods]
+    print(f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
+          flush=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        scores = list(pool.map(lambda run: train_and_score(*run, args), runs))
+    results: Dict[str, List[Scores]] = {}
+    for (method, _), score in zip(runs, scores):
+        results.setdefault(LABELS[method], []).append(score)
+    seeds = f'seed {args.seeds[0]}' if len(args.seeds) == 1 else (
+        f'mean and 95 % interval over seeds {args.seeds}')
+    print(f'\n{METRIC} (%), {seeds}\n{loafing_table(results)}\n')
+    print_gain(results)
+    paths = [args.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
+    paths[0].write_text(
+        json.dumps(dict(metric=METRIC, seeds=args.seeds, results=results),
+                   indent=1))
+    plot_loafing(results, METRIC, str(paths[1]))
+    print('\nWritten:')
+    for path in [*paths, *(args.work_dir / m / f'seed{s}' for m, s in runs)]:
+        print(f'  {path}')
+
+
+if __name__ == '__main__':
+    main()
