@@ -1,4 +1,8 @@
 """Tiny models, data and runners that many tests share."""
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Callable, Optional, Sequence
 
 import pytest
@@ -16,7 +20,10 @@ from torch.utils.data import Dataset
 
 import mmst  # noqa: F401  registers its modules
 
+ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 4
+# Objects by which MMEngine knows a process's earlier runs.
+GLOBALS = (DefaultScope, MMLogger, MessageHub, Visualizer, UniversalVisualizer)
 
 
 @DATASETS.register_module()
@@ -48,14 +55,16 @@ class TinyImages(Dataset):
 @pytest.fixture(autouse=True)
 def alone():
     """Each test as in a process of its own: no earlier test's globals."""
-    kinds = (DefaultScope, MMLogger, MessageHub, Visualizer,
-             UniversalVisualizer)
-    for kind in kinds:
-        kind._instance_dict.clear()
+    forget_earlier_runs()
     torch.manual_seed(0)
     init_default_scope('mmpretrain')
     yield
-    for kind in kinds:
+    forget_earlier_runs()
+
+
+def forget_earlier_runs() -> None:
+    """MMEngine tells runs apart by name and second, which is too coarse."""
+    for kind in GLOBALS:
         kind._instance_dict.clear()
 
 
@@ -146,8 +155,7 @@ def tiny_runner(tmp_path) -> Callable[..., Runner]:
              hooks: Sequence[dict] = (),
              num_workers: int = 0,
              **options) -> Runner:
-        for kind in (MessageHub, MMLogger, UniversalVisualizer):
-            kind._instance_dict.clear()
+        forget_earlier_runs()
         by_iter = 'Iter' in loop
         train_cfg = dict(type=loop)
         train_cfg['max_iters' if by_iter else 'max_epochs'] = (
@@ -190,3 +198,38 @@ def tiny_runner(tmp_path) -> Callable[..., Runner]:
         return Runner.from_cfg(Config(settings))
 
     return make
+
+
+@pytest.fixture(scope='session')
+def load_tool() -> Callable[[str], ModuleType]:
+    """Import a script of tools/ by its path there."""
+
+    @lru_cache(maxsize=None)
+    def load_tool(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(
+            'tool_' + path.replace('/', '_'), ROOT / 'tools' / f'{path}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_tool
+
+
+def run_alone(main: Callable) -> Callable:
+    """Run a tool as its own process would: with no earlier run's globals."""
+
+    def run(args: Sequence[str]) -> None:
+        forget_earlier_runs()
+        main(args)
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def train(load_tool):
+    return run_alone(load_tool('train').main)
+
+
+@pytest.fixture(scope='session')
+def test(load_tool):
+    return run_alone(load_tool('test').main)

@@ -1,21 +1,12 @@
 """A config, a few images and one trained checkpoint for the tools."""
-import importlib.util
 import os
 import shutil
 import sys
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
-from typing import Callable, Sequence
 
 import numpy as np
 import pytest
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmpretrain.visualization import UniversalVisualizer
 from PIL import Image
-
-ROOT = Path(__file__).parents[2]
 
 CONFIG = '''
 default_scope = 'mmpretrain'
@@ -52,43 +43,6 @@ visualizer = dict(type='UniversalVisualizer',
                   vis_backends=[dict(type='LocalVisBackend')])
 randomness = dict(seed=0)
 '''
-
-
-@pytest.fixture(scope='session')
-def load_tool() -> Callable[[str], ModuleType]:
-    """Import a script of tools/ by its path there."""
-
-    @lru_cache(maxsize=None)
-    def load_tool(path: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(
-            'tool_' + path.replace('/', '_'), ROOT / 'tools' / f'{path}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load_tool
-
-
-def run_alone(main: Callable) -> Callable:
-    """Run a tool as its own process would: with no earlier run's globals."""
-
-    def run(args: Sequence[str]) -> None:
-        # mmengine tells runs apart by name and second, which is too coarse.
-        for kind in (DefaultScope, MMLogger, MessageHub, UniversalVisualizer):
-            kind._instance_dict.clear()
-        main(args)
-
-    return run
-
-
-@pytest.fixture(scope='session')
-def train(load_tool):
-    return run_alone(load_tool('train').main)
-
-
-@pytest.fixture(scope='session')
-def test(load_tool):
-    return run_alone(load_tool('test').main)
 
 
 @pytest.fixture(scope='session')

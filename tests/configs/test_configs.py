@@ -1,0 +1,192 @@
+"""Every config parses, builds and trains on small data of its own format."""
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmpretrain.registry import MODELS, TRANSFORMS
+from PIL import Image
+
+from mmst.models import STClsHead
+from mmst.subnets import find_stages
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in path.parts)
+
+
+def write_images(folder: Path, names, size: int) -> None:
+    generator = np.random.default_rng(0)
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(256, size=(size, size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope='session')
+def imagenet(tmp_path_factory) -> Path:
+    """ImageNet's folders: a thousand classes, an image each."""
+    root = tmp_path_factory.mktemp('imagenet')
+    for split in ('train', 'val'):
+        write_images(root / split,
+                     [f'n{i:08}/n{i:08}_1.JPEG' for i in range(1000)], 40)
+    return root
+
+
+@pytest.fixture(scope='session')
+def imagenet_meta(tmp_path_factory) -> Path:
+    """ImageNet's other layout, with annotation files."""
+    root = tmp_path_factory.mktemp('imagenet_meta')
+    (root / 'meta').mkdir()
+    for split in ('train', 'val'):
+        names = [f'{split}_{i}.JPEG' for i in range(8)]
+        write_images(root / split, names, 40)
+        (root / 'meta' / f'{split}.txt').write_text(''.join(
+            f'{name} {100 * i}\n' for i, name in enumerate(names)))
+    return root
+
+
+@pytest.fixture(scope='session')
+def digits(tmp_path_factory) -> Path:
+    """The demo data's folders, with a few images."""
+    root = tmp_path_factory.mktemp('digits')
+    for split in ('train', 'val'):
+        write_images(root / split,
+                     [f'{i}/{j}.png' for i in range(10) for j in range(2)], 32)
+    return root
+
+
+def data_options(root: Path, indices: int = 4) -> list:
+    return [
+        f'{name}_dataloader.{option}' for name in ('train', 'val')
+        for option in (f'dataset.data_root={root}', 'num_workers=0',
+                       'persistent_workers=False', 'batch_size=4',
+                       f'dataset.indices={indices}')
+    ]
+
+
+# ImageNet's images shrunk to 32 px, and the subnets' with them.
+SMALL_IMAGENET = [
+    'train_dataloader.dataset.pipeline.1.scale=32',
+    'val_dataloader.dataset.pipeline.1.scale=36',
+    'val_dataloader.dataset.pipeline.2.crop_size=32', 'train_cfg.max_epochs=2'
+]
+SMALL_SUBNETS = ['custom_hooks.0.size_range=[14,32]']
+
+
+def options_for(config: str, request) -> list:
+    if config.startswith('configs/demo/'):
+        return data_options(request.getfixturevalue('digits'), 20) + [
+            'train_cfg.max_epochs=3', 'train_cfg.val_interval=3'
+        ]
+    if config.startswith('configs/st/'):
+        st = '_ct_' not in config
+        root = request.getfixturevalue('imagenet' if st else 'imagenet_meta')
+        return data_options(root) + SMALL_IMAGENET + SMALL_SUBNETS * st
+    raise AssertionError(f'no small data for {config}: add some here')
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_trains_validates_and_logs(config, request, train, tmp_path):
+    options = options_for(config, request)
+    train([config, '--work-dir', str(tmp_path), '--cfg-options',
+           'default_hooks.logger.interval=1', *options])
+    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    assert 'accuracy/top1' in lines
+    losses = [float(line.split('"loss": ')[1].split(',')[0])
+              for line in lines.splitlines() if '"loss": ' in line]
+    assert len(losses) >= 2 and all(map(math.isfinite, losses))
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_builds_with_stages_and_head(config):
+    cfg = Config.fromfile(ROOT / config)
+    cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(cfg.model)
+    assert len(find_stages(model)) >= 3
+    st = cfg.train_cfg.get('type', '').startswith('mmst.ST')
+    assert isinstance(model.head, STClsHead) is st
+    samplers = [h for h in cfg.get('custom_hooks', [])
+                if h['type'] == 'mmst.SubnetSamplerHook']
+    assert len(samplers) == st
+
+
+def test_st_is_ct_but_for_the_method():
+    """Comparing them compares the training method and nothing else."""
+    for st, ct in (('st/resnet50_st_in1k', 'st/resnet50_ct_in1k'),
+                   ('demo/resnet20_stpp_mnistm5k',
+                    'demo/resnet20_ct_mnistm5k')):
+        st, ct = (Config.fromfile(ROOT / 'configs' / f'{name}.py').to_dict()
+                  for name in (st, ct))
+        assert st['model']['head'].pop('head') == ct['model'].pop('head')
+        st['model'].pop('head')
+        for key in ('type', 'by_epoch'):
+            st['train_cfg'].pop(key, None), ct['train_cfg'].pop(key, None)
+        st.pop('custom_hooks'), st.pop('plain_head')
+        assert st == ct
+
+
+def test_a1_recipe():
+    """The released recipe's facts, as design and paper give them."""
+    cfg = Config.fromfile(ROOT / 'configs/st/resnet50_st_in1k.py')
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.momentum,
+            optimizer.nesterov, optimizer.weight_decay) == ('SGD', 0.2, 0.9,
+                                                            True, 1e-4)
+    assert 'paramwise_cfg' not in cfg.optim_wrapper
+    assert cfg.train_dataloader.batch_size == 64
+    assert cfg.auto_scale_lr.base_batch_size == 512
+    assert cfg.model.backbone.zero_init_residual is False
+    hook = cfg.custom_hooks[0]
+    assert (hook.num_subnets, hook.space, hook.size_range) == (6, [1, 2, 4, 1],
+                                                              (86, 200))
+    assert cfg.train_dataloader.dataset.pipeline[1].scale == 200
+    assert [t.get('scale', t.get('crop_size'))
+            for t in cfg.val_dataloader.dataset.pipeline[1:3]] == [240, 224]
+
+
+def test_lighting_against_plain_numpy(monkeypatch):
+    """Channel order and scale: mmpretrain's images are BGR, 0 to 255."""
+    cfg = Config.fromfile(ROOT / 'configs/st/resnet50_ct_in1k.py')
+    light = [TRANSFORMS.build(t) for t in cfg.train_pipeline
+             if t['type'] in ('PILToNumpy', 'Lighting')]
+    assert len(light) == 2
+    alpha = np.array([0.3, -0.2, 0.1])
+    monkeypatch.setattr(np.random, 'normal',
+                        lambda mean, std, size: alpha * (std / 0.1))
+    rgb = np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(
+        np.uint8)
+    results = dict(img=rgb[..., ::-1].copy())
+    for transform in light:
+        results = transform(results)
+    # On images in 0 to 1, in RGB, as AlexNet's authors give it.
+    values = np.array([0.2175, 0.0188, 0.0045])
+    vectors = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140],
+                        [-0.5836, -0.6948, 0.4203]])
+    expected = rgb / 255 + vectors @ (alpha * values)
+    np.testing.assert_allclose(results['img'][..., ::-1] / 255, expected,
+                               atol=1e-5)
+    assert results['img'].min() < 0 or results['img'].max() > 255
+
+
+def test_learning_rate_of_every_iteration(tiny_runner):
+    """Cosine to zero, stepped every iteration, no warm-up."""
+    cfg = Config.fromfile(ROOT / 'configs/st/resnet50_ct_in1k.py')
+    runner = tiny_runner(
+        sampler=dict(num_subnets=0), max_epochs=4,
+        param_scheduler=cfg.param_scheduler,
+        optim_wrapper=cfg.optim_wrapper)
+    rates = []
+    step = runner.train_loop._run_st_iter
+
+    def watch(*args):
+        rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+        step(*args)
+
+    runner.train_loop._run_st_iter = watch
+    runner.train()
+    expected = [0.1 * (1 + math.cos(math.pi * i / 12)) for i in range(12)]
+    assert rates == pytest.approx(expected, rel=1e-6)
