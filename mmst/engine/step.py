@@ -75,21 +75,22 @@ def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
     """Run and backpropagate all passes of an iteration."""
     count = optim_wrapper.inner_count
 
-    def run(data: Any) -> Log:
+    def run(data: Any, is_main: bool = False) -> Log:
         # All passes together are one count of gradient accumulation.
         optim_wrapper._inner_count = count
         with optim_wrapper.optim_context(model):
             losses = model._run_forward(data, mode='loss')
         loss, log_vars = module.parse_losses(losses)
         optim_wrapper.backward(optim_wrapper.scale_loss(loss))
-        if getattr(model, 'detect_anomalous_params', False):
+        # A subnet leaves parameters out on purpose.
+        if is_main and getattr(model, 'detect_anomalous_params', False):
             detect_anomalous_params(loss, model=model)
         # Detached, or the log would keep this pass's graph alive.
         return {name: value.detach() for name, value in log_vars.items()}
 
     with optim_wrapper.optim_context(model):
         data = module.data_preprocessor(data_batch, True)
-    main_log = run(data)
+    main_log = run(data, is_main=True)
     subnet_losses = []
     for subnet in subnets:
         # The context spans the backward pass: gradient checkpointing runs

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook, LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.models import BaseClassifier
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
 from mmst.registry import HOOKS
@@ -99,17 +99,30 @@ class SubnetSamplerHook(Hook):
                 f'STClsHead, but model.head is {type(model.head).__name__}: '
                 "set model.head to dict(type='mmst.STClsHead', "
                 'head=dict(...the head you have...))')
-        self.stages = find_stages(model)
-        self.space = SamplingSpace([len(stage) for stage in self.stages],
-                                   **self.space_cfg)
         # Ranks have seeds of their own under `diff_rank_seed`.
         seed = [runner.seed]
         broadcast_object_list(seed)
-        self.seed = seed[0]
+        self.fit(model, seed[0])
         if self.interval is None:
             self.interval = next(
                 (h.interval for h in runner.hooks if isinstance(h, LoggerHook)
                  ), 10)
+
+    def fit(self, model: nn.Module, seed: int) -> None:
+        """Set up the space of a model's stages, to draw from it.
+
+        Args:
+            model: A model or a backbone.
+            seed: The seed that all draws come from.
+
+        Raises:
+            TypeError: If the model's stages cannot be found.
+            ValueError: If the space does not fit them.
+        """
+        self.stages = find_stages(model)
+        self.space = SamplingSpace([len(stage) for stage in self.stages],
+                                   **self.space_cfg)
+        self.seed = seed
 
     def before_train_iter(self,
                           runner: Runner,
@@ -183,9 +196,11 @@ class SubnetSamplerHook(Hook):
         ]
         for stage, flops, depths in zip(self.stages, cost.blocks,
                                         self.space.depths):
+            drawn = ('branch or shortcut of each block'
+                     if self.space.strategy == 'raw' else
+                     ', '.join(map(str, depths)))
             lines.append(f'{stage.name:<12}{len(stage):>8}'
-                         f'{sum(flops) / cost.total:>9.1%}  '
-                         f'{", ".join(map(str, depths))}')
+                         f'{sum(flops) / cost.total:>9.1%}  {drawn}')
         lines += [
             f'input sizes drawn from: {self.sizes} (main input: {side} px, '
             f'{cost.total / 1e9:.3g} GFLOPs in the backbone)',

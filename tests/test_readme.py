@@ -1,0 +1,82 @@
+"""What the README shows works."""
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+
+from mmst.models import STClsHead
+from tests.conftest import ROOT
+
+README = (ROOT / 'README.md').read_text()
+
+
+def snippet(first_words: str) -> str:
+    blocks = re.findall(r'```python\n(.*?)```', README, re.S)
+    return next(block for block in blocks if block.startswith(first_words))
+
+
+def test_own_config_turned_into_st(tmp_path, tiny_runner):
+    """The snippet, on one of mmpretrain's own configs."""
+    import mmpretrain
+    stock = (Path(mmpretrain.__file__).parent / '.mim/configs/resnet' /
+             'resnet50_8xb32_in1k.py')
+    (tmp_path / 'my_config.py').write_text(f"_base_ = '{stock}'\n")
+    path = tmp_path / 'st.py'
+    path.write_text(snippet("_base_ = './my_config.py'"))
+    cfg = Config.fromfile(path)
+    model = MODELS.build(cfg.model)
+    assert isinstance(model.head, STClsHead)
+    assert model.head.num_classes == 1000
+    # The same loop and hook, on a model that is quick here.
+    small = tiny_runner(
+        model=dict(cfg.model, backbone=dict(type='ResNet', depth=50,
+                                            base_channels=2, stem_channels=2),
+                   head=dict(cfg.model.head, head=dict(
+                       cfg.model.head.head, in_channels=64)),
+                   data_preprocessor=cfg.data_preprocessor),
+        sampler={k: v for k, v in cfg.custom_hooks[0].items() if k != 'type'},
+        loop=cfg.train_cfg.type)
+    small.train()
+    assert small.iter == 6 and len(small.train_loop.subnets) == 6
+
+
+def test_plain_pytorch():
+    torchvision = pytest.importorskip('torchvision')
+    torch.manual_seed(0)
+    model = torchvision.models.resnet50(num_classes=4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = model.layer4[2].conv1.weight.detach().clone()
+    exec(snippet('from mmst.models'), dict(
+        model=model, optimizer=optimizer,
+        images=torch.rand(2, 3, 192, 192), labels=torch.tensor([0, 3]),
+        cross_entropy=torch.nn.functional.cross_entropy))
+    assert not torch.equal(before, model.layer4[2].conv1.weight)
+
+
+def test_paths_and_links_exist():
+    for path in re.findall(r'(?:\]\(|src=")((?!http|#)[^)#"]+)', README):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(r'(?:tools|configs)/[\w./-]+\.(?:py|sh)', README):
+        assert (ROOT / path).exists(), path
+
+
+def test_backbone_from_an_st_checkpoint(tiny_runner, train, tmp_path):
+    """The options of the table's last row load every backbone weight."""
+    options = re.search(
+        r'another config \| `--cfg-options (.*?)` \|', README)[1].split()
+    runner = tiny_runner('source', sampler=dict(num_subnets=1), max_epochs=1)
+    runner.train()
+    source = runner.model.backbone.state_dict()
+    changes = dict(
+        option.replace('CKPT', f'{runner.work_dir}/epoch_1.pth').split('=')
+        for option in options)
+    from tests.conftest import classifier
+    cfg = Config(dict(model=classifier(st=False)))
+    cfg.merge_from_dict(changes)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, source[key]), key
