@@ -1,4 +1,5 @@
 """What a subnet is, in plain PyTorch: nothing here knows of a trainer."""
+from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
 from .cost import BackboneCost, iteration_cost, measure_cost
 from .inputs import resize_inputs, shorter_side

@@ -1,12 +1,12 @@
 """Run a model as one of its subnets, then put it back."""
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Callable, Iterator, Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence, Union
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .stages import Block, Stage, find_stages
+from .stages import Block, Stage, find_stages, replaced_forward
 from .subnet import Path, Subnet
 
 _ACTIVE: ContextVar[Optional[Subnet]] = ContextVar(
@@ -73,7 +73,7 @@ def _take_path(stack: ExitStack, stage: Stage, block: Block,
         if block.shortcut is None:
             raise ValueError(f'a block of {stage.name} has no shortcut and '
                              'cannot be skipped')
-        _replace_forward(stack, block.module, block.shortcut)
+        stack.enter_context(replaced_forward(block.module, block.shortcut))
     elif path is Path.BRANCH:
         # A block without a shortcut is its residual branch already.
         if block.shortcut is None:
@@ -83,18 +83,6 @@ def _take_path(stack: ExitStack, stage: Stage, block: Block,
                 f'raw sampling is not known for {type(block.module).__name__}'
                 f' in {stage.name}: its stage finder gives no `branch_only`')
         stack.enter_context(block.branch_only(block.module))
-
-
-def _replace_forward(stack: ExitStack, module: nn.Module,
-                     forward: Callable) -> None:
-    """Give one instance another forward until the stack unwinds."""
-    # An instance may have a forward of its own already, as MMEngine's
-    # activation checkpointing gives it: that one has to come back.
-    if 'forward' in vars(module):
-        stack.callback(setattr, module, 'forward', module.forward)
-    else:
-        stack.callback(delattr, module, 'forward')
-    module.forward = forward
 
 
 def _keep_running_stats(stack: ExitStack, module: nn.Module) -> None:

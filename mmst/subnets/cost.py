@@ -95,8 +95,9 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         stack.enter_context(counter)
         try:
             outputs = backbone(image)
-        except RuntimeError as error:
-            raise ValueError(_too_small(image, backbone)) from error
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(
+                f'{_too_small(image, backbone)} ({error})') from error
     if any(feature.numel() == 0 for feature in _tensors(outputs)):
         raise ValueError(_too_small(image, backbone))
     # PyTorch counts a multiply and an add.

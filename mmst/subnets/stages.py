@@ -1,4 +1,6 @@
-"""Find the residual stages of a backbone: one small finder per family.
+"""What residual stages are, and who finds them in a backbone.
+
+The finders of the families that mmst knows are in :mod:`.families`.
 
 To teach ``mmst`` a new family, register one function::
 
@@ -13,12 +15,11 @@ To teach ``mmst`` a new family, register one function::
 """
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
-from typing import (Any, Callable, ContextManager, Dict, Iterator, List,
-                    Optional, Sequence, Tuple)
+from typing import (Any, Callable, ContextManager, Dict, Iterator, Optional,
+                    Sequence, Tuple)
 
 from mmengine.model import is_model_wrapper
-from torch import Tensor, nn
+from torch import nn
 
 Shortcut = Callable[..., Any]
 
@@ -26,6 +27,27 @@ Shortcut = Callable[..., Any]
 def identity(x: Any, *args: Any, **kwargs: Any) -> Any:
     """The shortcut of a block that keeps its input's shape."""
     return x
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Callable) -> Iterator[None]:
+    """Give one instance another forward for a while.
+
+    Args:
+        module: The instance; its class and its other instances keep theirs.
+        forward: What its calls run inside the context.
+    """
+    # An instance may have a forward of its own already, as MMEngine's
+    # activation checkpointing gives it: that one has to come back.
+    own = vars(module).get('forward')
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,63 +131,3 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
         f'families: {"; ".join(_FINDERS)}. Use one of these in '
         '`model.backbone`, or teach mmst yours with '
         '`mmst.subnets.register_stage_finder`')
-
-
-class _Zero(nn.Module):
-    """Stands in for a shortcut that is to add nothing."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.new_zeros(())
-
-
-@contextmanager
-def _without_shortcut(block: nn.Module) -> Iterator[None]:
-    """Let a ResNet block add zero in place of its shortcut."""
-    downsample = block.downsample
-    block.downsample = _Zero()
-    try:
-        yield
-    finally:
-        block.downsample = downsample
-
-
-def _downsampling_shortcut(block: nn.Module) -> Shortcut:
-    """The shortcut of a ResNet block that changes its input's shape."""
-    # mm and torchvision blocks share one `relu`; timm numbers them, and the
-    # last one follows the addition.
-    names = [n for n in ('relu', 'act3', 'act2') if hasattr(block, n)]
-    if not names:
-        raise TypeError(
-            f'{type(block).__name__} has a `downsample` but neither `relu` '
-            'nor `act3` or `act2` to apply after it')
-    return lambda x, *args, **kwargs: getattr(block, names[0])(
-        block.downsample(x))
-
-
-def resnet_block(module: nn.Module) -> Block:
-    """Describe a block of the ResNet kind, which has a ``downsample``."""
-    if module.downsample is None:
-        return Block(module, identity, _without_shortcut)
-    return Block(module, _downsampling_shortcut(module), _without_shortcut)
-
-
-@register_stage_finder(
-    'the ResNet layout, layer1, layer2 ... of blocks with a `downsample` '
-    '(ResNet, ResNetV1c/d, ResNet_CIFAR, CIFARResNet, ResNeXt, SE-ResNet, '
-    'SE-ResNeXt, Res2Net, ResNeSt, RegNet of mmpretrain, mmdet, mmseg and '
-    'mmpose; ResNets of torchvision and timm)')
-def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
-    """Stages of every network with the attributes of a ResNet."""
-    stages = []
-    for index in count(1):
-        layer = getattr(backbone, f'layer{index}', None)
-        if not isinstance(layer, nn.Sequential):
-            break
-        if not all(hasattr(block, 'downsample') for block in layer):
-            return None
-        if any(block.downsample is not None for block in list(layer)[1:]):
-            return None
-        stages.append(
-            Stage(f'layer{index}', tuple(map(resnet_block, layer))))
-    # HRNet has a `layer1` and then goes its own way.
-    return stages if len(stages) > 1 else None
