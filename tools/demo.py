@@ -144,7 +144,7 @@ def main() -> None:
     paths[0].write_text(
         json.dumps(dict(metric=METRIC, seeds=args.seeds, results=results),
                    indent=1))
-    plot_loafing(results, METRIC, str(paths[1]))
+    plot_loafing(results, f'{METRIC} (%)', str(paths[1]))
     print('\nWritten:')
     for path in [*paths, *(args.work_dir / m / f'seed{s}' for m, s in runs)]:
         print(f'  {path}')

@@ -4,6 +4,7 @@ A subnet that was trained only as a part of the whole does far worse alone
 than its size would let it (Fig. 1); stimulative training is to cure that
 (Fig. 8).
 """
+from itertools import cycle
 from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -98,7 +99,7 @@ def plot_loafing(results: Dict[str, List[Scores]], metric: str,
     Args:
         results: For each method, the scores of each of its runs. Of several
             runs the mean is drawn, with its 95 % interval.
-        metric: What the scores are, for the axis.
+        metric: What the scores are and in which unit, for the axis.
         path: The PNG to write.
     """
     # Here, so that numbers can be had on machines without a display library.
@@ -109,19 +110,24 @@ def plot_loafing(results: Dict[str, List[Scores]], metric: str,
     axes = figure.subplots()
     x = np.arange(len(networks))
     # Colours of Okabe and Ito, which colour-blind readers can tell apart.
-    styles = zip(('#D55E00', '#0072B2', '#009E73', '#CC79A7', '#000000'),
-                 'os^Dv')
-    for (method, runs), (color, marker) in zip(results.items(), styles):
+    styles = cycle(
+        zip(('#D55E00', '#0072B2', '#009E73', '#CC79A7', '#000000'), 'os^Dv'))
+    for k, (method, runs) in enumerate(results.items()):
+        color, marker = next(styles)
         pairs = [
             mean_and_interval([scores[n] for scores in runs]) for n in networks
         ]
+        # Side by side, so that equal scores do not hide one another.
         axes.errorbar(
-            x, [mean for mean, _ in pairs],
+            x + 0.07 * (k - (len(results) - 1) / 2),
+            [mean for mean, _ in pairs],
             yerr=np.nan_to_num([half for _, half in pairs]),
             color=color, marker=marker, capsize=3, label=method)
     axes.set_xticks(x, networks)
     axes.set_xlabel('network: blocks kept in each stage, or the main network')
-    axes.set_ylabel(f'{metric} (%)')
+    axes.set_ylabel(metric)
+    # Intervals may reach past what a percentage can be.
+    axes.set_ylim(top=min(101, axes.get_ylim()[1]))
     axes.grid(axis='y', alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

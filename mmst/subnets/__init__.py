@@ -12,6 +12,6 @@ from .targets import register_resizer, resize_samples
 __all__ = [
     'BackboneCost', 'Block', 'InputSizes', 'Path', 'SamplingSpace', 'Stage',
     'Subnet', 'activate', 'active_subnet', 'find_backbone', 'find_stages',
-    'iteration_cost',    'measure_cost', 'register_resizer', 'register_stage_finder',
-    'resize_inputs', 'resize_samples', 'shorter_side'
+    'iteration_cost', 'measure_cost', 'register_resizer',
+    'register_stage_finder', 'resize_inputs', 'resize_samples', 'shorter_side'
 ]

@@ -1,4 +1,4 @@
-"""The sampling space: which depths and sizes can be drawn, and drawing them."""
+"""The sampling space: the depths and sizes that can be drawn, and drawing."""
 from itertools import repeat
 from random import Random
 from typing import Optional, Sequence, Tuple, Union

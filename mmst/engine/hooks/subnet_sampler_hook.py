@@ -1,6 +1,7 @@
 """Decides which subnets an iteration trains."""
+from contextlib import contextmanager
 from random import Random
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, Iterator, List, Optional, Sequence, Union
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -66,7 +67,8 @@ class SubnetSamplerHook(Hook):
         self.num_subnets = num_subnets
         self.space_cfg = dict(
             candidates=space, min_depth=min_depth, strategy=strategy)
-        self.sizes = InputSizes(size_range, sizes)
+        with _naming_the_hook():
+            self.sizes = InputSizes(size_range, sizes)
         self.begin = begin
         self.by_epoch = by_epoch
         self.interval = interval
@@ -120,8 +122,9 @@ class SubnetSamplerHook(Hook):
             ValueError: If the space does not fit them.
         """
         self.stages = find_stages(model)
-        self.space = SamplingSpace([len(stage) for stage in self.stages],
-                                   **self.space_cfg)
+        with _naming_the_hook():
+            self.space = SamplingSpace([len(stage) for stage in self.stages],
+                                       **self.space_cfg)
         self.seed = seed
 
     def before_train_iter(self,
@@ -207,6 +210,16 @@ class SubnetSamplerHook(Hook):
             f'predicted cost of an iteration: {ratio:.2f} times plain training'
         ]
         runner.logger.info('\n'.join(lines))
+
+
+@contextmanager
+def _naming_the_hook() -> Iterator[None]:
+    """Say in an error where the option that it names is set."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f'SubnetSamplerHook in custom_hooks: {error}') from error
 
 
 def _blank_image(data_batch: Any) -> Optional[Tensor]:
