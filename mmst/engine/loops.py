@@ -1,13 +1,14 @@
 """Train loops whose iteration is the ST iteration."""
-from typing import Any, List
+from typing import Any, List, Sequence
 
 from mmengine.model import (BaseModel, MMDistributedDataParallel,
                             is_model_wrapper)
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmpretrain.models import BaseClassifier
 
 from mmst.registry import LOOPS
-from mmst.subnets import Subnet
+from mmst.subnets import Subnet, SubnetInputs
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
 from .step import st_step
 
@@ -22,6 +23,10 @@ class STLoopMixin:
         update_running_stats: Whether subnets update the running statistics of
             norm layers, as in the authors' released code. By default these
             stay the main network's own.
+        input_transforms: What subnets' inputs get besides their size; see
+            :class:`mmst.subnets.SubnetInputs`.
+        chain_inputs: Whether each subnet's input is made of the previous
+            subnet's.
         *args, **kwargs: As for the loop of MMEngine.
     """
 
@@ -30,9 +35,12 @@ class STLoopMixin:
     def __init__(self,
                  *args,
                  update_running_stats: bool = False,
+                 input_transforms: Sequence[str] = (),
+                 chain_inputs: bool = False,
                  **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.update_running_stats = update_running_stats
+        self.subnet_inputs = SubnetInputs(input_transforms, chain_inputs)
 
     def run(self) -> Any:
         """Check that subnets can be trained here, then train."""
@@ -69,6 +77,12 @@ class STLoopMixin:
                 f'{type(model).__name__} has a train_step of its own, which '
                 'the ST iteration would leave out: such a model cannot be '
                 'trained with subnets')
+        moved = {'crop', 'flip'} & set(self.subnet_inputs.transforms)
+        if moved and not isinstance(model, BaseClassifier):
+            raise ValueError(
+                f'input_transforms in train_cfg has {sorted(moved)}, which '
+                'move pixels under the annotations of '
+                f'{type(model).__name__}: they are for classifiers only')
         if self.runner.cfg.get('compile', False):
             raise ValueError(
                 f'compile={self.runner.cfg.compile} compiles '
@@ -83,7 +97,8 @@ class STLoopMixin:
             try:
                 outputs = st_step(runner.model, data_batch,
                                   runner.optim_wrapper, self.subnets,
-                                  self.update_running_stats)
+                                  self.update_running_stats,
+                                  self.subnet_inputs)
             except FloatingPointError as error:
                 raise FloatingPointError(
                     f'iteration {runner.iter + 1}: {error}') from error

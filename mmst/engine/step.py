@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
-from mmst.subnets import Subnet, activate, resize_inputs, resize_samples
+from mmst.subnets import Subnet, SubnetInputs, activate, resize_samples
 
 Log = Dict[str, Tensor]
 
@@ -20,7 +20,8 @@ def st_step(model: Union[BaseModel, MMDistributedDataParallel],
             data_batch: Union[dict, tuple, list],
             optim_wrapper: OptimWrapper,
             subnets: Sequence[Subnet],
-            update_running_stats: bool = False) -> Log:
+            update_running_stats: bool = False,
+            subnet_inputs: SubnetInputs = SubnetInputs()) -> Log:
     """Train the main network and its subnets on one batch (Eq. 1).
 
     The losses are summed. Each pass is backpropagated before the next one
@@ -35,6 +36,7 @@ def st_step(model: Union[BaseModel, MMDistributedDataParallel],
         subnets: The subnets of this iteration, one at least.
         update_running_stats: Whether subnets update the running statistics of
             norm layers.
+        subnet_inputs: How subnets' inputs are made of the main input.
 
     Returns:
         dict: ``loss``, the sum of all; ``main_loss`` and the main network's
@@ -51,7 +53,8 @@ def st_step(model: Union[BaseModel, MMDistributedDataParallel],
         try:
             main_log, subnet_losses = _passes(model, module, data_batch,
                                               optim_wrapper, subnets,
-                                              update_running_stats)
+                                              update_running_stats,
+                                              subnet_inputs)
         finally:
             if isinstance(getattr(module, 'head', None), STClsHead):
                 module.head.forget()
@@ -71,7 +74,8 @@ def st_step(model: Union[BaseModel, MMDistributedDataParallel],
 
 def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
             optim_wrapper: OptimWrapper, subnets: Sequence[Subnet],
-            update_running_stats: bool) -> tuple:
+            update_running_stats: bool,
+            subnet_inputs: SubnetInputs) -> tuple:
     """Run and backpropagate all passes of an iteration."""
     count = optim_wrapper.inner_count
 
@@ -91,35 +95,46 @@ def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
     with optim_wrapper.optim_context(model):
         data = module.data_preprocessor(data_batch, True)
     main_log = run(data, is_main=True)
-    subnet_losses = []
+    subnet_losses, source = [], data
     for subnet in subnets:
+        batch = subnet_batch(source, subnet, subnet_inputs,
+                             module.data_preprocessor)
+        if subnet_inputs.chained:
+            source = batch
         # The context spans the backward pass: gradient checkpointing runs
         # the forward again in it.
         with activate(model, subnet, update_running_stats):
-            subnet_losses.append(run(subnet_batch(data, subnet))['loss'])
+            subnet_losses.append(run(batch)['loss'])
     return main_log, subnet_losses
 
 
-def subnet_batch(data: dict, subnet: Subnet) -> dict:
-    """The main batch, preprocessed, at a subnet's input size.
+def subnet_batch(data: dict, subnet: Subnet, subnet_inputs: SubnetInputs,
+                 data_preprocessor: nn.Module) -> dict:
+    """The main batch, preprocessed, as a subnet gets it.
 
     Args:
         data: ``inputs``, (N, C, H, W), and ``data_samples``.
         subnet: The subnet.
+        subnet_inputs: What makes its input of the main one.
+        data_preprocessor: The model's, for ``mean`` and ``std``.
 
     Raises:
         TypeError: If the inputs are not one batch of images, or the samples
             are of a type that cannot be resized.
     """
-    if subnet.size is None:
+    if subnet.size is None and not subnet_inputs.transforms:
         return data
     inputs = data.get('inputs') if isinstance(data, dict) else None
     if not isinstance(inputs, Tensor) or inputs.ndim != 4:
         raise TypeError(
-            'cannot give a subnet a smaller input: the data preprocessor '
-            'gives no (N, C, H, W) tensor as `inputs`. Set neither '
-            '`size_range` nor `sizes` in SubnetSamplerHook')
-    small = resize_inputs(inputs, subnet.size)
+            'cannot give a subnet another input: the data preprocessor gives '
+            'no (N, C, H, W) tensor as `inputs`. Set neither `size_range` nor '
+            '`sizes` in SubnetSamplerHook, nor `input_transforms` in '
+            'train_cfg')
+    mean, std = (
+        getattr(data_preprocessor, name, inputs.new_tensor(default))
+        for name, default in (('mean', 0.), ('std', 1.)))
+    small = subnet_inputs(inputs, subnet.size, mean, std)
     samples = resize_samples(
         data.get('data_samples'), inputs.shape[-2:], small.shape[-2:])
     return dict(data, inputs=small, data_samples=samples)

@@ -1,8 +1,9 @@
 """Batched input transforms for subnets (SITrans)."""
-from typing import Optional, Union
+from typing import Callable, Dict, Optional, Sequence, Union
 
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision import transforms
 
 
 def shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
@@ -39,3 +40,75 @@ def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
     shape = tuple(
         max(1, round(length * new_side / side)) for length in (height, width))
     return F.interpolate(inputs, shape, mode='bilinear', align_corners=False)
+
+
+# Mean and standard deviation of the main input's pixels on the scale 0 to 1,
+# each (3, 1, 1).
+Transform = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _crop(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return transforms.RandomResizedCrop(
+        tuple(inputs.shape[-2:]), antialias=False)(inputs)
+
+
+def _flip(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return transforms.RandomHorizontalFlip()(inputs)
+
+
+def _jitter(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    # Jitter is defined on pixels: back to them, and forth again.
+    pixels = (inputs * std + mean).clamp(0, 1)
+    return (transforms.ColorJitter(0.4, 0.4, 0.4)(pixels) - mean) / std
+
+
+def _normalize(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return (inputs - mean) / std
+
+
+TRANSFORMS: Dict[str, Transform] = dict(
+    crop=_crop, flip=_flip, jitter=_jitter, normalize=_normalize)
+
+
+class SubnetInputs:
+    """Make subnets' inputs of the main input: resize, and more (Table 1).
+
+    Args:
+        transforms: What follows the resize, for comparison: 'crop' (random
+            resized crop to the same size), 'flip' (horizontal), 'jitter'
+            (brightness, contrast, saturation 0.4), each drawn once for the
+            whole batch, and 'normalize' (normalise once more what is
+            normalised already, as the released code does).
+        chained: Whether each subnet's input is made of the previous subnet's
+            instead of the main one, as in the released code.
+
+    Raises:
+        ValueError: If a transform is not known.
+    """
+
+    def __init__(self,
+                 transforms: Sequence[str] = (),
+                 chained: bool = False) -> None:
+        for name in transforms:
+            if name not in TRANSFORMS:
+                raise ValueError(f'input transform {name!r} is not one of '
+                                 f'{list(TRANSFORMS)}')
+        self.transforms = tuple(transforms)
+        self.chained = chained
+
+    def __call__(self, inputs: Tensor, size: Optional[Union[int, float]],
+                 mean: Tensor, std: Tensor) -> Tensor:
+        """Make one subnet's input.
+
+        Args:
+            inputs: The main input, normalised, (N, C, H, W); the previous
+                subnet's where ``chained``.
+            size: See :func:`shorter_side`.
+            mean: Mean that the main input was normalised with, (C, 1, 1), on
+                the scale 0 to 255.
+            std: Standard deviation, likewise.
+        """
+        inputs = resize_inputs(inputs, size)
+        for name in self.transforms:
+            inputs = TRANSFORMS[name](inputs, mean / 255, std / 255)
+        return inputs

@@ -222,11 +222,12 @@ class NoPadding(torch.nn.Module):
 
 def test_unknown_sample_type_is_refused_with_a_size():
     from mmst.engine.step import subnet_batch
-    from mmst.subnets import Subnet
+    from mmst.subnets import Subnet, SubnetInputs
+    subnet = Subnet.ordered((3, 3, 3), (3, 3, 3), 4)
     data = dict(inputs=torch.zeros(1, 3, 8, 8), data_samples=[object()])
     with pytest.raises(TypeError, match='builtins.object has no resizer'):
-        subnet_batch(data, Subnet.ordered((3, 3, 3), (3, 3, 3), 4))
+        subnet_batch(data, subnet, SubnetInputs(), torch.nn.Module())
     data['data_samples'] = [DataSample()]
-    small = subnet_batch(data, Subnet.ordered((3, 3, 3), (3, 3, 3), 4))
+    small = subnet_batch(data, subnet, SubnetInputs(), torch.nn.Module())
     assert small['inputs'].shape == (1, 3, 4, 4)
     assert data['inputs'].shape == (1, 3, 8, 8)

@@ -1,0 +1,95 @@
+"""Subnets' inputs: Table 1's transforms, and what the released code does."""
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmst.engine.step import st_step
+from mmst.subnets import Subnet, SubnetInputs
+from tests.conftest import batch, build_classifier, sgd
+
+FULL = (3, 3, 3)
+MEAN, STD = 127.5, 64.
+
+
+def seen_inputs(subnets, *options, model=None):
+    """What the network saw in each pass of one iteration."""
+    model = model or build_classifier()
+    seen = []
+    handle = model.backbone.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0]))
+    st_step(model, batch(), sgd(model, lr=0.), subnets, False,
+            SubnetInputs(*options))
+    handle.remove()
+    return seen
+
+
+def resize(images, size):
+    return F.interpolate(images, (size, size), mode='bilinear')
+
+
+def at(size):
+    return Subnet.ordered(FULL, FULL, size)
+
+
+def test_each_subnet_is_resized_from_the_main_input():
+    main, first, second = seen_inputs([at(8), at(12)])
+    torch.testing.assert_close(main, (batch()['inputs'] - MEAN) / STD)
+    assert torch.equal(first, resize(main, 8))
+    assert torch.equal(second, resize(main, 12))
+
+
+def test_as_released_resizes_are_chained_and_normalised_again():
+    main, first, second = seen_inputs([at(8), at(12)], ['normalize'], True)
+
+    def again(images):
+        return (images - MEAN / 255) / (STD / 255)
+
+    torch.testing.assert_close(first, again(resize(main, 8)))
+    torch.testing.assert_close(second, again(resize(first, 12)))
+
+
+def test_normalised_again_without_a_size():
+    main, first = seen_inputs([at(None)], ['normalize'])
+    torch.testing.assert_close(first, (main - MEAN / 255) / (STD / 255))
+
+
+def test_crop_keeps_the_size_and_flip_mirrors():
+    main, crop = seen_inputs([at(None)], ['crop'])
+    assert crop.shape == main.shape and not torch.allclose(crop, main)
+    mirrored = set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        main, flip = seen_inputs([at(None)], ['flip'])
+        assert torch.equal(flip, main) or torch.equal(flip, main.flip(-1))
+        mirrored.add(torch.equal(flip, main))
+    assert mirrored == {True, False}
+
+
+def test_jitter_acts_on_pixels():
+    """Brightness, contrast and saturation leave pixels in their range."""
+    main, jitter = seen_inputs([at(None)], ['jitter'])
+    assert not torch.allclose(jitter, main, atol=1e-3)
+    pixels = (jitter * STD + MEAN) / 255
+    assert pixels.min() >= -1e-9 and pixels.max() <= 1 + 1e-9
+
+
+def test_unknown_transform():
+    with pytest.raises(ValueError, match=r"'blur' is not one of \['crop'"):
+        SubnetInputs(['blur'])
+
+
+def test_loop_hands_them_on(tiny_runner):
+    runner = tiny_runner(sampler=dict(num_subnets=1), max_epochs=1,
+                         train_cfg=dict(
+                             type='mmst.STEpochBasedTrainLoop', max_epochs=1,
+                             input_transforms=['normalize'],
+                             chain_inputs=True))
+    seen = []
+    runner.model.backbone.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0]))
+    runner.train()
+    passes = [x for x in seen if len(x) == 4]  # not the cost's one image
+    for main, subnet in zip(passes[::2], passes[1::2]):
+        torch.testing.assert_close(
+            subnet, (main - MEAN / 255) / (STD / 255), rtol=1e-4, atol=1e-4)
+    assert len(passes) == 6
