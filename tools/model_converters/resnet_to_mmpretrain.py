@@ -1,0 +1,55 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Convert a ResNet checkpoint of another project to mmpretrain's keys.
+
+Sources: the checkpoints that the paper's authors released, torchvision's
+ResNets, timm's ``resnet50`` and those like it. The file is read without
+executing code, every key of it must be known, and OUT appears only when it is
+complete. Convert a whole classifier for ``tools/test.py``; a backbone for
+another task is loaded from either kind of file by
+
+    init_cfg=dict(type='Pretrained', checkpoint='OUT', prefix='backbone.')
+"""
+import argparse
+from pathlib import Path
+from typing import Optional, Sequence
+
+from mmst.checkpoints import (LAYOUTS, RESNETS, convert_resnet,
+                              read_checkpoint, select_state_dict,
+                              write_checkpoint)
+
+
+def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', metavar='IN', help='their checkpoint')
+    parser.add_argument('out', metavar='OUT', help='the file to write')
+    parser.add_argument(
+        '--layout', choices=list(LAYOUTS), help="whose keys; 'released' are "
+        "the authors'. Default: found from the keys")
+    parser.add_argument(
+        '--depth', type=int, choices=list(RESNETS),
+        help='Default: found from the keys')
+    parser.add_argument(
+        '--entry', help='the entry that holds the weights, where the file '
+        'has several, such as state_dict_ema')
+    parser.add_argument(
+        '--backbone-only', action='store_true',
+        help='leave the classifier out')
+    return parser.parse_args(args)
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    parsed = parse_args(args)
+    if Path(parsed.source).resolve() == Path(parsed.out).resolve():
+        raise ValueError(f'OUT would replace IN, {parsed.source}; '
+                         'give OUT another name')
+    source = select_state_dict(read_checkpoint(parsed.source), parsed.entry)
+    converted = convert_resnet(source, parsed.layout, parsed.depth,
+                               parsed.backbone_only)
+    out = write_checkpoint(dict(state_dict=converted, meta={}), parsed.out)
+    print(f'{len(converted)} tensors, from {len(source)}, are in {out}')
+
+
+if __name__ == '__main__':
+    main()
