@@ -1,6 +1,8 @@
 """Every config parses, builds and trains on small data of its own format."""
+import inspect
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 
+from mmst.engine import STEpochBasedTrainLoop
 from mmst.models import STClsHead
-from mmst.subnets import find_stages
+from mmst.subnets import SubnetInputs, find_stages
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -78,6 +83,7 @@ SMALL_IMAGENET = [
     'val_dataloader.dataset.pipeline.1.scale=36',
     'val_dataloader.dataset.pipeline.2.crop_size=32', 'train_cfg.max_epochs=2'
 ]
+NARROW = ['model.backbone.base_channels=8', 'model.backbone.stem_channels=8']
 SMALL_SUBNETS = ['custom_hooks.0.size_range=[14,32]']
 
 
@@ -87,9 +93,15 @@ def options_for(config: str, request) -> list:
             'train_cfg.max_epochs=3', 'train_cfg.val_interval=3'
         ]
     if config.startswith('configs/st/'):
-        st = '_ct_' not in config
+        st = '_ct' not in config
         root = request.getfixturevalue('imagenet' if st else 'imagenet_meta')
-        return data_options(root) + SMALL_IMAGENET + SMALL_SUBNETS * st
+        cfg = Config.fromfile(ROOT / config)
+        head = 'head.head' if st else 'head'
+        sized = st and 'size_range' in cfg.custom_hooks[0]
+        # Every eighth channel; A1 as it is, only on smaller images.
+        narrow = [f'model.{head}.in_channels=256', *NARROW]
+        return (data_options(root) + SMALL_IMAGENET + SMALL_SUBNETS * sized +
+                narrow * (config != 'configs/st/resnet50_st_in1k.py'))
     raise AssertionError(f'no small data for {config}: add some here')
 
 
@@ -116,6 +128,123 @@ def test_builds_with_stages_and_head(config):
     samplers = [h for h in cfg.get('custom_hooks', [])
                 if h['type'] == 'mmst.SubnetSamplerHook']
     assert len(samplers) == st
+
+
+def flat(value, name='') -> dict:
+    """A config as one level: 'model.head.type' -> value."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {name[1:]: value}
+    return {key: leaf for child, inner in items
+            for key, leaf in flat(inner, f'{name}.{child}').items()}
+
+
+def difference(first: str, second: str) -> dict:
+    """What differs between two configs of configs/st, and into what."""
+    a, b = (flat(Config.fromfile(ROOT / f'configs/st/{name}_in1k.py').to_dict())
+            for name in (first, second))
+    return {key: (a.get(key), b.get(key)) for key in {*a, *b}
+            if a.get(key) != b.get(key)
+            # Variables that only serve to write the config.
+            and key.split('.')[0] not in ('plain_head', 'train_pipeline',
+                                          'test_pipeline', 'uniform_augment')}
+
+
+ST, KLM, SIT = ('table3/resnet50_st-kl-k1', 'table3/resnet50_st-klm-k6',
+                'table3/resnet50_st-klm-k6-sit')
+VRS, TCS = SIT + '_vrs240', SIT + '_vrs240-tcs200'
+HOOK, HEAD = 'custom_hooks.0.', 'model.head.'
+
+
+@pytest.mark.parametrize('first, second, expected', [
+    (ST, KLM, {HOOK + 'num_subnets': (1, 6), HEAD + 'normalize_main':
+               (None, True), HEAD + 'loss_kl.normalize':
+               (None, 'standardize')}),
+    (ST, 'table3/resnet50_st-kl-k1-sit',
+     {HOOK + 'size_range.0': (None, 96), HOOK + 'size_range.1': (None, 224)}),
+    (KLM, SIT,
+     {HOOK + 'size_range.0': (None, 96), HOOK + 'size_range.1': (None, 224)}),
+    (SIT, VRS, {f'{split}_dataloader.dataset.pipeline.1.scale': (256, 240)
+                for split in ('val', 'test')}),
+    (VRS, TCS, {'train_dataloader.dataset.pipeline.1.scale': (224, 200),
+                HOOK + 'size_range.0': (96, 86),
+                HOOK + 'size_range.1': (224, 200)}),
+    (TCS, 'resnet50_st', {f'{HOOK}space.{i}': (None, n)
+                          for i, n in enumerate([1, 2, 4, 1])}),
+    ('resnet50_st', 'resnet50_st-l2',
+     {HEAD + 'normalize_main': (True, False), HEAD + 'loss_kl.normalize':
+      ('standardize', 'l2')}),
+    ('resnet50_st', 'resnet50_st-as-released',
+     {'train_cfg.update_running_stats': (None, True),
+      'train_cfg.chain_inputs': (None, True),
+      'train_cfg.input_transforms.0': (None, 'normalize'),
+      'custom_hooks.1.type': (None, 'PreciseBNHook'),
+      'custom_hooks.1.num_samples': (None, 2000)}),
+])
+def test_rows_differ_in_what_they_say(first, second, expected):
+    """Table 3: one component after the other, and nothing besides."""
+    assert difference(first, second) == expected
+
+
+def test_a2_is_a1_with_uniform_augment():
+    a1, a2 = (Config.fromfile(ROOT / f'configs/st/{name}_in1k.py').to_dict()
+              for name in ('resnet50_st', 'resnet50_st-ua'))
+    augment = a2['train_dataloader']['dataset']['pipeline'].pop(3)
+    assert a2['train_cfg'].pop('max_epochs') == 400
+    for cfg in (a1, a2):
+        cfg['train_cfg'].pop('max_epochs', None)
+        cfg.pop('uniform_augment', None), cfg.pop('train_pipeline')
+    assert a1 == a2
+    assert len(augment['policies']) == 14 and augment['num_policies'] == 2
+    transform = TRANSFORMS.build(augment)
+    magnitudes = {}
+    for operation in transform:  # with the random parts at their ends
+        key = f'{type(operation).__name__} {getattr(operation, "direction", "")}'
+        if operation.magnitude_range is not None:
+            draws = [operation.random_magnitude() for _ in range(2000)]
+            magnitudes[key.strip()] = (min(draws), max(draws))
+    ends = {'Rotate': (0, 30), 'Solarize': (0, 256), 'Posterize': (4, 8),
+            'ColorTransform': (0, .9), 'Contrast': (0, .9),
+            'Brightness': (0, .9), 'Sharpness': (0, .9),
+            'Shear horizontal': (0, .3), 'Shear vertical': (0, .3),
+            # of 200 px: 0 to 10
+            'Translate horizontal': (0, .05), 'Translate vertical': (0, .05)}
+    assert set(magnitudes) == set(ends)
+    for key, (low, high) in ends.items():
+        assert magnitudes[key] == pytest.approx((low, high),
+                                                abs=0.02 * (high - low))
+
+
+README = (ROOT / 'configs/st/README.md').read_text()
+
+
+@pytest.mark.parametrize('option', sorted(set(re.findall(
+    r'`((?:custom_hooks|train_cfg)[^`]+)`', README))))
+def test_one_line_differences_are_read(option):
+    """Each documented option is one that the hook or the loop takes."""
+    key, value = option.split('=')
+    value = DictAction._parse_iterable(value)
+    cfg = Config.fromfile(ROOT / 'configs/st/resnet50_st_in1k.py')
+    if key.startswith('custom_hooks.0.sizes'):
+        cfg.custom_hooks[0].pop('size_range')
+    cfg.merge_from_dict({key: value})
+    sampler = HOOKS.build(cfg.custom_hooks[0])
+    sampler.fit(MODELS.build(dict(type='ResNet', depth=50)), 0)
+    SubnetInputs(cfg.train_cfg.get('input_transforms', ()))
+    assert key.split('.')[-1] in {
+        **inspect.signature(type(sampler)).parameters,
+        **inspect.signature(STEpochBasedTrainLoop).parameters,
+        **inspect.signature(EpochBasedTrainLoop).parameters}
+
+
+def test_readme_lists_every_config():
+    for config in (ROOT / 'configs/st').rglob('*.py'):
+        assert f'({config.relative_to(ROOT / "configs/st")})' in README
+    for path in re.findall(r'configs/st/[\w/-]+\.py', README):
+        assert (ROOT / path).exists()
 
 
 def test_st_is_ct_but_for_the_method():

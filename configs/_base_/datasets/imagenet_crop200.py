@@ -1,64 +1,11 @@
-# ImageNet as the released recipe augments it: training crop 200; test resize
-# 240, centre crop 224.
-dataset_type = 'ImageNet'
-data_root = 'data/imagenet/'
-data_preprocessor = dict(
-    num_classes=1000,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+# Training crop 200 (Tcs200); test resize 240 (Vrs240), centre crop 224.
+_base_ = './imagenet_crop224.py'
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=200),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
-    # To float32: lighting leaves the range 0-255, where uint8 would wrap.
-    dict(type='PILToNumpy', dtype='float32'),
-    # Rows of the eigenvectors are for B, G, R; values are on the scale 0-255.
-    dict(
-        type='Lighting',
-        eigval=[55.4625, 4.7940, 1.1475],
-        eigvec=[
-            [-0.5836, -0.6948, 0.4203],
-            [-0.5808, -0.0045, -0.8140],
-            [-0.5675, 0.7192, 0.4009],
-        ],
-        alphastd=0.1,
-        to_rgb=False),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=240, edge='short'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[1]['scale'] = 200
+test_pipeline = _base_.test_pipeline
+test_pipeline[1]['scale'] = 240
 
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=5,
-    persistent_workers=False,  # so that a resumed run is exact: ReseedHook
-    worker_init_fn=dict(type='mmst.keep_worker_seed'),
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='train',
-        pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=64,
-    num_workers=5,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='val',
-        pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator
