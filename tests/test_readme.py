@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from mmst.models import STClsHead
+from mmst.subnets import activate
 from tests.conftest import ROOT
 
 README = (ROOT / 'README.md').read_text()
@@ -54,6 +55,28 @@ def test_plain_pytorch():
         images=torch.rand(2, 3, 192, 192), labels=torch.tensor([0, 3]),
         cross_entropy=torch.nn.functional.cross_entropy))
     assert not torch.equal(before, model.layer4[2].conv1.weight)
+
+
+def test_own_family(monkeypatch):
+    monkeypatch.setattr('mmst.subnets.stages._FINDERS', {})
+
+    class MyNet(torch.nn.Module):
+
+        def __init__(self):
+            super().__init__()
+            self.stages = torch.nn.ModuleList(
+                torch.nn.Sequential(torch.nn.Identity(), torch.nn.Tanh())
+                for _ in range(2))
+
+        def forward(self, x):
+            for stage in self.stages:
+                x = stage(x)
+            return x
+
+    exec(snippet('from mmst.subnets import Block'), {})
+    model, x = MyNet(), torch.tensor([0.5])
+    with activate(model, (1, 2)):
+        assert torch.equal(model(x), x.tanh())
 
 
 def test_paths_and_links_exist():

@@ -83,7 +83,9 @@ SMALL_IMAGENET = [
     'val_dataloader.dataset.pipeline.1.scale=36',
     'val_dataloader.dataset.pipeline.2.crop_size=32', 'train_cfg.max_epochs=2'
 ]
-NARROW = ['model.backbone.base_channels=8', 'model.backbone.stem_channels=8']
+NARROW = [
+    'model.backbone.base_channels=8', 'model.backbone.stem_channels=8'
+]
 SMALL_SUBNETS = ['custom_hooks.0.size_range=[14,32]']
 
 
@@ -202,7 +204,8 @@ def test_a2_is_a1_with_uniform_augment():
     transform = TRANSFORMS.build(augment)
     magnitudes = {}
     for operation in transform:  # with the random parts at their ends
-        key = f'{type(operation).__name__} {getattr(operation, "direction", "")}'
+        side = getattr(operation, 'direction', '')
+        key = f'{type(operation).__name__} {side}'
         if operation.magnitude_range is not None:
             draws = [operation.random_magnitude() for _ in range(2000)]
             magnitudes[key.strip()] = (min(draws), max(draws))

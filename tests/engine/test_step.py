@@ -81,6 +81,7 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
     torch.testing.assert_close(
         torch.stack(logged), torch.stack(expected), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(log['loss'], sum(expected).detach())
+    assert not any(value.requires_grad for value in log.values())
 
 
 @pytest.mark.parametrize('num_subnets', [1, 3])
@@ -97,8 +98,8 @@ def test_one_step_an_iteration(num_subnets):
 
 def halves(data):
     return [
-        dict(inputs=data['inputs'][i::2], data_samples=data['data_samples'][i::2])
-        for i in range(2)
+        dict(inputs=data['inputs'][i::2],
+             data_samples=data['data_samples'][i::2]) for i in range(2)
     ]
 
 
@@ -185,6 +186,15 @@ def test_amp_casts_passes_but_not_the_divergence(monkeypatch):
     assert len(steps) == 1
     assert [z.dtype for z in seen] == [torch.bfloat16] * 4
     assert log['subnet0_loss'].dtype == torch.float32
+
+
+@pytest.mark.parametrize('subnets', [SUBNETS, []])
+def test_nonfinite_main_network_is_named(subnets):
+    model = build_classifier()
+    head = model.head.head
+    head.loss = lambda feats, samples: dict(loss=head(feats).sum() / 0)
+    with pytest.raises(FloatingPointError, match='in the main network: '):
+        st_step(model, batch(), sgd(model), subnets)
 
 
 def test_nonfinite_subnet_is_named_and_nothing_updated():
@@ -282,6 +292,53 @@ def test_raw_subnets_train():
     log = st_step(model, batch(), sgd(model), [subnet])
     assert torch.isfinite(log['loss'])
     assert not any('forward' in vars(m) for m in model.modules())
+
+
+def test_checkpointing_recomputes_inside_the_subnet():
+    """Of the subnet's paths, and without its running statistics."""
+    plain, saving, main = (build_classifier() for _ in range(3))
+    for model in (saving, main):
+        model.load_state_dict(plain.state_dict())
+        for stage in (1, 2, 3):
+            for block in getattr(model.backbone, f'layer{stage}'):
+                block.with_cp = True
+    subnet = Subnet(((Path.BRANCH, Path.BOTH, Path.SHORTCUT), ) * 3, 12)
+    gradients = []
+    for model in (plain, saving):
+        optim_wrapper = sgd(model)
+        steps = Steps(optim_wrapper.optimizer, model)
+        st_step(model, batch(), optim_wrapper, [subnet])
+        gradients += steps.gradients
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(
+            gradients[1][name], gradient, rtol=1e-10, atol=1e-12)
+    # A main pass recomputes too, and updates its statistics twice.
+    main.train_step(batch(), sgd(main))
+    for (name, a), b in zip(main.named_buffers(), saving.buffers()):
+        assert torch.equal(a, b), name
+
+
+def test_main_networks_other_figures_keep_their_names():
+    model = build_classifier()
+    head, loss = model.head.head, model.head.head.loss
+    head.loss = lambda *args: dict(loss(*args), accuracy=torch.tensor([0.5]))
+    log = st_step(model, batch(), sgd(model), SUBNETS[:1])
+    assert log['accuracy'] == 0.5
+    assert set(log) == {'loss', 'main_loss', 'accuracy', 'subnet0_loss'}
+
+
+def test_anomalous_parameters_are_looked_for_in_the_main_pass(monkeypatch):
+    seen = []
+    monkeypatch.setattr('mmst.engine.step.detect_anomalous_params',
+                        lambda loss, model: seen.append((loss, model)))
+    model = build_classifier()
+    st_step(model, batch(), sgd(model), SUBNETS)
+    assert not seen
+    model.detect_anomalous_params = True
+    log = st_step(model, batch(), sgd(model), SUBNETS)
+    (loss, looked_at), = seen
+    assert loss == log['main_loss'] and loss.requires_grad
+    assert looked_at is model
 
 
 def test_reduction_without_processes_changes_nothing():
