@@ -3,7 +3,7 @@ from typing import Any, List, Sequence
 
 from mmengine.model import (BaseModel, MMDistributedDataParallel,
                             is_model_wrapper)
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.models import BaseClassifier
 
@@ -67,7 +67,7 @@ class STLoopMixin:
                     'with MMDistributedDataParallel only, not with '
                     f'{type(model).__name__}: change `model_wrapper_cfg`')
             model = model.module
-        if not isinstance(optim_wrapper, OptimWrapper):
+        if isinstance(optim_wrapper, OptimWrapperDict):
             raise ValueError(
                 'stimulative training takes one optimizer step an iteration, '
                 f'and cannot with {type(optim_wrapper).__name__}: change '
@@ -83,7 +83,8 @@ class STLoopMixin:
                 f'input_transforms in train_cfg has {sorted(moved)}, which '
                 'move pixels under the annotations of '
                 f'{type(model).__name__}: they are for classifiers only')
-        if self.runner.cfg.get('compile', False):
+        # As MMEngine reads it: an empty dict compiles too.
+        if self.runner.cfg.get('compile') not in (None, False):
             raise ValueError(
                 f'compile={self.runner.cfg.compile} compiles '
                 '`model.train_step`, which the ST iteration does not call: '

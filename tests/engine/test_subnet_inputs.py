@@ -93,3 +93,35 @@ def test_loop_hands_them_on(tiny_runner):
         torch.testing.assert_close(
             subnet, (main - MEAN / 255) / (STD / 255), rtol=1e-4, atol=1e-4)
     assert len(passes) == 6
+
+
+def test_chained_fractions_are_refused(tiny_runner):
+    runner = tiny_runner(
+        sampler=dict(size_range=(0.5, 1.0)),
+        train_cfg=dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1,
+                       chain_inputs=True))
+    with pytest.raises(ValueError, match='fractions, which chain_inputs'):
+        runner.train()
+
+
+@pytest.mark.parametrize('moved', ['crop', 'flip'])
+def test_moving_pixels_is_for_classifiers(tiny_runner, moved):
+    from mmengine.model import BaseModel
+
+    runner = tiny_runner(
+        sampler=dict(),
+        train_cfg=dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1,
+                       input_transforms=[moved]))
+
+    class Detector(BaseModel):
+
+        def __init__(self, backbone):
+            super().__init__()
+            self.backbone = backbone
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            return self.backbone(inputs)
+
+    runner.model = Detector(runner.model.backbone)
+    with pytest.raises(ValueError, match=f'{moved}.*for classifiers only'):
+        runner.train()

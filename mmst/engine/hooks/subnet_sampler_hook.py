@@ -91,6 +91,12 @@ class SubnetSamplerHook(Hook):
             raise ValueError(
                 f'SubnetSamplerHook: begin={self.begin} counts epochs, which '
                 f'{type(loop).__name__} has not: set by_epoch=False')
+        if (loop.subnet_inputs.chained
+                and any(isinstance(n, float) for n in self.sizes.values)):
+            raise ValueError(
+                f'SubnetSamplerHook: sizes {self.sizes} are fractions, which '
+                'chain_inputs=True in train_cfg would multiply from subnet to '
+                'subnet: give pixels')
         model = runner.model
         if is_model_wrapper(model):
             model = model.module

@@ -1,0 +1,119 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Read checkpoint files without running code, and write them whole."""
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+import torch
+from torch import Tensor
+
+from mmst.engine.safe_load import safe_load
+
+StateDict = Dict[str, Tensor]
+#: Where projects put a network's weights beside optimizer and the like.
+WEIGHT_ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
+
+
+def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
+    """Load a checkpoint on the CPU.
+
+    Raises:
+        UnsafeCheckpointError: If it asks for code.
+        ValueError: If it holds anything but a dict.
+    """
+    with safe_load():
+        checkpoint = torch.load(str(path), map_location='cpu')
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{path} holds a {type(checkpoint).__name__}; a checkpoint is a '
+            'dict of tensors, or a dict with such a dict in it')
+    return checkpoint
+
+
+def is_state_dict(value: Any) -> bool:
+    """Whether this is a dict of named tensors, and not an empty one."""
+    return isinstance(value, dict) and len(value) > 0 and all(
+        isinstance(key, str) and isinstance(tensor, Tensor)
+        for key, tensor in value.items())
+
+
+def select_state_dict(checkpoint: Dict[str, Any],
+                      entry: Optional[str] = None) -> StateDict:
+    """Take the weights out of a checkpoint.
+
+    Args:
+        checkpoint: A state dict, or a dict that holds one, optimizer and the
+            like beside it.
+        entry: The entry with the weights. Default: whichever of
+            :data:`WEIGHT_ENTRIES` is there.
+
+    Returns:
+        The weights, without the ``module.`` that data parallel training puts
+        before each key.
+
+    Raises:
+        ValueError: If there are no weights, or several and none is chosen.
+    """
+    if entry is None and is_state_dict(checkpoint):
+        return _drop_module(checkpoint)
+    found = [name for name in WEIGHT_ENTRIES
+             if is_state_dict(checkpoint.get(name))]
+    if entry is None and len(found) > 1:
+        raise ValueError(
+            f'The checkpoint holds weights {len(found)} times, in {found}; '
+            'choose one with --entry (argument `entry`)')
+    name = entry or (found[0] if found else 'state_dict')
+    if not is_state_dict(checkpoint.get(name)):
+        raise ValueError(
+            f"The checkpoint has no dict of tensors in '{name}'; it has the "
+            f'entries {sorted(map(str, checkpoint))[:20]}. Name the one with '
+            'the weights by --entry (argument `entry`)')
+    return _drop_module(checkpoint[name])
+
+
+def _drop_module(state_dict: StateDict) -> StateDict:
+    prefix = 'module.'
+    if all(key.startswith(prefix) for key in state_dict):
+        return {key[len(prefix):]: value for key, value in state_dict.items()}
+    return dict(state_dict)
+
+
+def write_checkpoint(checkpoint: Dict[str, Any],
+                     path: Union[str, Path],
+                     name_with_hash: bool = False) -> Path:
+    """Write a checkpoint under its name only once all of it is on the disk.
+
+    Args:
+        checkpoint: What to save.
+        path: Where to; folders that lack are made.
+        name_with_hash: Whether ``NAME.pth`` becomes ``NAME-<hash>.pth``, the
+            first 8 digits of the file's SHA-256, as OpenMMLab names its files
+            and ``torch.hub`` can check them. Equal weights give an equal file.
+
+    Returns:
+        Path: The file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        # To an open file: given a path, torch writes the name into the file.
+        with open(part, 'wb') as file:
+            torch.save(checkpoint, file)
+        if name_with_hash:
+            stem = path.name[:-4] if path.suffix == '.pth' else path.name
+            path = path.with_name(f'{stem}-{_sha256(part)[:8]}.pth')
+        os.replace(part, path)
+    finally:
+        if part.exists():
+            part.unlink()
+    return path
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for chunk in iter(lambda: file.read(1 << 20), b''):
+            digest.update(chunk)
+    return digest.hexdigest()
