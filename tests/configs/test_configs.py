@@ -2,6 +2,7 @@
 import inspect
 import math
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
+from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 
@@ -68,6 +70,21 @@ def digits(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope='session')
+def cifar(tmp_path_factory) -> Path:
+    """CIFAR-10's and CIFAR-100's own pickled batches, a few images each."""
+    root = tmp_path_factory.mktemp('cifar')
+    generator = np.random.default_rng(0)
+    for kind, key in ((CIFAR10, 'labels'), (CIFAR100, 'fine_labels')):
+        folder = root / kind.base_folder
+        folder.mkdir()
+        for name, _ in kind.train_list + kind.test_list:
+            pixels = generator.integers(256, size=(4, 3072), dtype=np.uint8)
+            (folder / name).write_bytes(
+                pickle.dumps({'data': pixels, key: [0, 1, 2, 3]}))
+    return root
+
+
 def data_options(root: Path, indices: int = 4) -> list:
     return [
         f'{name}_dataloader.{option}' for name in ('train', 'val')
@@ -104,6 +121,13 @@ def options_for(config: str, request) -> list:
         narrow = [f'model.{head}.in_channels=256', *NARROW]
         return (data_options(root) + SMALL_IMAGENET + SMALL_SUBNETS * sized +
                 narrow * (config != 'configs/st/resnet50_st_in1k.py'))
+    if config.startswith('configs/st_cifar/'):
+        # The real files' checksums are not those of these few images.
+        request.getfixturevalue('monkeypatch').setattr(
+            CIFAR10, '_check_integrity', lambda self: True)
+        return data_options(request.getfixturevalue('cifar')) + [
+            'train_cfg.max_epochs=2', 'train_cfg.val_interval=1'
+        ]
     raise AssertionError(f'no small data for {config}: add some here')
 
 
@@ -243,10 +267,13 @@ def test_one_line_differences_are_read(option):
         **inspect.signature(EpochBasedTrainLoop).parameters}
 
 
-def test_readme_lists_every_config():
-    for config in (ROOT / 'configs/st').rglob('*.py'):
-        assert f'({config.relative_to(ROOT / "configs/st")})' in README
-    for path in re.findall(r'configs/st/[\w/-]+\.py', README):
+@pytest.mark.parametrize('family', ['demo', 'st', 'st_cifar'])
+def test_readme_lists_every_config(family):
+    folder = ROOT / 'configs' / family
+    text = (folder / 'README.md').read_text()
+    for config in folder.rglob('*.py'):
+        assert f'({config.relative_to(folder)})' in text
+    for path in re.findall(r'configs/[\w/-]+\.py', text):
         assert (ROOT / path).exists()
 
 

@@ -1,0 +1,6 @@
+# MobileNetV3 on CIFAR-100 with stochastic residual sampling (Fig. 3).
+_base_ = './mobilenetv3_st_cifar100.py'
+
+custom_hooks = [
+    dict(type='mmst.SubnetSamplerHook', num_subnets=1, strategy='stochastic')
+]
