@@ -3,9 +3,11 @@
 
 Optimizer, schedulers, message hub, config and, in a run with EMAHook, the raw
 weights go; the weights that the run evaluated stay, on the CPU. OUT, such as
-``resnet50_st.pth``, becomes ``resnet50_st-<hash>.pth``. The file loads in
-mmpretrain, mmdet, mmseg and mmpose where mmst is not installed, and with
-``torch.load(weights_only=True)``.
+``resnet50_st.pth``, becomes ``resnet50_st-<hash>.pth``. The file loads with
+``torch.load(weights_only=True)``, and where mmst is not installed: a backbone
+of mmpretrain's in mmpretrain, and in mmdet, mmseg and mmpose by
+
+    init_cfg=dict(type='Pretrained', checkpoint='FILE', prefix='backbone.')
 """
 import argparse
 from typing import Optional, Sequence

@@ -4,8 +4,8 @@
 Sources: the checkpoints that the paper's authors released, torchvision's
 ResNets, timm's ``resnet50`` and those like it. The file is read without
 executing code, every key of it must be known, and OUT appears only when it is
-complete. Convert a whole classifier for ``tools/test.py``; a backbone for
-another task is loaded from either kind of file by
+complete. A whole classifier can be tested with ``tools/test.py``; the backbone
+of either kind of file starts another network by
 
     init_cfg=dict(type='Pretrained', checkpoint='OUT', prefix='backbone.')
 """

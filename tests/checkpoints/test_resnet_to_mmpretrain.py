@@ -1,0 +1,122 @@
+"""The converter as a command: files in, files out."""
+import os
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from mmst.checkpoints import convert_resnet, write_checkpoint
+from mmst.engine.safe_load import UnsafeCheckpointError
+
+
+class Payload:
+    """What unpickles to the making of a folder."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder, )
+
+
+@pytest.fixture
+def convert(load_tool):
+    return load_tool('model_converters/resnet_to_mmpretrain').main
+
+
+@pytest.fixture
+def save(tmp_path):
+
+    def save(content):
+        torch.save(content, tmp_path / 'in.pth')
+        return str(tmp_path / 'in.pth'), str(tmp_path / 'new' / 'out.pth')
+
+    return save
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda weights: weights,
+    lambda weights: {f'module.{k}': v for k, v in weights.items()},
+    lambda weights: dict(state_dict=weights, optimizer=dict(state={})),
+    lambda weights: dict(model=weights, meters=[1.], best_acc=0.5),
+], ids=['plain', 'data parallel', 'state_dict', 'model'])
+def test_wrapped_weights(convert, save, released, wrap):
+    source, out = save(wrap(released.state_dict()))
+    convert([source, out])
+    file = torch.load(out, weights_only=True)
+    assert file.keys() == {'state_dict', 'meta'} and file['meta'] == {}
+    expected = convert_resnet(released.state_dict())
+    assert file['state_dict'].keys() == expected.keys()
+    assert all(torch.equal(file['state_dict'][key], value)
+               for key, value in expected.items())
+
+
+def test_one_of_several_weights_is_chosen(convert, save, released):
+    weights = released.state_dict()
+    source, out = save(dict(
+        state_dict=weights,
+        state_dict_ema={key: value + 1 for key, value in weights.items()}))
+    with pytest.raises(ValueError, match=r"state_dict_ema'\].*--entry"):
+        convert([source, out])
+    convert([source, out, '--entry', 'state_dict_ema'])
+    saved = torch.load(out)['state_dict']['backbone.conv1.weight']
+    assert torch.equal(saved, weights['features.0.0.weight'] + 1)
+
+
+@pytest.mark.parametrize('flags', [[], ['--backbone-only']])
+def test_stock_init_cfg_loads_it(convert, save, released, flags):
+    source, out = save(released.state_dict())
+    convert([source, out, *flags])
+    backbone = MODELS.build(
+        dict(type='ResNet', depth=50, base_channels=4, stem_channels=4,
+             init_cfg=dict(type='Pretrained', checkpoint=out,
+                           prefix='backbone.'))).double()
+    backbone.init_weights()
+    expected = convert_resnet(released.state_dict())
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, expected[f'backbone.{key}']), key
+
+
+def test_code_is_refused(convert, save, released, tmp_path):
+    trace = tmp_path / 'was_here'
+    source, out = save(dict(model=released.state_dict(), x=Payload(trace)))
+    with pytest.raises(UnsafeCheckpointError, match='mkdir'):
+        convert([source, out])
+    assert not trace.exists() and not os.path.exists(out)
+    torch.load(source)
+    assert trace.exists()  # the payload does work
+
+
+@pytest.mark.parametrize('content, message', [
+    ([1], 'holds a list'),
+    (dict(epoch=1), r"'state_dict'; it has the entries \['epoch'\]"),
+    (dict(state_dict={'conv1.weight': 1}), r"no dict of tensors in 'state_d"),
+    (dict(state_dict={}), r"no dict of tensors in 'state_d"),
+])
+def test_files_without_weights(convert, save, content, message):
+    source, out = save(content)
+    with pytest.raises(ValueError, match=message):
+        convert([source, out])
+    assert not os.path.exists(out)
+
+
+def test_in_and_out_differ(convert, save, released):
+    source, _ = save(released.state_dict())
+    with pytest.raises(ValueError, match='replace'):
+        convert([source, source])
+    assert torch.load(source).keys() == released.state_dict().keys()
+
+
+def test_what_was_there_outlives_a_failed_write(tmp_path, monkeypatch):
+    path = tmp_path / 'out.pth'
+    path.write_text('old')
+
+    def fill_the_disk(content, file):
+        file.write(b'half')
+        raise OSError('no space left')
+
+    monkeypatch.setattr(torch, 'save', fill_the_disk)
+    with pytest.raises(OSError):
+        write_checkpoint({}, path)
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['out.pth']
