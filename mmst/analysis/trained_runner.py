@@ -28,6 +28,8 @@ def trained_runner(config: str,
         cfg.merge_from_dict(cfg_options)
     check_toolbox(cfg)
     cfg.work_dir = str(work_dir)
+    # Hooks that save the best model or swap in EMA weights are for training.
+    cfg.merge_from_dict({'custom_hooks': [], 'default_hooks.checkpoint': None})
     runner = Runner.from_cfg(cfg)
     with safe_load():
         runner.load_checkpoint(checkpoint, strict=True)

@@ -1,6 +1,6 @@
-"""Two real processes, gloo on a CPU."""
+"""Two real processes, gloo on a CPU: one pair runs all that is tested."""
 from datetime import timedelta
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +9,10 @@ from mmengine.model import MMDistributedDataParallel
 from torch import distributed as torch_dist
 from torch import multiprocessing, nn
 
+from mmst.analysis import reestimated_statistics
+from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
 from mmst.engine.step import reduce_gradients, st_step
-from mmst.subnets import Subnet
+from mmst.subnets import Subnet, SubnetInputs
 from tests.conftest import batch, build_classifier, sgd
 
 FULL = (3, 3, 3)
@@ -23,7 +25,7 @@ SUBNETS = [[Subnet.ordered((2, 3, 1), FULL, 12)],
            [Subnet.ordered((2, 1, 2), FULL, 10)]]
 
 
-def _start(rank, function, folder):
+def _start(rank, folder):
     torch.set_num_threads(1)
     # A file as the meeting point: no port that another test may take.
     torch_dist.init_process_group(
@@ -32,14 +34,17 @@ def _start(rank, function, folder):
         rank=rank,
         world_size=2,
         timeout=timedelta(seconds=60))
-    torch.save(function(), f'{folder}/{rank}.pth')
+    torch.save({function.__name__: function() for function in FUNCTIONS},
+               f'{folder}/{rank}.pth')
     # Nobody leaves while another still talks to it.
     torch_dist.barrier()
 
 
-def in_two_processes(function, folder: Path) -> list:
-    """Run a function of this module in two ranks; what each returned."""
-    multiprocessing.spawn(_start, (function, str(folder)), nprocs=2)
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """What each of FUNCTIONS returned in each of two ranks."""
+    folder = tmp_path_factory.mktemp('ranks')
+    multiprocessing.spawn(_start, (str(folder), ), nprocs=2)
     return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
 
 
@@ -75,9 +80,9 @@ def train_wrapped_accumulating():
 
 @pytest.mark.parametrize('function, counts', [
     (train_wrapped, 1), (train_wrapped_accumulating, 2)])
-def test_ranks_agree_with_each_other_and_with_one(tmp_path, function, counts):
+def test_ranks_agree_with_each_other_and_with_one(ranks, function, counts):
     """Contract 5: bit for bit, and as one process on the joined batch."""
-    first, second = in_two_processes(function, tmp_path)
+    first, second = (rank[function.__name__] for rank in ranks)
     single = train(False, counts)
     for name, parameter in single.items():
         assert torch.equal(first[name], second[name]), name
@@ -95,8 +100,8 @@ def reduce_some():
     return [a.grad, b.grad, c.grad]
 
 
-def test_gradients_that_only_some_ranks_have(tmp_path):
-    for a, b, c in in_two_processes(reduce_some, tmp_path):
+def test_gradients_that_only_some_ranks_have(ranks):
+    for a, b, c in (rank['reduce_some'] for rank in ranks):
         assert torch.equal(a, torch.tensor([1., 2.]))
         assert torch.equal(b, torch.tensor([0.5, 0.5]))
         assert c is None
@@ -104,7 +109,6 @@ def test_gradients_that_only_some_ranks_have(tmp_path):
 
 def pooled_statistics():
     """Each rank re-estimates BatchNorm from its half of the images."""
-    from mmst.analysis import reestimated_statistics
     torch.manual_seed(0)
     model = build_classifier()
     images = batch(10)
@@ -116,13 +120,63 @@ def pooled_statistics():
         return [norm.running_mean.clone(), norm.running_var.clone()]
 
 
-def test_statistics_are_pooled_over_processes(tmp_path):
-    ranks = in_two_processes(pooled_statistics, tmp_path)
+def test_statistics_are_pooled_over_processes(ranks):
     torch.manual_seed(0)
     model = build_classifier()
     x = model.backbone.conv1((batch(10)['inputs'] - 127.5) / 64)
-    for mean, var in ranks:
+    for mean, var in (rank['pooled_statistics'] for rank in ranks):
         torch.testing.assert_close(mean, x.mean((0, 2, 3)))
         # Each half's variance is the unbiased one: one part in 1024.
         torch.testing.assert_close(
             var, x.var((0, 2, 3), unbiased=False), rtol=2e-3, atol=0)
+
+
+def drawn():
+    """Subnets of a few iterations; the ranks' own seeds differ."""
+    hook = SubnetSamplerHook(num_subnets=3, interval=1)
+    loop = object.__new__(STEpochBasedTrainLoop)
+    loop.subnet_inputs = SubnetInputs()
+    runner = SimpleNamespace(
+        train_loop=loop, seed=5 + get_rank(), hooks=[hook])
+    runner.model = MMDistributedDataParallel(build_classifier())
+    hook.before_train(runner)
+    return [hook.draw(iteration) for iteration in range(5)]
+
+
+def test_ranks_draw_the_same_subnets(ranks):
+    """From the first rank's seed, also under `diff_rank_seed`."""
+    hook = SubnetSamplerHook(num_subnets=3)
+    hook.fit(build_classifier(), seed=5)
+    for rank in ranks:
+        assert rank['drawn'] == [hook.draw(i) for i in range(5)]
+
+
+def checked():
+    """Whether a wrapped model is taken, and a wrapped plain head refused."""
+    hook = SubnetSamplerHook(interval=1)
+    loop = object.__new__(STEpochBasedTrainLoop)
+    loop.subnet_inputs = SubnetInputs()
+    loop._runner = runner = SimpleNamespace(
+        cfg={}, train_loop=loop, seed=0, hooks=[hook])
+    messages = []
+    for st in (True, False):
+        runner.model = MMDistributedDataParallel(build_classifier(st=st))
+        runner.optim_wrapper = sgd(runner.model)
+        try:
+            loop._check_runner()
+            hook.before_train(runner)
+            messages.append('taken')
+        except ValueError as error:
+            messages.append(str(error))
+    return messages
+
+
+def test_wrapped_models_are_checked(ranks):
+    for rank in ranks:
+        taken, refused = rank['checked']
+        assert taken == 'taken'
+        assert 'model.head is LinearClsHead: set' in refused
+
+
+FUNCTIONS = (train_wrapped, train_wrapped_accumulating, reduce_some,
+             pooled_statistics, drawn, checked)

@@ -4,11 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import HOOKS
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from mmst.engine.safe_load import safe_load
+from mmst.engine.step import subnet_batch
+from mmst.subnets import Subnet, SubnetInputs, register_resizer
+from mmst.subnets.targets import _RESIZERS
 from tests.conftest import classifier
 
 SAMPLER = dict(num_subnets=2, min_depth=1, size_range=(0.5, 1.0))
@@ -39,6 +45,44 @@ def test_no_subnets_is_plain_training(tiny_runner, loop):
     for a, b in zip(plain.optim_wrapper.state_dict()['state'].values(),
                     st.optim_wrapper.state_dict()['state'].values()):
         assert torch.equal(a['momentum_buffer'], b['momentum_buffer'])
+
+
+@HOOKS.register_module()
+class Watch(Hook):
+    """Keeps what a loop tells its hooks."""
+
+    def __init__(self):
+        self.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen.append((runner.iter, batch_idx, len(data_batch['inputs'])))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None,
+                         outputs=None):
+        self.seen.append((runner.iter, batch_idx, len(data_batch['inputs']),
+                          'loss' in outputs))
+
+
+@pytest.mark.parametrize('loop', LOOPS)
+def test_hooks_are_told_what_plain_loops_tell(tiny_runner, loop):
+    told = []
+    for name, kind, st in (('a', loop.replace('mmst.ST', ''), False),
+                           ('b', loop, True)):
+        runner = tiny_runner(name, classifier(st=st), SAMPLER if st else None,
+                             loop=kind, hooks=[dict(type='Watch')])
+        runner.train()
+        told.append(next(h for h in runner.hooks if isinstance(h, Watch)).seen)
+    assert told[0] == told[1] and len(told[0]) == 12
+
+
+@pytest.mark.parametrize('update', [False, True])
+def test_loop_hands_on_update_running_stats(tiny_runner, update):
+    runner = tiny_runner(sampler=SAMPLER, train_cfg=dict(
+        type=LOOPS[0], max_epochs=1, update_running_stats=update))
+    runner.train()
+    # 3 iterations of a main pass and 2 subnets.
+    counted = runner.model.backbone.norm1.num_batches_tracked
+    assert counted == (9 if update else 3)
 
 
 @pytest.mark.parametrize('loop', LOOPS)
@@ -146,6 +190,8 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
      r"model.head is LinearClsHead: .*mmst.STClsHead"),
     (dict(sampler=dict(), compile=True), ValueError,
      'compile=True .*set compile=False'),
+    (dict(sampler=dict(), compile=dict()), ValueError,
+     r'compile=\{\} .*set compile=False'),
     (dict(sampler=dict(), model=dict(
         classifier(), backbone=dict(type='VGG', depth=11, num_classes=-1))),
      TypeError, 'no residual stages found in VGG. Known families: .*ResNet'),
@@ -181,6 +227,33 @@ def test_own_train_step_is_refused(tiny_runner):
         runner.train()
 
 
+@pytest.mark.parametrize('model', [dict(type='OwnStep'),
+                                   classifier(st=False)])
+def test_no_subnets_need_nothing_special(tiny_runner, model):
+    """Contract 1: the step is the model's own, whatever its head."""
+    runner = tiny_runner(model=model, sampler=dict(num_subnets=0))
+    runner.train()
+    assert runner.iter == 6 and getattr(runner.model, 'steps', 6) == 6
+
+
+def test_other_wrappers_are_refused(tiny_runner):
+    runner = tiny_runner(sampler=dict())
+    runner.model = torch.nn.DataParallel(runner.model)
+    with pytest.raises(ValueError, match='not with DataParallel: change'):
+        runner.train()
+
+
+def test_several_optimizers_are_refused(tiny_runner):
+    runner = tiny_runner(sampler=dict(), param_scheduler=None)
+    parameters = runner.model.backbone, runner.model.head
+    runner.optim_wrapper = OptimWrapperDict(**{
+        name: OptimWrapper(torch.optim.SGD(part.parameters(), 0.1))
+        for name, part in zip(('backbone', 'head'), parameters)
+    })
+    with pytest.raises(ValueError, match='cannot with OptimWrapperDict: ch'):
+        runner.train()
+
+
 def test_nonfinite_loss_names_iteration(tiny_runner):
     runner = tiny_runner(sampler=dict(num_subnets=1))
     runner.train_loop._iter = 0
@@ -197,8 +270,10 @@ class OwnStep(BaseModel):
     def __init__(self, data_preprocessor=None):
         super().__init__(data_preprocessor)
         self.backbone = MODELS.build(classifier()['backbone'])
+        self.steps = 0
 
     def train_step(self, data, optim_wrapper):
+        self.steps += 1
         return {}
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
@@ -220,14 +295,49 @@ class NoPadding(torch.nn.Module):
         return (self.layer3(self.layer2(self.layer1(self.stem(x)))), )
 
 
+def at_size(data, size):
+    subnet = Subnet.ordered((3, ), (3, ), size)
+    return subnet_batch(data, subnet, SubnetInputs(), torch.nn.Module())
+
+
 def test_unknown_sample_type_is_refused_with_a_size():
-    from mmst.engine.step import subnet_batch
-    from mmst.subnets import Subnet, SubnetInputs
-    subnet = Subnet.ordered((3, 3, 3), (3, 3, 3), 4)
     data = dict(inputs=torch.zeros(1, 3, 8, 8), data_samples=[object()])
     with pytest.raises(TypeError, match='builtins.object has no resizer'):
-        subnet_batch(data, subnet, SubnetInputs(), torch.nn.Module())
+        at_size(data, 4)
     data['data_samples'] = [DataSample()]
-    small = subnet_batch(data, subnet, SubnetInputs(), torch.nn.Module())
+    small = at_size(data, 4)
     assert small['inputs'].shape == (1, 3, 4, 4)
     assert data['inputs'].shape == (1, 3, 8, 8)
+
+
+class Boxes:
+    """A sample that knows the shape of its image."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+
+def test_samples_are_resized_with_their_images(monkeypatch):
+    monkeypatch.setattr('mmst.subnets.targets._RESIZERS', dict(_RESIZERS))
+
+    @register_resizer(f'{__name__}.Boxes')
+    def resize(sample, from_shape, to_shape):
+        assert sample.shape == from_shape
+        return Boxes(to_shape)
+
+    sample = Boxes((8, 12))
+    data = dict(inputs=torch.zeros(1, 3, 8, 12), data_samples=[sample])
+    small = at_size(data, 4)
+    assert small['data_samples'][0].shape == (4, 6)
+    assert data['data_samples'] == [sample] and sample.shape == (8, 12)
+    whole = at_size(data, None)
+    assert whole['data_samples'] == [sample]
+
+
+@pytest.mark.parametrize('data', [
+    dict(inputs=[torch.zeros(3, 8, 8)]), dict(inputs=torch.zeros(3, 8, 8)),
+    dict(points=torch.zeros(1, 3)), (torch.zeros(1, 3, 8, 8), )])
+def test_inputs_that_are_no_batch_of_images(data):
+    assert at_size(data, None) is data
+    with pytest.raises(TypeError, match=r'no \(N, C, H, W\) tensor as `inp'):
+        at_size(data, 4)

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmst.subnets import (InputSizes, SamplingSpace, find_stages,
-                          iteration_cost)
+from mmst.engine import SubnetSamplerHook
+from mmst.subnets import (Block, InputSizes, SamplingSpace, Stage, find_stages,
+                          iteration_cost, register_stage_finder)
+from mmst.subnets.stages import _FINDERS
 
 SAMPLER = dict(num_subnets=3, space=[1, 2, 3], size_range=(8, 16))
 
@@ -27,6 +29,7 @@ def test_draws_depend_on_seed_and_iteration_alone(tiny_runner):
         draws.append({i: sampler.draw(i) for i in order})
     assert draws[0] == draws[1] != draws[2]
     assert len(set(map(tuple, draws[0].values()))) > 40
+    assert any(len(set(subnets)) > 1 for subnets in draws[0].values())
     for subnets in draws[0].values():
         assert len(subnets) == 3
         for subnet in subnets:
@@ -75,12 +78,30 @@ def test_other_strategies_train(tiny_runner, strategy):
                for k, v in runner.model.state_dict().items())
 
 
+def test_raw_draws_keep_blocks_without_a_shortcut(monkeypatch):
+    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
+    net = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(4)))
+
+    @register_stage_finder('Mine')
+    def find(backbone):
+        return [Stage('all', tuple(
+            Block(module, *([] if i else [None]))
+            for i, module in enumerate(net)))] if backbone is net else None
+
+    hook = SubnetSamplerHook(num_subnets=20, strategy='raw')
+    hook.fit(net, seed=0)
+    stages = [subnet.paths[0] for subnet in hook.draw(0)]
+    assert all(paths[0] == 'branch' for paths in stages)
+    assert any('shortcut' in paths for paths in stages)
+
+
 def test_report_tells_space_and_cost(tiny_runner):
     runner = tiny_runner(sampler=SAMPLER, max_epochs=1)
     runner.train()
     text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
     assert re.search(r'layer3 +3 +\d+\.\d% +3, 2, 1\n', text)
     assert 'drawn from: 8 to 16 px (main input: 16 px' in text
+    assert text.count('predicted cost of an iteration') == 1
     printed = float(
         re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1])
     space = SamplingSpace([len(s) for s in find_stages(runner.model)],

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from mmst.subnets import (Path, Subnet, activate, active_subnet, find_stages,
-                          measure_cost)
+from mmst.subnets import (Block, Path, Stage, Subnet, activate, active_subnet,
+                          find_stages, measure_cost, register_stage_finder)
+from mmst.subnets.stages import _FINDERS
 
 BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
 
@@ -195,3 +196,68 @@ def test_cost_is_that_of_the_cut_network():
     # conv1: 3 * 8 channels, 7 x 7, on 17 x 24 pixels.
     stem = cost.total - sum(map(sum, cost.blocks))
     assert stem == 3 * 8 * 49 * 17 * 24
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """A stage of two blocks: without a shortcut, without `branch_only`."""
+    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
+    net = nn.Sequential(nn.ReLU(), nn.Tanh())
+
+    @register_stage_finder('bare')
+    def find(backbone):
+        return [Stage('all', (Block(net[0], None), Block(net[1])))
+                ] if backbone is net else None
+
+    return net
+
+
+def test_block_without_a_shortcut_is_its_branch(bare):
+    x = torch.randn(7)
+    with activate(bare, Subnet(((BRANCH, SHORTCUT), ))):
+        assert torch.equal(bare(x), x.relu())
+    assert torch.equal(bare(x), x.relu().tanh())
+
+
+@pytest.mark.parametrize('paths, message', [
+    ((SHORTCUT, BOTH), 'a block of all has no shortcut and cannot be skipped'),
+    ((BOTH, BRANCH), 'raw sampling is not known for Tanh in all: .*`branch_o'),
+])
+def test_paths_that_a_block_has_not(bare, paths, message):
+    with pytest.raises(ValueError, match=message):
+        with activate(bare, Subnet((paths, ))):
+            pass
+    assert active_subnet() is None
+    assert not any('forward' in vars(block) for block in bare)
+
+
+def test_cost_leaves_the_model_as_it_was():
+    model = resnet(18, frozen_stages=1).float()
+    model.train()
+    model.layer3[0].eval()
+    modes = [m.training for m in model.modules()]
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    measure_cost(model, torch.rand(1, 3, 32, 32))
+    assert [m.training for m in model.modules()] == modes
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert not any(m._forward_hooks or m._forward_pre_hooks
+                   for m in model.modules())
+
+
+class Slicing(nn.Sequential):
+    """Gives what is left of an image to the right of 4 pixels."""
+
+    def forward(self, x):
+        return dict(out=[super().forward(x[..., 4:])])
+
+
+def test_empty_feature_maps_are_refused():
+    net = Slicing()
+    net.layer1 = nn.Sequential(nn.Identity())
+    net.layer2 = nn.Sequential(nn.Identity())
+    net.layer1[0].downsample = net.layer2[0].downsample = None
+    assert measure_cost(net, torch.zeros(1, 3, 5, 5)).total == 0
+    with pytest.raises(ValueError, match='4 x 4 px leaves no feature map at '
+                       'the end of Slicing'):
+        measure_cost(net, torch.zeros(1, 3, 4, 4))

@@ -112,6 +112,30 @@ def test_fractions_lists_and_none():
     assert InputSizes().sample(rng) is None
 
 
+@pytest.mark.parametrize('strategy', ['ordered', 'stochastic', 'raw'])
+def test_drawn_subnets_carry_their_size(strategy):
+    space = SamplingSpace((2, 3), strategy=strategy)
+    assert space.sample(Random(0), size=0.7).size == 0.7
+    assert space.sample(Random(0)).size is None
+
+
+@pytest.mark.parametrize('size_range', [(8, 8), (0.5, 0.5)])
+def test_a_range_may_be_one_size(size_range):
+    assert InputSizes(size_range).sample(Random(0)) == size_range[0]
+
+
+def test_spread_sizes_stand_for_the_range():
+    """All that there are, or as many as asked, symmetric in the range."""
+    assert InputSizes((5, 8)).spread(4) == (5, 6, 7, 8)
+    assert InputSizes().spread(4) == (None, )
+    assert InputSizes(sizes=[9, 7]).spread(1) == (9, 7)
+    for low, high, middle in ((86, 200, 143), (0.43, 1.0, 0.715)):
+        spread = InputSizes((low, high)).spread(5)
+        assert len(spread) == 5 and set(map(type, spread)) == {type(low)}
+        assert sum(spread) / 5 == pytest.approx(middle, abs=1e-9)
+        assert spread[0] - low == pytest.approx((high - low) / 10, rel=0.05)
+
+
 @pytest.mark.parametrize('options, message', [
     (dict(size_range=(0.5, 200)), r'size_range \(0.5, 200\): sizes are all'),
     (dict(size_range=(0, 1)), r'in \(0, 1\]'),
@@ -130,6 +154,7 @@ def test_bad_sizes(options, message):
 @pytest.mark.parametrize('size, shape', [
     (10, (10, 15)), (0.5, (10, 15)), (7, (7, 10)), (30, (30, 45)),
     (20, (20, 30)), (None, (20, 30)), (1.0, (20, 30)), (0.001, (1, 2)),
+    (9, (9, 14)), (0.49, (10, 15)),
 ])
 def test_resize_keeps_the_aspect(size, shape):
     inputs = torch.rand(2, 3, 20, 30)

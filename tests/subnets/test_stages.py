@@ -111,3 +111,14 @@ def test_a_registered_family_is_found(monkeypatch):
         assert torch.equal(model(x), model.parts[0](x))
     # 3 * 3 * 3 * 3 multiply-adds for each of 25 pixels, in each block.
     assert measure_cost(model, x).blocks == ((2025, ) * 3, )
+
+
+def test_a_later_finder_goes_before_an_earlier(monkeypatch):
+    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
+    backbone = ROOT_MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
+
+    @register_stage_finder('my ResNets')
+    def find(net):
+        return [Stage('mine', (Block(net.layer1[0]), ))]
+
+    assert [stage.name for stage in find_stages(backbone)] == ['mine']

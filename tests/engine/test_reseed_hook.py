@@ -1,0 +1,35 @@
+"""Random numbers from (seed, iteration, rank) alone."""
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmst.engine.hooks import reseed_hook
+from mmst.engine.hooks.reseed_hook import ReseedHook
+
+
+def draw(monkeypatch, point, iteration, seed=0, rank=0):
+    """What is drawn once the hook has been at one of its points."""
+    monkeypatch.setattr(reseed_hook, 'get_rank', lambda: rank)
+    torch.rand(3)  # whatever was drawn before has no part in it
+    runner = SimpleNamespace(seed=seed, iter=iteration)
+    args = (0, ) if point == 'after_train_iter' else ()
+    getattr(ReseedHook(), point)(runner, *args)
+    return torch.rand(()).item()
+
+
+def test_all_points_seed_the_coming_iteration_alike(monkeypatch):
+    """Validated or not, resumed or not: iteration 5 draws the same."""
+    drawn = {
+        draw(monkeypatch, 'before_train_epoch', 5),
+        draw(monkeypatch, 'after_train_iter', 4),
+        draw(monkeypatch, 'after_val_epoch', 5)
+    }
+    assert len(drawn) == 1
+
+
+@pytest.mark.parametrize('what', ['iteration', 'seed', 'rank'])
+def test_draws_differ(monkeypatch, what):
+    options = [dict(dict(iteration=5), **{what: n}) for n in range(100)]
+    drawn = {draw(monkeypatch, 'before_train_epoch', **o) for o in options}
+    assert len(drawn) == 100
