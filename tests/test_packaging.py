@@ -145,7 +145,7 @@ def test_extras_do_not_pin_openmmlab(repo, tmp_path):
     required = re.findall(r'^Requires-Dist: (.*)$', metadata, re.M)
     assert not [line for line in required if '==' in line.split(';')[0]]
     always = [line for line in required if 'extra ==' not in line]
-    assert sorted(always) == ['matplotlib', 'numpy']
+    assert sorted(always) == ['matplotlib', 'numpy', 'scipy']
     for extra, package in (('det', 'mmdet'), ('seg', 'mmsegmentation'),
                            ('pose', 'xtcocotools'), ('tests', 'pytest'),
                            ('all', 'mmdet'), ('all', 'xtcocotools'),
