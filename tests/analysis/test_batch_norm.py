@@ -1,10 +1,11 @@
 """BatchNorm statistics against a plain computation over all images."""
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 
 from mmst.analysis import reestimated_statistics
 from mmst.subnets import activate
-from tests.conftest import batch, build_classifier
+from tests.conftest import batch, build_classifier, classifier
 
 
 def loader(*sizes):
@@ -49,17 +50,30 @@ def test_batches_count_by_their_samples():
             norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0)
 
 
-def test_stops_after_enough_samples():
+@pytest.mark.parametrize('num_samples', [5, 8])
+def test_stops_after_enough_samples(num_samples):
     model = build_classifier()
     x = model.backbone.conv1((batch(12)['inputs'][:8] - 127.5) / 64)
-    with reestimated_statistics(model, loader(4, 4, 4), num_samples=5):
+    with reestimated_statistics(model, loader(4, 4, 4), num_samples):
         torch.testing.assert_close(model.backbone.norm1.running_mean,
                                    x.mean((0, 2, 3)))
 
 
+def test_images_are_not_augmented():
+    config = classifier()
+    config['train_cfg'] = dict(augments=dict(type='Mixup', alpha=1.0))
+    model = MODELS.build(config).double()
+    x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
+    with reestimated_statistics(model, loader(12)):
+        torch.testing.assert_close(model.backbone.norm1.running_var,
+                                   x.var((0, 2, 3)))
+
+
 @pytest.mark.parametrize('error', [None, KeyError])
-def test_own_statistics_come_back(error):
+@pytest.mark.parametrize('mode', [True, False])
+def test_own_statistics_come_back(error, mode):
     model = build_classifier()
+    model.train(mode)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     training = {n: m.training for n, m in model.named_modules()}
     try:

@@ -17,7 +17,7 @@ from mmst.analysis.loafing import (loafing_table, mean_and_interval,
                                    measure_loafing, plot_loafing,
                                    uniform_depths)
 from mmst.engine.safe_load import UnsafeCheckpointError
-from tests.conftest import TinyImages, classifier
+from tests.conftest import TinyImages, classifier, forget_earlier_runs
 
 # The validation set's first 12 images are the training set's.
 NUM_TRAIN, NUM_VAL = 12, 40
@@ -136,6 +136,10 @@ def test_scores_are_those_of_an_evaluation_by_hand(trained, tmp_path,
         assert (top1[name], mean[name]) == pytest.approx(expected, rel=1e-4)
     # The scores tell the networks apart, so that a mix-up would show.
     assert len({round(score, 3) for score in mean.values()}) == len(networks)
+    # A runner that has not evaluated anything yet is in training mode.
+    loaded = trained_runner(config, checkpoint, tmp_path / 'fresh')
+    assert evaluate_subnet(loaded, (1, 1, 1), num_samples) == pytest.approx({
+        'accuracy/top1': top1['1-1-1'], 'mean_score': mean['1-1-1']})
     for key, value in runner.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[key], value), key
 
@@ -249,6 +253,7 @@ def test_tool_writes_table_numbers_and_picture(trained, load_tool, tmp_path,
         checkpoint=dict(type='CheckpointHook', save_best='accuracy/top1')))])
 def test_hooks_of_the_training_take_no_part(trained, tmp_path, hooks):
     _, config, checkpoint = trained(**hooks)
+    forget_earlier_runs()  # as in a process of its own
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
     weights = torch.load(checkpoint)['state_dict']
     for key, value in loaded.model.state_dict().items():

@@ -68,6 +68,20 @@ def test_float32_under_autocast(normalize, dtype):
     torch.testing.assert_close(out, expected, rtol=1e-6, atol=0)
 
 
+def test_autocast_is_off():
+    loss, seen = KLMinusLoss(), []
+
+    def normalize(logits):
+        seen.append(torch.is_autocast_cpu_enabled())
+        return logits
+
+    loss.normalize_logits = normalize
+    with torch.autocast('cpu', torch.bfloat16):
+        loss(torch.randn(2, 3), torch.randn(2, 3))
+        assert torch.is_autocast_cpu_enabled()
+    assert seen == [False, False]
+
+
 @pytest.mark.parametrize('normalize', ['l2', 'standardize', None])
 @pytest.mark.parametrize('size', [0., 1e-30, 1e-12, 1e12, 1e30])
 def test_zero_and_huge_logits(normalize, size):

@@ -122,6 +122,56 @@ def test_mixed_labels(augment):
     assert abs(log['subnet1_loss']) < 1e-6
 
 
+class Difference(torch.nn.Module):
+    """A loss that does not detach anything by itself."""
+
+    def forward(self, subnet, main):
+        return (subnet - main).sum()
+
+
+def test_main_logits_are_a_fixed_target():
+    """Contract 4, whatever the loss does with them."""
+    head = STClsHead(HEADS[0][0])
+    head.loss_kl = Difference()
+    main, small = (level(seed, 4, 8).requires_grad_() for seed in range(2))
+    head.loss((main, ), samples([0] * 4))
+    in_subnet(head, (small, ), samples([0] * 4))['loss_kl'].backward()
+    assert main.grad is None and small.grad is not None
+
+
+def test_main_pass_that_fails_leaves_no_hook():
+    head = STClsHead(HEADS[0][0], normalize_main=True)
+    with pytest.raises(TypeError):
+        head.loss((level(0, 4, 8), ), [None] * 4)
+    assert not head.head._forward_hooks
+
+
+class Without(torch.nn.Module):
+    """A head whose loss is not that of its own logits."""
+
+    def forward(self, feats):
+        return dict(logits=feats[-1])
+
+    def loss(self, feats, data_samples):
+        return dict(loss=feats[-1].sum())
+
+
+class Odd(Without):
+    """A head whose output is no logits."""
+
+    def loss(self, feats, data_samples):
+        return dict(loss=self(feats)['logits'].sum())
+
+
+@pytest.mark.parametrize('kind, message', [
+    (Without, 'cannot wrap Without: its `loss` does not call the head'),
+    (Odd, 'needs a head whose output is a tensor of logits'),
+])
+def test_heads_without_logits_are_refused(kind, message):
+    with pytest.raises(TypeError, match=message):
+        STClsHead(kind()).loss((level(0, 4, 8), ), samples([0] * 4))
+
+
 def test_subnet_before_main_is_refused():
     head = STClsHead(HEADS[0][0])
     with pytest.raises(RuntimeError, match='run the main network'):
@@ -159,6 +209,24 @@ def test_checkpoint_keys_are_the_plain_heads(tmp_path):
         state = plain.state_dict()
         del state['head.fc.bias']
         st.load_state_dict(state)
+
+
+@pytest.mark.parametrize('config', [config for config, _ in HEADS] + [
+    dict(type='LeViTClsHead', num_classes=3, in_channels=8,
+         distillation=False)])
+def test_keys_of_other_heads(config):
+    """Contract 6; some heads have a part that is itself called head."""
+    models = [torch.nn.Module() for _ in range(2)]
+    for wrap, model in zip((STClsHead, lambda head: head), models):
+        model.head = wrap(MODELS.build(config))
+    st, plain = models
+    assert list(st.state_dict()) == list(plain.state_dict())
+    for source, target in ((st, plain), (plain, st)):
+        for parameter in source.parameters():
+            parameter.data.normal_()
+        target.load_state_dict(source.state_dict(), strict=True)
+        for a, b in zip(source.parameters(), target.parameters()):
+            assert torch.equal(a, b)
 
 
 def test_moving_average_has_the_same_keys():

@@ -4,8 +4,8 @@ import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from mmst.subnets import (Block, Stage, activate, find_stages, measure_cost,
-                          register_stage_finder)
+from mmst.subnets import (Block, Path, Stage, Subnet, activate, find_stages,
+                          measure_cost, register_stage_finder)
 from mmst.subnets.stages import _FINDERS
 
 # Full name, options, blocks a stage.
@@ -122,3 +122,39 @@ def test_a_later_finder_goes_before_an_earlier(monkeypatch):
         return [Stage('mine', (Block(net.layer1[0]), ))]
 
     assert [stage.name for stage in find_stages(backbone)] == ['mine']
+
+
+def test_a_later_block_that_changes_the_shape_is_refused():
+    backbone = ROOT_MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
+    backbone.layer2[1].downsample = nn.Conv2d(128, 64, 1)
+    with pytest.raises(TypeError, match='no residual stages found in ResNet'):
+        find_stages(backbone)
+
+
+class Numbered(nn.Module):
+    """A block whose activations are numbered, the last after the sum."""
+
+    def __init__(self, **activations):
+        super().__init__()
+        self.downsample = nn.Conv2d(3, 3, 1)
+        for name, activation in activations.items():
+            self.add_module(name, activation)
+
+
+@pytest.mark.parametrize('activations, last', [
+    (dict(act1=nn.Sigmoid(), act2=nn.Tanh(), act3=nn.ReLU()), 'act3'),
+    (dict(act1=nn.Sigmoid(), act2=nn.Tanh()), 'act2'),
+    (dict(act1=nn.Sigmoid()), None)])
+def test_numbered_activations(activations, last):
+    net = nn.Sequential()
+    net.layer1 = nn.Sequential(Numbered(**activations))
+    net.layer2 = nn.Sequential(Numbered(**activations))
+    if last is None:
+        with pytest.raises(TypeError, match='Numbered has a `downsample` but'):
+            find_stages(net)
+        return
+    x = torch.randn(1, 3, 4, 4)
+    with activate(net, Subnet(((Path.SHORTCUT, ), (Path.SHORTCUT, )))):
+        first, second = net.layer1[0], net.layer2[0]
+        assert torch.equal(net(x), activations[last](second.downsample(
+            activations[last](first.downsample(x)))))

@@ -130,9 +130,11 @@ class STClsHead(BaseModule):
                     *args) -> None:
         """Before loading, turn the plain head's keys into this module's."""
         inner = f'{prefix}head.'
-        for key in list(state_dict):
-            if key.startswith(prefix) and not key.startswith(inner):
-                state_dict[inner + key[len(prefix):]] = state_dict.pop(key)
+        # All out before any goes in: a head may have a part named `head`.
+        state_dict.update({
+            inner + key[len(prefix):]: state_dict.pop(key)
+            for key in list(state_dict) if key.startswith(prefix)
+        })
 
 
 def _drop_prefix(module: nn.Module, state_dict: Dict[str, Tensor], prefix: str,
