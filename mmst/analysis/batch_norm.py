@@ -99,13 +99,15 @@ def _estimate(model: nn.Module, layers: List[_BatchNorm],
 
 def _write(sums: Dict[_BatchNorm, Sums], seen: int) -> None:
     """Pool over processes and write the layers' running statistics."""
+    total = torch.tensor([float(seen)], dtype=torch.float64)
+    all_reduce(total)
+    if total.item() == 0:
+        raise ValueError(
+            'no sample to re-estimate BatchNorm statistics from: the data '
+            'loader is empty')
     for layer, (mean, square) in sums.items():
-        total = mean.new_tensor([float(seen)])
-        for tensor in (mean, square, total):
+        for tensor in (mean, square):
             all_reduce(tensor)
-        if total.item() == 0:
-            raise ValueError(
-                'no sample to re-estimate BatchNorm statistics from: the data '
-                'loader is empty')
-        layer.running_mean.copy_(mean / total)
-        layer.running_var.copy_(square / total - (mean / total)**2)
+            tensor /= total.item()
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(square - mean**2)
