@@ -19,7 +19,18 @@ from mmst.analysis.loafing import (MAIN, Scores, loafing_table,
 
 ROOT = Path(__file__).resolve().parents[1]
 METRIC = 'accuracy/top1'
-LABELS = dict(ct='CT', st='ST', stpp='ST++')
+# In the order of Table 3, one component after the other.
+LABELS = {
+    'ct': 'CT',
+    'st': 'ST',
+    'st-sit': 'ST + SITrans',
+    'st-l2': 'ST + KL- (l2)',
+    'st-standardize': 'ST + KL-',
+    'st-standardize-k3': 'ST + KL- + Snet3',
+    'stpp': 'ST++',
+    'stpp-min2': 'ST++ + InterSSR',
+    'stpp-kl': 'ST++ (plain KL)',
+}
 # Settings are chosen on a part of the training images, so that the validation
 # images stay unseen until the end.
 TUNING_SPLIT = [

@@ -1,0 +1,10 @@
+# ST with smaller inputs for subnets (SITrans).
+_base_ = './resnet20_st_mnistm5k.py'
+
+custom_hooks = [
+    dict(
+        type='mmst.SubnetSamplerHook',
+        num_subnets=1,
+        # Less than three quarters of 32 pixels leaves little of a digit.
+        size_range=(0.75, 1.0))
+]
