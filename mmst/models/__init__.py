@@ -1,5 +1,5 @@
-from .backbones import CIFARResNet
+from .backbones import CIFARDenseNet, CIFARResNet
 from .heads import STClsHead
 from .losses import KLMinusLoss
 
-__all__ = ['CIFARResNet', 'KLMinusLoss', 'STClsHead']
+__all__ = ['CIFARDenseNet', 'CIFARResNet', 'KLMinusLoss', 'STClsHead']

@@ -1,3 +1,4 @@
+from .cifar_densenet import CIFARDenseNet
 from .cifar_resnet import CIFARResNet
 
-__all__ = ['CIFARResNet']
+__all__ = ['CIFARDenseNet', 'CIFARResNet']

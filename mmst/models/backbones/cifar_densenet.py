@@ -1,0 +1,50 @@
+"""DenseNets for small images, of 6n + 4 layers."""
+from mmpretrain.models.backbones import DenseNet
+from torch import nn
+
+from mmst.registry import MODELS
+
+
+@MODELS.register_module()
+class CIFARDenseNet(DenseNet):
+    """DenseNet-BC-40 to DenseNet-BC-250 of the CIFAR experiments (Fig. 4).
+
+    Three dense blocks of n bottleneck layers after a 3 x 3 stem, transitions
+    that halve the channels; mmpretrain's ``DenseNet`` has only the stem of
+    ImageNet.
+
+    Args:
+        depth: 6n + 4, such as 40 or 100.
+        growth_rate: Channels that a layer adds.
+        stem_stride: Stride of the stem. 1 is the original; 2 makes the
+            network four times quicker.
+        in_channels: Channels of the image.
+        **kwargs: As for mmpretrain's ``DenseNet``.
+
+    Raises:
+        ValueError: If the depth is not of that form.
+    """
+
+    def __init__(self,
+                 depth: int,
+                 growth_rate: int = 12,
+                 stem_stride: int = 1,
+                 in_channels: int = 3,
+                 **kwargs) -> None:
+        num_layers, rest = divmod(depth - 4, 6)
+        if rest or num_layers < 1:
+            raise ValueError(f'CIFARDenseNet: depth {depth} is not 6n + 4, '
+                             'such as 40 or 100')
+        arch = dict(
+            growth_rate=growth_rate,
+            depths=[num_layers] * 3,
+            init_channels=2 * growth_rate)
+        super().__init__(arch, in_channels, **kwargs)
+        self.stem = nn.Sequential(
+            nn.Conv2d(
+                in_channels,
+                self.init_channels,
+                3,
+                stride=stem_stride,
+                padding=1,
+                bias=False))

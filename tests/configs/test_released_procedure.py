@@ -1,0 +1,131 @@
+"""A1 against the released training procedure, in plain PyTorch.
+
+The same ResNet-50, of torchvision, on the same weights, batches and subnets.
+"""
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import HOOKS
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torchvision.models import resnet50
+
+from mmst.engine.step import st_step
+from mmst.subnets import SubnetInputs
+from tests.conftest import ROOT, Steps
+
+SIDE = 128
+MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+
+
+def random_batch(dtype):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (4, 3, SIDE, SIDE), generator=generator)
+    return images.to(dtype), torch.randint(1000, (4, ), generator=generator)
+
+
+def named(items):
+    """torchvision's parameters or buffers under mmpretrain's names."""
+    return {('head.' if key.startswith('fc.') else 'backbone.') + key: value
+            for key, value in items}
+
+
+def standardized(logits):
+    centred = logits - logits.mean(1, keepdim=True)
+    return centred / (centred.square().mean(1, keepdim=True) + 1e-7).sqrt()
+
+
+@contextmanager
+def kept_statistics(net):
+    before = [buffer.clone() for buffer in net.buffers()]
+    yield
+    for buffer, value in zip(net.buffers(), before):
+        buffer.copy_(value)
+
+
+def truncated(net, x, depths):
+    x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+    for layer, depth in zip([net.layer1, net.layer2, net.layer3, net.layer4],
+                            depths):
+        x = layer[:depth](x)
+    return net.fc(net.avgpool(x).flatten(1))
+
+
+def released_iteration(net, images, labels, subnets, as_released):
+    """One iteration's losses; gradients add up in the parameters."""
+    x = (images - MEAN.to(images)) / STD.to(images)
+    # Normalised again there as if it were an image of 0 to 1.
+    mean, std = MEAN.to(images) / 255, STD.to(images) / 255
+    main = standardized(net(x))
+    losses = [F.cross_entropy(main, labels)]
+    losses[0].backward()
+    target = main.detach().softmax(1)
+    previous = x
+    for subnet in subnets:
+        small = F.interpolate(previous if as_released else x,
+                              (subnet.size, subnet.size), mode='bilinear',
+                              align_corners=False)
+        if as_released:
+            small = previous = (small - mean) / std
+        with nullcontext() if as_released else kept_statistics(net):
+            log_q = standardized(truncated(net, small, subnet.depths)
+                                 ).log_softmax(1)
+            losses.append((target * (target.log() - log_q)).sum(1).mean())
+            losses[-1].backward()
+    return torch.stack(losses).detach()
+
+
+@pytest.mark.parametrize('name, dtype, tolerance', [
+    ('resnet50_st', torch.float64, 1e-10),
+    ('resnet50_st-as-released', torch.float64, 1e-10),
+    ('resnet50_st', torch.float32, 1e-6),
+])
+def test_losses_gradients_and_step(name, dtype, tolerance):
+    cfg = Config.fromfile(ROOT / f'configs/st/{name}_in1k.py')
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    model, net = MODELS.build(cfg.model), resnet50()
+    model.load_state_dict(named(net.state_dict().items()))
+    for module in (model, net):
+        module.to(dtype).train()
+
+    sampler = HOOKS.build({**cfg.custom_hooks[0], 'size_range': (28, SIDE)})
+    sampler.fit(model, seed=0)
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    steps = Steps(optim_wrapper.optimizer, model)
+    optimizer = torch.optim.SGD(net.parameters(), 0.2, momentum=0.9,
+                                nesterov=True, weight_decay=1e-4)
+    subnets = sampler.draw(iteration=0)
+    assert len(subnets) == 6
+    images, labels = random_batch(dtype)
+    log = st_step(
+        model,
+        dict(inputs=images.flip(1),  # mmpretrain's images are BGR
+             data_samples=[DataSample().set_gt_label(int(i))
+                           for i in labels]),
+        optim_wrapper, subnets,
+        cfg.train_cfg.get('update_running_stats', False),
+        SubnetInputs(cfg.train_cfg.get('input_transforms', ()),
+                     cfg.train_cfg.get('chain_inputs', False)))
+    losses = released_iteration(net, images, labels, subnets,
+                                'released' in name)
+    logged = torch.stack([log['main_loss'], *(
+        log[f'subnet{k}_loss'] for k in range(6))])
+    torch.testing.assert_close(logged, losses, rtol=tolerance, atol=0)
+    theirs = named(net.named_parameters())
+    # The wrapped head's parameters are one level down.
+    gradients = {key.replace('head.head', 'head'): gradient
+                 for key, gradient in steps.gradients[0].items()}
+    assert set(gradients) == set(theirs)
+    for key, gradient in gradients.items():
+        expected = theirs[key].grad
+        assert (gradient - expected).norm() <= tolerance * expected.norm()
+    optimizer.step()
+    theirs.update(named(net.named_buffers()))
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, theirs[key], rtol=tolerance,
+                                   atol=tolerance)
