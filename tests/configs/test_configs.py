@@ -380,6 +380,22 @@ def test_lighting_against_plain_numpy(monkeypatch):
     assert results['img'].min() < 0 or results['img'].max() > 255
 
 
+@pytest.mark.parametrize('kind', ['brightness', 'contrast', 'saturation'])
+def test_colour_jitter_against_plain_numpy(kind):
+    """Grey is a mean with a weight for each channel: B, G, R it has to be."""
+    cfg = Config.fromfile(ROOT / 'configs/st/resnet50_ct_in1k.py')
+    jitter = next(t for t in cfg.train_pipeline if t['type'] == 'ColorJitter')
+    jitter = TRANSFORMS.build({**jitter, **dict.fromkeys(
+        ('brightness', 'contrast', 'saturation'), 0.), kind: (0.6, 0.6)})
+    rgb = np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(
+        np.uint8)
+    out = jitter(dict(img=rgb[..., ::-1].copy()))['img'][..., ::-1]
+    grey = rgb @ np.array([0.299, 0.587, 0.114])
+    other = dict(brightness=0., contrast=grey.mean(),
+                 saturation=grey[..., None])[kind]
+    np.testing.assert_allclose(out, 0.6 * rgb + 0.4 * other, atol=1.5)
+
+
 def test_learning_rate_of_every_iteration(tiny_runner):
     """Cosine to zero, stepped every iteration, no warm-up."""
     cfg = Config.fromfile(ROOT / 'configs/st/resnet50_ct_in1k.py')

@@ -18,14 +18,13 @@ from mmst.engine.step import st_step
 from mmst.subnets import SubnetInputs
 from tests.conftest import ROOT, Steps
 
-SIDE = 128
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
 
 
-def random_batch(dtype):
+def random_batch(dtype, side):
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (4, 3, SIDE, SIDE), generator=generator)
+    images = torch.randint(256, (4, 3, side, side), generator=generator)
     return images.to(dtype), torch.randint(1000, (4, ), generator=generator)
 
 
@@ -36,8 +35,7 @@ def named(items):
 
 
 def standardized(logits):
-    centred = logits - logits.mean(1, keepdim=True)
-    return centred / (centred.square().mean(1, keepdim=True) + 1e-7).sqrt()
+    return F.layer_norm(logits, logits.shape[1:], eps=1e-7)
 
 
 @contextmanager
@@ -75,17 +73,19 @@ def released_iteration(net, images, labels, subnets, as_released):
         with nullcontext() if as_released else kept_statistics(net):
             log_q = standardized(truncated(net, small, subnet.depths)
                                  ).log_softmax(1)
-            losses.append((target * (target.log() - log_q)).sum(1).mean())
+            losses.append(F.kl_div(log_q, target, reduction='batchmean'))
             losses[-1].backward()
     return torch.stack(losses).detach()
 
 
-@pytest.mark.parametrize('name, dtype, tolerance', [
-    ('resnet50_st', torch.float64, 1e-10),
-    ('resnet50_st-as-released', torch.float64, 1e-10),
-    ('resnet50_st', torch.float32, 1e-6),
+@pytest.mark.parametrize('name, dtype, side, tolerance', [
+    ('resnet50_st', torch.float64, 48, 1e-10),
+    ('resnet50_st-as-released', torch.float64, 48, 1e-10),
+    # Larger, and less exact than a loss: batch statistics over few pixels
+    # enlarge what float32 rounds.
+    ('resnet50_st', torch.float32, 128, 1e-6),
 ])
-def test_losses_gradients_and_step(name, dtype, tolerance):
+def test_losses_gradients_and_step(name, dtype, side, tolerance):
     cfg = Config.fromfile(ROOT / f'configs/st/{name}_in1k.py')
     cfg.model.data_preprocessor = cfg.data_preprocessor
     model, net = MODELS.build(cfg.model), resnet50()
@@ -93,7 +93,7 @@ def test_losses_gradients_and_step(name, dtype, tolerance):
     for module in (model, net):
         module.to(dtype).train()
 
-    sampler = HOOKS.build({**cfg.custom_hooks[0], 'size_range': (28, SIDE)})
+    sampler = HOOKS.build({**cfg.custom_hooks[0], 'size_range': (28, side)})
     sampler.fit(model, seed=0)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     steps = Steps(optim_wrapper.optimizer, model)
@@ -101,7 +101,7 @@ def test_losses_gradients_and_step(name, dtype, tolerance):
                                 nesterov=True, weight_decay=1e-4)
     subnets = sampler.draw(iteration=0)
     assert len(subnets) == 6
-    images, labels = random_batch(dtype)
+    images, labels = random_batch(dtype, side)
     log = st_step(
         model,
         dict(inputs=images.flip(1),  # mmpretrain's images are BGR
@@ -115,7 +115,8 @@ def test_losses_gradients_and_step(name, dtype, tolerance):
                                 'released' in name)
     logged = torch.stack([log['main_loss'], *(
         log[f'subnet{k}_loss'] for k in range(6))])
-    torch.testing.assert_close(logged, losses, rtol=tolerance, atol=0)
+    # Relative to the sum: a divergence is what is left of larger terms.
+    assert (logged - losses).abs().max() <= tolerance * losses.sum()
     theirs = named(net.named_parameters())
     # The wrapped head's parameters are one level down.
     gradients = {key.replace('head.head', 'head'): gradient

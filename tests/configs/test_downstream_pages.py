@@ -1,0 +1,80 @@
+"""The pages of the downstream configs say what is so."""
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+from mmengine.registry import HOOKS, LOOPS, MODELS
+from torch.utils.data import DataLoader
+
+from .test_downstream_configs import (CONFIGS, ROOT, SCOPES, ST, difference,
+                                      enter_scope, stock)
+
+
+def snippets() -> list:
+    """(page, number, code) of every Python block of the pages."""
+    pages = [*(ROOT / 'configs' / f for f in SCOPES),
+             ROOT / 'configs/_base_/backbones']
+    found = [(page.name, i, code) for page in pages for i, code in enumerate(
+        re.findall(r'```python\n(.*?)```', (page / 'README.md').read_text(),
+                   re.DOTALL))]
+    assert len(found) == 5
+    return found
+
+
+@pytest.mark.parametrize('page, number, code', snippets())
+def test_documented_lines_are_enough(page, number, code, tmp_path):
+    """What the pages say to add to another config."""
+    base = re.search(r"_base_ = '(\w+::[^']+)'", code)[1]
+    before = stock(base, tmp_path)
+    path = tmp_path / 'mine.py'
+    path.write_text(code)
+    cfg = Config.fromfile(path)
+    enter_scope(cfg)
+    changed = {key.rsplit('.', 1)[0] for key in difference(before, cfg)}
+    if page == 'backbones':
+        assert cfg.model.backbone.init_cfg == ST
+        assert changed <= {'model', 'model.backbone',
+                           'model.backbone.init_cfg'}
+        assert type(MODELS.build(cfg.model).backbone).__name__ == 'ResNet'
+        return
+    assert not any(key.startswith('model') for key in changed)
+    loop = LOOPS.build(dict(cfg.train_cfg), default_args=dict(
+        runner=None, dataloader=DataLoader([0])))
+    limit = 'max_iters' if page == 'st_seg' else 'max_epochs'
+    assert getattr(loop, limit) == before.train_cfg[limit]
+    assert loop.val_interval == before.train_cfg.val_interval
+    hook = HOOKS.build(cfg.custom_hooks[-1])
+    hook.fit(MODELS.build(cfg.model), seed=0)
+    assert all(min(depths) == 3 for depths in hook.space.depths)
+
+
+@pytest.mark.parametrize('family', SCOPES)
+def test_pages_and_metafile_list_every_config(family):
+    folder = ROOT / 'configs' / family
+    text = (folder / 'README.md').read_text()
+    meta = yaml.safe_load((folder / 'metafile.yml').read_text())
+    listed = {model['Config']: model for model in meta['Models']}
+    paths = {f'configs/{c}' for c in CONFIGS if c.startswith(family + '/')}
+    assert set(listed) == paths
+    for path, model in listed.items():
+        assert Path(path).stem == model['Name']
+        assert f'({Path(path).name})' in text
+        assert 'not trained with' in model['Metadata']['Origin of Results']
+        for result in model.get('Results', []):
+            for value in result['Metrics'].values():
+                assert re.search(rf'\| {value}0* \|', text)
+    for path in re.findall(r'configs/[\w/-]+\.py', text):
+        assert (ROOT / path).exists()
+    for path in re.findall(r'\]\(([^)]+)\)', text):
+        assert (folder / path).exists()
+
+
+def test_backbone_page_links_and_lists():
+    folder = ROOT / 'configs/_base_/backbones'
+    text = (folder / 'README.md').read_text()
+    for path in folder.glob('*.py'):
+        assert f'| `{path.stem}`' in text
+    for path in re.findall(r'\]\(([^)]+)\)', text):
+        assert (folder / path).exists()
