@@ -1,17 +1,7 @@
 # Stimulative training (ST): one subnet an iteration, plain KL.
-_base_ = './resnet20_ct_mnistm5k.py'
+_base_ = ['./resnet20_ct_mnistm5k.py', '../_base_/st.py']
 
-plain_head = {{_base_.model.head}}
 model = dict(
-    head=dict(
-        _delete_=True,
-        type='mmst.STClsHead',
-        head=plain_head,
-        loss_kl=dict(type='mmst.KLMinusLoss', normalize=None)))
-
-train_cfg = dict(
-    _delete_=True,
-    type='mmst.STEpochBasedTrainLoop',
-    max_epochs=20,
-    val_interval=20)
-custom_hooks = [dict(type='mmst.SubnetSamplerHook', num_subnets=1)]
+    head=dict(_delete_=True, head=_base_.model.head, **_base_.st_head))
+train_cfg = dict(type='mmst.STEpochBasedTrainLoop')
+custom_hooks = [_base_.subnet_sampler]

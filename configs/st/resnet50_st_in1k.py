@@ -3,20 +3,14 @@
 # loss too.
 _base_ = './resnet50_ct_in1k.py'
 
-plain_head = {{_base_.model.head}}
 model = dict(
     head=dict(
         _delete_=True,
         type='mmst.STClsHead',
-        head=plain_head,
+        head=_base_.model.head,
         loss_kl=dict(type='mmst.KLMinusLoss', normalize='standardize'),
         normalize_main=True))
-
-train_cfg = dict(
-    _delete_=True,
-    type='mmst.STEpochBasedTrainLoop',
-    max_epochs=200,
-    val_interval=1)
+train_cfg = dict(type='mmst.STEpochBasedTrainLoop')
 custom_hooks = [
     dict(
         type='mmst.SubnetSamplerHook',

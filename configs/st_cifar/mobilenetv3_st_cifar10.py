@@ -1,17 +1,7 @@
-# MobileNetV3 on CIFAR-10: stimulative training, plain KL, one ordered subnet.
-_base_ = './mobilenetv3_ct_cifar10.py'
+# MobileNetV3 on CIFAR-10: stimulative training.
+_base_ = ['./mobilenetv3_ct_cifar10.py', '../_base_/st.py']
 
-plain_head = {{_base_.model.head}}
 model = dict(
-    head=dict(
-        _delete_=True,
-        type='mmst.STClsHead',
-        head=plain_head,
-        loss_kl=dict(type='mmst.KLMinusLoss', normalize=None)))
-
-train_cfg = dict(
-    _delete_=True,
-    type='mmst.STEpochBasedTrainLoop',
-    max_epochs=500,
-    val_interval=5)
-custom_hooks = [dict(type='mmst.SubnetSamplerHook', num_subnets=1)]
+    head=dict(_delete_=True, head=_base_.model.head, **_base_.st_head))
+train_cfg = dict(type='mmst.STEpochBasedTrainLoop')
+custom_hooks = [_base_.subnet_sampler]

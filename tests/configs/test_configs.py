@@ -220,8 +220,9 @@ def difference(first: str, second: str) -> dict:
     return {key: (a.get(key), b.get(key)) for key in {*a, *b}
             if a.get(key) != b.get(key)
             # Variables that only serve to write the config.
-            and key.split('.')[0] not in ('plain_head', 'train_pipeline',
-                                          'test_pipeline', 'uniform_augment')}
+            and key.split('.')[0] not in ('st_head', 'subnet_sampler',
+                                          'train_pipeline', 'test_pipeline',
+                                          'uniform_augment')}
 
 
 ST, KLM, SIT = ('table3/resnet50_st-kl-k1', 'table3/resnet50_st-klm-k6',
@@ -333,7 +334,8 @@ def test_st_is_ct_but_for_the_method():
         st['model'].pop('head')
         for key in ('type', 'by_epoch'):
             st['train_cfg'].pop(key, None), ct['train_cfg'].pop(key, None)
-        st.pop('custom_hooks'), st.pop('plain_head')
+        for key in ('custom_hooks', 'st_head', 'subnet_sampler'):
+            st.pop(key, None)
         assert st == ct
 
 

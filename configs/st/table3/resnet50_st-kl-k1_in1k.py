@@ -1,17 +1,7 @@
 # Table 3, row 2: the original stimulative training, plain KL, one subnet.
-_base_ = './resnet50_ct-crop224_in1k.py'
+_base_ = ['./resnet50_ct-crop224_in1k.py', '../../_base_/st.py']
 
-plain_head = {{_base_.model.head}}
 model = dict(
-    head=dict(
-        _delete_=True,
-        type='mmst.STClsHead',
-        head=plain_head,
-        loss_kl=dict(type='mmst.KLMinusLoss', normalize=None)))
-
-train_cfg = dict(
-    _delete_=True,
-    type='mmst.STEpochBasedTrainLoop',
-    max_epochs=200,
-    val_interval=1)
-custom_hooks = [dict(type='mmst.SubnetSamplerHook', num_subnets=1)]
+    head=dict(_delete_=True, head=_base_.model.head, **_base_.st_head))
+train_cfg = dict(type='mmst.STEpochBasedTrainLoop')
+custom_hooks = [_base_.subnet_sampler]
