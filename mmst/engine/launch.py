@@ -1,10 +1,13 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Distributed runs on a machine without an accelerator."""
+import logging
 from datetime import timedelta
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
+from mmengine.logging import print_log
 from torch import distributed as torch_dist
 
 
@@ -18,7 +21,8 @@ def prepare_launch(cfg: Config) -> None:
     Args:
         cfg (Config): The config of the run, with ``launcher`` set.
             ``model_wrapper_cfg`` is changed in place; what it says besides
-            ``device_ids`` stays.
+            ``device_ids`` stays. In ``model`` BatchNorm takes the place of
+            SyncBN, which exists on accelerators only.
 
     Raises:
         ValueError: If the launcher is not 'pytorch' and there is no
@@ -45,3 +49,19 @@ def prepare_launch(cfg: Config) -> None:
             find_unused_parameters=cfg.get('find_unused_parameters', False))
     wrapper['device_ids'] = None
     cfg.model_wrapper_cfg = wrapper
+    if _replace_sync_bn(cfg.get('model', {})):
+        print_log(
+            'SyncBN needs an accelerator: each process normalises with its '
+            'own batch (BN)', 'current', level=logging.WARNING)
+
+
+def _replace_sync_bn(node: Any) -> bool:
+    """Replace SyncBN by BN in a part of a config; tell if there was any."""
+    if isinstance(node, (list, tuple)):
+        return any([_replace_sync_bn(item) for item in node])
+    if not isinstance(node, dict):
+        return False
+    found = node.get('type') == 'SyncBN'
+    if found:
+        node['type'] = 'BN'
+    return any([found, *map(_replace_sync_bn, node.values())])

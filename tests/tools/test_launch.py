@@ -56,6 +56,18 @@ def test_two_processes_train_and_test(config, tmp_path, shell_env,
     assert json.loads(metrics.read_text())['accuracy/top1'] % 25 == 0
 
 
+def test_sync_bn_gives_way_on_cpus(monkeypatch):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch, 'is_distributed', lambda: True)
+    norm = dict(type='SyncBN', requires_grad=True)
+    cfg = Config(dict(launcher='pytorch', model=dict(
+        backbone=dict(norm_cfg=norm), heads=[dict(norm_cfg=norm)])))
+    prepare_launch(cfg)
+    expected = dict(type='BN', requires_grad=True)
+    assert cfg.model.backbone.norm_cfg == expected
+    assert cfg.model.heads[0].norm_cfg == expected
+
+
 @pytest.mark.parametrize('script, arguments', [
     ('dist_train.sh', ['c.py']), ('dist_test.sh', ['c.py', 'x.pth']),
     ('slurm_train.sh', ['part', 'job', 'c.py']),
