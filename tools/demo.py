@@ -8,16 +8,16 @@ stopped go on.
 import argparse
 import json
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List
 
+from run_logged import ROOT, run_logged
+
 from mmst.analysis.loafing import (MAIN, Scores, loafing_table,
                                    mean_and_interval, plot_loafing)
 
-ROOT = Path(__file__).resolve().parents[1]
 METRIC = 'accuracy/top1'
 # In the order of Table 3, one component after the other.
 LABELS = {
@@ -75,27 +75,6 @@ def parse_args() -> argparse.Namespace:
         args.work_dir = ROOT / 'work_dirs' / (
             'demo_tune' if args.tune else 'demo')
     return args
-
-
-def run_logged(name: str, command: List[str], log: Path) -> None:
-    """Run a command, all output to a file, a line an epoch to the screen.
-
-    Raises:
-        RuntimeError: If the command fails.
-    """
-    # Several runs share the cores: more threads in each only slow them down.
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
-    with log.open('a') as file, subprocess.Popen(
-            command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT) as process:
-        for line in process.stdout:
-            file.write(line)
-            if 'Epoch(train)' in line:
-                print(f'{name}: {line[line.index("Epoch(train)"):]}', end='',
-                      flush=True)
-    if process.returncode != 0:
-        raise RuntimeError(f'{name} failed with exit status '
-                           f'{process.returncode}, see {log}')
 
 
 def train_and_score(method: str, seed: int,

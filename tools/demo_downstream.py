@@ -1,0 +1,273 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Fine-tune on the digit scenes, plainly (ST) and with subnets (ST*).
+
+Runs the configs of configs/st_det, st_seg and st_pose, shrunk: a narrow
+ResNet-18, which is pretrained with ST on the demo data first, narrow heads and
+a short schedule. Prints each framework's metric and writes it as JSON. Runs
+that are done are not done again, and those that were stopped go on.
+"""
+import argparse
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+from run_logged import ROOT, run_logged
+
+from mmst.analysis.loafing import mean_and_interval
+
+COCO = 'data/digit_scenes/coco/'
+CITYSCAPES = 'data/digit_scenes/cityscapes/'
+METHODS = {'st': 'ST', 'st-star': 'ST*'}
+PRETRAIN = 'configs/demo/resnet18_st_mnistm5k.py'
+# ResNet-18 with a quarter of the channels.
+BACKBONE = [
+    'model.backbone.depth=18', 'model.backbone.base_channels=16',
+    'model.backbone.stem_channels=16'
+]
+
+# Of its two blocks a stage; like [1, 2, 4, 1] of ResNet-50's.
+SPACE = ['custom_hooks.0.space=[1,2,2,1]']
+
+
+class Framework(NamedTuple):
+    """One framework: what to run, and what to read."""
+
+    config: str  # with {} for the method
+    metric: str
+    options: List[str]
+
+
+def coco(kind: str, num_epochs: int) -> List[str]:
+    """Data and schedule of an epoch-based config for COCO."""
+    ann_file = f'{COCO}annotations/{kind}_val2017.json'
+    return [
+        *(f'{split}_dataloader.dataset.data_root={COCO}'
+          for split in ('train', 'val')),
+        f'val_evaluator.ann_file={ann_file}',
+        f'train_cfg.max_epochs={num_epochs}',
+        f'train_cfg.val_interval={num_epochs}',
+    ]
+
+
+def detector(*parts: str, kind: str = 'instances') -> List[str]:
+    """A detector with 64 channels instead of 256, on images of 256 px."""
+    narrow = [f'model.{part}=64' for part in ('neck.out_channels', *parts)]
+    return [
+        *coco(kind, 12), *narrow,
+        'model.neck.in_channels=[16,32,64,128]',
+        'train_dataloader.batch_size=4',
+        'train_dataloader.dataset.pipeline.2.scale=(256,192)',
+        'val_dataloader.dataset.pipeline.1.scale=(256,192)',
+        # mmdet's warm-up is half an epoch of COCO long.
+        'param_scheduler.0.end=100',
+        'optim_wrapper.optimizer.lr=4e-4',
+    ]
+
+
+RPN = ('rpn_head.in_channels', 'rpn_head.feat_channels')
+BOX = ('roi_head.bbox_roi_extractor.out_channels', 'roi_head.bbox_head.'
+       'in_channels')
+MASK = ('roi_head.mask_roi_extractor.out_channels',
+        'roi_head.mask_head.in_channels',
+        'roi_head.mask_head.conv_out_channels')
+DENSE = ('bbox_head.in_channels', 'bbox_head.feat_channels')
+TWO_STAGE = [
+    'model.train_cfg.rpn_proposal.max_per_img=200',
+    'model.test_cfg.rpn.max_per_img=200',
+]
+ROI = [
+    *TWO_STAGE, 'model.train_cfg.rcnn.sampler.num=64',
+    'model.roi_head.bbox_head.fc_out_channels=256'
+]
+DET = 'st_det/{}_r50-{{}}_fpn_adamw-1x_coco.py'
+FRAMEWORKS: Dict[str, Framework] = {
+    'faster-rcnn':
+    Framework(DET.format('faster-rcnn'), 'coco/bbox_mAP',
+              detector(*RPN, *BOX) + ROI),
+    'cascade-rcnn':
+    Framework(
+        DET.format('cascade-rcnn'), 'coco/bbox_mAP',
+        detector(*RPN, BOX[0], *(
+            f'roi_head.bbox_head.{i}.in_channels' for i in range(3))) +
+        TWO_STAGE + [
+            f'model.train_cfg.rcnn.{i}.sampler.num=64' for i in range(3)
+        ] + [
+            f'model.roi_head.bbox_head.{i}.fc_out_channels=256'
+            for i in range(3)
+        ]),
+    'fcos':
+    Framework('st_det/fcos_r50-{}_fpn_gn-head_adamw-1x_coco.py',
+              'coco/bbox_mAP', detector(*DENSE)),
+    'atss':
+    Framework(DET.format('atss'), 'coco/bbox_mAP', detector(*DENSE)),
+    'mask-rcnn':
+    Framework(DET.format('mask-rcnn'), 'coco/segm_mAP',
+              detector(*RPN, *BOX, *MASK) + ROI),
+    'panoptic-fpn':
+    Framework(
+        DET.format('panoptic-fpn'), 'coco_panoptic/PQ',
+        detector(*RPN, *BOX, *MASK, 'semantic_head.in_channels',
+                 'semantic_head.inner_channels', kind='panoptic') + ROI + [
+                     f'val_evaluator.seg_prefix={COCO}annotations/'
+                     'panoptic_val2017/',
+                     'model.test_cfg.panoptic.stuff_area_limit=512'
+                 ]),
+    'semantic-fpn':
+    Framework(
+        'st_seg/fpn_r50-{}_4xb2-adamw-80k_cityscapes-512x1024.py', 'mIoU', [
+            *(f'{split}_dataloader.dataset.data_root={CITYSCAPES}'
+              for split in ('train', 'val')),
+            'train_dataloader.dataset.pipeline.2.scale=(256,128)',
+            'train_dataloader.dataset.pipeline.3.crop_size=(128,256)',
+            'val_dataloader.dataset.pipeline.1.scale=(256,128)',
+            'model.data_preprocessor.size=(128,256)',
+            'model.neck.in_channels=[16,32,64,128]',
+            'model.neck.out_channels=64',
+            'model.decode_head.in_channels=[64,64,64,64]',
+            'model.decode_head.channels=64',
+            'train_dataloader.batch_size=8',
+            'train_cfg.max_iters=1200',
+            'train_cfg.val_interval=1200',
+            'param_scheduler.0.end=1200',
+            'default_hooks.checkpoint.interval=300',
+        ]),
+    'simple-baseline':
+    Framework(
+        'st_pose/td-hm_res50-{}_8xb64-210e_coco-256x192.py', 'coco/AP', [
+            *coco('person_keypoints', 30),
+            'val_dataloader.dataset.bbox_file=None',
+            'model.head.in_channels=128',
+            'model.head.deconv_out_channels=[64,64,64]',
+            'train_dataloader.batch_size=16',
+            'param_scheduler.0.end=100',
+            'param_scheduler.1.milestones=[24,28]',
+            'default_hooks.checkpoint.save_best=None',
+        ]),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--frameworks',
+        nargs='+',
+        choices=list(FRAMEWORKS),
+        default=['mask-rcnn', 'semantic-fpn', 'simple-baseline'])
+    parser.add_argument(
+        '--methods', nargs='+', choices=list(METHODS), default=list(METHODS))
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=ROOT / 'work_dirs' / 'demo_downstream')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count(),
+        help='runs at a time, one thread each; default: one a core')
+    return parser.parse_args()
+
+
+def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
+    """Train, or take what is there; give the last checkpoint."""
+    last, done = folder / 'last_checkpoint', folder / 'done'
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        run_logged(name, [
+            sys.executable, 'tools/train.py', config, '--work-dir',
+            str(folder), '--resume', '--cfg-options', *options
+        ], folder / 'output.txt')
+        done.touch()
+    return Path(last.read_text())
+
+
+def last_metric(folder: Path, metric: str) -> float:
+    """The metric of a run's last validation.
+
+    Raises:
+        ValueError: If it never validated.
+    """
+    values = [
+        record[metric]
+        for log in sorted(folder.glob('*/vis_data/scalars.json'))
+        for record in map(json.loads, log.read_text().splitlines())
+        if metric in record
+    ]
+    if not values:
+        raise ValueError(f'{folder} has no log with {metric}')
+    return values[-1]
+
+
+def fine_tune(name: str, method: str, seed: int, backbone: Path,
+              work_dir: Path) -> float:
+    """One run of a framework; its metric in %."""
+    framework = FRAMEWORKS[name]
+    folder = work_dir / name / method / f'seed{seed}'
+    train(f'{name} {METHODS[method]} seed {seed}',
+          'configs/' + framework.config.format(method), folder, [
+              *BACKBONE, *framework.options,
+              f'model.backbone.init_cfg.checkpoint={backbone}',
+              f'randomness.seed={seed}',
+              *(f'{split}_dataloader.num_workers=0'
+                for split in ('train', 'val')),
+              *(f'{split}_dataloader.persistent_workers=False'
+                for split in ('train', 'val')),
+              *(SPACE if method == 'st-star' else [])
+          ])
+    value = last_metric(folder, framework.metric)
+    # COCO's AP is a fraction; PQ and mIoU are in % already.
+    return 100 * value if framework.metric.startswith('coco/') else value
+
+
+def table(results: Dict[str, Dict[str, List[float]]]) -> str:
+    """Frameworks against methods, and what ST* adds seed by seed."""
+    lines = []
+    for name, methods in results.items():
+        cells = [
+            f'{METHODS[method]} {mean:.2f} +- {half:.2f}'
+            for method, values in methods.items()
+            for mean, half in [mean_and_interval(values)]
+        ]
+        if len(methods) == 2:
+            mean, half = mean_and_interval(
+                np.subtract(methods['st-star'], methods['st']))
+            cells.append(f'ST* - ST {mean:+.2f} +- {half:.2f}')
+        lines.append(f'{name:<16} {FRAMEWORKS[name].metric:<16} ' +
+                     '   '.join(cells))
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    """Pretrain, fine-tune, then print and write what came out."""
+    args = parse_args()
+    args.work_dir = args.work_dir.resolve()
+    backbone = train('pretraining', PRETRAIN, args.work_dir / 'pretrain',
+                     ['randomness.seed=0'])
+    runs = [(name, method, seed) for seed in args.seeds
+            for name in args.frameworks for method in args.methods]
+    print(f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
+          flush=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        values = list(
+            pool.map(lambda run: fine_tune(*run, backbone, args.work_dir),
+                     runs))
+    results: Dict[str, Dict[str, List[float]]] = {}
+    for (name, method, _), value in zip(runs, values):
+        results.setdefault(name, {}).setdefault(method, []).append(value)
+    print(f'\nmean and 95 % interval over seeds {args.seeds}\n'
+          f'{table(results)}')
+    path = args.work_dir / 'demo_downstream.json'
+    path.write_text(
+        json.dumps(dict(seeds=args.seeds, results=results), indent=1))
+    print(f'\nWritten: {path}')
+
+
+if __name__ == '__main__':
+    main()

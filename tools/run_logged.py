@@ -1,0 +1,35 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Run a command of this repository beside others, its output in a file."""
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import List
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_logged(name: str, command: List[str], log: Path) -> None:
+    """Run a command, all output to a file, training progress to the screen.
+
+    Args:
+        name: What its lines on the screen begin with.
+        command: The command; it runs in the repository's root.
+        log: The file, which is appended to.
+
+    Raises:
+        RuntimeError: If the command fails.
+    """
+    # Several runs share the cores: more threads in each only slow them down.
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
+    with log.open('a') as file, subprocess.Popen(
+            command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT) as process:
+        for line in process.stdout:
+            file.write(line)
+            progress = re.search(r'(Epoch|Iter)\(train\).*', line)
+            if progress:
+                print(f'{name}: {progress.group()}', flush=True)
+    if process.returncode != 0:
+        raise RuntimeError(f'{name} failed with exit status '
+                           f'{process.returncode}, see {log}')
