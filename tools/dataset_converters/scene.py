@@ -1,0 +1,253 @@
+# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
+"""Compose a scene: photographs and a panel, and on them puppets and digits."""
+from typing import Dict, NamedTuple, Optional, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+from puppet import draw_puppet
+
+#: What a segment shows: a digit, '0' to '9', or one of these. A panel is a
+#: striped sheet; the other two are photographs.
+PUPPET, CHINA, FLOWER, PANEL = 'puppet', 'china', 'flower', 'panel'
+#: How many are tried in a scene, from and to.
+NUM_PUPPETS, NUM_DIGITS = (1, 2), (3, 6)
+#: Heights as shares of the image's shorter side.
+PUPPET_HEIGHTS, DIGIT_HEIGHTS = (0.5, 0.9), (0.15, 0.42)
+#: Share of a puppet or digit that has to stay in view.
+MIN_VISIBLE = 0.7
+#: Places that are tried for a puppet or digit before it is left out.
+NUM_TRIES = 20
+
+
+class Sources(NamedTuple):
+    """What scenes are made from.
+
+    Attributes:
+        digits (np.ndarray): Grey images (N, 28, 28), uint8.
+        labels (np.ndarray): What digits they are (N, ).
+        photos (Dict[str, Image.Image]): RGB photographs, CHINA and FLOWER.
+    """
+    digits: np.ndarray
+    labels: np.ndarray
+    photos: Dict[str, Image.Image]
+
+
+class Scene:
+    """An image and which segment each pixel belongs to.
+
+    Args:
+        width (int): In pixels.
+        height (int): In pixels.
+
+    Attributes:
+        image (np.ndarray): RGB (height, width, 3), float, 0 to 255.
+        owners (np.ndarray): Number of the pixel's segment (height, width), or
+            0 on the soft rim of an object, which is left to no segment.
+        kinds (Dict[int, str]): What a segment shows, by its number, from 1.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.image = np.zeros((height, width, 3))
+        self.owners = np.zeros((height, width), int)
+        self.kinds: Dict[int, str] = {}
+        self._areas: Dict[int, int] = {}
+        self._keypoints: Dict[int, np.ndarray] = {}
+
+    def fill(self, kind: str, where: np.ndarray, pixels: np.ndarray) -> None:
+        """Add a background, of which any part may be covered later.
+
+        Args:
+            kind (str): What it shows.
+            where (np.ndarray): Its pixels, bool (height, width).
+            pixels (np.ndarray): RGB (height, width, 3).
+        """
+        number = len(self.kinds) + 1
+        self.kinds[number] = kind
+        self.owners[where] = number
+        self.image[where] = pixels[where]
+
+    def paste(self, kind: str, tile: Image.Image, corner: Tuple[int, int],
+              keypoints: Optional[np.ndarray] = None) -> bool:
+        """Lay a puppet or digit over the scene, if enough stays in view.
+
+        Args:
+            kind (str): What it shows.
+            tile (Image.Image): RGBA image of it.
+            corner (Tuple[int, int]): Where the tile begins, x and y; may be
+                out of the image.
+            keypoints (np.ndarray, optional): Points in the tile (K, 2).
+
+        Returns:
+            bool: False if too little of it, or of what is there already,
+            would be in view. The scene is as it was, then.
+        """
+        height, width = self.owners.shape
+        layer = Image.new('RGBA', (width, height))
+        layer.paste(tile, corner)
+        pixels = np.asarray(layer, float)
+        opacity = pixels[..., 3] / 255
+        number = len(self.kinds) + 1
+        full_area = int((np.asarray(tile)[..., 3] >= 127.5).sum())
+        owners = np.where(opacity > 0.1, 0, self.owners)
+        owners[opacity >= 0.5] = number
+        areas = {**self._areas, number: full_area}
+        if any((owners == other).sum() < MIN_VISIBLE * area
+               for other, area in areas.items()):
+            return False
+        self.image += opacity[..., None] * (pixels[..., :3] - self.image)
+        self.owners, self._areas = owners, areas
+        self.kinds[number] = kind
+        if keypoints is not None:
+            self._keypoints[number] = keypoints + corner
+        return True
+
+    def get_keypoints(self, number: int) -> np.ndarray:
+        """Return a segment's keypoints as COCO has them.
+
+        Returns:
+            np.ndarray: x, y, v (K, 3). v is 2 in view and 1 behind another
+            object; out of the image all three are 0.
+        """
+        height, width = self.owners.shape
+        rows = []
+        for x, y in self._keypoints[number]:
+            inside = 0 <= x <= width - 1 and 0 <= y <= height - 1
+            shown = inside and self.owners[round(y), round(x)] == number
+            rows.append((x, y, 1 + shown) if inside else (0, 0, 0))
+        return np.array(rows, float)
+
+
+def compose(size: Tuple[int, int], sources: Sources,
+            generator: np.random.Generator) -> Scene:
+    """Compose a scene by chance.
+
+    Args:
+        size (Tuple[int, int]): Width and height in pixels.
+        sources (Sources): What to make it from.
+        generator (np.random.Generator): Where the chance comes from.
+    """
+    scene = Scene(*size)
+    add_background(scene, sources.photos, generator)
+    for _ in range(generator.integers(*NUM_PUPPETS, endpoint=True)):
+        height = min(size) * generator.uniform(*PUPPET_HEIGHTS)
+        tile, keypoints = draw_puppet(height, generator)
+        for _ in range(NUM_TRIES):
+            corner = sample_corner(tile.size, size, generator)
+            if scene.paste(PUPPET, tile, corner, keypoints):
+                break
+    for _ in range(generator.integers(*NUM_DIGITS, endpoint=True)):
+        row = generator.integers(len(sources.labels))
+        height = min(size) * generator.uniform(*DIGIT_HEIGHTS)
+        stencil = shape_digit(sources.digits[row], height, generator)
+        for _ in range(NUM_TRIES):
+            corner = sample_corner(stencil.size, size, generator)
+            tile = colour_digit(stencil, scene.image, corner, generator)
+            if scene.paste(str(sources.labels[row]), tile, corner):
+                break
+    return scene
+
+
+def sample_corner(tile: Tuple[int, int], size: Tuple[int, int],
+                  generator: np.random.Generator) -> Tuple[int, int]:
+    """Draw a place; up to an eighth of the tile may be out of the image."""
+    corner = [generator.integers(-(side // 8), max(room - side, 0) + side // 8,
+                                 endpoint=True)
+              for side, room in zip(tile, size)]
+    return int(corner[0]), int(corner[1])
+
+
+def shape_digit(digit: np.ndarray, height: float,
+                generator: np.random.Generator) -> Image.Image:
+    """Cut a digit out, slant it a little and scale it to a height in pixels.
+
+    Returns:
+        Image.Image: Grey image, 255 in the strokes.
+    """
+    image = Image.fromarray(digit)
+    image = image.rotate(generator.uniform(-12, 12), Image.BICUBIC)
+    image = image.crop(image.getbbox())
+    width = image.width * height / image.height
+    return image.resize((max(round(width), 1), round(height)), Image.BICUBIC)
+
+
+def colour_digit(stencil: Image.Image, ground: np.ndarray,
+                 corner: Tuple[int, int],
+                 generator: np.random.Generator) -> Image.Image:
+    """Give a digit a colour that stands out, paler or darker downwards.
+
+    Args:
+        stencil (Image.Image): Grey image, 255 in the strokes.
+        ground (np.ndarray): The image that it will lie on (height, width, 3).
+        corner (Tuple[int, int]): Where on it, x and y.
+        generator (np.random.Generator): Where the chance comes from.
+
+    Returns:
+        Image.Image: RGBA image of the stencil's size.
+    """
+    left, top = corner
+    below = ground[max(top, 0):top + stencil.height,
+                   max(left, 0):left + stencil.width].mean(axis=(0, 1))
+    colours = generator.uniform(0, 255, (5, 3))
+    colour = max(colours, key=lambda each: np.abs(each - below).sum())
+    shades = np.linspace(0, generator.uniform(-40, 40), stencil.height)
+    pixels = np.empty((stencil.height, stencil.width, 4))
+    pixels[..., :3] = colour + shades[:, None, None]
+    pixels[..., 3] = stencil
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def add_background(scene: Scene, photos: Dict[str, Image.Image],
+                   generator: np.random.Generator) -> None:
+    """Lay out two photographs, at times a panel, and translucent clutter."""
+    height, width = scene.owners.shape
+    y, x = np.mgrid[:height, :width]
+    names = generator.permutation([CHINA, FLOWER]).tolist()
+    scene.fill(names[0], np.ones_like(x, bool),
+               crop_photo(photos[names[0]], (width, height), generator))
+    # The border is a wave across the image, somewhere about its middle.
+    angle, phase = generator.uniform(0, 2 * np.pi, 2)
+    centre = generator.uniform(0.35, 0.65, 2) * (width, height)
+    across = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
+    along = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
+    wave = 0.06 * height * np.sin(along * 6 / height + phase)
+    scene.fill(names[1], across > wave,
+               crop_photo(photos[names[1]], (width, height), generator))
+    if generator.random() < 0.5:
+        add_panel(scene, generator)
+    for _ in range(generator.integers(2, 6)):
+        blot = Image.new('L', (width, height))
+        corners = generator.uniform(0, 1, (2, 2)) * (width, height)
+        draw = ImageDraw.Draw(blot)
+        shape = draw.ellipse if generator.random() < 0.5 else draw.rectangle
+        shape([*corners.min(axis=0), *corners.max(axis=0)], 255)
+        opacity = np.asarray(blot)[..., None] / 255
+        opacity = generator.uniform(0.1, 0.4) * opacity
+        scene.image += opacity * (generator.uniform(0, 255, 3) - scene.image)
+
+
+def crop_photo(photo: Image.Image, size: Tuple[int, int],
+               generator: np.random.Generator) -> np.ndarray:
+    """Cut a part of the size's aspect out, scale it and mirror it at times."""
+    scale = generator.uniform(0.4, 0.98) * min(
+        photo.width / size[0], photo.height / size[1])
+    room = np.subtract(photo.size, np.multiply(scale, size))
+    start = generator.uniform(0, 1, 2) * room
+    part = photo.resize(size, Image.BILINEAR,
+                        box=(*start, *(start + np.multiply(scale, size))))
+    return np.asarray(part, float)[:, ::generator.choice((-1, 1))]
+
+
+def add_panel(scene: Scene, generator: np.random.Generator) -> None:
+    """Lay out a striped rectangle; its sides are 0.4 to 0.6 of the image's."""
+    height, width = scene.owners.shape
+    y, x = np.mgrid[:height, :width]
+    centre = generator.uniform(0.25, 0.75, 2) * (width, height)
+    half = generator.uniform(0.2, 0.3, 2) * (width, height)
+    angle = generator.uniform(-0.4, 0.4)
+    offset = np.stack((x, y), axis=-1) - centre
+    cos, sin = np.cos(angle), np.sin(angle)
+    offset = offset @ np.array([[cos, -sin], [sin, cos]])
+    stripes = offset[..., 0] // generator.uniform(5, 12) % 2
+    colours = generator.uniform(0, 255, (2, 3))
+    scene.fill(PANEL, (np.abs(offset) < half).all(axis=-1),
+               colours[stripes.astype(int)])
