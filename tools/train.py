@@ -6,6 +6,7 @@ from typing import Optional, Sequence
 from mmengine.config import Config
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
+from mmst.engine.backbone_checkpoint import refuse_unfit_pretrained
 from mmst.engine.command_line import (add_common_arguments, build_runner,
                                       load_config)
 from mmst.engine.safe_load import safe_load
@@ -72,7 +73,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
     cfg = load_config(parsed)
     apply_args(cfg, parsed)
-    with safe_load():
+    with safe_load(), refuse_unfit_pretrained():
         build_runner(cfg).train()
 
 

@@ -1,0 +1,7 @@
+# ST*: subnets in fine-tuning too. To be used with one of mmst's train loops.
+custom_imports = dict(imports=['mmst'], allow_failed_imports=False)
+subnet_sampler = dict(
+    type='mmst.SubnetSamplerHook',
+    num_subnets=1,
+    space=[1, 2, 4, 1],
+    size_range=(0.43, 1.0))  # of the main input's shorter side

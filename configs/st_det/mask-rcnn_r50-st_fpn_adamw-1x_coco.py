@@ -1,0 +1,7 @@
+# Table 10, R50-ST: AdamW.
+_base_ = [
+    './mask-rcnn_r50-st_fpn_1x_coco.py',
+    '../_base_/schedules/adamw_finetune.py',
+]
+
+optim_wrapper = dict(optimizer=dict(_delete_=True, **_base_.adamw))

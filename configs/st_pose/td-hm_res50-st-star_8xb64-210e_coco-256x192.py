@@ -1,0 +1,12 @@
+# SimpleBaseline2D with R50-ST*, which the paper does not have.
+_base_ = [
+    './td-hm_res50-st_8xb64-210e_coco-256x192.py',
+    '../_base_/st_star.py',
+]
+
+train_cfg = dict(
+    _delete_=True,
+    type='mmst.STEpochBasedTrainLoop',
+    max_epochs=_base_.train_cfg.max_epochs,
+    val_interval=_base_.train_cfg.val_interval)
+custom_hooks = _base_.custom_hooks + [_base_.subnet_sampler]
