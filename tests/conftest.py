@@ -9,22 +9,18 @@ from typing import Any, Callable, Optional, Sequence
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.registry import DATASETS, DefaultScope, init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
+from mmengine.utils import ManagerMixin
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from mmpretrain.visualization import UniversalVisualizer
 from torch.utils.data import Dataset
 
 import mmst  # noqa: F401  registers its modules
 
 ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 4
-# Objects by which MMEngine knows a process's earlier runs.
-GLOBALS = (DefaultScope, MMLogger, MessageHub, Visualizer, UniversalVisualizer)
 
 
 @DATASETS.register_module()
@@ -65,8 +61,10 @@ def alone():
 
 def forget_earlier_runs() -> None:
     """MMEngine tells runs apart by name and second, which is too coarse."""
-    for kind in GLOBALS:
+    kinds = ManagerMixin.__subclasses__()
+    for kind in kinds:  # loggers, visualizers ..., the toolboxes' own too
         kind._instance_dict.clear()
+        kinds.extend(kind.__subclasses__())
 
 
 def classifier(st: bool = True,

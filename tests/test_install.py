@@ -230,7 +230,7 @@ def test_mmcv_is_compiled_against_the_installed_torch(machine):
 def test_mmpose_is_installed_without_its_dependencies(machine):
     machine.add_command('python3', FAKE_PYTHON)
     _, _, calls = machine.install(FAKE_BUILT_MMCV='yes')
-    for name in ('mmpose', 'xtcocotools'):
+    for name in ('mmpose', 'xtcocotools', 'panopticapi-lite'):
         line, = (line for line in calls.splitlines() if f'{name}==' in line)
         assert '--no-deps --no-build-isolation' in line
 

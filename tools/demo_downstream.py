@@ -30,7 +30,7 @@ BACKBONE = [
 ]
 
 # Of its two blocks a stage; like [1, 2, 4, 1] of ResNet-50's.
-SPACE = ['custom_hooks.0.space=[1,2,2,1]']
+SPACE = '[1,2,2,1]'
 
 
 class Framework(NamedTuple):
@@ -39,6 +39,7 @@ class Framework(NamedTuple):
     config: str  # with {} for the method
     metric: str
     options: List[str]
+    sampler: int = 0  # index of the sampler hook among the custom hooks
 
 
 def coco(kind: str, num_epochs: int) -> List[str]:
@@ -146,7 +147,7 @@ FRAMEWORKS: Dict[str, Framework] = {
             'param_scheduler.0.end=100',
             'param_scheduler.1.milestones=[24,28]',
             'default_hooks.checkpoint.save_best=None',
-        ]),
+        ], 1),
 }
 
 
@@ -219,7 +220,8 @@ def fine_tune(name: str, method: str, seed: int, backbone: Path,
                 for split in ('train', 'val')),
               *(f'{split}_dataloader.persistent_workers=False'
                 for split in ('train', 'val')),
-              *(SPACE if method == 'st-star' else [])
+              *([f'custom_hooks.{framework.sampler}.space={SPACE}']
+                if method == 'st-star' else [])
           ])
     value = last_metric(folder, framework.metric)
     # COCO's AP is a fraction; PQ and mIoU are in % already.

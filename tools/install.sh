@@ -294,10 +294,11 @@ install_stack() {
     pip_install "$(pin torch)" "$(pin torchvision)" -c "$stack"
 
     step 'Installing mmengine, mmpretrain, mmdet, mmsegmentation and what they need'
-    # Three go last, without dependencies: mmcv and xtcocotools may have to be
-    # compiled against what is installed here, and mmpose asks for chumpy, which
-    # does not build and which it does not need.
-    grep -v -E '^(mmcv|mmpose|xtcocotools)==' "$stack" >"$rest"
+    # Some go last, without dependencies: mmcv and xtcocotools may have to be
+    # compiled against what is installed here, mmpose asks for chumpy, which does
+    # not build and which it does not need, and panopticapi-lite for a NumPy and a
+    # scikit-image of its own.
+    grep -v -E '^(mmcv|mmpose|panopticapi-lite|xtcocotools)==' "$stack" >"$rest"
     pip_install -r "$rest"
 
     step "Installing $(pin mmcv)"
@@ -309,7 +310,8 @@ install_stack() {
     fi
 
     step "Installing $(pin mmpose) without chumpy"
-    pip_install --no-deps --no-build-isolation "$(pin xtcocotools)" "$(pin mmpose)"
+    pip_install --no-deps --no-build-isolation "$(pin xtcocotools)" "$(pin mmpose)" \
+        "$(pin panopticapi-lite)"
 }
 
 verify() {
