@@ -10,6 +10,7 @@ from mmpretrain.models import BaseClassifier
 from mmst.registry import LOOPS
 from mmst.subnets import Subnet, SubnetInputs
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
+from .input_keypoints import pack_input_keypoints
 from .step import st_step
 
 
@@ -55,6 +56,7 @@ class STLoopMixin:
                 'use a loop of MMEngine')
         if sampler.num_subnets > 0:
             self._check_runner()
+            pack_input_keypoints(self.dataloader.dataset)
         return super().run()
 
     def _check_runner(self) -> None:

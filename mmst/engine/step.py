@@ -11,7 +11,8 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
-from mmst.subnets import Subnet, SubnetInputs, activate, resize_samples
+from mmst.subnets import Subnet, SubnetInputs, activate
+from .subnet_batch import own_samples, subnet_batch
 
 Log = Dict[str, Tensor]
 
@@ -83,7 +84,8 @@ def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
         # All passes together are one count of gradient accumulation.
         optim_wrapper._inner_count = count
         with optim_wrapper.optim_context(model):
-            losses = model._run_forward(data, mode='loss')
+            losses = model._run_forward(
+                own_samples(data, module), mode='loss')
         loss, log_vars = module.parse_losses(losses)
         optim_wrapper.backward(optim_wrapper.scale_loss(loss))
         # A subnet leaves parameters out on purpose.
@@ -97,8 +99,7 @@ def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
     main_log = run(data, is_main=True)
     subnet_losses, source = [], data
     for subnet in subnets:
-        batch = subnet_batch(source, subnet, subnet_inputs,
-                             module.data_preprocessor)
+        batch = subnet_batch(source, subnet, subnet_inputs, module)
         if subnet_inputs.chained:
             source = batch
         # The context spans the backward pass: gradient checkpointing runs
@@ -106,38 +107,6 @@ def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
         with activate(model, subnet, update_running_stats):
             subnet_losses.append(run(batch)['loss'])
     return main_log, subnet_losses
-
-
-def subnet_batch(data: dict, subnet: Subnet, subnet_inputs: SubnetInputs,
-                 data_preprocessor: nn.Module) -> dict:
-    """The main batch, preprocessed, as a subnet gets it.
-
-    Args:
-        data: ``inputs``, (N, C, H, W), and ``data_samples``.
-        subnet: The subnet.
-        subnet_inputs: What makes its input of the main one.
-        data_preprocessor: The model's, for ``mean`` and ``std``.
-
-    Raises:
-        TypeError: If the inputs are not one batch of images, or the samples
-            are of a type that cannot be resized.
-    """
-    if subnet.size is None and not subnet_inputs.transforms:
-        return data
-    inputs = data.get('inputs') if isinstance(data, dict) else None
-    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
-        raise TypeError(
-            'cannot give a subnet another input: the data preprocessor gives '
-            'no (N, C, H, W) tensor as `inputs`. Set neither `size_range` nor '
-            '`sizes` in SubnetSamplerHook, nor `input_transforms` in '
-            'train_cfg')
-    mean, std = (
-        getattr(data_preprocessor, name, inputs.new_tensor(default))
-        for name, default in (('mean', 0.), ('std', 1.)))
-    small = subnet_inputs(inputs, subnet.size, mean, std)
-    samples = resize_samples(
-        data.get('data_samples'), inputs.shape[-2:], small.shape[-2:])
-    return dict(data, inputs=small, data_samples=samples)
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -2,16 +2,17 @@
 from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
 from .cost import BackboneCost, iteration_cost, measure_cost
-from .inputs import SubnetInputs, resize_inputs, shorter_side
+from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
 from .space import InputSizes, SamplingSpace
 from .stages import (Block, Stage, find_backbone, find_stages,
                      register_stage_finder)
 from .subnet import Path, Subnet
-from .targets import register_resizer, resize_samples
+from .targets import Resizing, register_resizer, resize_samples
 
 __all__ = [
-    'BackboneCost', 'Block', 'InputSizes', 'Path', 'SamplingSpace', 'Stage',
-    'Subnet', 'SubnetInputs', 'activate', 'active_subnet', 'find_backbone', 'find_stages',
-    'iteration_cost', 'measure_cost', 'register_resizer',
-    'register_stage_finder', 'resize_inputs', 'resize_samples', 'shorter_side'
+    'BackboneCost', 'Block', 'InputSizes', 'Path', 'Resizing',
+    'SamplingSpace', 'Stage', 'Subnet', 'SubnetInputs', 'activate',
+    'active_subnet', 'find_backbone', 'find_stages', 'iteration_cost',
+    'measure_cost', 'pad_inputs', 'register_resizer', 'register_stage_finder',
+    'resize_inputs', 'resize_samples', 'shorter_side'
 ]

@@ -6,7 +6,8 @@ from typing import Iterator, Optional, Sequence, Union
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .stages import Block, Stage, find_stages, replaced_forward
+from .replaced_forward import replaced_forward
+from .stages import Block, Stage, find_stages
 from .subnet import Path, Subnet
 
 _ACTIVE: ContextVar[Optional[Subnet]] = ContextVar(
@@ -53,6 +54,8 @@ def activate(model: nn.Module,
         for stage, paths in zip(stages, subnet.paths):
             for block, path in zip(stage.blocks, paths):
                 _take_path(stack, stage, block, path)
+            for reader in stage.readers:
+                stack.enter_context(reader.narrowed(paths))
         if not update_running_stats:
             for module in model.modules():
                 _keep_running_stats(stack, module)

@@ -17,6 +17,8 @@ from .space import InputSizes, SamplingSpace
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
 
+Table = Tuple[Tuple[int, ...], ...]
+
 
 @dataclass(frozen=True)
 class BackboneCost:
@@ -27,25 +29,37 @@ class BackboneCost:
 
     Attributes:
         total: The whole backbone.
-        blocks: Each block of each stage.
+        blocks: Each block of each stage, with what the layer after the stage
+            spends on its features if these are concatenated, as in DenseNet.
+        reads: What each block spends, if features are concatenated, on those
+            of any one earlier block of its stage; zero if they are added.
     """
 
     total: int
-    blocks: Tuple[Tuple[int, ...], ...]
+    blocks: Table
+    reads: Table
 
     def of(self, subnet: Subnet) -> int:
         """FLOPs of a subnet on this input size."""
-        return self.total - sum(
-            flops for stage, paths in zip(self.blocks, subnet.paths)
-            for flops, path in zip(stage, paths) if path is Path.SHORTCUT)
+        cost = self.total
+        for flops, reads, paths in zip(self.blocks, self.reads, subnet.paths):
+            skipped = 0
+            for block, read, path in zip(flops, reads, paths):
+                if path is Path.SHORTCUT:
+                    cost -= block
+                    skipped += 1
+                else:
+                    cost -= read * skipped
+        return cost
 
     def mean(self, space: SamplingSpace) -> float:
         """Expected FLOPs of a subnet drawn from a space on this size."""
-        skipped = sum(
-            flops * (1 - keep)
-            for stage, keeps in zip(self.blocks, space.keep_probability())
-            for flops, keep in zip(stage, keeps))
-        return self.total - skipped
+        cost = float(self.total)
+        for flops, keeps in zip(self.blocks, space.keep_probability()):
+            cost -= sum(f * (1 - keep) for f, keep in zip(flops, keeps))
+        for reads, skips in zip(self.reads, space.mean_skipped_before()):
+            cost -= sum(r * skipped for r, skipped in zip(reads, skips))
+        return cost
 
 
 def iteration_cost(model: nn.Module, image: Tensor, space: SamplingSpace,
@@ -87,10 +101,9 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     """
     backbone, stages = find_backbone(model), find_stages(model)
     counter = FlopCounterMode(display=False)
-    blocks: List[List[int]] = [[0] * len(stage) for stage in stages]
     with ExitStack() as stack:
         stack.enter_context(_evaluating(backbone))
-        _count_blocks(stack, stages, counter, blocks)
+        counts = _count_modules(stack, stages, counter)
         stack.enter_context(torch.no_grad())
         stack.enter_context(counter)
         try:
@@ -101,8 +114,9 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     if any(feature.numel() == 0 for feature in _tensors(outputs)):
         raise ValueError(_too_small(image, backbone))
     # PyTorch counts a multiply and an add.
-    return BackboneCost(counter.get_total_flops() // 2,
-                        tuple(tuple(f // 2 for f in row) for row in blocks))
+    return BackboneCost(
+        counter.get_total_flops() // 2,
+        *zip(*(_stage_flops(stage, counts) for stage in stages)))
 
 
 def _too_small(image: Tensor, backbone: nn.Module) -> str:
@@ -120,24 +134,41 @@ def _tensors(outputs: Union[Tensor, Sequence, Dict]) -> Iterator[Tensor]:
         yield from _tensors(list(outputs.values()))
 
 
-def _count_blocks(stack: ExitStack, stages: Sequence[Stage],
-                  counter: FlopCounterMode, blocks: List[List[int]]) -> None:
-    """Read the counter before and after every block."""
+def _count_modules(stack: ExitStack, stages: Sequence[Stage],
+                   counter: FlopCounterMode) -> Dict[nn.Module, int]:
+    """Read the counter before and after all that a subnet changes."""
+    counts: Dict[nn.Module, int] = {}
 
-    def watch(module: nn.Module, row: List[int], index: int) -> None:
+    def before(module: nn.Module, *_) -> None:
+        counts[module] = counts.get(module, 0) - counter.get_total_flops()
 
-        def before(*_) -> None:
-            row[index] -= counter.get_total_flops()
+    def after(module: nn.Module, *_) -> None:
+        counts[module] += counter.get_total_flops()
 
-        def after(*_) -> None:
-            row[index] += counter.get_total_flops()
+    for stage in stages:
+        watched = [block.module for block in stage.blocks]
+        watched += [reader.conv for reader in stage.readers if reader.conv]
+        for module in watched:
+            stack.callback(module.register_forward_pre_hook(before).remove)
+            stack.callback(module.register_forward_hook(after).remove)
+    return counts
 
-        stack.callback(module.register_forward_pre_hook(before).remove)
-        stack.callback(module.register_forward_hook(after).remove)
 
-    for stage, row in zip(stages, blocks):
-        for index, block in enumerate(stage.blocks):
-            watch(block.module, row, index)
+def _stage_flops(stage: Stage, counts: Dict[nn.Module, int]
+                 ) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+    """Multiply-adds of a stage's blocks, and those of reading one block."""
+    blocks = [counts.get(block.module, 0) // 2 for block in stage.blocks]
+    reads = [0] * len(stage)
+    for reader in stage.readers:
+        if reader.conv is None:
+            continue
+        one = reader.flops_a_block(counts.get(reader.conv, 0) // 2)
+        if reader.num_blocks < len(stage):
+            # Block i reads those before it, i in number.
+            reads[reader.num_blocks] = one
+        else:
+            blocks = [flops + one for flops in blocks]
+    return tuple(blocks), tuple(reads)
 
 
 @contextmanager

@@ -42,6 +42,19 @@ def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
     return F.interpolate(inputs, shape, mode='bilinear', align_corners=False)
 
 
+def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
+    """Pad a batch to the right and the bottom.
+
+    Args:
+        inputs: Batch of images, (N, C, H, W).
+        divisor: What height and width become multiples of.
+        value: What fills the padding.
+    """
+    height, width = inputs.shape[-2:]
+    return F.pad(
+        inputs, (0, -width % divisor, 0, -height % divisor), value=value)
+
+
 # Mean and standard deviation of the main input's pixels on the scale 0 to 1,
 # each (3, 1, 1).
 Transform = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -133,6 +133,25 @@ class SamplingSpace:
                                           full - 1)))
         return tuple(table)
 
+    def mean_skipped_before(self) -> Tuple[Tuple[float, ...], ...]:
+        """Expected number, for each block that runs, of skipped ones before.
+
+        They count in its stage only, and as none where the block itself is
+        skipped: what blocks miss that read the features of earlier ones.
+        """
+        if self.strategy == 'raw':
+            return tuple(tuple(0.25 * i for i in range(n))
+                         for n in self.num_blocks)
+        table = []
+        for full, depths in zip(self.num_blocks, self.depths):
+            pair = 0.  # chance that one runs and a certain earlier one not
+            if self.strategy == 'stochastic' and full > 2:
+                pair = sum((d - 1) * (full - d) for d in depths) / (
+                    len(depths) * (full - 1) * (full - 2))
+            # The first is never skipped.
+            table.append(tuple(pair * max(0, i - 1) for i in range(full)))
+        return tuple(table)
+
 
 class InputSizes:
     """The input sizes that subnets may have (Eq. 7).

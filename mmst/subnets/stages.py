@@ -13,13 +13,14 @@ To teach ``mmst`` a new family, register one function::
             for i, stage in enumerate(backbone.stages)
         ]
 """
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import (Any, Callable, ContextManager, Dict, Iterator, Optional,
-                    Sequence, Tuple)
+from typing import (Any, Callable, ContextManager, Dict, Optional, Sequence,
+                    Tuple)
 
 from mmengine.model import is_model_wrapper
 from torch import nn
+
+from .readers import Reader
 
 Shortcut = Callable[..., Any]
 
@@ -27,27 +28,6 @@ Shortcut = Callable[..., Any]
 def identity(x: Any, *args: Any, **kwargs: Any) -> Any:
     """The shortcut of a block that keeps its input's shape."""
     return x
-
-
-@contextmanager
-def replaced_forward(module: nn.Module, forward: Callable) -> Iterator[None]:
-    """Give one instance another forward for a while.
-
-    Args:
-        module: The instance; its class and its other instances keep theirs.
-        forward: What its calls run inside the context.
-    """
-    # An instance may have a forward of its own already, as MMEngine's
-    # activation checkpointing gives it: that one has to come back.
-    own = vars(module).get('forward')
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +54,14 @@ class Stage:
     Attributes:
         name: Its name inside the backbone, such as ``layer3``.
         blocks: The blocks, in the order in which they run.
+        readers: Where blocks do not add to their input but give channels of
+            their own, as in DenseNet: the layers that read these. Those of a
+            block that runs have to run on what the others leave.
     """
 
     name: str
     blocks: Tuple[Block, ...]
+    readers: Tuple[Reader, ...] = ()
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -105,10 +89,15 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """The backbone of a model: without DDP, detector or classifier around."""
+    """The backbone of a model, without what is around it.
+
+    Which may be DDP, a detector or classifier, a wrapper of a timm network.
+    """
     if is_model_wrapper(model):
         model = model.module
-    return getattr(model, 'backbone', model)
+    backbone = getattr(model, 'backbone', model)
+    # TIMMBackbone of mmpretrain and mmseg.
+    return getattr(backbone, 'timm_model', backbone)
 
 
 def find_stages(model: nn.Module) -> Tuple[Stage, ...]:

@@ -12,9 +12,9 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from mmst.engine.safe_load import safe_load
-from mmst.engine.step import subnet_batch
+from mmst.engine.subnet_batch import subnet_batch
 from mmst.subnets import Subnet, SubnetInputs, register_resizer
-from mmst.subnets.targets import _RESIZERS
+from mmst.subnets.targets.registry import _RESIZERS
 from tests.conftest import classifier
 
 SAMPLER = dict(num_subnets=2, min_depth=1, size_range=(0.5, 1.0))
@@ -297,7 +297,9 @@ class NoPadding(torch.nn.Module):
 
 def at_size(data, size):
     subnet = Subnet.ordered((3, ), (3, ), size)
-    return subnet_batch(data, subnet, SubnetInputs(), torch.nn.Module())
+    model = torch.nn.Module()
+    model.data_preprocessor = torch.nn.Module()
+    return subnet_batch(data, subnet, SubnetInputs(), model)
 
 
 def test_unknown_sample_type_is_refused_with_a_size():
@@ -318,12 +320,13 @@ class Boxes:
 
 
 def test_samples_are_resized_with_their_images(monkeypatch):
-    monkeypatch.setattr('mmst.subnets.targets._RESIZERS', dict(_RESIZERS))
+    monkeypatch.setattr('mmst.subnets.targets.registry._RESIZERS',
+                        dict(_RESIZERS))
 
     @register_resizer(f'{__name__}.Boxes')
-    def resize(sample, from_shape, to_shape):
-        assert sample.shape == from_shape
-        return Boxes(to_shape)
+    def resize(sample, resizing):
+        assert sample.shape == resizing.main_shape
+        return Boxes(resizing.resized_shape)
 
     sample = Boxes((8, 12))
     data = dict(inputs=torch.zeros(1, 3, 8, 12), data_samples=[sample])
@@ -336,6 +339,7 @@ def test_samples_are_resized_with_their_images(monkeypatch):
 
 @pytest.mark.parametrize('data', [
     dict(inputs=[torch.zeros(3, 8, 8)]), dict(inputs=torch.zeros(3, 8, 8)),
+    dict(inputs=dict(sup=torch.zeros(1, 3, 8, 8)), data_samples=dict(sup=[])),
     dict(points=torch.zeros(1, 3)), (torch.zeros(1, 3, 8, 8), )])
 def test_inputs_that_are_no_batch_of_images(data):
     assert at_size(data, None) is data

@@ -1,0 +1,69 @@
+"""ResNets and all that have their layout."""
+from contextlib import contextmanager
+from itertools import count
+from typing import Iterator, List, Optional
+
+from torch import Tensor, nn
+
+from ..stages import (Block, Shortcut, Stage, identity,
+                      register_stage_finder)
+
+
+class _Zero(nn.Module):
+    """Stands in for a shortcut that is to add nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros(())
+
+
+@contextmanager
+def _without_shortcut(block: nn.Module) -> Iterator[None]:
+    """Let a ResNet block add zero in place of its shortcut."""
+    downsample = block.downsample
+    block.downsample = _Zero()
+    try:
+        yield
+    finally:
+        block.downsample = downsample
+
+
+def _downsampling_shortcut(block: nn.Module) -> Shortcut:
+    """The shortcut of a ResNet block that changes its input's shape."""
+    # mm and torchvision blocks share one `relu`; timm numbers them, and the
+    # last one follows the addition.
+    names = [n for n in ('relu', 'act3', 'act2') if hasattr(block, n)]
+    if not names:
+        raise TypeError(
+            f'{type(block).__name__} has a `downsample` but neither `relu` '
+            'nor `act3` or `act2` to apply after it')
+    return lambda x, *args, **kwargs: getattr(block, names[0])(
+        block.downsample(x))
+
+
+def resnet_block(module: nn.Module) -> Block:
+    """Describe a block of the ResNet kind, which has a ``downsample``."""
+    if module.downsample is None:
+        return Block(module, identity, _without_shortcut)
+    return Block(module, _downsampling_shortcut(module), _without_shortcut)
+
+
+@register_stage_finder(
+    'the ResNet layout, layer1, layer2 ... of blocks with a `downsample` '
+    '(ResNet, ResNetV1c/d, ResNet_CIFAR, CIFARResNet, ResNeXt, SE-ResNet, '
+    'SE-ResNeXt, Res2Net, ResNeSt, RegNet of mmpretrain, mmdet, mmseg and '
+    'mmpose; ResNets of torchvision and timm)')
+def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
+    """Stages of every network with the attributes of a ResNet."""
+    stages = []
+    for index in count(1):
+        layer = getattr(backbone, f'layer{index}', None)
+        if not isinstance(layer, nn.Sequential):
+            break
+        if not all(hasattr(block, 'downsample') for block in layer):
+            return None
+        if any(block.downsample is not None for block in list(layer)[1:]):
+            return None
+        stages.append(
+            Stage(f'layer{index}', tuple(map(resnet_block, layer))))
+    # HRNet has a `layer1` and then goes its own way.
+    return stages if len(stages) > 1 else None

@@ -1,0 +1,135 @@
+"""Layers that read the concatenated features of a stage, as in DenseNet."""
+from contextlib import ExitStack, contextmanager
+from copy import copy
+from dataclasses import dataclass
+from typing import Callable, Iterator, List, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from .replaced_forward import replaced_forward
+from .subnet import Path
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A norm layer and what follows it, which read concatenated features.
+
+    Their input is that of the stage, then the features of its first blocks.
+    In a subnet they run without the channels of the blocks that are skipped,
+    as layers do that were built for fewer channels.
+
+    Attributes:
+        norm: The norm layer.
+        num_blocks: Number of the stage's blocks whose features it reads.
+        growth: Number of channels that each block gives.
+        conv: The convolution that follows the norm, if one does.
+        end: If none does, at the network's end: the module whose output keeps
+            its number of channels, zero for those left out.
+    """
+
+    norm: _NormBase
+    num_blocks: int
+    growth: int
+    conv: Optional[nn.Conv2d] = None
+    end: Optional[nn.Module] = None
+
+    @contextmanager
+    def narrowed(self, paths: Sequence[Path]) -> Iterator[None]:
+        """Read only what is there.
+
+        Args:
+            paths: What runs of each block of the stage.
+        """
+        kept = self._kept_channels(paths)
+        with ExitStack() as stack:
+            if len(kept) < self.norm.num_features:
+                stack.enter_context(
+                    replaced_forward(self.norm, _norm_of(self.norm, kept)))
+                if self.conv is not None:
+                    stack.enter_context(
+                        replaced_forward(self.conv, _conv_of(self.conv, kept)))
+                if self.end is not None:
+                    stack.enter_context(
+                        replaced_forward(
+                            self.end,
+                            _widened(self.end.forward, kept,
+                                     self.norm.num_features)))
+            yield
+
+    def _kept_channels(self, paths: Sequence[Path]) -> List[int]:
+        first = self.norm.num_features - self.num_blocks * self.growth
+        kept = list(range(first))
+        for index, path in enumerate(paths[:self.num_blocks]):
+            if path is not Path.SHORTCUT:
+                start = first + index * self.growth
+                kept.extend(range(start, start + self.growth))
+        return kept
+
+    def flops_a_block(self, flops: int) -> int:
+        """What the convolution spends on the features of one block.
+
+        Args:
+            flops: What it spends on all that it reads.
+        """
+        return flops * self.growth // self.norm.num_features
+
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def _norm_of(norm: _NormBase, kept: Sequence[int]) -> Forward:
+    """The forward of a norm layer that has only some of its channels."""
+
+    def forward(x: Tensor) -> Tensor:
+        index = torch.tensor(kept, device=x.device)
+        small = _with_inputs(norm, index, dim=0)
+        small.num_features = len(kept)
+        out = type(norm).forward(small, x)
+        if norm.training and norm.track_running_stats:
+            for name in ('running_mean', 'running_var'):
+                # As the layer itself does it, unseen by autograd: graphs of
+                # earlier passes may still hold these buffers.
+                getattr(norm, name).data[index] = getattr(small, name)
+        return out
+
+    return forward
+
+
+def _conv_of(conv: nn.Conv2d, kept: Sequence[int]) -> Forward:
+    """The forward of a convolution without some of its input channels."""
+
+    def forward(x: Tensor) -> Tensor:
+        index = torch.tensor(kept, device=x.device)
+        return type(conv).forward(_with_inputs(conv, index, dim=1), x)
+
+    return forward
+
+
+def _with_inputs(layer: nn.Module, index: Tensor, dim: int) -> nn.Module:
+    """The same layer for some of the channels along a dimension.
+
+    Not a copy: gradients of what it takes from the layer's parameters, and
+    the count of the batches that a norm has seen, are the layer's own.
+    """
+    small = copy(layer)
+    for kind in ('_parameters', '_buffers'):
+        vars(small)[kind] = {
+            name: value if value is None or value.dim() <= dim else
+            value.index_select(dim, index)
+            for name, value in vars(layer)[kind].items()
+        }
+    return small
+
+
+def _widened(forward: Forward, kept: Sequence[int], width: int) -> Forward:
+    """Put what a forward gives among zeros for the channels left out."""
+
+    def forward_among_zeros(x: Tensor) -> Tensor:
+        out = forward(x)
+        zeros = out.new_zeros(out.shape[0], width, *out.shape[2:])
+        index = torch.tensor(kept, device=x.device)
+        return zeros.index_copy(1, index, out)
+
+    return forward_among_zeros

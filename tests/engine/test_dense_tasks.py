@@ -1,0 +1,205 @@
+"""The ST iteration with ground truth, the same checks for every dense task."""
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+
+from mmst.engine.input_keypoints import pack_input_keypoints
+from mmst.engine.step import st_step
+from mmst.engine.subnet_batch import subnet_batch
+from mmst.subnets import Subnet, SubnetInputs
+from tests.conftest import forget_earlier_runs, sgd
+from tests.engine.dense_tasks import TASKS, TinyScenes, model_cfg
+from tests.subnets.targets.snapshot import assert_same, snapshot
+
+FULL = (2, 2, 2, 2)
+# Depths and sizes: pixels, a fraction, and the main input's own.
+SUBNETS = [
+    Subnet.ordered((2, 1, 1, 2), FULL, 55),
+    Subnet.ordered((1, 2, 1, 1), FULL, 0.7),
+    Subnet.ordered((2, 2, 1, 1), FULL)
+]
+
+
+@pytest.fixture(params=TASKS)
+def task(request):
+    toolbox = TASKS[request.param][0]
+    pytest.importorskip(toolbox)
+    init_default_scope(toolbox)
+    return request.param
+
+
+def build(task, **backbone):
+    """The task's model in training mode; each of its passes is seeded.
+
+    Heads sample at random, and have dropout.
+    """
+    torch.manual_seed(0)
+    model = MODELS.build(model_cfg(task, **backbone))
+    model.init_weights()
+    model.train()
+    model.register_forward_pre_hook(lambda *_: seed(1))
+    return model
+
+
+def seed(value):
+    torch.manual_seed(value)
+    np.random.seed(value)
+
+
+def batch(task):
+    """Two scenes of different sizes, from the toolbox's own pipeline."""
+    scenes = TinyScenes(task)
+    pack_input_keypoints(scenes)
+    seed(0)
+    return pseudo_collate([scenes[0], scenes[1]])
+
+
+def cut(model, subnet):
+    """A copy of the model that has only the subnet's blocks."""
+    model = copy.deepcopy(model)
+    for name, depth in zip(model.backbone.res_layers, subnet.depths):
+        blocks = list(getattr(model.backbone, name))[:depth]
+        setattr(model.backbone, name, nn.Sequential(*blocks))
+    return model
+
+
+def gradients(model, data):
+    """Loss and gradients of one pass, by mmengine alone."""
+    model.zero_grad()
+    loss, _ = model.parse_losses(
+        model._run_forward(copy.deepcopy(data), mode='loss'))
+    loss.backward()
+    return loss.detach(), {
+        name: parameter.grad for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+@pytest.mark.parametrize('backbone', [
+    dict(),  # frozen_stages=1, norm_eval=True
+    dict(frozen_stages=-1, norm_eval=False, with_cp=True),
+], ids=['frozen', 'checkpointed'])
+def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
+    """To 1e-5 of the largest gradient in each parameter, in float32."""
+    model = build(task, **backbone)
+    data = model.data_preprocessor(batch(task), True)
+    main = copy.deepcopy(model)
+    passes = [gradients(main, data)]
+    passes += [
+        gradients(cut(model, subnet),
+                  subnet_batch(data, subnet, SubnetInputs(), model))
+        for subnet in SUBNETS
+    ]
+    optim_wrapper = sgd(model, lr=0.)
+    seen = {}
+    optim_wrapper.optimizer.register_step_pre_hook(lambda *_: seen.update({
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }))
+
+    log = st_step(model, batch(task), optim_wrapper, SUBNETS)
+
+    for name, (loss, _) in zip(
+        ['main_loss'] + [f'subnet{k}_loss' for k in range(3)], passes):
+        assert torch.isfinite(loss) and loss > 0
+        torch.testing.assert_close(log[name], loss, rtol=1e-6, atol=0)
+    frozen = ('backbone.conv1.', 'backbone.stem.', 'backbone.layer1.')
+    for name, parameter in model.named_parameters():
+        parts = [grads[name] for _, grads in passes if name in grads]
+        assert (name in seen) == bool(parts), name
+        if not backbone and name.startswith(frozen):
+            assert not parts, name
+        if parts:
+            expected = sum(parts)
+            torch.testing.assert_close(
+                seen[name], expected, rtol=0,
+                atol=1e-5 * float(expected.abs().max()) + 1e-12)
+    # Only the main pass has touched running statistics.
+    for (name, one), other in zip(model.named_buffers(),
+                                  main.buffers()):
+        assert torch.equal(one, other), name
+
+
+def test_samples_stay_as_they_came(task):
+    """What passes write stays with them, the main network's included."""
+    model = build(task)
+    kept, given = [], []
+    model.data_preprocessor.register_forward_hook(
+        lambda m, a, out: kept.extend([out, snapshot(out['data_samples'])]))
+
+    def write(module, args, kwargs, output):
+        for sample in kwargs['data_samples']:
+            given.append(sample)
+            part = sample.get('gt_instances', sample.get('gt_sem_seg'))
+            for name in part.keys():
+                delattr(part, name)
+            sample.set_metainfo(dict(img_shape=None))
+
+    log = st_step(model, batch(task), sgd(model, lr=0.), SUBNETS)
+    before = snapshot(kept[0]['data_samples'])
+    assert_same(before, kept[1])
+
+    model.register_forward_hook(write, with_kwargs=True)
+    again = st_step(model, batch(task), sgd(model, lr=0.), SUBNETS)
+    assert len(given) == 8 and len({id(sample) for sample in given}) == 8
+    assert_same(snapshot(kept[2]['data_samples']), kept[1])
+    assert_same(snapshot(again), snapshot(log))
+
+
+@pytest.mark.parametrize('task', ['two_stage', 'one_stage', 'panoptic'])
+def test_subnet_that_sees_no_instance(task):
+    """All boxes of an image, then of the batch, shrink under a pixel."""
+    pytest.importorskip('mmdet')
+    init_default_scope('mmdet')
+    model = build(task)
+    data = batch(task)
+    for count in (1, 2):
+        for sample in data['data_samples'][:count]:
+            boxes = sample.gt_instances.bboxes.tensor
+            boxes[:, 2:] = boxes[:, :2] + 1.5
+        log = st_step(model, data, sgd(model), SUBNETS[:1])
+        assert torch.isfinite(log['subnet0_loss'])
+
+
+
+def train(task, folder, loop, hooks=(), **cfg):
+    """Two iterations by the runner; all that training has changed."""
+    forget_earlier_runs()
+    runner = Runner.from_cfg(Config(dict(
+        model=model_cfg(task), work_dir=str(folder),
+        train_dataloader=dict(
+            batch_size=2, num_workers=0,
+            dataset=dict(type='TinyScenes', task=task),
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='pseudo_collate')),
+        train_cfg=dict(type=loop, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        default_hooks=dict(checkpoint=None),
+        custom_hooks=list(hooks), default_scope=TASKS[task][0],
+        randomness=dict(seed=0), experiment_name=str(folder), **cfg)))
+    runner.train()
+    state = runner.optim_wrapper.optimizer.state_dict()['state']
+    return dict(runner.model.state_dict()), snapshot(state)
+
+
+def test_no_subnets_is_the_toolbox_s_own_training(task, tmp_path):
+    """Bit for bit, optimizer state included; with subnets it is another."""
+    hook = dict(type='mmst.SubnetSamplerHook', min_depth=1)
+    plain = train(task, tmp_path / 'plain', 'EpochBasedTrainLoop')
+    none = train(task, tmp_path / 'none', 'mmst.STEpochBasedTrainLoop',
+                 [dict(hook, num_subnets=0)])
+    assert_same(snapshot(plain), snapshot(none))
+    some = train(task, tmp_path / 'some', 'mmst.STEpochBasedTrainLoop',
+                 [dict(hook, num_subnets=2, size_range=(0.5, 1.0))])
+    assert list(some[0]) == list(plain[0])
+    changed = [name for name in plain[0]
+               if not torch.equal(plain[0][name], some[0][name])]
+    assert changed and all(torch.isfinite(v).all() for v in some[0].values())

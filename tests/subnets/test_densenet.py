@@ -1,0 +1,332 @@
+"""A DenseNet's subnet is the network without some of its layers.
+
+The expected network is cut by hand: layers removed, and the channels of their
+features taken out of every norm, convolution and linear layer that follows.
+"""
+import copy
+from itertools import combinations, product
+
+import pytest
+import torch
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmst.subnets import (Path, SamplingSpace, Subnet, activate, find_stages,
+                          measure_cost)
+
+DEPTHS = (3, 4, 3)
+ARCH = dict(growth_rate=4, depths=list(DEPTHS), init_channels=8)
+# Indices of the layers that run, for each dense block.
+ORDERED = ([0], [0, 1], [0, 1])
+STOCHASTIC = ([0, 2], [0, 1, 3], [0, 2])
+MIDDLE_ONLY = ([0, 1, 2], [0], [0, 1, 2])
+ALL = tuple(list(range(n)) for n in DEPTHS)
+KEPT = [ORDERED, STOCHASTIC, MIDDLE_ONLY, ALL]
+
+
+def subnet_of(kept, depths=DEPTHS):
+    return Subnet(
+        tuple(
+            tuple(Path.BOTH if i in keep else Path.SHORTCUT for i in range(n))
+            for keep, n in zip(kept, depths)))
+
+
+def randomize(model):
+    """Norm layers that are no identity, and biases that are not zero."""
+    for module in model.modules():
+        if isinstance(module, _NormBase):
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias)
+            if module.track_running_stats:
+                nn.init.normal_(module.running_mean, std=0.3)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model.double()
+
+
+def mmpretrain_densenet(**options):
+    torch.manual_seed(0)
+    return randomize(
+        ROOT_MODELS.build(
+            dict(
+                type='mmpretrain.ImageClassifier',
+                backbone=dict(type='DenseNet', arch=ARCH, **options),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=5,
+                          in_channels=25))))
+
+
+def torchvision_densenet(**options):
+    densenet = pytest.importorskip('torchvision.models.densenet')
+    torch.manual_seed(0)
+    return randomize(densenet.DenseNet(4, DEPTHS, 8, num_classes=5, **options))
+
+
+def timm_densenet(**options):
+    densenet = pytest.importorskip('timm.models.densenet')
+    torch.manual_seed(0)
+    return randomize(densenet.DenseNet(4, DEPTHS, num_classes=5, **options))
+
+
+def layout(model):
+    """Dense blocks, transitions between them, last norm and linear layer."""
+    if hasattr(model, 'backbone'):
+        net = model.backbone
+        return ([stage.block for stage in net.stages], net.transitions[:-1],
+                net.transitions[-1][0], model.head.fc)
+    net = model.features
+    return ([net.denseblock1, net.denseblock2, net.denseblock3],
+            [net.transition1, net.transition2], net.norm5, model.classifier)
+
+
+class Cut:
+    """A model cut by hand.
+
+    Attributes:
+        model: The small network.
+        tensors: Its parameters and buffers, by their names in the whole one.
+        places: For those that lost channels: dimension, channels kept.
+        removed: Names of the layers left out.
+    """
+
+    def __init__(self, whole, kept):
+        self.model = copy.deepcopy(whole)
+        self.names = {m: name for name, m in self.model.named_modules()}
+        self.places, self.removed = {}, []
+        blocks, transitions, last, linear = layout(self.model)
+        left_out = []
+        for block, keep, after in zip(blocks, kept, [*transitions, None]):
+            layers = list(block.named_children())
+            width = layers[0][1].norm1.num_features
+            self.channels = list(range(width))
+            for index, (name, layer) in enumerate(layers):
+                if index in keep:
+                    self.shrink(layer.norm1, layer.conv1)
+                    start = width + index * 4
+                    self.channels += range(start, start + 4)
+                else:
+                    left_out.append((block, name))
+                    self.removed.append(self.names[layer] + '.')
+            if after is not None:
+                self.shrink(after.norm, after.conv)
+        self.shrink(last, linear)
+        self.tensors = dict(self.model.named_parameters())
+        self.tensors.update(self.model.named_buffers())
+        for block, name in reversed(left_out):
+            del block[int(name) if isinstance(block, nn.ModuleList) else name]
+
+    def shrink(self, norm, following):
+        """Take out all channels of a norm, and inputs of what follows it."""
+        norm.num_features = len(self.channels)
+        for name in ('weight', 'bias', 'running_mean', 'running_var'):
+            if getattr(norm, name) is not None:
+                self.select(norm, name, 0)
+        self.select(following, 'weight', 1)
+
+    def select(self, module, name, dim):
+        tensor = getattr(module, name)
+        index = torch.tensor(self.channels)
+        small = tensor.detach().index_select(dim, index)
+        setattr(module, name, nn.Parameter(small) if isinstance(
+            tensor, nn.Parameter) else small)
+        self.places[f'{self.names[module]}.{name}'] = dim, index
+
+    def assert_same(self, name, ours, expected, rest):
+        """Compare the whole network's tensor with the small one's.
+
+        Args:
+            name: The tensor's name in the whole network.
+            ours: The whole network's.
+            expected: The small network's.
+            rest: What the whole one's is, where the small one has nothing.
+        """
+        if name.startswith(tuple(self.removed)):
+            expected = rest
+        elif name in self.places:
+            expected = rest.index_copy(*self.places[name], expected)
+        torch.testing.assert_close(
+            ours, expected, rtol=1e-10, atol=1e-10,
+            msg=lambda text: f'{name}: {text}')
+
+
+def logits(model, image):
+    if hasattr(model, 'backbone'):
+        return model(image, mode='tensor')
+    return model(image)
+
+
+@pytest.mark.parametrize('kept', KEPT)
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('build, options', [
+    (mmpretrain_densenet, {}),
+    (mmpretrain_densenet, dict(memory_efficient=True)),
+    (torchvision_densenet, {}),
+    (torchvision_densenet, dict(memory_efficient=True)),
+    (timm_densenet, {}),
+    (timm_densenet, dict(memory_efficient=True))])
+@pytest.mark.filterwarnings('ignore:.*use_reentrant')
+def test_subnet_is_the_network_cut_by_hand(build, options, training, kept):
+    """Logits, gradients and running statistics, to 1e-10."""
+    model = build(**options)
+    cut = Cut(model, kept)
+    model.train(training), cut.model.train(training)
+    image = torch.rand(3, 3, 32, 32).double()
+    full = logits(copy.deepcopy(model), image)
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    with activate(model, subnet_of(kept), update_running_stats=True):
+        out = logits(model, image)
+        out.square().sum().backward()
+    expected = logits(cut.model, image)
+    expected.square().sum().backward()
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+    assert torch.equal(out, full) is (kept is ALL)
+    for name, parameter in model.named_parameters():
+        zero = torch.zeros_like(parameter)
+        cut.assert_same(
+            name, zero if parameter.grad is None else parameter.grad,
+            cut.tensors[name].grad, zero)
+    for name, buffer in model.named_buffers():
+        cut.assert_same(name, buffer, cut.tensors[name], before[name])
+
+
+@pytest.mark.parametrize('kept', KEPT)
+def test_running_statistics_stay_by_default(kept):
+    model = mmpretrain_densenet()
+    model.train()
+    before = copy.deepcopy(dict(model.named_buffers()))
+    image = torch.rand(3, 3, 32, 32).double()
+    with activate(model, subnet_of(kept)):
+        out = logits(model, image)
+    cut = Cut(model, kept).model
+    cut.train()
+    # With the batch's own statistics all the same.
+    torch.testing.assert_close(out, logits(cut, image), rtol=1e-10, atol=1e-10)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+@pytest.mark.parametrize('norm_cfg', [
+    dict(type='BN', affine=False), dict(type='BN', track_running_stats=False),
+    dict(type='IN'), dict(type='IN', affine=True, track_running_stats=True)])
+@pytest.mark.parametrize('training', [False, True])
+def test_other_norms(norm_cfg, training):
+    model = mmpretrain_densenet(norm_cfg=norm_cfg)
+    cut = Cut(model, STOCHASTIC)
+    model.train(training), cut.model.train(training)
+    image = torch.rand(3, 3, 96, 96).double()
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    with activate(model, subnet_of(STOCHASTIC), update_running_stats=True):
+        out = logits(model, image)
+    torch.testing.assert_close(
+        out, logits(cut.model, image), rtol=1e-10, atol=1e-10)
+    for name, buffer in model.named_buffers():
+        cut.assert_same(name, buffer, cut.tensors[name], before[name])
+
+
+@pytest.mark.parametrize('update', [False, True])
+def test_main_and_subnets_in_one_graph(update):
+    """A pass leaves what earlier ones keep for their backward pass alone."""
+    model = mmpretrain_densenet()
+    model.train()
+    image = torch.rand(3, 3, 32, 32).double()
+    total, gradients = 0, []
+    for kept in (ALL, ORDERED, STOCHASTIC):
+        with activate(model, subnet_of(kept), update):
+            loss = logits(model, image).square().sum()
+        total = total + loss
+        gradients.append(
+            torch.autograd.grad(
+                loss, model.head.fc.weight, retain_graph=True)[0])
+    total.backward()
+    torch.testing.assert_close(model.head.fc.weight.grad, sum(gradients))
+
+
+def test_output_keeps_its_width():
+    """What is left out of the last dense block is zero in the output."""
+    backbone = mmpretrain_densenet(out_indices=(1, 2)).backbone
+    backbone.eval()
+    nn.init.constant_(backbone.transitions[-1][0].bias, 9)  # all positive
+    image = torch.rand(1, 3, 32, 32).double()
+    full = backbone(image)
+    with activate(backbone, subnet_of(STOCHASTIC)):
+        middle, out = backbone(image)
+    assert middle.shape == full[0].shape and out.shape == full[1].shape
+    # 13 channels go in; the second of three layers of 4 channels is left out.
+    silent = (out == 0).all(3).all(2).all(0)
+    assert silent[17:21].all() and not silent[:17].any()
+    assert not silent[21:].any()
+    assert all(torch.equal(a, b) for a, b in zip(full, backbone(image)))
+    assert not any('forward' in vars(m) for m in backbone.modules())
+
+
+def flops_of(backbone, image):
+    """Multiply-adds of a network as it runs, by PyTorch's own counter."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        backbone(image)
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize('kept', KEPT)
+def test_cost_is_that_of_the_network_cut_by_hand(kept):
+    """As predicted, and as it runs."""
+    model = mmpretrain_densenet()
+    image = torch.rand(1, 3, 32, 48).double()
+    expected = flops_of(Cut(model, kept).model.backbone, image)
+    assert measure_cost(model, image).of(subnet_of(kept)) == expected
+    with activate(model, subnet_of(kept)):
+        assert flops_of(model.backbone, image) == expected
+
+
+@pytest.mark.parametrize('strategy, min_depth', [
+    ('ordered', 1), ('ordered', 2), ('stochastic', 1), ('stochastic', 2)])
+def test_mean_cost_is_the_mean_over_all_subnets(strategy, min_depth):
+    """Every subnet of the space, each with the chance that it is drawn."""
+    model = mmpretrain_densenet()
+    cost = measure_cost(model, torch.rand(1, 3, 32, 32).double())
+    choices = []
+    for full in DEPTHS:
+        stage = []
+        depths = range(min_depth, full + 1)
+        for depth in depths:
+            others = list(combinations(range(1, full), depth - 1))
+            if strategy == 'ordered':
+                others = [tuple(range(1, depth))]
+            stage += [((0, *other), 1 / len(depths) / len(others))
+                      for other in others]
+        choices.append(stage)
+    mean = sum(
+        a[1] * b[1] * c[1] * cost.of(subnet_of((a[0], b[0], c[0])))
+        for a, b, c in product(*choices))
+    space = SamplingSpace(DEPTHS, min_depth=min_depth, strategy=strategy)
+    assert cost.mean(space) == pytest.approx(mean, rel=1e-12)
+
+
+def test_raw_sampling_is_refused():
+    model = mmpretrain_densenet()
+    paths = ((Path.BRANCH, Path.SHORTCUT, Path.SHORTCUT), ) + tuple(
+        (Path.BOTH, ) * n for n in DEPTHS[1:])
+    with pytest.raises(ValueError, match='raw sampling is not known for Dense'
+                       'Layer in stages.0'):
+        with activate(model, Subnet(paths)):
+            pass
+    assert not any('forward' in vars(m) for m in model.modules())
+
+
+def test_norms_that_mix_channels_are_refused():
+    model = mmpretrain_densenet(norm_cfg=dict(type='GN', num_groups=1))
+    with pytest.raises(TypeError, match='BatchNorm or InstanceNorm .*stages.0'
+                       '.*norm_cfg'):
+        find_stages(model)
+
+
+@pytest.mark.parametrize('arch, blocks', [
+    ('121', (6, 12, 24, 16)), ('169', (6, 12, 32, 32)),
+    ('201', (6, 12, 48, 32)), ('161', (6, 12, 36, 24))])
+def test_stages_of_the_published_networks(arch, blocks):
+    backbone = ROOT_MODELS.build(dict(type='mmpretrain.DenseNet', arch=arch))
+    stages = find_stages(backbone)
+    assert tuple(map(len, stages)) == blocks
+    assert [stage.name for stage in stages] == [
+        f'stages.{index}' for index in range(4)]
