@@ -28,6 +28,8 @@ class SamplingSpace:
             ``min_depth=3`` on (3, 4, 6, 3) is the space above. Neither given
             means ``min_depth=1``, all ordered subnets.
         strategy: 'ordered', 'stochastic' or 'raw'.
+        has_shortcut: For raw sampling: whether each block of each stage has a
+            shortcut. One without it always runs. Default: all do.
 
     Raises:
         ValueError: If the space does not fit the stages.
@@ -37,7 +39,9 @@ class SamplingSpace:
                  num_blocks: Sequence[int],
                  candidates: Optional[Sequence[int]] = None,
                  min_depth: Optional[Union[int, Sequence[int]]] = None,
-                 strategy: str = 'ordered') -> None:
+                 strategy: str = 'ordered',
+                 has_shortcut: Optional[Sequence[Sequence[bool]]] = None
+                 ) -> None:
         if strategy not in STRATEGIES:
             raise ValueError(f'strategy {strategy!r} is not one of '
                              f'{list(STRATEGIES)}')
@@ -52,6 +56,7 @@ class SamplingSpace:
                 'neither space nor min_depth with it')
         self.num_blocks = tuple(num_blocks)
         self.strategy = strategy
+        self.has_shortcut = has_shortcut or [[True] * n for n in num_blocks]
         if candidates is not None:
             self._check('space', 'number of candidate depths', candidates)
             lowest = [n - c + 1 for n, c in zip(self.num_blocks, candidates)]
@@ -87,24 +92,21 @@ class SamplingSpace:
 
     def sample(self,
                rng: Random,
-               has_shortcut: Optional[Sequence[Sequence[bool]]] = None,
                size: Optional[Union[int, float]] = None) -> Subnet:
         """Draw one subnet.
 
         Args:
             rng: Source of randomness.
-            has_shortcut: For raw sampling: whether each block of each stage
-                has a shortcut. One without it always runs. Default: all do.
             size: The subnet's input size, see :class:`Subnet`.
         """
         if self.strategy == 'raw':
-            shortcuts = has_shortcut or [[True] * n for n in self.num_blocks]
+            either = (Path.BRANCH, Path.SHORTCUT)
             return Subnet(
                 tuple(
                     tuple(
-                        rng.choice((Path.BRANCH,
-                                    Path.SHORTCUT)) if has else Path.BRANCH
-                        for has in stage) for stage in shortcuts), size)
+                        rng.choice(either) if has else Path.BRANCH
+                        for has in stage) for stage in self.has_shortcut),
+                size)
         depths = [rng.choice(depths) for depths in self.depths]
         if self.strategy == 'ordered':
             return Subnet.ordered(depths, self.num_blocks, size)
@@ -119,7 +121,9 @@ class SamplingSpace:
     def keep_probability(self) -> Tuple[Tuple[float, ...], ...]:
         """Chance, for each block of each stage, that its branch runs."""
         if self.strategy == 'raw':
-            return tuple((0.5, ) * n for n in self.num_blocks)
+            return tuple(
+                tuple(0.5 if has else 1. for has in stage)
+                for stage in self.has_shortcut)
         table = []
         for full, depths in zip(self.num_blocks, self.depths):
             if self.strategy == 'ordered':
@@ -140,8 +144,10 @@ class SamplingSpace:
         skipped: what blocks miss that read the features of earlier ones.
         """
         if self.strategy == 'raw':
-            return tuple(tuple(0.25 * i for i in range(n))
-                         for n in self.num_blocks)
+            return tuple(
+                tuple(keep * (i - sum(keeps[:i]))
+                      for i, keep in enumerate(keeps))
+                for keeps in self.keep_probability())
         table = []
         for full, depths in zip(self.num_blocks, self.depths):
             pair = 0.  # chance that one runs and a certain earlier one not

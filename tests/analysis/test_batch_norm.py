@@ -1,6 +1,7 @@
 """BatchNorm statistics against a plain computation over all images."""
 import pytest
 import torch
+from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmpretrain.registry import MODELS
 
 from mmst.analysis import reestimated_statistics
@@ -109,3 +110,79 @@ def test_no_sample_is_refused():
             pass
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize('num_samples', [0, -1])
+def test_asking_for_no_sample_is_refused(num_samples):
+    with pytest.raises(ValueError, match=f'num_samples {num_samples}'):
+        with reestimated_statistics(build_classifier(), loader(4),
+                                    num_samples):
+            pass
+
+
+def test_without_running_statistics_no_data_is_read():
+    model = build_classifier(norm='GN')
+    left = loader(4, 4)
+    with reestimated_statistics(model, left):
+        pass
+    assert len(list(left)) == 2
+
+
+def test_each_module_gets_its_own_mode_back():
+    model = build_classifier()
+    model.backbone.layer2.eval()
+    before = {n: m.training for n, m in model.named_modules()}
+    with reestimated_statistics(model, loader(6)):
+        assert before == {n: m.training for n, m in model.named_modules()}
+    assert before == {n: m.training for n, m in model.named_modules()}
+
+
+class OwnNorm(torch.nn.Module):
+    """A norm layer of no class of PyTorch's, as mmcv has them for GPUs."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer('running_mean', torch.zeros(channels).double())
+        self.register_buffer('running_var', torch.ones(channels).double())
+        self.momentum = 0.1
+
+    def forward(self, x):
+        return torch.nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, training=self.training,
+            momentum=self.momentum)
+
+
+class OwnModel(BaseModel):
+    """A model of other layers, one of which prediction leaves out."""
+
+    def __init__(self):
+        super().__init__(BaseDataPreprocessor())
+        self.norm = OwnNorm(3)
+        self.instance = torch.nn.InstanceNorm2d(
+            3, track_running_stats=True).double()
+        self.auxiliary = torch.nn.BatchNorm2d(3).double()
+        self.auxiliary.running_mean.fill_(0.3)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if mode == 'loss':
+            return self.auxiliary(inputs)
+        return self.instance(inputs), self.norm(inputs)
+
+
+def test_other_layers_and_such_as_do_not_run():
+    model = OwnModel()
+    batches = list(loader(5, 3))
+    images = batch(8)['inputs']
+    with reestimated_statistics(model, batches):
+        mean = images.mean((0, 2, 3))
+        torch.testing.assert_close(model.norm.running_mean, mean)
+        torch.testing.assert_close(model.norm.running_var,
+                                   images.var((0, 2, 3)), rtol=3e-3, atol=0)
+        torch.testing.assert_close(model.instance.running_mean, mean)
+        own = torch.full((3, ), 0.3).double(), torch.ones(3).double()
+        for value, expected in zip((model.auxiliary.running_mean,
+                                    model.auxiliary.running_var), own):
+            torch.testing.assert_close(value, expected)
+    assert torch.equal(model.norm.running_mean, torch.zeros(3).double())
+    assert torch.equal(model.instance.running_var, torch.ones(3).double())
+    assert model.instance.momentum == 0.1

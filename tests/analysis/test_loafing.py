@@ -1,5 +1,4 @@
 """Scores of subnets against an evaluation written out in plain PyTorch."""
-import json
 import math
 import re
 
@@ -16,6 +15,7 @@ from mmst.analysis import evaluate_subnet, trained_runner
 from mmst.analysis.loafing import (loafing_table, mean_and_interval,
                                    measure_loafing, plot_loafing,
                                    uniform_depths)
+from mmst.analysis.metric_names import choose_metric, metric_label
 from mmst.engine.safe_load import UnsafeCheckpointError
 from tests.conftest import TinyImages, classifier, forget_earlier_runs
 
@@ -127,8 +127,8 @@ def test_scores_are_those_of_an_evaluation_by_hand(trained, tmp_path,
     runner, config, checkpoint = trained(batch_size)
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
     assert loaded.work_dir == str(tmp_path / 'out')
-    top1 = measure_loafing(loaded, 'accuracy/top1', num_samples)
-    mean = measure_loafing(loaded, 'mean_score', num_samples)
+    top1 = measure_loafing(loaded, 'accuracy/top1', num_samples).scores
+    mean = measure_loafing(loaded, 'mean_score', num_samples).scores
     networks = dict(main=None, **UNIFORM)
     assert list(top1) == list(mean) == list(networks)
     for name, depths in networks.items():
@@ -187,64 +187,78 @@ def test_table_of_networks_and_methods():
             name, one, f'{mean:.2f} +- {half:.2f}']
 
 
-def test_picture_shows_every_method(tmp_path, monkeypatch):
-    drawn, save = [], Figure.savefig
+def test_table_with_more_methods_than_networks_has_these_as_columns():
+    results = dict(RESULTS, third=[{'main': 7., '1-1': 5.}])
+    head, *lines = loafing_table(results).splitlines()
+    assert re.split(' {2,}', head.strip()) == ['main', '1-1']
+    assert [re.split(' {2,}', line)[0] for line in lines] == list(results)
+    assert re.split(' {2,}', lines[2])[1:] == ['7.00', '5.00']
+    assert {len(head)} == {len(line) for line in lines}
+
+
+def test_table_of_fractions_and_of_networks_that_only_some_runs_have():
+    results = {'CT': [{'main': 0.3721, '1-1': 0.1}, {'main': 0.3, '1-1': 0.1}],
+               'alone': [{'1-1': 0.25}, {'2-2': 0.3}]}
+    lines = [re.split(' {2,}', line)
+             for line in loafing_table(results).splitlines()]
+    mean, half = mean_and_interval([0.3721, 0.3])
+    assert lines[1:] == [['main', f'{mean:.4f} +- {half:.4f}', '-'],
+                         ['1-1', '0.1000 +- 0.0000', '0.2500'],
+                         ['2-2', '-', '0.3000']]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved."""
+    figures, save = [], Figure.savefig
 
     def watch(figure, *args, **options):
-        drawn.append(figure.axes[0])
+        figures.append(figure)
         save(figure, *args, **options)
 
     monkeypatch.setattr(Figure, 'savefig', watch)
+    return figures
+
+
+def test_picture_shows_every_method(tmp_path, drawn):
     path = tmp_path / 'loafing.png'
-    results = dict(RESULTS, **{f'method {i}': RESULTS['CT'] for i in range(5)})
+    results = dict(RESULTS, **{f'method {i}': RESULTS['CT'] for i in range(8)})
     plot_loafing(results, 'accuracy/top1', str(path))
-    axes, = drawn
+    figure, = drawn
+    axes, = figure.axes
     assert [t.get_text() for t in axes.get_xticklabels()] == ['1-1', 'main']
     assert axes.get_ylabel() == 'accuracy/top1'
-    assert [t.get_text() for t in axes.get_legend().get_texts()
-            ] == list(results)
-    looks = set()
+    legend, = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == list(results)
+    looks, markers = set(), set()
     for bars, runs in zip(axes.containers, results.values()):
         points, _, (intervals, ) = bars
-        looks.add((points.get_color(), points.get_marker()))
+        looks.add((points.get_color(), points.get_linestyle()))
+        markers.add(points.get_marker())
         for x, network in enumerate(('1-1', 'main')):
             mean, half = mean_and_interval([s[network] for s in runs])
             half = 0 if math.isnan(half) else half
             assert points.get_ydata()[x] == mean
             assert intervals.get_segments()[x][:, 1] == pytest.approx(
                 [mean - half, mean + half])
-    assert len(axes.containers) == len(results) and len(looks) == 5
+    assert len(axes.containers) == len(looks) == len(markers) == 10
+    figure.draw_without_rendering()
+    assert legend.get_window_extent().y1 < axes.get_tightbbox().y0
     with Image.open(path) as image:
-        assert image.format == 'PNG' and len(set(image.getdata())) > 10
+        assert image.format == 'PNG' and len(image.getcolors(2**24)) > 10
 
 
-def test_tool_writes_table_numbers_and_picture(trained, load_tool, tmp_path,
-                                               monkeypatch, capsys):
-    runs = [trained(name=name, seed=seed)[1:]
-            for name, seed in (('a', 0), ('b', 1))]
-    out = tmp_path / 'new' / 'out'
-    arguments = ['loafing.py', '--out', str(out), '--metric', 'mean_score',
-                 '--num-samples', '3']
-    for name, (config, checkpoint) in zip(('ST', 'ST', 'other'),
-                                          (*runs, runs[0])):
-        arguments += ['--run', name, config, checkpoint]
-    options = ['--cfg-options', 'train_dataloader.batch_size=4']
-    monkeypatch.setattr('sys.argv', arguments + options)
-    load_tool('analysis_tools/loafing').main()
-    printed = capsys.readouterr().out
-    expected = [
-        measure_loafing(
-            trained_runner(config, checkpoint, tmp_path / 'again',
-                           {'train_dataloader.batch_size': 4}),
-            'mean_score', 3) for config, checkpoint in runs
-    ]
-    assert expected[0] != expected[1]
-    written = json.loads((out / 'loafing.json').read_text())
-    assert written == dict(ST=expected, other=expected[:1])
-    assert loafing_table(written) in printed
-    assert str(out / 'loafing.png') in printed
-    with Image.open(out / 'loafing.png') as image:
-        assert image.format == 'PNG'
+def test_picture_of_a_network_alone_is_at_the_subnet_of_its_depths(
+        tmp_path, drawn):
+    results = {'CT': [{'main': 9., '1-1': 2., '2-2': 8.}],
+               'alone': [{'2-2': 8.5}]}
+    plot_loafing(results, 'accuracy/top1', str(tmp_path / 'a.png'))
+    axes, = drawn[0].axes
+    assert [t.get_text() for t in axes.get_xticklabels()
+            ] == ['1-1', '2-2', 'main']
+    points = axes.containers[1][0]
+    assert points.get_ydata() == [8.5]
+    assert points.get_xdata() == pytest.approx([1], abs=0.1)
 
 
 @pytest.mark.parametrize('hooks', [
@@ -258,7 +272,7 @@ def test_hooks_of_the_training_take_no_part(trained, tmp_path, hooks):
     weights = torch.load(checkpoint)['state_dict']
     for key, value in loaded.model.state_dict().items():
         assert torch.equal(value, weights[key]), key
-    scores = measure_loafing(loaded, 'mean_score')
+    scores = measure_loafing(loaded, 'mean_score').scores
     assert list(scores) == ['main', *UNIFORM]
     assert scores['main'] == pytest.approx(
         by_hand(loaded.model, None, NUM_TRAIN)[1], rel=1e-4)
@@ -273,12 +287,72 @@ def test_unknown_metric(trained, tmp_path):
         measure_loafing(loaded, 'top1')
 
 
+def test_training_data_without_an_end(trained, tmp_path):
+    """Each subnet gets images from an infinite sampler."""
+    _, config, checkpoint = trained(batch_size=4)
+    loaded = trained_runner(config, checkpoint, tmp_path / 'out', {
+        'train_dataloader.sampler.type': 'InfiniteSampler'})
+    scores = measure_loafing(loaded, 'mean_score', 8).scores
+    assert list(scores) == ['main', *UNIFORM]
+    # The same images again: what was drawn before has no part in it.
+    assert scores == measure_loafing(loaded, 'mean_score', 8).scores
+
+
+def test_usual_metric_is_chosen_and_others_are_named(trained, tmp_path):
+    _, config, checkpoint = trained()
+    loaded = trained_runner(config, checkpoint, tmp_path / 'out')
+    found = measure_loafing(loaded, subnets=[(1, 2, 1)])
+    assert found.metric == 'accuracy/top1'
+    assert list(found.scores) == ['main', '1-2-1']
+    with pytest.raises(ValueError, match=r'depth 4 of stage 2 in .*\[1, 4, 1'):
+        measure_loafing(loaded, subnets=[(1, 1, 1), (1, 4, 1)])
+
+
+@pytest.mark.parametrize('metrics, expected', [
+    (['coco/segm_mAP', 'coco/bbox_mAP', 'coco/bbox_mAP_50'], 'coco/bbox_mAP'),
+    (['aAcc', 'mIoU', 'mAcc'], 'mIoU'),
+    (['coco/AP .5', 'coco/AP'], 'coco/AP'),
+    (['accuracy/top5', 'accuracy/top1'], 'accuracy/top1'),
+    (['coco_panoptic/PQ'], 'coco_panoptic/PQ'),
+    (['mine'], 'mine'),
+])
+def test_usual_metric(metrics, expected):
+    assert choose_metric(dict.fromkeys(metrics, 0.)) == expected
+
+
+def test_no_usual_metric():
+    with pytest.raises(ValueError, match=r"--metric: \['a', 'b'\]"):
+        choose_metric(dict(b=0., a=1.))
+
+
+def test_units():
+    assert metric_label('accuracy/top1') == 'accuracy/top1 (%)'
+    assert metric_label('coco/bbox_mAP') == 'coco/bbox_mAP (0 to 1)'
+    assert metric_label('mine') == 'mine'
+
+
 def test_no_validation(trained, tmp_path):
     _, config, checkpoint = trained(
         val_dataloader=None, val_evaluator=None, val_cfg=None)
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
     with pytest.raises(ValueError, match='no validation: give .*val_cfg'):
         evaluate_subnet(loaded)
+
+
+def test_no_training_images(trained, tmp_path):
+    """They are needed for BatchNorm alone."""
+    _, config, checkpoint = trained()
+    none = dict(train_dataloader=None, train_cfg=None, optim_wrapper=None,
+                param_scheduler=None)
+    loaded = trained_runner(config, checkpoint, tmp_path / 'out', none)
+    assert evaluate_subnet(loaded)
+    with pytest.raises(ValueError, match='give it train_dataloader'):
+        evaluate_subnet(loaded, (1, 1, 1))
+    for module in loaded.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = None
+    assert evaluate_subnet(loaded, (1, 1, 1))
 
 
 class Call:

@@ -18,15 +18,18 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmst.engine import STEpochBasedTrainLoop
 from mmst.models import STClsHead
-from mmst.subnets import SubnetInputs, find_stages
+from mmst.subnets import (SubnetInputs, activate, find_stages,
+                          resize_inputs)
 
 ROOT = Path(__file__).parents[2]
+# Classifiers; the others are in test_downstream_*.py.
 CONFIGS = sorted(
-    str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts)
+    str(path.relative_to(ROOT)) for folder in ('demo', 'st', 'st_cifar')
+    for path in (ROOT / 'configs' / folder).rglob('*.py'))
 
 
 def write_images(folder: Path, names, size: int) -> None:
@@ -162,6 +165,45 @@ def test_trains_validates_and_logs(config, option, request, train, tmp_path):
     losses = [float(line.split('"loss": ')[1].split(',')[0])
               for line in lines.splitlines() if '"loss": ' in line]
     assert len(losses) >= 2 and all(map(math.isfinite, losses))
+    if 'subnet0_loss' in lines:
+        check_report(next(tmp_path.glob('*/*.log')).read_text(),
+                     Config.fromfile(tmp_path / Path(config).name))
+
+
+def check_report(text: str, cfg: Config) -> None:
+    """The space and the cost that a run prints are those of its config."""
+    hook = cfg.custom_hooks[0]
+    model = MODELS.build(cfg.model)
+    stages = find_stages(model)
+    fewest = [hook.get('min_depth', 1)] * len(stages)
+    if hook.get('space'):
+        fewest = [len(stage) - number + 1
+                  for stage, number in zip(stages, hook.space)]
+    for stage, least in zip(stages, fewest):
+        drawn = ('branch or shortcut of each block'
+                 if hook.get('strategy') == 'raw' else
+                 ', '.join(map(str, range(len(stage), least - 1, -1))))
+        assert re.search(rf'{stage.name} +{len(stage)} +\d+\.\d%  {drawn}\n',
+                         text)
+    # The cost, of what is drawn, as it is run and counted.
+    side = int(re.search(r'main input: (\d+) px', text)[1])
+    sampler = HOOKS.build({**hook, 'num_subnets': 40})
+    sampler.fit(model, seed=0)
+    image = torch.zeros(1, 3, side, side)
+
+    def flops(subnet, size):
+        with activate(model, subnet), FlopCounterMode(
+                display=False) as counter, torch.no_grad():
+            model.backbone(resize_inputs(image, size))
+        return counter.get_total_flops()
+
+    model.eval()
+    main = flops([len(stage) for stage in stages], None)
+    shares = [flops(subnet, subnet.size) / main for subnet in sampler.draw(0)]
+    mean, deviation = np.mean(shares), np.std(shares) / math.sqrt(40)
+    printed = float(re.search(r'iteration: ([\d.]+) times', text)[1])
+    number = hook.get('num_subnets', 1)
+    assert abs((printed - 1) / number - mean) <= 4 * deviation + 0.01
 
 
 @pytest.mark.parametrize('config', CONFIGS)

@@ -178,8 +178,9 @@ def cut(backbone, subnet):
 def draw(stages, strategy, seed=0):
     has_shortcut = [[block.shortcut is not None for block in stage.blocks]
                     for stage in stages]
-    space = SamplingSpace([len(stage) for stage in stages], strategy=strategy)
-    return space.sample(Random(seed), has_shortcut)
+    space = SamplingSpace([len(stage) for stage in stages], strategy=strategy,
+                          has_shortcut=has_shortcut)
+    return space.sample(Random(seed))
 
 
 @rows(NETWORKS)

@@ -59,9 +59,10 @@ def test_stochastic_draws():
 
 
 def test_raw_draws_a_path_for_every_block():
-    space, rng = SamplingSpace((2, 2), strategy='raw'), Random(0)
-    has = [[False, True], [True, True]]
-    drawn = Counter(space.sample(rng, has).paths for _ in range(8000))
+    space = SamplingSpace((2, 2), strategy='raw',
+                          has_shortcut=[[False, True], [True, True]])
+    rng = Random(0)
+    drawn = Counter(space.sample(rng).paths for _ in range(8000))
     assert len(drawn) == 8
     assert all(paths[0][0] is Path.BRANCH for paths in drawn)
     assert all(Path.BOTH not in stage for paths in drawn for stage in paths)
@@ -70,7 +71,10 @@ def test_raw_draws_a_path_for_every_block():
 
 @pytest.mark.parametrize('strategy', ['ordered', 'stochastic', 'raw'])
 def test_keep_probability_is_the_observed_one(strategy):
-    options = {} if strategy == 'raw' else dict(candidates=[1, 2, 4, 1])
+    options = dict(candidates=[1, 2, 4, 1])
+    if strategy == 'raw':
+        options = dict(has_shortcut=[[False] + [True] * (n - 1)
+                                     for n in RESNET50])
     space, rng = SamplingSpace(RESNET50, strategy=strategy, **options), \
         Random(0)
     draws = [space.sample(rng) for _ in range(4000)]

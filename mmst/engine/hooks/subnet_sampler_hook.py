@@ -129,8 +129,11 @@ class SubnetSamplerHook(Hook):
         """
         self.stages = find_stages(model)
         with _naming_the_hook():
-            self.space = SamplingSpace([len(stage) for stage in self.stages],
-                                       **self.space_cfg)
+            self.space = SamplingSpace(
+                [len(stage) for stage in self.stages],
+                has_shortcut=[[block.shortcut is not None for block in
+                               stage.blocks] for stage in self.stages],
+                **self.space_cfg)
         self.seed = seed
 
     def before_train_iter(self,
@@ -150,10 +153,8 @@ class SubnetSamplerHook(Hook):
     def draw(self, iteration: int) -> List[Subnet]:
         """The subnets of an iteration, counted from 0."""
         rng = Random(f'{self.seed}:{iteration}')
-        has_shortcut = [[block.shortcut is not None for block in stage.blocks]
-                        for stage in self.stages]
         return [
-            self.space.sample(rng, has_shortcut, self.sizes.sample(rng))
+            self.space.sample(rng, self.sizes.sample(rng))
             for _ in range(self.num_subnets)
         ]
 

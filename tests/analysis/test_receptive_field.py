@@ -1,0 +1,221 @@
+"""Receptive fields of small convolutions against theory."""
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from mmst.analysis.receptive_field import (SHARES, Field, choose_stage,
+                                           draw_receptive_fields,
+                                           effective_receptive_field,
+                                           field_centre, input_images,
+                                           receptive_field_table, square_side)
+from mmst.subnets import Block, Stage, activate, register_stage_finder
+from mmst.subnets.stages import _FINDERS
+from tests.analysis.test_loafing import loader
+from tests.conftest import TinyImages, build_classifier, classifier
+
+
+class Convolutions(nn.Sequential):
+    """Convolutions without bias, each a residual block of one stage."""
+
+    def __init__(self, *kernels, stride=1):
+        layers = []
+        for kernel in kernels:
+            kernel = torch.as_tensor(kernel, dtype=torch.float64)
+            size = kernel.shape[0]
+            layer = nn.Conv2d(1, 1, size, stride, size // 2, bias=False)
+            layer.weight = nn.Parameter(kernel[None, None])
+            layers.append(layer)
+        super().__init__(*layers)
+
+
+@pytest.fixture
+def stage_of(monkeypatch):
+    """The one stage of Convolutions."""
+    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
+
+    @register_stage_finder('Convolutions')
+    def find(backbone):
+        if isinstance(backbone, Convolutions):
+            return [Stage('all', tuple(map(Block, backbone)))]
+        return None
+
+    return choose_stage
+
+
+def images(size, number=3):
+    return torch.randn(number, 1, size, size).double()
+
+
+def test_two_uniform_convolutions(stage_of):
+    """Two 3 x 3 boxes give (1 2 3 2 1) / 9 along either axis.
+
+    Of all, the centre holds 1/9, 3 x 3 pixels 49/81, 5 x 5 everything.
+    """
+    net = Convolutions(np.ones((3, 3)) / 9, np.ones((3, 3)) / 9)
+    field = effective_receptive_field(net, images(11), stage_of(net))
+    line = np.array([1, 2, 3, 2, 1]) / 9
+    expected = np.zeros((11, 11))
+    expected[3:8, 3:8] = np.outer(line, line)
+    np.testing.assert_allclose(field, expected, atol=1e-12)
+    assert field_centre(field) == (5, 5)
+    sides = [(1 / 81, 1), (0.11, 1), (0.2, 3), (0.3, 3), (0.5, 3), (0.6, 3),
+             (0.61, 5), (0.99, 5), (1, 5)]
+    for share, side in sides:
+        assert square_side(field, share) == side, share
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_known_weights(stage_of, stride):
+    """The kernels' convolution, its second kernel spread by the stride.
+
+    13 pixels end as 13, or as 4 units: the one in the middle is number 6, or
+    number 2, which lies at pixel 8.
+    """
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 3, 3))
+    net = Convolutions(first, second, stride=stride)
+    field = effective_receptive_field(net, images(13), stage_of(net))
+    expected = np.zeros((13 + 8, 13 + 8))
+    pixel = 4 + (6 if stride == 1 else 8)
+    for i in range(3):
+        for j in range(3):
+            y, x = pixel + stride * (i - 1), pixel + stride * (j - 1)
+            expected[y - 1:y + 2, x - 1:x + 2] += second[i, j] * first
+    np.testing.assert_allclose(
+        field, np.abs(expected)[4:-4, 4:-4], atol=1e-12)
+
+
+def test_absolute_values_are_averaged_over_images(stage_of):
+    """With a ReLU between, images differ and signs must not cancel."""
+    net = Convolutions([[1.]], [[-2.]])
+    net[0].register_forward_hook(lambda module, args, out: out.abs())
+    data = torch.tensor([-1., 1., 3.]).double().view(3, 1, 1, 1)
+    data = data.expand(3, 1, 5, 5)
+    field = effective_receptive_field(net, data, stage_of(net))
+    assert field[2, 2] == 2 and field.sum() == 2
+
+
+def test_subnet_sees_less(stage_of):
+    net = Convolutions(np.ones((3, 3)), np.ones((3, 3)))
+    with activate(net, [1]):
+        field = effective_receptive_field(net, images(9), stage_of(net))
+    expected = np.zeros((9, 9))
+    expected[3:6, 3:6] = 1
+    np.testing.assert_allclose(field, expected)
+
+
+def test_model_is_left_as_it_was():
+    model = build_classifier()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    field = effective_receptive_field(
+        model, torch.randn(9, 3, 16, 16).double(), choose_stage(model))
+    assert field.shape == (16, 16) and (field > 0).any()
+    assert all(module.training for module in model.modules())
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize('config, size, unit', [
+    (dict(type='VisionTransformer', arch=dict(
+        embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16),
+        img_size=32, patch_size=8), 32, 8),
+    (dict(type='SwinTransformer', arch=dict(
+        embed_dims=4, depths=[2, 2], num_heads=[1, 2]), img_size=32,
+        window_size=4), 32, 8),
+])
+def test_tokens(config, size, unit):
+    """Without attention, the middle token sees the middle patch alone."""
+    from mmpretrain.registry import MODELS
+    net = MODELS.build(config)
+    net.init_weights()
+    stage = choose_stage(net)
+    attentions = [m for m in net.modules() if hasattr(m, 'attn')]
+    assert attentions
+    for block in attentions:
+        block.attn.forward = lambda x, *args, **kwargs: torch.zeros_like(x)
+    field = effective_receptive_field(
+        net, torch.randn(2, 3, size, size), stage)
+    middle = slice(size // 2, size // 2 + unit)
+    assert (field[middle, middle] > 0).all()
+    assert field.sum() == pytest.approx(field[middle, middle].sum())
+
+
+def test_concatenated_features_are_seen_whole():
+    """A dense stage gives its input as well, also where layers are skipped."""
+    from mmpretrain.registry import MODELS
+    net = MODELS.build(dict(
+        type='DenseNet', arch=dict(growth_rate=4, depths=[2, 2],
+                                   init_channels=4)))
+    stage = choose_stage(net, 'stages.0')
+    data = torch.randn(2, 3, 64, 64)
+    full = effective_receptive_field(net, data, stage)
+    with activate(net, (1, 1)):
+        small = effective_receptive_field(net, data, stage)
+    assert 0 < (small > 0).sum() < (full > 0).sum()
+
+
+def test_squares():
+    field = np.zeros((6, 8))
+    field[1, 2] = 5
+    assert field_centre(field) == (1, 2) and square_side(field, 0.99) == 1
+    field[1, 7] = 1
+    assert square_side(field, 5 / 6) == 1
+    # To pixel 7 from pixel 2 takes a side of 11, of which 8 are there.
+    assert square_side(field, 0.9) == 8
+
+
+def test_what_cannot_be_measured(stage_of):
+    net = Convolutions(np.ones((3, 3)))
+    with pytest.raises(ValueError, match='no images'):
+        effective_receptive_field(net, images(9, 0), stage_of(net))
+    with pytest.raises(ValueError, match=r"stage 'x' is not .*\['all'\]"):
+        stage_of(net, 'x')
+    net = Convolutions(np.ones((3, 3)))
+    net[0].padding = 0
+    with pytest.raises(ValueError, match='2 x 2 px'):
+        effective_receptive_field(net, images(2), stage_of(net))
+
+
+def test_images_of_the_validation(tiny_runner):
+    runner = tiny_runner(
+        model=classifier(st=False), loop='EpochBasedTrainLoop',
+        val_dataloader=loader(4, 12), val_cfg=dict(),
+        val_evaluator=dict(type='Accuracy'))
+    pixels = (TinyImages(12, flip=False).images.float() - 127.5) / 64
+    torch.testing.assert_close(input_images(runner, 16, 6), pixels[:6])
+    small = input_images(runner, 8, 50)
+    torch.testing.assert_close(small, nn.functional.interpolate(
+        pixels, (8, 8), mode='bilinear', align_corners=False))
+
+
+FIELDS = [Field(run, network, size, np.pad(
+    np.ones((side, side)), (size - side) // 2)) for run, network, size, side
+    in [('CT', 'main', 15, 9), ('CT', 'main', 11, 7),
+        ('CT', '1-1', 15, 5), ('CT', '1-1', 11, 3)]]
+
+
+def test_table():
+    head, *rows = receptive_field_table(FIELDS).splitlines()
+    assert head.split() == ['network', 'input', '20%', '30%', '50%', '99%']
+    # A share s of 9 x 9 equal pixels needs a side of 9 sqrt(s).
+    assert rows[0].split('  ')[-1].strip() == '9 px'
+    assert [field.sides[0.99] for field in FIELDS] == [9, 7, 5, 3]
+    assert FIELDS[0].sides == {0.2: 5, 0.3: 5, 0.5: 7, 0.99: 9}
+    assert len(rows) == 4 and SHARES == tuple(FIELDS[0].sides)
+
+
+def test_picture(tmp_path):
+    figure = draw_receptive_fields(FIELDS)
+    *panels, colorbar = figure.axes
+    assert [axes.get_title().splitlines()[0] for axes in panels] == [
+        'CT: main, 15 px', 'CT: main, 11 px', 'CT: 1-1, 15 px',
+        'CT: 1-1, 11 px']
+    square = panels[0].patches[3]
+    assert (square.get_x(), square.get_width()) == (7 - 4.5, 9)
+    assert colorbar.get_ylabel() == 'contribution, relative to the largest'
+    figure.savefig(tmp_path / 'a.png')
+    with Image.open(tmp_path / 'a.png') as image:
+        assert len(image.getcolors(2**24)) > 10

@@ -1,0 +1,163 @@
+"""Logs of real runs, and what they cost."""
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mmst.analysis.training_cost import (TrainingCost, cost_table, draw_costs,
+                                         training_cost)
+from mmst.analysis.training_log import read_training_log
+from mmst.subnets import SamplingSpace, measure_cost
+from tests.analysis.test_loafing import loader
+from tests.conftest import classifier
+
+VALIDATION = dict(
+    val_dataloader=loader(16, 40),
+    val_evaluator=dict(type='Accuracy', topk=(1, )), val_cfg=dict())
+ITERATIONS = 'mmst.STIterBasedTrainLoop'
+SAMPLER = dict(num_subnets=2, min_depth=2)
+
+
+def scores_of(runner):
+    """Top-1 after each validation, in order."""
+    path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
+    lines = map(json.loads, path.read_text().splitlines())
+    return [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
+
+
+def plain_flops(runner, batch_size):
+    """Of an iteration without subnets: forward, and twice that backward."""
+    image = runner.model.data_preprocessor.mean.new_zeros(1, 3, 16, 16)
+    return 3 * batch_size * measure_cost(runner.model, image).total
+
+
+def share_of(runner):
+    image = runner.model.data_preprocessor.mean.new_zeros(1, 3, 16, 16)
+    cost = measure_cost(runner.model, image)
+    return cost.mean(SamplingSpace([3, 3, 3], min_depth=2)) / cost.total
+
+
+def test_run_with_subnets(tiny_runner):
+    runner = tiny_runner(sampler=SAMPLER, **VALIDATION)
+    runner.train()
+    log = read_training_log(runner.work_dir)
+    assert (log.num_processes, log.epoch_length, log.iterations) == (1, 3, 6)
+    cost = training_cost(log, size=(16, 16))
+    assert cost.metric == 'accuracy/top1' and cost.num_subnets == 2
+    assert cost.iteration_ratio == pytest.approx(1 + 2 * share_of(runner))
+    assert list(cost.epochs) == [1, 2] and cost.iterations_there == [3, 6]
+    assert cost.scores == scores_of(runner)
+    iteration = plain_flops(runner, 4) * cost.iteration_ratio
+    assert cost.flops_there == pytest.approx([3 * iteration, 6 * iteration])
+    assert cost.flops == pytest.approx(6 * iteration)
+
+
+@pytest.mark.parametrize('options, before', [
+    (dict(begin=1), 3), (dict(begin=4, by_epoch=False), 4)])
+def test_subnets_from_some_point_on(tiny_runner, options, before):
+    runner = tiny_runner(sampler=dict(SAMPLER, **options), **VALIDATION)
+    runner.train()
+    cost = training_cost(read_training_log(runner.work_dir), size=(16, 16))
+    assert cost.flops == pytest.approx(plain_flops(runner, 4) * (
+        before + (6 - before) * (1 + 2 * share_of(runner))))
+
+
+def test_plain_run(tiny_runner):
+    runner = tiny_runner(model=classifier(st=False), max_epochs=3,
+                         loop='EpochBasedTrainLoop', **VALIDATION)
+    runner.train()
+    cost = training_cost(read_training_log(runner.work_dir), size=(16, 16))
+    assert cost.num_subnets == 0 and cost.iteration_ratio == 1
+    assert cost.flops == pytest.approx(9 * plain_flops(runner, 4))
+    assert list(cost.epochs) == [1, 2, 3]
+
+
+def test_run_that_counts_iterations(tiny_runner):
+    hooks = dict(logger=dict(
+        type='LoggerHook', interval=2, log_metric_by_epoch=False))
+    runner = tiny_runner(sampler=SAMPLER, loop=ITERATIONS,
+                         default_hooks=hooks, **VALIDATION)
+    runner.train_loop.val_interval = 2
+    runner.train()
+    log = read_training_log(runner.work_dir)
+    assert log.epoch_length == 0 and log.iterations == 6
+    cost = training_cost(log, size=(16, 16))
+    assert cost.epochs is None and cost.iterations_there == [2, 4, 6]
+    assert cost.scores == scores_of(runner)
+
+
+def test_resumed_run_replaces_what_it_does_again(tiny_runner):
+    runner = tiny_runner(sampler=SAMPLER, **VALIDATION)
+    runner.train()
+    first = next(Path(runner.work_dir).glob('*/vis_data'))
+    later = first.parents[1] / '99999999_000000' / 'vis_data'
+    later.mkdir(parents=True)
+    (later / 'config.py').write_text((first / 'config.py').read_text())
+    (later / 'scalars.json').write_text('\n'.join(map(json.dumps, [
+        dict(iter=6, epoch=2, step=6, loss=1.),
+        {'accuracy/top1': 77., 'time': 1., 'step': 2},
+        dict(iter=9, epoch=3, step=9, loss=1.),
+        {'accuracy/top1': 88., 'time': 1., 'step': 3}])))
+    log = read_training_log(runner.work_dir)
+    assert log.iterations == 9
+    cost = training_cost(log, size=(16, 16))
+    assert cost.scores == [scores_of(runner)[0], 77., 88.]
+
+
+def test_several_processes_share_the_work(tiny_runner):
+    runner = tiny_runner(sampler=SAMPLER, **VALIDATION)
+    runner.train()
+    text = next(Path(runner.work_dir).glob('*/*.log'))
+    text.write_text(text.read_text().replace('GPU number: 1',
+                                             'GPU number: 8'))
+    log = read_training_log(runner.work_dir)
+    assert log.num_processes == 8
+    assert training_cost(log, size=(16, 16)).flops == pytest.approx(
+        6 * 8 * plain_flops(runner, 4) * (1 + 2 * share_of(runner)))
+
+
+def test_what_logs_lack(tiny_runner, tmp_path):
+    with pytest.raises(ValueError, match='nowhere has no training log'):
+        read_training_log(str(tmp_path / 'nowhere'))
+    runner = tiny_runner(sampler=SAMPLER)
+    runner.train()
+    log = read_training_log(runner.work_dir)
+    with pytest.raises(ValueError, match='the log has no validation'):
+        training_cost(log, size=(16, 16))
+    runner = tiny_runner('other', sampler=SAMPLER, loop=ITERATIONS)
+    runner.train()
+    with pytest.raises(ValueError, match='log_metric_by_epoch=False'):
+        read_training_log(runner.work_dir)
+
+
+def run(factor, epochs=(10, 20)):
+    scores = [50. + factor, 60. + factor]
+    return TrainingCost(
+        'accuracy/top1', factor, 1. + factor, 40, 4e12 * factor, epochs,
+        [2e12 * factor, 4e12 * factor], [20, 40], scores)
+
+
+def test_table():
+    head, *rows = cost_table(dict(CT=run(1), ST=run(3))).splitlines()
+    assert [row.split() for row in rows] == [
+        ['CT', '20', '40', '1', '2.00', '4e+12', '1.00', '61.00', '61.00'],
+        ['ST', '20', '40', '3', '4.00', '1.2e+13', '3.00', '63.00', '63.00']]
+    assert 'of CT' in head and 'last accuracy/top1 (%)' in head
+
+
+@pytest.mark.parametrize('epochs, label, steps', [
+    ((10, 20), 'epochs', [10, 20]), (None, 'iterations', [20, 40])])
+def test_picture(tmp_path, epochs, label, steps):
+    figure = draw_costs(dict(CT=run(1), ST=run(3, epochs)))
+    left, right = figure.axes
+    assert left.get_xlabel() == label
+    assert left.get_ylabel() == 'accuracy/top1 (%)'
+    assert right.get_xlabel() == 'training cost in the backbone (TFLOPs)'
+    assert list(left.lines[1].get_xdata()) == steps
+    assert list(right.lines[1].get_xdata()) == [6, 12]
+    for axes in (left, right):
+        assert list(axes.lines[1].get_ydata()) == [53, 63]
+    figure.savefig(tmp_path / 'a.png')
+    with Image.open(tmp_path / 'a.png') as image:
+        assert len(image.getcolors(2**24)) > 10

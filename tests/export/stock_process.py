@@ -1,0 +1,66 @@
+"""Use exported subnets in the stock toolboxes, mmst out of reach.
+
+Run as a process of its own: 'outputs FOLDER ...' compares the outputs of the
+models with those in expected.pt, 'test FOLDER' tests as tools/test.py does.
+"""
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+
+class Block:
+    """Lets no module of mmst be imported."""
+
+    @staticmethod
+    def find_spec(name, *args):
+        if name.split('.')[0] == 'mmst':
+            raise ModuleNotFoundError(name)
+
+
+sys.meta_path.insert(0, Block)
+
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import MODELS, init_default_scope  # noqa: E402
+from mmengine.runner import Runner, load_checkpoint  # noqa: E402
+
+
+def read(folder):
+    """The one config with weights beside it."""
+    weights, = Path(folder).glob('*.pth')
+    return Config.fromfile(str(weights.with_suffix('.py'))), weights
+
+
+def tensors(outputs):
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    return [t for output in outputs for t in tensors(output)]
+
+
+def compare(folder):
+    cfg, weights = read(folder)
+    import_module(f'{cfg.default_scope}.models')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    torch.load(weights, weights_only=True)
+    load_checkpoint(model, str(weights), strict=True)
+    model.eval()
+    expected = torch.load(Path(folder) / 'expected.pt')
+    with torch.no_grad():
+        outputs = tensors(model(expected['images']))
+    assert len(outputs) == len(expected['outputs']) > 0
+    for a, b in zip(outputs, expected['outputs']):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test(folder):
+    cfg, _ = read(folder)
+    cfg.work_dir = str(Path(folder) / 'work')
+    print(json.dumps(Runner.from_cfg(cfg).test()))
+
+
+mode, *folders = sys.argv[1:]
+for folder in folders:
+    dict(outputs=compare, test=test)[mode](folder)
+assert 'mmst' not in sys.modules

@@ -1,0 +1,337 @@
+"""Exported folders stand alone: stock toolbox, no mmst, the same outputs."""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmst.analysis.subnet_metrics import running_subnet
+from mmst.export import check_depths, trained_space, write_standalone
+from mmst.subnets import SamplingSpace, find_stages
+from tests.conftest import NUM_CLASSES, classifier
+
+STOCK = Path(__file__).with_name('stock_process.py')
+NUM_IMAGES = 12
+
+
+@DATASETS.register_module()
+class BoxedScenes(Dataset):
+    """Random images without objects."""
+
+    metainfo = dict(classes=('a', 'b', 'c'))
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        from mmdet.structures import DetDataSample
+        generator = torch.Generator().manual_seed(index)
+        image = torch.randint(
+            256, (3, 64, 64), generator=generator, dtype=torch.uint8)
+        sample = DetDataSample(metainfo=dict(img_shape=(64, 64)))
+        return dict(inputs=image, data_samples=sample)
+
+
+def stock(backbone, in_channels, pool=True, head='LinearClsHead'):
+    return dict(
+        type='ImageClassifier',
+        data_preprocessor=dict(mean=[127.5] * 3, std=[64.] * 3),
+        backbone=backbone,
+        neck=dict(type='GlobalAveragePooling') if pool else None,
+        head=dict(type='mmst.STClsHead', head=dict(
+            type=head, num_classes=NUM_CLASSES, in_channels=in_channels)))
+
+
+RETINANET = dict(
+    type='RetinaNet',
+    data_preprocessor=dict(type='DetDataPreprocessor', mean=[127.5] * 3,
+                           std=[64.] * 3),
+    backbone=dict(type='ResNet', depth=18, base_channels=8,
+                  init_cfg=dict(type='Pretrained', checkpoint='far/away.pth')),
+    neck=dict(type='FPN', in_channels=[8, 16, 32, 64], out_channels=8,
+              num_outs=5),
+    bbox_head=dict(type='RetinaHead', num_classes=3, in_channels=8,
+                   feat_channels=8, stacked_convs=1))
+MODELS = dict(
+    cifar=(classifier(), (2, 1, 3)),
+    main=(classifier(), (3, 3, 3)),
+    resnet=(stock(dict(type='ResNet', depth=18, base_channels=8,
+                       stem_channels=8), 64), (1, 2, 1, 1)),
+    mobilenet=(stock(dict(type='MobileNetV3', arch='small'), 576),
+               (1, 1, 3, 1, 2)),
+    vit=(stock(dict(type='VisionTransformer', img_size=16, patch_size=4,
+                    arch=dict(embed_dims=16, num_layers=4, num_heads=2,
+                              feedforward_channels=32)), 16, False,
+               'VisionTransformerClsHead'), (3, )),
+    densenet=(stock(dict(type='DenseNet', arch=dict(
+        growth_rate=4, depths=[2, 3, 2], init_channels=8)), 18), (1, 3, 1)),
+    cifar_densenet=(stock(dict(type='mmst.CIFARDenseNet', depth=16,
+                               growth_rate=4), 16), (2, 1, 1)),
+)
+
+
+@pytest.fixture
+def make_runner(tiny_runner):
+
+    def make(model, **options):
+        options.setdefault('train_dataloader', dict(
+            batch_size=4, num_workers=0,
+            worker_init_fn=dict(type='mmst.keep_worker_seed'),
+            dataset=dict(type='TinyImages', length=NUM_IMAGES, flip=False),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate')))
+        runner = tiny_runner(model=model, sampler=dict(num_subnets=1),
+                             **options)
+        for parameter in runner.model.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        return runner
+
+    return make
+
+
+def expect(runner, depths, size, folder):
+    """Write what the subnet in place gives next to the exported one."""
+    images = torch.randn(2, 3, size, size)
+    runner.model.eval()
+    whole = tuple(map(len, find_stages(runner.model))) == depths
+    with torch.no_grad(), running_subnet(
+            runner, None if whole else depths, NUM_IMAGES):
+        outputs = runner.model(images)
+        state = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    flat = []
+
+    def flatten(value):
+        if isinstance(value, torch.Tensor):
+            flat.append(value)
+        else:
+            for entry in value:
+                flatten(entry)
+
+    flatten(outputs)
+    torch.save(dict(images=images, outputs=flat), folder / 'expected.pt')
+    return state
+
+
+def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path):
+    """Weights bit-equal, statistics re-estimated, no mmst needed."""
+    folders = []
+    for name, (model, depths) in MODELS.items():
+        runner = make_runner(model)
+        before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+        out = tmp_path / 'new' / name
+        left = write_standalone(runner, runner.cfg, depths, out, name,
+                                NUM_IMAGES, dict(classes=('x', 'y')))
+        assert left == []
+        checkpoint = torch.load(out / f'{name}.pth')
+        assert checkpoint['meta'] == dict(
+            dataset_meta=dict(classes=('x', 'y')))
+        expected = expect(runner, depths, 16 if name != 'densenet' else 32,
+                          out)
+        for key, value in checkpoint['state_dict'].items():
+            if expected[key].shape == value.shape:
+                assert torch.equal(value, expected[key]), (name, key)
+            else:
+                assert 'densenet' in name
+        assert all(torch.equal(value, before[key]) for key, value in
+                   runner.model.state_dict().items())
+        modules = [path.name for path in out.glob('backbone_*.py')]
+        assert modules == [f'backbone_{name}.py']
+        assert 'mmst.' not in (out / f'{name}.py').read_text().partition(
+            'import sys')[2]
+        folders.append(str(out))
+    assert sorted(p.name for p in (tmp_path / 'new').iterdir()) == sorted(
+        MODELS)
+    folders.append(export_detector(make_runner, tmp_path / 'detector'))
+    done = subprocess.run(
+        [sys.executable, str(STOCK), 'outputs', *folders], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        universal_newlines=True)
+    assert done.returncode == 0, done.stdout
+
+
+def export_detector(make_runner, out):
+    import mmdet.models  # noqa: F401
+    runner = make_runner(
+        RETINANET, default_scope='mmdet', visualizer=None,
+        loop='mmst.STIterBasedTrainLoop',
+        train_dataloader=dict(
+            batch_size=2, num_workers=0, dataset=dict(type='BoxedScenes'),
+            sampler=dict(type='DefaultSampler', shuffle=False)))
+    depths = (1, 2, 1, 1)
+    assert write_standalone(runner, runner.cfg, depths, out, 'det', 4) == []
+    assert 'far/away' not in (out / 'det.py').read_text()
+    expect(runner, depths, 64, out)
+    return str(out)
+
+
+def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
+    runner = make_runner(classifier(), hooks=[
+        dict(type='EMAHook'), dict(type='mmst.SubnetSamplerHook')])
+    cfg = Config(dict(
+        runner.cfg, plain_head=dict(type='mmst.STClsHead'),
+        custom_imports=dict(imports=['mmst', 'mmst.models', 'json']),
+        train_cfg=dict(type='mmst.STIterBasedTrainLoop', max_iters=7,
+                       update_running_stats=True, chain_inputs=True),
+        default_hooks=dict(reseed=dict(type='mmst.ReseedHook'),
+                           timer=dict(type='IterTimerHook'))))
+    write_standalone(runner, cfg, (1, 2, 3), tmp_path / 'out', 'a b', 4)
+    plain = Config.fromfile(str(tmp_path / 'out' / 'a b.py'))
+    module = 'backbone_a_b'
+    assert plain.train_cfg == dict(type='IterBasedTrainLoop', max_iters=7)
+    assert plain.custom_hooks == [dict(type='EMAHook')]
+    assert plain.default_hooks == dict(timer=dict(type='IterTimerHook'))
+    assert plain.custom_imports.imports == ['json', module]
+    assert plain.model.head == cfg.model.head.head
+    assert plain.model.backbone == dict(cfg.model.backbone, type=module)
+    assert plain.optim_wrapper == cfg.optim_wrapper
+    assert 'worker_init_fn' not in plain.train_dataloader
+    assert 'plain_head' not in plain and 'work_dir' not in plain
+    assert plain.load_from == str(tmp_path / 'out' / 'a b.pth')
+    # The given config is as it was.
+    assert cfg.model.head.type == 'mmst.STClsHead'
+
+
+def test_what_needs_mmst_is_told(make_runner, tmp_path):
+    runner = make_runner(stock(dict(type='ResNet', depth=18, base_channels=8,
+                                    stem_channels=8), 64))
+    cfg = Config(dict(runner.cfg, val_evaluator=dict(type='mmst.Mine')))
+    left = write_standalone(runner, cfg, (2, 1, 1, 2), tmp_path / 'out', 'n',
+                            4)
+    assert left == ['mmst.Mine']
+    imports = Config.fromfile(str(tmp_path / 'out' / 'n.py')).custom_imports
+    assert set(imports.imports) == {'mmst', 'backbone_n'}
+
+
+def test_stock_main_network_needs_no_module(make_runner, tmp_path):
+    runner = make_runner(stock(dict(type='ResNet', depth=18, base_channels=8,
+                                    stem_channels=8), 64))
+    out = tmp_path / 'out'
+    write_standalone(runner, runner.cfg, (2, 2, 2, 2), out, 'n', 4)
+    assert sorted(p.name for p in out.iterdir()) == ['n.pth', 'n.py']
+    assert Config.fromfile(str(out / 'n.py')).model.backbone.type == 'ResNet'
+    # With the statistics of its own.
+    written = torch.load(out / 'n.pth')['state_dict']
+    for key, value in runner.model.state_dict().items():
+        assert torch.equal(written[key], value), key
+
+
+def test_torchscript_gives_the_same_outputs(make_runner, tmp_path):
+    runner, depths = make_runner(classifier()), (2, 1, 3)
+    out = tmp_path / 'out'
+    write_standalone(runner, runner.cfg, depths, out, 'n', NUM_IMAGES,
+                     formats=['torchscript'])
+    expect(runner, depths, 16, out)
+    expected = torch.load(out / 'expected.pt')
+    script = torch.jit.load(str(out / 'n.torchscript.pt'))
+    outputs, = expected['outputs']
+    with torch.no_grad():
+        torch.testing.assert_close(
+            script(expected['images']), outputs, rtol=1e-6, atol=1e-6)
+
+
+def test_onnx_gives_the_same_outputs(make_runner, tmp_path):
+    reference = pytest.importorskip(
+        'onnx.reference', reason="PyTorch's exporter needs the package onnx")
+    runner, depths = make_runner(classifier()), (2, 1, 3)
+    out = tmp_path / 'out'
+    write_standalone(runner, runner.cfg, depths, out, 'n', NUM_IMAGES,
+                     formats=['onnx'])
+    expect(runner, depths, 16, out)
+    # Two images, where four were traced.
+    expected = torch.load(out / 'expected.pt')
+    outputs, = reference.ReferenceEvaluator(str(out / 'n.onnx')).run(
+        None, dict(images=expected['images'].numpy()))
+    torch.testing.assert_close(torch.from_numpy(outputs),
+                               expected['outputs'][0], rtol=1e-5, atol=1e-5)
+
+
+class Random(nn.Module):
+    """Never gives the same twice."""
+
+    def forward(self, features):
+        return tuple(x + torch.rand_like(x) for x in features)
+
+
+def refuse(runner, folder, message, depths=(1, 1, 1), error=ValueError,
+           **options):
+    """Nothing of the folder, nor beside it, is there afterwards."""
+    with pytest.raises(error, match=message):
+        write_standalone(runner, options.pop('cfg', runner.cfg), depths,
+                         folder / 'out', 'n', 4, **options)
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
+    folder, runner = tmp_path / 'folder', make_runner(classifier())
+    refuse(runner, folder, 'depth 4 of stage 1', depths=(4, 1, 1))
+    refuse(runner, folder, 'has 2 entries, but', depths=(1, 1))
+    cfg = Config(runner.cfg.to_dict())
+    cfg.model.neck.type = 'NoSuchNeck'
+    refuse(runner, folder, 'NoSuchNeck', error=KeyError, cfg=cfg)
+    # The config is of another network than the weights.
+    cfg = Config(runner.cfg.to_dict())
+    cfg.model.backbone.depth = 32
+    cfg.model.head.head.num_classes = 5
+    refuse(runner, folder, 'size mismatch', error=RuntimeError, cfg=cfg)
+    monkeypatch.setattr('mmst.export.formats.find_spec', lambda name: None)
+    refuse(runner, folder, 'pip install onnx', error=ModuleNotFoundError,
+           formats=['onnx'])
+    runner.model.neck = nn.Sequential(runner.model.neck, Random())
+    refuse(runner, folder, 'does not give the outputs of the subnet in place')
+
+
+def test_folder_with_files_is_refused(make_runner, tmp_path):
+    runner = make_runner(classifier())
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'mine').write_text('')
+    with pytest.raises(ValueError, match='is there already, and not an empty'):
+        write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n')
+    assert [p.name for p in (tmp_path / 'out').iterdir()] == ['mine']
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(train_dataloader=None, train_cfg=None, optim_wrapper=None,
+          param_scheduler=None), 'takes training images: give the config'),
+    (dict(train_dataloader=dict(
+        batch_size=4, num_workers=0,
+        dataset=dict(type='TinyImages', length=0),
+        sampler=dict(type='DefaultSampler', shuffle=False))),
+     'no training images: train_dataloader gives no batch')])
+def test_no_training_images(make_runner, tmp_path, options, message):
+    refuse(make_runner(classifier(), **options), tmp_path / 'folder', message)
+
+
+def test_no_samples_asked_for(make_runner, tmp_path):
+    runner = make_runner(classifier())
+    with pytest.raises(ValueError, match='num_samples 0'):
+        write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n',
+                         0)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_trained_space():
+    model = nn.Module()
+    model.layer1, model.layer2 = (nn.Sequential(
+        *(nn.Identity() for _ in range(n))) for n in (2, 3))
+    for layer in (model.layer1, model.layer2):
+        for block in layer:
+            block.downsample = None
+    cfg = Config(dict(custom_hooks=[
+        dict(type='EMAHook'),
+        dict(type='mmst.SubnetSamplerHook', space=[1, 2])]))
+    space = trained_space(cfg, model)
+    assert space.depths == ((2, ), (3, 2))
+    assert check_depths(space, (2, 2)) == [2, 2]
+    for depths in ((1, 3), (2, 1), (2, 4), (2, )):
+        with pytest.raises(ValueError, match=re.escape(
+                f'{list(depths)} are not in the sampling space') +
+                '.*: 2; 2 or 3'):
+            check_depths(space, depths)
+    assert trained_space(Config(dict()), model).depths == SamplingSpace(
+        (2, 3)).depths

@@ -1,0 +1,179 @@
+"""From a trained checkpoint to a family of subnets to one of them alone."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import run_alone
+
+STOCK = Path(__file__).parents[1] / 'export' / 'stock_process.py'
+CONFIG = '''
+_base_ = {base!r}
+custom_imports = dict(imports=['mmst'], allow_failed_imports=False)
+plain_head = {{{{_base_.model.head}}}}
+model = dict(head=dict(_delete_=True, type='mmst.STClsHead', head=plain_head))
+train_cfg = dict(_delete_=True, type='mmst.STEpochBasedTrainLoop',
+                 max_epochs=1)
+custom_hooks = [dict(type='mmst.SubnetSamplerHook', space=[2, 1, 2, 1])]
+data_root = {data_root!r}
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(dataset=dict(data_root=data_root))
+'''
+SUBNETS = [[1, 2, 1, 2], [1, 2, 2, 2], [2, 2, 1, 2], [2, 2, 2, 2]]
+
+
+@pytest.fixture(scope='module')
+def export(load_tool):
+    return run_alone(load_tool('export_subnet').main)
+
+
+@pytest.fixture(scope='module')
+def st_config(config, tmp_path_factory) -> str:
+    """A config of ST, on 40 images of two classes."""
+    root = tmp_path_factory.mktemp('export')
+    generator = np.random.default_rng(0)
+    for label in 'ab':
+        folder = root / 'images' / 'train' / label
+        folder.mkdir(parents=True)
+        for index in range(20):
+            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f'{index}.png')
+    path = root / 'st.py'
+    path.write_text(CONFIG.format(
+        base=config, data_root=str(root / 'images')))
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def run(st_config, trained):
+    return [st_config, str(trained / 'epoch_1.pth')]
+
+
+@pytest.fixture(scope='module')
+def family(load_tool, run, tmp_path_factory) -> Path:
+    """What the tool measures of all subnets."""
+    out = tmp_path_factory.mktemp('family') / 'out'
+    run_alone(load_tool('analysis_tools/accuracy_cost').main)(
+        [*run, '--out', str(out), '--num-samples', '40', '--seconds', '0'])
+    return out
+
+
+def conv_and_linear(depths):
+    """Multiply-adds and parameters of ResNet_CIFAR-18, 8 channels, 32 px."""
+    flops, params = 3 * 8 * 9 * 32 * 32, 3 * 8 * 9 + 16
+    width, side = 8, 32
+    for stage, depth in enumerate(depths):
+        channels = 8 * 2**stage
+        side = 32 // 2**stage
+        for block in range(depth):
+            first = width if block == 0 else channels
+            convs = [first * channels * 9, channels * channels * 9]
+            if first != channels:
+                convs.append(first * channels)
+            flops += sum(convs) * side * side
+            params += sum(convs) + len(convs) * 2 * channels
+        width = channels
+    return flops + 2 * width, params + 2 * width + 2
+
+
+def test_family_is_measured(family):
+    written = json.loads((family / 'accuracy_cost.json').read_text())
+    assert written['metric'] == 'accuracy/top1'
+    networks = {tuple(n['depths']): n for n in written['networks']}
+    assert sorted(networks) == sorted(map(tuple, SUBNETS))
+    for depths, network in networks.items():
+        assert (network['flops'],
+                network['params']) == conv_and_linear(depths)
+        assert network['latency'] > 0
+    with Image.open(family / 'accuracy_cost.png') as image:
+        assert image.format == 'PNG'
+
+
+def test_exported_subnet_tests_as_it_was_measured(export, run, family,
+                                                  tmp_path, capsys):
+    """Chosen by its FLOPs, then tested by the stock toolbox alone."""
+    networks = json.loads(
+        (family / 'accuracy_cost.json').read_text())['networks']
+    limit = sorted(n['flops'] for n in networks)[0]
+    chosen, = (n for n in networks if n['flops'] <= limit)
+    export([*run, '--evaluated', str(family / 'accuracy_cost.json'),
+            '--max-flops', str(limit), '--out', str(tmp_path / 'out'),
+            '--num-samples', '40', '--torchscript'])
+    name = 'st_' + '-'.join(map(str, chosen['depths']))
+    files = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert files == sorted([
+        f'{name}.pth', f'{name}.py', f'{name}.torchscript.pt',
+        f'backbone_{name.replace("-", "_")}.py'])
+    assert ', '.join(files) in capsys.readouterr().out
+    weights = torch.load(tmp_path / 'out' / f'{name}.pth')
+    assert weights['meta']['dataset_meta']['classes'] == ('a', 'b') or (
+        weights['meta']['dataset_meta']['classes'] == ['a', 'b'])
+    done = subprocess.run(
+        [sys.executable, str(STOCK), 'test', str(tmp_path / 'out')],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        universal_newlines=True)
+    assert done.returncode == 0, done.stdout
+    metrics = json.loads(done.stdout.strip().splitlines()[-1])
+    assert metrics['accuracy/top1'] == pytest.approx(chosen['score'])
+
+
+def test_given_depths(export, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export([*run, '--depths', '2', '2', '1', '2', '--num-samples', '4'])
+    out = tmp_path / 'work_dirs' / 'exported' / 'st_2-2-1-2'
+    weights = torch.load(out / 'st_2-2-1-2.pth')['state_dict']
+    trained = torch.load(run[1])['state_dict']
+    assert weights.keys() == {
+        key for key in trained if 'layer3.1' not in key}
+    for key, value in weights.items():
+        if 'running' not in key and 'tracked' not in key:
+            assert torch.equal(value, trained[key]), key
+    assert list(tmp_path.rglob('work_dirs/*/*')) == [out]
+    # A second time the folder is there.
+    with pytest.raises(ValueError, match='give another one by --out'):
+        export([*run, '--depths', '2', '2', '1', '2'])
+
+
+@pytest.mark.parametrize('flags, error, message', [
+    (['--depths', '2', '1', '2', '2'], ValueError,
+     r'depths \[2, 1, 2, 2\] are not in the sampling space.*: 1 or 2; 2; '),
+    (['--depths', '3', '2', '2', '2'], ValueError, 'not in the sampling'),
+    (['--depths', '2', '2', '1', '2', '--cfg-options',
+      'model.backbone.depth=34'], RuntimeError, r'layer3\.3\.conv1\.weight'),
+    (['--depths', '2', '2', '1', '2', '--cfg-options',
+      'train_dataloader.dataset.data_root=nowhere'], ValueError,
+     "images cannot be read .*'nowhere/train'.*: set the paths"),
+    (['--depths', '2', '2', '1', '2', '--num-samples', '0'], ValueError,
+     'num_samples 0'),
+])
+def test_bad_input_leaves_nothing_behind(export, run, tmp_path, flags, error,
+                                         message):
+    with pytest.raises(error, match=message):
+        export([*run, '--out', str(tmp_path / 'out'), *flags])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('flags, message', [
+    ([], 'give either --depths, or --evaluated'),
+    (['--depths', '1', '--evaluated', 'f'], 'give either'),
+    (['--depths', '1', '--max-flops', '1'], 'go together'),
+    (['--evaluated', 'f'], 'go together')])
+def test_flags_that_do_not_fit(export, capsys, flags, message):
+    with pytest.raises(SystemExit):
+        export(['config', 'checkpoint', *flags])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('text', ['{}', '[]', 'no JSON',
+                                  '{"networks": [{"depths": [1]}]}'])
+def test_file_that_is_no_family(export, tmp_path, text):
+    path = tmp_path / 'family.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match='is not what .*accuracy_cost.py'):
+        export(['c', 'k', '--evaluated', str(path), '--max-flops', '1'])
