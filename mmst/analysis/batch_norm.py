@@ -6,7 +6,6 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 # Weighted sums of a layer's batch means and of its batch mean squares.
 Sums = Tuple[Tensor, Tensor]
@@ -16,15 +15,15 @@ Sums = Tuple[Tensor, Tensor]
 def reestimated_statistics(model: nn.Module,
                            data_loader: Iterable[Any],
                            num_samples: int = 2000) -> Iterator[None]:
-    """Give BatchNorm layers the statistics of the network that runs now.
+    """Give norm layers the statistics of the network that runs now.
 
     Subnets share their BatchNorm layers with the main network, whose running
     statistics do not fit them. Inside this context the layers carry
     statistics of the data, pooled over batches with each batch weighted by
     its number of samples and over all processes; afterwards their own come
     back, after an exception too. Layers that a model freezes in training keep
-    theirs. Use it inside :func:`mmst.subnets.activate` with
-    ``update_running_stats=True``.
+    theirs. A model without running statistics needs no data. Use it inside
+    :func:`mmst.subnets.activate` with ``update_running_stats=True``.
 
     Args:
         model: A model of MMEngine's kind, which has a ``data_preprocessor``.
@@ -32,11 +31,18 @@ def reestimated_statistics(model: nn.Module,
         num_samples: Stop after this many samples, in each process.
 
     Raises:
-        ValueError: If the loader gives no sample.
+        ValueError: If there is no sample, or none is asked for.
     """
+    if num_samples < 1:
+        raise ValueError(
+            f'num_samples {num_samples}: re-estimating BatchNorm statistics '
+            'takes at least one training image')
     if is_model_wrapper(model):
         model = model.module
     layers = _trained_layers(model)
+    if not layers:
+        yield
+        return
     own = {
         layer: [buffer.clone() for buffer in layer.buffers()]
         for layer in layers
@@ -50,54 +56,65 @@ def reestimated_statistics(model: nn.Module,
                 buffer.copy_(value)
 
 
-def _trained_layers(model: nn.Module) -> List[_BatchNorm]:
-    """BatchNorm layers whose statistics training updates."""
-    was_training = model.training
-    # A model's own `train` knows which of its layers stay frozen.
-    model.train()
-    layers = [
-        m for m in model.modules() if isinstance(m, _BatchNorm)
-        and m.training and m.track_running_stats
-    ]
-    model.train(was_training)
-    return layers
+@contextmanager
+def kept_modes(model: nn.Module) -> Iterator[None]:
+    """Put training or evaluation mode of every submodule back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _trained_layers(model: nn.Module) -> List[nn.Module]:
+    """Layers whose running statistics training updates.
+
+    By what they have, not by their class: mmcv has norm layers of its own.
+    """
+    with kept_modes(model):
+        # A model's own `train` knows which of its layers stay frozen.
+        model.train()
+        return [
+            m for m in model.modules()
+            if m.training and getattr(m, 'running_mean', None) is not None
+        ]
 
 
 @torch.no_grad()
-def _estimate(model: nn.Module, layers: List[_BatchNorm],
+def _estimate(model: nn.Module, layers: List[nn.Module],
               data_loader: Iterable[Any], num_samples: int) -> None:
-    sums: Dict[_BatchNorm, Sums] = {
-        layer: (layer.running_mean.new_zeros(layer.num_features).double(),
-                layer.running_var.new_zeros(layer.num_features).double())
+    sums: Dict[nn.Module, Sums] = {
+        layer: (torch.zeros_like(layer.running_mean, dtype=torch.float64),
+                torch.zeros_like(layer.running_var, dtype=torch.float64))
         for layer in layers
     }
     momenta = {layer: layer.momentum for layer in layers}
-    was_training = model.training
-    model.eval()
     seen = 0
-    try:
-        for layer in layers:
-            layer.train()
-            layer.momentum = 1.0  # the running statistics are the batch's
-        for data in data_loader:
-            data = model.data_preprocessor(data, False)
-            model._run_forward(data, mode='tensor')
-            size = len(data['inputs'])
-            for layer, (mean, square) in sums.items():
-                batch_mean = layer.running_mean.double()
-                mean += size * batch_mean
-                square += size * (layer.running_var + batch_mean**2)
-            seen += size
-            if seen >= num_samples:
-                break
-    finally:
-        for layer, momentum in momenta.items():
-            layer.momentum = momentum
-        model.train(was_training)
+    with kept_modes(model):
+        model.eval()
+        try:
+            for layer in layers:
+                layer.train()
+                layer.momentum = 1.0  # the running statistics are the batch's
+            for data in data_loader:
+                data = model.data_preprocessor(data, False)
+                model._run_forward(data, mode='tensor')
+                size = len(data['inputs'])
+                for layer, (mean, square) in sums.items():
+                    batch_mean = layer.running_mean.double()
+                    mean += size * batch_mean
+                    square += size * (layer.running_var + batch_mean**2)
+                seen += size
+                if seen >= num_samples:
+                    break
+        finally:
+            for layer, momentum in momenta.items():
+                layer.momentum = momentum
     _write(sums, seen)
 
 
-def _write(sums: Dict[_BatchNorm, Sums], seen: int) -> None:
+def _write(sums: Dict[nn.Module, Sums], seen: int) -> None:
     """Pool over processes and write the layers' running statistics."""
     total = torch.tensor([float(seen)], dtype=torch.float64)
     all_reduce(total)

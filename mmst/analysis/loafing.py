@@ -4,57 +4,90 @@ A subnet that was trained only as a part of the whole does far worse alone
 than its size would let it (Fig. 1); stimulative training is to cure that
 (Fig. 8).
 """
-from itertools import cycle
-from typing import Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+from typing import Tuple
 
 import numpy as np
 from mmengine.runner import Runner
 from scipy import stats
 
-from mmst.subnets import find_stages
-from .subnet_metrics import evaluate_subnet
+from mmst.subnets import Subnet, find_stages
+from .line_styles import legend_below, line_style
+from .metric_names import choose_metric
+from .results import text_table
+from .subnet_metrics import evaluate_subnet, uniform_depths
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAIN = 'main'
 # Metric of each network, MAIN or its depths as in '3-3-3', of one run.
 Scores = Dict[str, float]
 
 
-def uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
-    """Subnets with at most d blocks in every stage, for d = 1, 2 ...
+class Measured(NamedTuple):
+    """Scores of one run.
 
-    Args:
-        num_blocks: Number of blocks of each stage.
+    Attributes:
+        metric: What they are, by its name in the evaluator's output.
+        scores: Of each network.
     """
-    return [
-        tuple(min(d, full) for full in num_blocks)
-        for d in range(1, max(num_blocks) + 1)
-    ]
+
+    metric: str
+    scores: Scores
+
+
+def network_name(depths: Optional[Sequence[int]]) -> str:
+    """The main network's name, or a subnet's."""
+    return MAIN if depths is None else '-'.join(map(str, depths))
 
 
 def measure_loafing(runner: Runner,
-                    metric: str,
-                    num_samples: int = 2000) -> Scores:
-    """Score the main network and its subnets of uniform depth.
+                    metric: Optional[str] = None,
+                    num_samples: int = 2000,
+                    subnets: Optional[Sequence[Sequence[int]]] = None
+                    ) -> Measured:
+    """Score the main network and subnets of it.
 
     Args:
         runner: See :func:`evaluate_subnet`.
-        metric: The metric to read, such as ``accuracy/top1``.
+        metric: The metric to read, such as ``accuracy/top1``. Default: the
+            usual one of the task.
         num_samples: Training images to re-estimate BatchNorm statistics from,
             for each subnet.
+        subnets: The depths of each subnet. Default: uniform ones.
 
     Raises:
-        ValueError: If the evaluator does not give that metric.
+        ValueError: If the evaluator does not give that metric, or a subnet
+            does not fit the network.
     """
+    networks = networks_of(runner, subnets)
     scores = {}
-    blocks = [len(stage) for stage in find_stages(runner.model)]
-    for depths in [None, *uniform_depths(blocks)]:
+    for number, depths in enumerate(networks, 1):
+        name = network_name(depths)
+        runner.logger.info(f'Network {number} of {len(networks)}: {name}')
         metrics = evaluate_subnet(runner, depths, num_samples)
-        if metric not in metrics:
-            raise ValueError(f"metric '{metric}' is not one of those that the "
-                             f'evaluator gives: {sorted(metrics)}')
-        name = MAIN if depths is None else '-'.join(map(str, depths))
+        metric = choose_metric(metrics, metric)
         scores[name] = float(metrics[metric])
-    return scores
+    return Measured(metric, scores)
+
+
+def networks_of(runner: Runner,
+                subnets: Optional[Sequence[Sequence[int]]] = None
+                ) -> List[Optional[Tuple[int, ...]]]:
+    """The main network, as ``None``, and subnets that fit it.
+
+    Raises:
+        ValueError: If a subnet does not fit.
+    """
+    blocks = [len(stage) for stage in find_stages(runner.model)]
+    if subnets is None:
+        subnets = uniform_depths(blocks)
+    for depths in subnets:
+        # Now, and not after an hour of measuring the others.
+        Subnet.ordered(depths, blocks)
+    return [None, *map(tuple, subnets)]
 
 
 def mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
@@ -70,64 +103,109 @@ def mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
     return float(values.mean()), float(half)
 
 
+def network_names(results: Dict[str, List[Scores]]) -> List[str]:
+    """All networks of some results: the main one, then from the shallowest."""
+    names = {name for runs in results.values() for run in runs for name in run}
+
+    def size(name: str) -> Tuple[int, List[int]]:
+        depths = [int(depth) for depth in name.split('-')]
+        return sum(depths), depths
+
+    subnets = sorted(names - {MAIN}, key=size)
+    return [MAIN, *subnets] if MAIN in names else subnets
+
+
 def loafing_table(results: Dict[str, List[Scores]]) -> str:
-    """A table of networks against training methods.
+    """A table of networks and training methods, the more numerous as rows.
 
     Args:
-        results: For each method, the scores of each of its runs.
+        results: For each method, the scores of each of its runs. A run may
+            lack some of the networks.
     """
-    methods = list(results)
-    networks = list(next(iter(results.values()))[0])
-    width = max(16, *(len(m) + 2 for m in methods))
-    lines = [' ' * 16 + ''.join(f'{m:>{width}}' for m in methods)]
-    for network in networks:
-        cells = []
-        for method in methods:
-            mean, half = mean_and_interval(
-                [scores[network] for scores in results[method]])
-            cells.append(f'{mean:.2f}' if np.isnan(half) else
-                         f'{mean:.2f} +- {half:.2f}')
-        lines.append(f'{network:<16}' + ''.join(f'{c:>{width}}'
-                                                for c in cells))
-    return '\n'.join(lines)
+    networks, methods = network_names(results), list(results)
+    largest = max(abs(score) for runs in results.values() for run in runs
+                  for score in run.values())
+    # Percentages, or fractions between 0 and 1.
+    digits = 2 if largest > 1 else 4
+
+    def cell(method: str, network: str) -> str:
+        values = [run[network] for run in results[method] if network in run]
+        if not values:
+            return '-'
+        mean, half = mean_and_interval(values)
+        return f'{mean:.{digits}f}' + (
+            '' if np.isnan(half) else f' +- {half:.{digits}f}')
+
+    if len(methods) > len(networks):
+        return text_table(['', *networks],
+                          [[method, *(cell(method, n) for n in networks)]
+                           for method in methods])
+    return text_table(['', *methods],
+                      [[network, *(cell(m, network) for m in methods)]
+                       for network in networks])
 
 
-def plot_loafing(results: Dict[str, List[Scores]], metric: str,
-                 path: str) -> None:
+def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
     """Draw the scores of main network and subnets, method by method.
 
     Args:
         results: For each method, the scores of each of its runs. Of several
             runs the mean is drawn, with its 95 % interval.
         metric: What the scores are and in which unit, for the axis.
-        path: The PNG to write.
     """
     # Here, so that numbers can be had on machines without a display library.
     from matplotlib.figure import Figure
-    networks = list(next(iter(results.values()))[0])
-    networks = [n for n in networks if n != MAIN] + [MAIN]
-    figure = Figure(figsize=(6.4, 4.2), layout='constrained')
+    networks = network_names(results)
+    if MAIN in networks:
+        networks = networks[1:] + [MAIN]
+    figure = Figure(
+        figsize=(max(6.4, 0.5 * len(networks)), 4.8), layout='constrained')
     axes = figure.subplots()
-    x = np.arange(len(networks))
-    # Colours of Okabe and Ito, which colour-blind readers can tell apart.
-    styles = cycle(
-        zip(('#D55E00', '#0072B2', '#009E73', '#CC79A7', '#000000'), 'os^Dv'))
-    for k, (method, runs) in enumerate(results.items()):
-        color, marker = next(styles)
-        pairs = [
-            mean_and_interval([scores[n] for scores in runs]) for n in networks
-        ]
-        # Side by side, so that equal scores do not hide one another.
-        axes.errorbar(
-            x + 0.07 * (k - (len(results) - 1) / 2),
-            [mean for mean, _ in pairs],
-            yerr=np.nan_to_num([half for _, half in pairs]),
-            color=color, marker=marker, capsize=3, label=method)
-    axes.set_xticks(x, networks)
+    draw_scores(axes, results, networks)
     axes.set_xlabel('network: blocks kept in each stage, or the main network')
     axes.set_ylabel(metric)
     # Intervals may reach past what a percentage can be.
     axes.set_ylim(top=min(101, axes.get_ylim()[1]))
+    legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+def draw_scores(axes: 'Axes', results: Dict[str, List[Scores]],
+                networks: Sequence[str]) -> None:
+    """Draw one line a method over the networks.
+
+    Args:
+        axes: Where to draw.
+        results: For each method, the scores of each of its runs.
+        networks: In the order of the axis.
+    """
+    # Side by side, so that equal scores do not hide one another.
+    step = min(0.07, 0.7 / len(results))
+    for k, (method, runs) in enumerate(results.items()):
+        points = [(x + step * (k - (len(results) - 1) / 2),
+                   *mean_and_interval([s[name] for s in runs if name in s]))
+                  for x, name in enumerate(networks)
+                  if any(name in scores for scores in runs)]
+        x, means, halves = zip(*points)
+        axes.errorbar(
+            x, means, yerr=np.nan_to_num(halves), capsize=3, label=method,
+            **line_style(k))
+    # Names that would run into one another are written upwards.
+    crowded = sum(len(name) + 2 for name in networks) > (
+        axes.figure.get_figwidth() * 11)
+    axes.set_xticks(
+        range(len(networks)), networks, rotation=90 if crowded else 0)
+    axes.set_xlim(-0.5, len(networks) - 0.5)
     axes.grid(axis='y', alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+
+
+def plot_loafing(results: Dict[str, List[Scores]], metric: str,
+                 path: str) -> None:
+    """Write what :func:`draw_loafing` draws.
+
+    Args:
+        results: See there.
+        metric: See there.
+        path: The PNG to write.
+    """
+    draw_loafing(results, metric).savefig(path, dpi=150)

@@ -1,24 +1,104 @@
 """How good a trained network's subnets are."""
-from typing import Dict, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import (Any, Dict, Iterator, List, Optional, Sequence, Tuple,
+                    Union)
 
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
 
 from mmst.subnets import Subnet, activate
 from .batch_norm import reestimated_statistics
 
+# A subnet, the number of blocks to keep in each stage, or the main network.
+Network = Optional[Union[Subnet, Sequence[int]]]
+
+
+def uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
+    """Subnets with at most d blocks in every stage, for d = 1, 2 ...
+
+    Args:
+        num_blocks: Number of blocks of each stage.
+    """
+    return [
+        tuple(min(d, full) for full in num_blocks)
+        for d in range(1, max(num_blocks) + 1)
+    ]
+
+
+@contextmanager
+def running_subnet(runner: Runner,
+                   subnet: Network = None,
+                   num_samples: int = 2000,
+                   dataset: Optional[Dataset] = None) -> Iterator[None]:
+    """Let the model be a subnet, with BatchNorm statistics of its own.
+
+    Args:
+        runner: A runner with the model's weights loaded.
+        subnet: See :func:`evaluate_subnet`.
+        num_samples: Training images to re-estimate the statistics from.
+        dataset: Where they come from; default: the data set of the runner's
+            ``train_dataloader``.
+
+    Raises:
+        ValueError: If the subnet does not fit the model, or its statistics
+            need training images and there are none.
+    """
+    if subnet is None:
+        yield
+        return
+    with activate(runner.model, subnet, update_running_stats=True), \
+            reestimated_statistics(runner.model,
+                                   _training_batches(runner, dataset),
+                                   num_samples):
+        yield
+
+
+def _training_batches(runner: Runner,
+                      dataset: Optional[Dataset]) -> Iterator[Any]:
+    """Training batches; nothing is built before the first is asked for."""
+    if runner.cfg.get('train_dataloader') is None:
+        raise ValueError(
+            "a subnet's BatchNorm statistics are re-estimated from training "
+            'images, and the config has none: give it train_dataloader, '
+            'train_cfg and optim_wrapper')
+    if dataset is None:
+        dataset = runner.train_dataloader.dataset
+    yield from training_loader(runner, dict(type=lambda: dataset))
+
+
+def training_loader(runner: Runner,
+                    dataset: Optional[dict] = None) -> DataLoader:
+    """A loader like the runner's for training, of its own.
+
+    Made anew for every use: samplers without an end begin only once, and a
+    training under way needs its own.
+
+    Args:
+        runner: The runner.
+        dataset: Config of the data set; default: that of the training.
+    """
+    config = dict(runner.cfg.train_dataloader, persistent_workers=False)
+    if dataset is not None:
+        config['dataset'] = dataset
+    return runner.build_dataloader(
+        config, runner.seed,
+        runner._randomness_cfg.get('diff_rank_seed', False))
+
 
 def evaluate_subnet(runner: Runner,
-                    subnet: Optional[Union[Subnet, Sequence[int]]] = None,
-                    num_samples: int = 2000) -> Dict[str, float]:
+                    subnet: Network = None,
+                    num_samples: int = 2000,
+                    dataset: Optional[Dataset] = None) -> Dict[str, float]:
     """Metrics of a subnet, or of the main network, on the validation set.
 
     Args:
         runner: A runner with the model's weights loaded, a validation loop
-            and, for a subnet, a training data loader.
+            and, for a subnet with BatchNorm, training data.
         subnet: The subnet, or the number of blocks to keep in each stage;
             ``None`` for the main network with its own BatchNorm statistics.
         num_samples: Training images to re-estimate a subnet's BatchNorm
             statistics from.
+        dataset: See :func:`running_subnet`.
 
     Returns:
         dict: The metrics of the config's ``val_evaluator``.
@@ -27,12 +107,17 @@ def evaluate_subnet(runner: Runner,
         ValueError: If the config has no validation, or the subnet does not
             fit the model.
     """
+    check_validation(runner)
+    with running_subnet(runner, subnet, num_samples, dataset):
+        return runner.val_loop.run()
+
+
+def check_validation(runner: Runner) -> None:
+    """Refuse a runner that has nothing to evaluate on.
+
+    Raises:
+        ValueError: If the config has no validation.
+    """
     if runner.val_loop is None:
         raise ValueError('the config has no validation: give it '
                          'val_dataloader, val_evaluator and val_cfg')
-    if subnet is None:
-        return runner.val_loop.run()
-    with activate(runner.model, subnet, update_running_stats=True), \
-            reestimated_statistics(runner.model, runner.train_dataloader,
-                                   num_samples):
-        return runner.val_loop.run()

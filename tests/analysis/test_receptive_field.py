@@ -124,7 +124,7 @@ def test_model_is_left_as_it_was():
         img_size=32, patch_size=8), 32, 8),
     (dict(type='SwinTransformer', arch=dict(
         embed_dims=4, depths=[2, 2], num_heads=[1, 2]), img_size=32,
-        window_size=4), 32, 8),
+        window_size=4, out_indices=(1, )), 32, 8),
 ])
 def test_tokens(config, size, unit):
     """Without attention, the middle token sees the middle patch alone."""

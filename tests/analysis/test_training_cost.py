@@ -76,9 +76,9 @@ def test_plain_run(tiny_runner):
 def test_run_that_counts_iterations(tiny_runner):
     hooks = dict(logger=dict(
         type='LoggerHook', interval=2, log_metric_by_epoch=False))
-    runner = tiny_runner(sampler=SAMPLER, loop=ITERATIONS,
-                         default_hooks=hooks, **VALIDATION)
-    runner.train_loop.val_interval = 2
+    runner = tiny_runner(
+        sampler=SAMPLER, default_hooks=hooks, **VALIDATION,
+        train_cfg=dict(type=ITERATIONS, max_iters=6, val_interval=2))
     runner.train()
     log = read_training_log(runner.work_dir)
     assert log.epoch_length == 0 and log.iterations == 6
@@ -90,6 +90,7 @@ def test_run_that_counts_iterations(tiny_runner):
 def test_resumed_run_replaces_what_it_does_again(tiny_runner):
     runner = tiny_runner(sampler=SAMPLER, **VALIDATION)
     runner.train()
+    before = scores_of(runner)
     first = next(Path(runner.work_dir).glob('*/vis_data'))
     later = first.parents[1] / '99999999_000000' / 'vis_data'
     later.mkdir(parents=True)
@@ -102,7 +103,7 @@ def test_resumed_run_replaces_what_it_does_again(tiny_runner):
     log = read_training_log(runner.work_dir)
     assert log.iterations == 9
     cost = training_cost(log, size=(16, 16))
-    assert cost.scores == [scores_of(runner)[0], 77., 88.]
+    assert cost.scores == [before[0], 77., 88.]
 
 
 def test_several_processes_share_the_work(tiny_runner):

@@ -1,48 +1,81 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
-"""Score a trained network and its subnets: the loafing gap and its cure."""
-import argparse
-import json
-from pathlib import Path
+"""Score a trained network and its subnets: the loafing gap and its cure.
 
-from mmengine.config import DictAction
+Networks that were trained alone are compared with the subnets of the same
+depths.
+"""
+import argparse
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from mmengine.runner import Runner
 
 from mmst.analysis import trained_runner
-from mmst.analysis.loafing import (loafing_table, measure_loafing,
-                                   plot_loafing)
+from mmst.analysis.command_line import add_network_arguments
+from mmst.analysis.loafing import (MAIN, Scores, draw_loafing, loafing_table,
+                                   measure_loafing, network_name)
+from mmst.analysis.metric_names import metric_label
+from mmst.analysis.results import write_results
+from mmst.analysis.subnet_metrics import uniform_depths
+from mmst.subnets import find_stages
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_network_arguments(parser, 'loafing')
     parser.add_argument(
-        '--run',
-        nargs=3,
-        action='append',
-        required=True,
+        '--alone', nargs=3, action='append', default=[],
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a trained network; give it several times to compare')
-    parser.add_argument('--out', default='work_dirs/loafing', type=Path)
-    parser.add_argument('--metric', default='accuracy/top1')
+        help='a network trained by itself, drawn at the subnet of its depths; '
+        'several of one NAME are one line')
     parser.add_argument(
-        '--num-samples', type=int, default=2000,
-        help="training images for each subnet's BatchNorm statistics")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    return parser.parse_args()
+        '--metric', help='such as accuracy/top1 or coco/bbox_mAP; default: '
+        'the usual one of the task')
+    return parser.parse_args(args)
 
 
-def main() -> None:
+def num_blocks(runner: Runner) -> Tuple[int, ...]:
+    """Number of blocks of each stage."""
+    return tuple(len(stage) for stage in find_stages(runner.model))
+
+
+def subnets_of(runner: Runner, asked: Optional[List[Tuple[int, ...]]],
+               alone: List[Tuple[int, ...]]) -> List[Tuple[int, ...]]:
+    """The subnets to score: those asked for, and twins of networks alone."""
+    blocks = num_blocks(runner)
+    subnets = list(uniform_depths(blocks) if asked is None else asked)
+    return subnets + [
+        depths for depths in alone
+        if depths not in subnets and len(depths) == len(blocks)
+        and all(depth <= full for depth, full in zip(depths, blocks))
+    ]
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
     """Score each network, print a table, write it as JSON and PNG."""
-    args = parse_args()
-    results = {}
-    for name, config, checkpoint in args.run:
-        runner = trained_runner(config, checkpoint, args.out,
-                                args.cfg_options)
-        results.setdefault(name, []).append(
-            measure_loafing(runner, args.metric, args.num_samples))
-    print(loafing_table(results))
-    (args.out / 'loafing.json').write_text(json.dumps(results, indent=1))
-    plot_loafing(results, args.metric, str(args.out / 'loafing.png'))
-    print(f'Written to {args.out}/loafing.json and {args.out}/loafing.png')
+    parsed = parse_args(args)
+    metric, results = parsed.metric, {}
+    alone: Dict[str, List[Scores]] = {}
+    depths: List[Tuple[int, ...]] = []
+    for name, config, checkpoint in parsed.alone:
+        runner = trained_runner(config, checkpoint, parsed.out,
+                                parsed.cfg_options)
+        metric, scores = measure_loafing(runner, metric, subnets=())
+        depths.append(num_blocks(runner))
+        alone.setdefault(name, []).append(
+            {network_name(depths[-1]): scores[MAIN]})
+    for name, config, checkpoint in parsed.run:
+        runner = trained_runner(config, checkpoint, parsed.out,
+                                parsed.cfg_options)
+        metric, scores = measure_loafing(
+            runner, metric, parsed.num_samples,
+            subnets_of(runner, parsed.depths, list(dict.fromkeys(depths))))
+        results.setdefault(name, []).append(scores)
+    for name, runs in alone.items():
+        results.setdefault(name, []).extend(runs)
+    print(f'{metric_label(metric)}\n{loafing_table(results)}')
+    write_results(parsed.out, 'loafing', results,
+                  draw_loafing(results, metric_label(metric)))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 from .reseed_hook import ReseedHook
+from .subnet_metrics_hook import SubnetMetricsHook
 from .subnet_sampler_hook import SubnetSamplerHook
 
-__all__ = ['ReseedHook', 'SubnetSamplerHook']
+__all__ = ['ReseedHook', 'SubnetMetricsHook', 'SubnetSamplerHook']

@@ -1,0 +1,263 @@
+"""One training, many depths: what each subnet gives and what it costs."""
+import time
+from itertools import product
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
+from typing import Sequence, Tuple
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmst.subnets import SamplingSpace, Subnet, find_stages, measure_cost
+from mmst.subnets.export import export_subnet
+from .line_styles import legend_below, line_style
+from .metric_names import choose_metric
+from .results import text_table
+from .subnet_metrics import check_validation, evaluate_subnet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Of each cost: what it is called, with the unit, and how many make one unit.
+COSTS = dict(
+    flops=('multiply-adds of one image (M)', 1e6),
+    params=('parameters (M)', 1e6),
+    latency=('time for one image (ms)', 1.))
+
+
+class MeasuredNetwork(NamedTuple):
+    """A subnet as a model of its own.
+
+    Attributes:
+        depths: Number of blocks in each stage.
+        score: Its metric.
+        flops: Multiply-adds of the whole model on one image.
+        params: Number of the whole model's parameters.
+        latency: Time of the whole model on one image, in ms.
+    """
+
+    depths: Tuple[int, ...]
+    score: float
+    flops: int
+    params: int
+    latency: float
+
+
+def candidate_depths(runner: Runner, space: SamplingSpace,
+                     most: int) -> List[Tuple[int, ...]]:
+    """The ordered subnets of a space, the cheapest first.
+
+    Args:
+        runner: A runner with a model and validation images.
+        space: The depths that there are.
+        most: If there are more, as many as this are taken, evenly spread over
+            all of them in the order of their FLOPs; the cheapest and the
+            deepest among them.
+
+    Raises:
+        ValueError: If ``most`` is less than 2.
+    """
+    if most < 2:
+        raise ValueError(f'of {most} subnets no family can be made: ask for '
+                         '2 at least')
+    cost = measure_cost(runner.model, one_image(runner)['inputs'])
+    subnets = sorted(
+        product(*space.depths),
+        key=lambda depths: cost.of(Subnet.ordered(depths, space.num_blocks)))
+    if len(subnets) <= most:
+        return subnets
+    step = (len(subnets) - 1) / (most - 1)
+    return [subnets[round(i * step)] for i in range(most)]
+
+
+def measure_family(runner: Runner,
+                   subnets: Sequence[Sequence[int]],
+                   metric: Optional[str] = None,
+                   num_samples: int = 2000,
+                   seconds: float = 2.) -> Tuple[str, List[MeasuredNetwork]]:
+    """Score subnets, and measure what they cost once exported.
+
+    Args:
+        runner: A runner with the trained weights, validation and a training
+            data loader.
+        subnets: The depths of each. The main network, with BatchNorm
+            statistics of its own, is always measured.
+        metric: The metric to read. Default: the usual one of the task.
+        num_samples: Training images to re-estimate BatchNorm statistics from.
+        seconds: How long each network is timed.
+
+    Returns:
+        The name of the metric, and the networks.
+
+    Raises:
+        ValueError: If the config has no validation or not that metric, or a
+            subnet does not fit the model.
+    """
+    check_validation(runner)
+    model = runner.model
+    if is_model_wrapper(model):
+        model = model.module
+    blocks = tuple(len(stage) for stage in find_stages(model))
+    for depths in subnets:
+        Subnet.ordered(depths, blocks)  # now, and not after an hour
+    subnets = list(dict.fromkeys([*map(tuple, subnets), blocks]))
+    data, networks = one_image(runner), []
+    for number, depths in enumerate(subnets, 1):
+        runner.logger.info(f'Network {number} of {len(subnets)}: {depths}')
+        metrics = evaluate_subnet(
+            runner, None if depths == blocks else depths, num_samples)
+        metric = choose_metric(metrics, metric)
+        small = export_subnet(model, depths)
+        networks.append(
+            MeasuredNetwork(depths, float(metrics[metric]),
+                            *measure_model(small, data, seconds)))
+    return metric, networks
+
+
+def one_image(runner: Runner) -> Dict[str, Any]:
+    """The first validation image, preprocessed.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    check_validation(runner)
+    data = next(iter(runner.val_dataloader), None)
+    if data is None:
+        raise ValueError('no images: val_dataloader of the config is empty')
+    model = runner.model
+    if is_model_wrapper(model):
+        model = model.module
+    first = {key: value[:1] for key, value in data.items()}
+    return model.data_preprocessor(first, False)
+
+
+@torch.no_grad()
+def measure_model(model: nn.Module, data: Dict[str, Any],
+                  seconds: float) -> Tuple[int, int, float]:
+    """Multiply-adds, parameters, and time in ms on a batch.
+
+    The time is the shortest of many: what else the machine does can only add
+    to it.
+
+    Args:
+        model: A model of MMEngine's kind; put in evaluation mode.
+        data: The batch, preprocessed.
+        seconds: How long it is timed; at least three runs.
+    """
+    model.eval()
+    on_gpu = data['inputs'].is_cuda
+    times: List[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        start = time.perf_counter()
+        model._run_forward(data, mode='tensor')
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    with FlopCounterMode(display=False) as counter:
+        model._run_forward(data, mode='tensor')
+    # PyTorch counts a multiply and an add.
+    return (counter.get_total_flops() // 2,
+            sum(parameter.numel() for parameter in model.parameters()),
+            1e3 * min(times))
+
+
+def pick_network(networks: Sequence[MeasuredNetwork],
+                 min_score: Optional[float] = None,
+                 max_flops: Optional[float] = None) -> MeasuredNetwork:
+    """The cheapest network that is good enough, or the best affordable one.
+
+    Args:
+        networks: To choose from.
+        min_score: Take the one with the fewest FLOPs among those with this
+            score at least.
+        max_flops: Take none with more FLOPs than this; without ``min_score``
+            the one with the best score.
+
+    Raises:
+        ValueError: If none is like that.
+    """
+    chosen = [
+        network for network in networks
+        if (min_score is None or network.score >= min_score) and
+        (max_flops is None or network.flops <= max_flops)
+    ]
+    if not chosen:
+        scores, flops = zip(*((n.score, n.flops) for n in networks))
+        raise ValueError(
+            f'none of {len(networks)} evaluated subnets has a score from '
+            f'{min_score} on and at most {max_flops} FLOPs (None: any): '
+            f'scores are {min(scores):.4g} to {max(scores):.4g}, FLOPs '
+            f'{min(flops):.4g} to {max(flops):.4g}')
+    if min_score is not None:
+        return min(chosen, key=lambda n: (n.flops, -n.score))
+    return max(chosen, key=lambda n: (n.score, -n.flops))
+
+
+def best_at_their_cost(networks: Sequence[MeasuredNetwork],
+                       cost: str) -> List[MeasuredNetwork]:
+    """Those for which no other is as cheap and better, the cheapest first.
+
+    Args:
+        networks: To choose from.
+        cost: A field of :class:`MeasuredNetwork`.
+    """
+    best: List[MeasuredNetwork] = []
+    for network in sorted(
+            networks, key=lambda n: (getattr(n, cost), -n.score)):
+        if not best or network.score > best[-1].score:
+            best.append(network)
+    return best
+
+
+def family_table(networks: Sequence[MeasuredNetwork], metric: str) -> str:
+    """A table of the networks, the cheapest first.
+
+    Args:
+        networks: The networks.
+        metric: What the scores are, with the unit.
+    """
+    rows = [[
+        '-'.join(map(str, network.depths)), f'{network.score:.2f}',
+        *(f'{getattr(network, cost) / unit:.3f}'
+          for cost, (_, unit) in COSTS.items())
+    ] for network in sorted(networks, key=lambda n: n.flops)]
+    return text_table(
+        ['blocks', metric, *(title for title, _ in COSTS.values())], rows)
+
+
+def draw_family(networks: Sequence[MeasuredNetwork],
+                metric: str) -> 'Figure':
+    """Draw the score against each cost.
+
+    Args:
+        networks: The networks, the main network among them.
+        metric: What the scores are, with the unit.
+    """
+    # Here, so that numbers can be had on machines without a display library.
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(10, 4.2), layout='constrained')
+    panels = figure.subplots(1, len(COSTS), sharey=True)
+    for axes, (cost, (title, unit)) in zip(panels, COSTS.items()):
+        _draw_panel(axes, networks, cost, unit)
+        axes.set_xlabel(title)
+    panels[0].set_ylabel(metric)
+    legend_below(figure, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+def _draw_panel(axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str,
+                unit: float) -> None:
+    main = max(networks, key=lambda n: n.depths)
+    alone = dict(linestyle='none')
+    for label, group, style in (
+        ('subnets', networks, {**line_style(1), **alone}),
+        ('best at their cost', best_at_their_cost(networks, cost),
+         line_style(0)),
+        ('main network', [main], {**line_style(2), **alone, 'markersize': 11})):
+        axes.plot([getattr(n, cost) / unit for n in group],
+                  [n.score for n in group], label=label, **style)
+    axes.grid(alpha=0.3)
+    axes.set_xlim(left=0)

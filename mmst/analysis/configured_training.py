@@ -1,0 +1,87 @@
+"""What a config says about a training, read without any data."""
+from typing import Any, Optional, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from mmst.engine import SubnetSamplerHook
+from mmst.engine.toolbox import check_toolbox
+
+# What sets the size of training images in the toolboxes' pipelines, and
+# whether it is given as (width, height).
+SIZES = (('crop_size', False), ('scale', True), ('input_size', True))
+
+
+def build_backbone(cfg: Config) -> nn.Module:
+    """The backbone of a config, with random weights.
+
+    Raises:
+        ModuleNotFoundError: If the config's toolbox is not installed.
+        ValueError: If the config has no backbone.
+    """
+    check_toolbox(cfg)
+    backbone = cfg.get('model', {}).get('backbone')
+    if backbone is None:
+        raise ValueError('the config has no model.backbone')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    return MODELS.build(backbone)
+
+
+def training_image(cfg: Config,
+                   size: Optional[Sequence[int]] = None) -> Tensor:
+    """A blank image, (1, 3, H, W), of the size that training images have.
+
+    Args:
+        cfg: A config; the last crop or resize of its ``train_dataloader``'s
+            pipeline tells the size. Where images keep their aspect it is the
+            largest they can have.
+        size: (H, W) instead.
+
+    Raises:
+        ValueError: If the pipeline does not tell.
+    """
+    if size is None:
+        size = _pipeline_size(cfg)
+    if size is None:
+        raise ValueError(
+            "cannot tell the training images' size from the pipeline of "
+            'train_dataloader: give it with --size HEIGHT WIDTH')
+    return torch.zeros(1, 3, *size)
+
+
+def _pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in dataset:  # RepeatDataset and its like
+        dataset = dataset['dataset']
+    for step in reversed(dataset.get('pipeline', ())):
+        for name, width_first in SIZES:
+            size = step.get(name)
+            if isinstance(size, int):
+                return size, size
+            if _is_pair(size):
+                return tuple(size)[::-1] if width_first else tuple(size)
+    return None
+
+
+def _is_pair(size: Any) -> bool:
+    return isinstance(size, (list, tuple)) and len(size) == 2 and all(
+        isinstance(length, int) for length in size)
+
+
+def subnet_sampler(cfg: Config,
+                   backbone: nn.Module) -> Optional[SubnetSamplerHook]:
+    """The config's sampler, fitted to its backbone; ``None`` without one."""
+    for hook in cfg.get('custom_hooks') or ():
+        if hook['type'] in ('mmst.SubnetSamplerHook', 'SubnetSamplerHook',
+                            SubnetSamplerHook):
+            options = {
+                name: value for name, value in hook.items()
+                if name not in ('type', 'priority')
+            }
+            sampler = SubnetSamplerHook(**options)
+            if sampler.num_subnets > 0:
+                sampler.fit(backbone, seed=0)
+                return sampler
+    return None

@@ -1,0 +1,247 @@
+"""Effective receptive field: what a stage's centre sees (Fig. 6).
+
+The gradient of the output at the centre of a stage with respect to the input
+tells how much each pixel contributes to it (Luo et al., Understanding the
+effective receptive field in deep convolutional neural networks, 2016).
+"""
+from contextlib import closing, contextmanager
+from typing import (TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple,
+                    Optional, Sequence, Tuple)
+
+import numpy as np
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+from torchvision.transforms.functional import center_crop
+
+from mmst.subnets import (Stage, find_backbone, find_stages, measure_cost,
+                          resize_inputs)
+from .batch_norm import kept_modes
+from .line_styles import LINES, legend_below
+from .results import text_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+SHARES = (0.2, 0.3, 0.5, 0.99)
+# Images a pass, so that large inputs fit into memory.
+CHUNK = 8
+
+
+class Field(NamedTuple):
+    """The effective receptive field of one network on one input size.
+
+    Attributes:
+        run: Name of the trained network.
+        network: 'main', or a subnet's depths.
+        size: Side of the square input in pixels.
+        contribution: What each pixel contributes, (size, size).
+    """
+
+    run: str
+    network: str
+    size: int
+    contribution: np.ndarray
+
+    @property
+    def sides(self) -> Dict[float, int]:
+        """Sides of the squares that hold each of SHARES, in pixels."""
+        return {
+            share: square_side(self.contribution, share) for share in SHARES}
+
+
+def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
+    """A stage by its name; the last one by default.
+
+    Raises:
+        ValueError: If the model has no stage of that name.
+    """
+    stages = {stage.name: stage for stage in find_stages(model)}
+    if name is None:
+        name = list(stages)[-1]
+    if name not in stages:
+        raise ValueError(f"stage '{name}' is not one of those of the "
+                         f'backbone: {list(stages)}')
+    return stages[name]
+
+
+def effective_receptive_field(model: nn.Module, images: Tensor,
+                              stage: Stage) -> np.ndarray:
+    """Mean absolute gradient of a stage's central output, for each pixel.
+
+    The output is summed over its channels, the gradient averaged over images
+    and input channels. The model runs in evaluation mode, and as the subnet
+    that is active.
+
+    Args:
+        model: A model or a backbone.
+        images: Normalised images, (N, C, H, W), one at least.
+        stage: One of the model's stages.
+
+    Returns:
+        array: (H, W).
+
+    Raises:
+        ValueError: If there is no image, or the images are too small.
+    """
+    if len(images) == 0:
+        raise ValueError('no images to measure the receptive field on')
+    backbone = find_backbone(model)
+    measure_cost(model, images[:1])  # refuses images that are too small
+    total = 0.
+    with kept_modes(backbone), closing(track(
+            images.split(CHUNK), 'receptive field', transient=True,
+            console=Console(stderr=True))) as chunks:
+        backbone.eval()
+        for chunk in chunks:
+            chunk = chunk.detach().clone().requires_grad_()
+            with torch.enable_grad(), _recorded_output(stage) as outputs:
+                backbone(chunk)
+                centre = _centre(outputs[-1]).sum()
+            gradient, = torch.autograd.grad(centre, chunk)
+            total = total + gradient.abs().double().mean(1).sum(0)
+    return (total / len(images)).cpu().numpy()
+
+
+@contextmanager
+def _recorded_output(stage: Stage) -> Iterator[List[Any]]:
+    """Collect what a stage gives, the skipping of its blocks included."""
+    outputs: List[Any] = []
+    if stage.readers:
+        # Concatenated features are complete where the next layer reads them.
+        handle = stage.readers[-1].norm.register_forward_pre_hook(
+            lambda module, args: outputs.append(args[0]))
+    else:
+        handle = stage.blocks[-1].module.register_forward_hook(
+            lambda module, args, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def _centre(output: Any) -> Tensor:
+    """The features in the middle of a map, (N, C, H, W), or of tokens."""
+    if isinstance(output, (tuple, list)):
+        output = output[0]
+    if output.ndim == 4:
+        return output[:, :, output.shape[2] // 2, output.shape[3] // 2]
+    # (N, L, C) of a square image: after class tokens, row by row.
+    side = int(output.shape[1]**0.5)
+    first = output.shape[1] - side**2
+    return output[:, first + side * (side // 2) + side // 2]
+
+
+def field_centre(contribution: np.ndarray) -> Tuple[int, int]:
+    """The median pixel of the contribution along either axis, (y, x).
+
+    A unit of a coarse map need not lie in the middle of the image: there is
+    none in the middle of an even number of units.
+    """
+    medians = []
+    for axis in (0, 1):
+        along = contribution.sum(axis=1 - axis).cumsum()
+        medians.append(int(np.searchsorted(along, along[-1] / 2)))
+    return medians[0], medians[1]
+
+
+def square_side(contribution: np.ndarray, share: float) -> int:
+    """Side of the smallest centred square that holds a share of it all.
+
+    What of it reaches past the border of the image holds nothing; the side
+    is the image's own at most.
+
+    Args:
+        contribution: What each pixel contributes, (H, W).
+        share: Between 0 and 1.
+
+    Returns:
+        int: In pixels; odd, or the longer side of the image.
+    """
+    distance = np.maximum.outer(*(
+        np.abs(np.arange(length) - middle) for length, middle in zip(
+            contribution.shape, field_centre(contribution))))
+    held = np.bincount(distance.ravel(), contribution.ravel()).cumsum()
+    # Sums in another order differ in the last digits.
+    reach = int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
+    return min(2 * reach + 1, max(contribution.shape))
+
+
+def input_images(runner: Runner, size: int, number: int) -> Tensor:
+    """Validation images as the model gets them, square, of one size.
+
+    Args:
+        runner: A runner with validation data.
+        size: What the shorter side is resized to; the longer is cropped.
+        number: How many at most.
+
+    Returns:
+        Tensor: (N, C, size, size).
+    """
+    model = runner.model
+    if is_model_wrapper(model):
+        model = model.module
+    images: List[Tensor] = []
+    for data in runner.val_dataloader:
+        inputs = model.data_preprocessor(data, False)['inputs']
+        images.extend(
+            center_crop(resize_inputs(inputs, size), [size, size]).unbind())
+        if len(images) >= number:
+            break
+    if not images:
+        raise ValueError('no images: val_dataloader of the config is empty')
+    return torch.stack(images[:number])
+
+
+def receptive_field_table(fields: Sequence[Field]) -> str:
+    """Sides of the squares, in pixels, with a row for each field."""
+    return text_table(
+        ['', 'network', 'input'] + [f'{share:.0%}' for share in SHARES],
+        [[field.run, field.network, f'{field.size} px',
+          *(f'{side} px' for side in field.sides.values())]
+         for field in fields])
+
+
+def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
+    """Heat maps, one panel a field: rows are networks, columns input sizes."""
+    from matplotlib.figure import Figure
+    rows = list(dict.fromkeys((f.run, f.network) for f in fields))
+    columns = list(dict.fromkeys(f.size for f in fields))
+    figure = Figure(
+        figsize=(3.2 * len(columns) + 1.2, 3.4 * len(rows) + 0.4),
+        layout='constrained')
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for field in fields:
+        axes = grid[rows.index((field.run, field.network)),
+                    columns.index(field.size)]
+        picture = _draw_field(axes, field)
+    figure.colorbar(
+        picture, ax=grid, shrink=min(1, 1.6 / len(rows)), aspect=30,
+        label='contribution, relative to the largest')
+    legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
+    picture = axes.imshow(
+        field.contribution / field.contribution.max(),
+        norm=LogNorm(1e-3, 1, clip=True), cmap='magma_r')
+    y, x = field_centre(field.contribution)
+    for (share, side), line in zip(field.sides.items(), LINES):
+        axes.add_patch(Rectangle(
+            (x - side / 2, y - side / 2), side, side, fill=False,
+            edgecolor='#0072B2', linestyle=line, linewidth=1.5,
+            label=f'{share:.0%} of the contribution'))
+    axes.set_title(
+        f'{field.run}: {field.network}, {field.size} px\nsides: ' +
+        ' / '.join(map(str, field.sides.values())) + ' px', fontsize='medium')
+    axes.set_xlabel('x (px)')
+    axes.set_ylabel('y (px)')
+    return picture

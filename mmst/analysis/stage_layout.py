@@ -1,0 +1,135 @@
+"""Blocks per stage, and the spaces that the inter-stage rule proposes.
+
+Networks have more blocks in their middle stages than at both ends (Fig. 7).
+The inter-stage sampling rule (section 3.3.3 of the paper) draws the depth of
+the stages that have many blocks, and keeps the first blocks of each: at least
+m in every stage, or all where there are fewer. For ResNet-50 on ImageNet, with
+(3, 4, 6, 3) blocks, m = 3 was the best (Table 2).
+"""
+from math import prod
+from typing import (TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence,
+                    Tuple, Union)
+
+from torch import Tensor, nn
+
+from mmst.engine import SubnetSamplerHook
+from mmst.subnets import (InputSizes, SamplingSpace, find_stages,
+                          iteration_cost, measure_cost)
+from .line_styles import COLORS, legend_below
+from .results import text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Proposal(NamedTuple):
+    """A sampling space in both spellings, and what it costs.
+
+    Attributes:
+        min_depth: Blocks kept at least, in every stage or for each.
+        space: Number of candidate depths of each stage.
+        num_subnets: Number of different subnets.
+        subnet_cost: Mean FLOPs of a subnet on the main network's input,
+            relative to the main network's.
+        iteration_cost: FLOPs of an ST iteration relative to plain training.
+    """
+
+    min_depth: Union[int, List[int]]
+    space: Tuple[int, ...]
+    num_subnets: int
+    subnet_cost: float
+    iteration_cost: float
+
+
+class Layout(NamedTuple):
+    """The stages of a backbone.
+
+    Attributes:
+        blocks: Number of blocks of each stage, by its name.
+        size: (H, W) of the images that costs are for.
+        num_subnets: K, subnets an iteration, that costs are for.
+        proposals: Sampling spaces.
+    """
+
+    blocks: Dict[str, int]
+    size: Tuple[int, int]
+    num_subnets: int
+    proposals: List[Proposal]
+
+
+def stage_layout(backbone: nn.Module, image: Tensor,
+                 sampler: Optional[SubnetSamplerHook] = None,
+                 min_depths: Sequence[int] = (1, 2, 3)) -> Layout:
+    """Count blocks and propose spaces.
+
+    Args:
+        backbone: A backbone whose stages can be found.
+        image: One training image, (1, C, H, W).
+        sampler: Where the number of subnets and their input sizes come from.
+            Default: one, on the main network's input.
+        min_depths: The m to propose; those are left out that leave nothing to
+            draw.
+
+    Raises:
+        TypeError: If the stages cannot be found.
+        ValueError: If the image is too small, or a depth below 1.
+    """
+    blocks = {stage.name: len(stage) for stage in find_stages(backbone)}
+    num_subnets = sampler.num_subnets if sampler else 1
+    sizes = sampler.sizes if sampler else InputSizes()
+    cost = measure_cost(backbone, image)
+    proposals = []
+    for depth in min_depths:
+        lowest = [min(depth, count) for count in blocks.values()]
+        space = SamplingSpace(list(blocks.values()), min_depth=lowest)
+        if prod(space.candidates) == 1:
+            continue
+        proposals.append(
+            Proposal(
+                depth if min(lowest) == depth else lowest, space.candidates,
+                prod(space.candidates), cost.mean(space) / cost.total,
+                iteration_cost(backbone, image, space, sizes, num_subnets)))
+    return Layout(blocks, tuple(image.shape[-2:]), num_subnets, proposals)
+
+
+def layout_table(name: str, layout: Layout) -> str:
+    """Blocks and proposed spaces of one network."""
+    height, width = layout.size
+    blocks = ', '.join(f'{stage} {count}'
+                       for stage, count in layout.blocks.items())
+    return f'{name}: {blocks}; {height} x {width} px\n' + text_table(
+        ['min_depth', 'space', 'subnets', 'mean cost of a subnet',
+         f'of an iteration, K = {layout.num_subnets}'],
+        [[str(p.min_depth), str(list(p.space)), str(p.num_subnets),
+          f'{p.subnet_cost:.3f}', f'{p.iteration_cost:.2f}']
+         for p in layout.proposals])
+
+
+def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
+    """Draw a bar for each stage of each network.
+
+    Args:
+        layouts: By the networks' names.
+    """
+    from matplotlib.figure import Figure
+    num_stages = max(len(layout.blocks) for layout in layouts.values())
+    width = 0.85 / len(layouts)
+    figure = Figure(
+        figsize=(max(6.4, 0.3 * num_stages * len(layouts)), 4.4),
+        layout='constrained')
+    axes = figure.subplots()
+    for k, (name, layout) in enumerate(layouts.items()):
+        counts = list(layout.blocks.values())
+        bars = axes.bar(
+            [stage + width * (k - (len(layouts) - 1) / 2)
+             for stage in range(1, len(counts) + 1)],
+            counts, width, label=name, color=COLORS[k % len(COLORS)],
+            # Beyond the colours there are, and for pictures in grey.
+            hatch=('', '//', '..', 'xx', '\\\\')[k % 5], edgecolor='white')
+        axes.bar_label(bars, fontsize='small')
+    axes.set_xticks(range(1, num_stages + 1))
+    axes.set_xlabel('stage')
+    axes.set_ylabel('number of residual blocks')
+    axes.margins(y=0.1)
+    legend_below(figure, *axes.get_legend_handles_labels())
+    return figure

@@ -1,0 +1,174 @@
+"""Reports how good the subnets are while the network trains."""
+import random
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import Dataset
+
+from mmst.analysis.batch_norm import kept_modes
+from mmst.analysis.subnet_metrics import (check_validation, evaluate_subnet,
+                                          training_loader, uniform_depths)
+from mmst.registry import HOOKS
+from mmst.subnets import Subnet, find_stages
+
+
+@HOOKS.register_module()
+class SubnetMetricsHook(Hook):
+    """Evaluate subnets every n epochs, on the run's own validation.
+
+    Each subnet gets BatchNorm statistics of its own, re-estimated from
+    training images that are loaded apart from the run's. The run goes on as
+    if nothing had been: weights, statistics, random numbers and other hooks
+    do not notice. Where the run validates averaged weights (EMAHook),
+    the subnets are of these too.
+
+    Args:
+        interval: Epochs, or iterations, from one report to the next.
+        by_epoch: Whether ``interval`` counts epochs.
+        depths: The subnets, each by the blocks to keep in every stage, such
+            as ``[[3, 3, 4, 3]]``. Default: 1, 2 ... blocks in all stages.
+        num_samples: Training images to re-estimate each subnet's BatchNorm
+            statistics from, in each process.
+
+    Raises:
+        ValueError: If an option has a value that it cannot have.
+    """
+
+    # After those that change weights.
+    priority = 'LOW'
+
+    def __init__(self,
+                 interval: int = 1,
+                 by_epoch: bool = True,
+                 depths: Optional[Sequence[Sequence[int]]] = None,
+                 num_samples: int = 2000) -> None:
+        for name, value in (('interval', interval),
+                            ('num_samples', num_samples)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'SubnetMetricsHook: {name} {value!r} is not '
+                                 'a whole number from 1 on')
+        self.interval = interval
+        self.by_epoch = by_epoch
+        self.depths = depths
+        self.num_samples = num_samples
+        self._dataset: Optional[Dataset] = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse what cannot be evaluated."""
+        check_validation(runner)
+        if not isinstance(runner.cfg.get('train_dataloader'), dict):
+            raise ValueError(
+                'SubnetMetricsHook loads training images of its own for '
+                'BatchNorm statistics: give the runner train_dataloader as a '
+                'config')
+        if self.by_epoch and not isinstance(runner.train_loop,
+                                            EpochBasedTrainLoop):
+            raise ValueError(
+                f'SubnetMetricsHook: interval={self.interval} counts epochs, '
+                f'which {type(runner.train_loop).__name__} has not: set '
+                'by_epoch=False')
+        blocks = [len(stage) for stage in find_stages(runner.model)]
+        if self.depths is None:
+            self.depths = uniform_depths(blocks)
+        for depths in self.depths:
+            try:
+                Subnet.ordered(depths, blocks)
+            except ValueError as error:
+                raise ValueError('SubnetMetricsHook in custom_hooks: '
+                                 f'{error}') from error
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Report after every ``interval`` epochs."""
+        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+            self._report(runner, runner.epoch + 1)
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Report after every ``interval`` iterations."""
+        if not self.by_epoch and self.every_n_train_iters(
+                runner, self.interval):
+            self._report(runner, runner.iter + 1)
+
+    def _report(self, runner: Runner, step: int) -> None:
+        unit = 'epoch' if self.by_epoch else 'iteration'
+        scalars = {}
+        for depths, metrics in self.evaluate(runner):
+            name = '-'.join(map(str, depths))
+            line = '  '.join(f'{key}: {value:.4f}'
+                             for key, value in metrics.items())
+            runner.logger.info(f'Subnet(val) [{unit} {step}]  {name}  {line}')
+            scalars.update({f'subnet_{name}/{key}': value
+                            for key, value in metrics.items()})
+        runner.visualizer.add_scalars(scalars, step=step)
+
+    def evaluate(self, runner: Runner
+                 ) -> List[Tuple[Sequence[int], Dict[str, float]]]:
+        """Metrics of each subnet, those that are numbers.
+
+        Args:
+            runner: The runner, in the midst of its training.
+        """
+        results = []
+        with _kept_random_state(), kept_modes(runner.model), \
+                _validated_weights(runner), _without_hooks(runner):
+            if self._dataset is None:
+                # The training's own may be halfway through something.
+                self._dataset = training_loader(runner).dataset
+            for depths in self.depths:
+                metrics = evaluate_subnet(runner, depths, self.num_samples,
+                                          self._dataset)
+                results.append((depths, {
+                    key: float(value) for key, value in metrics.items()
+                    if isinstance(value, (int, float, np.number))
+                }))
+        return results
+
+
+@contextmanager
+def _kept_random_state() -> Iterator[None]:
+    """Draw what would have been drawn, afterwards."""
+    states = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() \
+        else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+@contextmanager
+def _validated_weights(runner: Runner) -> Iterator[None]:
+    """Swap in averaged weights where validation would."""
+    hooks = [
+        hook for hook in runner.hooks if isinstance(hook, EMAHook)
+        # mmpretrain's may leave the weights as they are.
+        and getattr(hook, 'evaluate_on_ema', True)
+    ]
+    # Not by its own hook points, where mmpretrain's validates once more.
+    for hook in hooks:
+        hook._swap_ema_parameters()
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook._swap_ema_parameters()
+
+
+@contextmanager
+def _without_hooks(runner: Runner) -> Iterator[None]:
+    """No other hook logs a subnet's metrics as the main network's."""
+    hooks = runner._hooks
+    runner._hooks = []
+    try:
+        yield
+    finally:
+        runner._hooks = hooks

@@ -1,0 +1,62 @@
+"""What a model gives, as tensors, and whether two models give the same."""
+import copy
+from typing import Any, Dict, Iterator, List, Sequence
+
+import torch
+from torch import Tensor, nn
+
+TOLERANCE = 1e-6
+
+
+@torch.no_grad()
+def model_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
+    """What a model gives in evaluation mode, before decoding.
+
+    Args:
+        model: A model of MMEngine's kind, left in evaluation mode.
+        data: A batch, as a data loader gives it; left as it is.
+
+    Raises:
+        ValueError: If it gives no tensor.
+    """
+    model.eval()
+    # Some preprocessors write into their data samples.
+    inputs = model.data_preprocessor(copy.deepcopy(data), False)
+    outputs = list(tensors_of(model._run_forward(inputs, mode='tensor')))
+    if not outputs:
+        raise ValueError(f'{type(model).__name__} gives no tensor to compare '
+                         "in mode='tensor'")
+    return outputs
+
+
+def tensors_of(outputs: Any) -> Iterator[Tensor]:
+    """All tensors in a model's outputs, in order."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif isinstance(outputs, dict):
+        yield from tensors_of(list(outputs.values()))
+    elif isinstance(outputs, (list, tuple)):
+        for output in outputs:
+            yield from tensors_of(output)
+
+
+def check_same(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Compare outputs, to 1e-6 of the largest if that is above one.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if len(actual) != len(expected) or not all(map(_same, actual, expected)):
+        raise ValueError(
+            'the exported subnet does not give the outputs of the subnet in '
+            f'place to {TOLERANCE}, so that nothing was written. A model '
+            'that draws random numbers in evaluation mode cannot be exported')
+
+
+def _same(actual: Tensor, expected: Tensor) -> bool:
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        return False
+    if expected.numel() == 0:
+        return True
+    largest = max(1., expected.abs().max().item())
+    return torch.allclose(actual, expected, rtol=0, atol=TOLERANCE * largest)

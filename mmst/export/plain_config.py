@@ -1,0 +1,118 @@
+"""A config without what stimulative training added to it."""
+from inspect import Parameter, signature
+from typing import Any, Dict, List
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmst.engine.loops import STLoopMixin
+
+_LOOPS = ('STEpochBasedTrainLoop', 'STIterBasedTrainLoop')
+
+
+def plain_config(cfg: Config) -> Config:
+    """The config of the same model, data and schedule in the stock toolbox.
+
+    The wrapped head comes out of :class:`mmst.models.STClsHead`, the train
+    loop is MMEngine's own, hooks of ``mmst`` go. So do pretrained weights to
+    start from, which a checkpoint takes the place of.
+
+    Args:
+        cfg: The config of a training; left as it is.
+    """
+    # Classes of new-style configs become their names.
+    plain = _unwrap_heads(cfg.to_dict())
+    plain['model'] = _without_pretrained(plain['model'])
+    if _class_name(plain.get('train_cfg')) in _LOOPS:
+        plain['train_cfg'] = _plain_loop(plain['train_cfg'])
+    plain['custom_hooks'] = [
+        hook for hook in plain.get('custom_hooks') or [] if not is_ours(hook)
+    ]
+    plain['default_hooks'] = {
+        name: hook for name, hook in (plain.get('default_hooks') or {}).items()
+        if not is_ours(hook)
+    }
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if is_ours((plain.get(loader) or {}).get('worker_init_fn')):
+            del plain[loader]['worker_init_fn']
+    # What bases leave behind for configs to use, and the runner never reads.
+    read = signature(Runner.__init__).parameters
+    plain = {
+        key: value for key, value in plain.items()
+        if key in read or not types_of_ours(value)
+    }
+    plain.pop('work_dir', None)
+    if plain.get('data_preprocessor'):
+        # So that the model can be built without a runner too.
+        plain['model'].setdefault('data_preprocessor',
+                                  plain['data_preprocessor'])
+    imports = plain.pop('custom_imports', None) or {}
+    names = imports.get('imports') or []
+    names = [names] if isinstance(names, str) else names
+    names = [name for name in names if name.split('.')[0] != 'mmst']
+    if names:
+        plain['custom_imports'] = dict(imports, imports=names)
+    return Config(plain)
+
+
+def is_ours(value: Any) -> bool:
+    """Whether a part of a config is an object of ``mmst``."""
+    return isinstance(value, dict) and str(
+        value.get('type')).startswith('mmst.')
+
+
+def types_of_ours(value: Any) -> List[str]:
+    """Types of ``mmst`` in a part of a config."""
+    if isinstance(value, dict):
+        own = [value['type']] if is_ours(value) else []
+        return own + types_of_ours(list(value.values()))
+    if isinstance(value, (list, tuple)):
+        return [name for entry in value for name in types_of_ours(entry)]
+    return []
+
+
+def _class_name(value: Any) -> str:
+    """The name of a part's class without its scope; '' for other values."""
+    if not isinstance(value, dict):
+        return ''
+    return str(value.get('type', '')).rpartition('.')[2]
+
+
+def _unwrap_heads(value: Any) -> Any:
+    if isinstance(value, dict):
+        if _class_name(value) == 'STClsHead' and 'head' in value:
+            return _unwrap_heads(value['head'])
+        return {key: _unwrap_heads(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_unwrap_heads(entry) for entry in value)
+    return value
+
+
+def _without_pretrained(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_pretrained(entry) for key, entry in value.items()
+            if key not in ('pretrained', 'checkpoint_path')
+            and not (key == 'init_cfg' and _loads_weights(entry))
+        }
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_pretrained(entry) for entry in value)
+    return value
+
+
+def _loads_weights(init_cfg: Any) -> bool:
+    if isinstance(init_cfg, (list, tuple)):
+        return any(map(_loads_weights, init_cfg))
+    # PretrainedInit is the class, as new-style configs name it.
+    return _class_name(init_cfg) in ('Pretrained', 'PretrainedInit')
+
+
+def _plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
+    ours = [
+        name for name, parameter in signature(
+            STLoopMixin.__init__).parameters.items()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    ]
+    return dict(
+        {key: value for key, value in train_cfg.items() if key not in ours},
+        type=_class_name(train_cfg)[len('ST'):])

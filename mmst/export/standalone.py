@@ -1,0 +1,141 @@
+"""Write a subnet as a checkpoint and a config of the stock toolbox."""
+import copy
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmst.analysis.batch_norm import kept_modes
+from mmst.analysis.subnet_metrics import running_subnet
+from mmst.checkpoints import strip_checkpoint, write_checkpoint
+from mmst.subnets import find_stages
+from mmst.subnets.export import export_subnet, subnet_changes
+from .formats import check_format, write_format
+from .outputs import check_same, model_outputs
+from .plain_config import plain_config
+from .standalone_config import built_from, write_config
+
+
+def write_standalone(runner: Runner,
+                     cfg: Config,
+                     depths: Sequence[int],
+                     out: Path,
+                     name: str,
+                     num_samples: int = 2000,
+                     dataset_meta: Any = None,
+                     formats: Sequence[str] = ()) -> List[str]:
+    """Write the subnet of a trained network as a model of its own.
+
+    ``NAME.pth`` has its weights, with BatchNorm statistics re-estimated, and
+    ``NAME.py`` is a config that builds it, and tests or trains it further, in
+    the stock toolbox. A backbone of depths that no options of the stock class
+    express comes as a small Python module beside it.
+
+    Before anything is in ``out``, the model is built from these files and its
+    outputs are compared with those of the subnet in place.
+
+    Args:
+        runner: A runner with the trained weights and a training data loader.
+        cfg: The config of the training, hooks included.
+        depths: Number of blocks to keep in each stage.
+        out: The folder to write; must not be there, or be empty.
+        name: Name of the files, without ending.
+        num_samples: Training images to re-estimate statistics from; the
+            main network keeps its own.
+        dataset_meta: What the classes are called, for the checkpoint.
+        formats: Other files to write, of :data:`mmst.export.formats.FORMATS`.
+
+    Returns:
+        list: Types of ``mmst`` that the config cannot do without.
+
+    Raises:
+        TypeError: If the model's stages cannot be found.
+        ValueError: If the depths do not fit, there are no training images, or
+            the outputs differ.
+    """
+    model = runner.model
+    if is_model_wrapper(model):
+        model = model.module
+    check_out(out)
+    for kind in formats:
+        check_format(kind)
+    changes = subnet_changes(model, depths)  # refuses depths that do not fit
+    plain = plain_config(cfg)
+    subnet, data, expected = _run_in_place(runner, model, depths, num_samples)
+    meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
+    weights = strip_checkpoint(
+        dict(state_dict=subnet.state_dict(), meta=meta))
+    with _folder_to_be(out) as folder:
+        write_checkpoint(weights, folder / f'{name}.pth')
+        left = write_config(plain, model, depths, changes, folder, name)
+        standalone = built_from(folder, name)
+        standalone.to(next(model.parameters()).device)
+        check_same(model_outputs(standalone, data), expected)
+        for kind in formats:
+            write_format(kind, standalone, data, folder / name)
+    return left
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder with files in it.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f'{out} is there already, and not an empty folder: '
+                         'give another one by --out')
+
+
+def _run_in_place(runner: Runner, model: nn.Module, depths: Sequence[int],
+                  num_samples: int
+                  ) -> Tuple[nn.Module, Dict[str, Any], List[Tensor]]:
+    """The exported subnet, a batch, and what the subnet in place gives."""
+    data = _training_batch(runner)
+    is_main = list(depths) == [len(stage) for stage in find_stages(model)]
+    with kept_modes(model), running_subnet(runner, None if is_main else depths,
+                                           num_samples):
+        expected = model_outputs(model, data)
+        weights = copy.deepcopy(model.state_dict())
+    whole = copy.deepcopy(model)
+    whole.load_state_dict(weights)
+    return export_subnet(whole, depths), data, expected
+
+
+def _training_batch(runner: Runner) -> Dict[str, Any]:
+    try:
+        if runner.train_loop is None:
+            raise ValueError(
+                'exporting a subnet takes training images: give the config '
+                'train_dataloader, train_cfg and optim_wrapper')
+        loader = runner.train_dataloader
+    except OSError as error:
+        raise ValueError(
+            f'the training images cannot be read ({error}): set the paths in '
+            'train_dataloader.dataset of the config') from error
+    # Samplers of MMEngine do not expect an empty data set.
+    data = next(iter(loader), None) if len(loader.dataset) > 0 else None
+    if data is None:
+        raise ValueError('there are no training images: train_dataloader '
+                         'gives no batch')
+    return data
+
+
+@contextmanager
+def _folder_to_be(out: Path) -> Iterator[Path]:
+    """A folder that gets its name only when all is in it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(mkdtemp(prefix=f'.{out.name}.', dir=str(out.parent)))
+    try:
+        yield part
+        part.chmod(0o755)
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,130 @@
+"""The config of a subnet as a model of its own, and the model it builds."""
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List, Sequence
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from mmst.subnets.export import Change
+from .backbone_source import backbone_source, is_of_mmst, needs_mmst
+from .plain_config import types_of_ours
+
+_HEADER = '''\
+# A subnet of {depths} blocks; written by tools/export_subnet.py of mmst.
+'''
+_HEADER_WITH_MODULE = _HEADER + '''\
+# Its backbone is in the Python module beside it. For a copy of this config in
+# another place, such as a work dir, put this folder on PYTHONPATH.
+import sys
+
+sys.path.insert(0, '{{{{ fileDirname }}}}')
+'''
+_BACKBONE = 'backbone.'
+
+
+def write_config(plain: Config, model: nn.Module, depths: Sequence[int],
+                 changes: Sequence[Change], folder: Path,
+                 name: str) -> List[str]:
+    """Write a subnet's config and, where one is needed, its backbone.
+
+    Args:
+        plain: The config of the whole network, see
+            :func:`mmst.export.plain_config`; becomes the subnet's.
+        model: The whole network.
+        depths: Number of blocks in each stage.
+        changes: What makes it the subnet.
+        folder: Where to write.
+        name: Name of the files, without ending.
+
+    Returns:
+        list: Types of ``mmst`` that the config cannot do without.
+
+    Raises:
+        ValueError: If the config cannot describe the subnet.
+    """
+    if not plain.model.get('backbone'):
+        raise ValueError(
+            f'the config of {type(model).__name__} has no model.backbone for '
+            "a subnet's to take the place of: call "
+            'mmst.subnets.export_subnet in Python')
+    base = type(model.backbone)
+    inside = []
+    for change in changes:
+        if change.name.startswith(_BACKBONE):
+            inside.append(change._replace(name=change.name[len(_BACKBONE):]))
+        else:
+            _narrow_head(plain, change)
+    header, module = _HEADER, _module_name(name)
+    if inside or (is_of_mmst(base) and not needs_mmst(base)):
+        (folder / f'{module}.py').write_text(
+            backbone_source(base, depths, inside))
+        plain.model.backbone.type = module
+        _import(plain, module)
+        header = _HEADER_WITH_MODULE
+    left = types_of_ours(plain.to_dict())
+    if needs_mmst(base):
+        left.append(f'{base.__module__}.{base.__name__}')
+    if left:
+        _import(plain, 'mmst')
+    plain.load_from = f'{{{{ fileDirname }}}}/{name}.pth'
+    plain.resume = False
+    header = header.format(depths='-'.join(map(str, depths)))
+    (folder / f'{name}.py').write_text(header + plain.pretty_text)
+    return left
+
+
+def built_from(folder: Path, name: str) -> nn.Module:
+    """Build the model of the files as a user would, and load its weights.
+
+    Args:
+        folder: See :func:`write_config`; may be moved afterwards.
+        name: See :func:`write_config`.
+    """
+    with _imports_undone(_module_name(name)):
+        cfg = Config.fromfile(str(folder / f'{name}.py'))
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            model = MODELS.build(cfg.model)
+    load_checkpoint(
+        model, str(folder / f'{name}.pth'), map_location='cpu', strict=True)
+    return model
+
+
+def _module_name(name: str) -> str:
+    """The module with a subnet's backbone, unlike that of any other."""
+    return 'backbone_' + re.sub(r'\W', '_', name)
+
+
+def _import(cfg: Config, module: str) -> None:
+    imports = cfg.get('custom_imports') or {}
+    cfg.custom_imports = dict(
+        imports=[*imports.get('imports', ()), module],
+        allow_failed_imports=imports.get('allow_failed_imports', False))
+
+
+def _narrow_head(cfg: Config, change: Change) -> None:
+    """Let the classifier after a DenseNet take fewer channels."""
+    head = cfg.model.get('head') or {}
+    if 'in_channels' not in head:
+        raise ValueError(
+            f'{change.name} is to take {change.width} channels, but the '
+            'config has no model.head.in_channels to say so: keep the last '
+            'stage whole')
+    head.in_channels = change.width
+
+
+@contextmanager
+def _imports_undone(module: str) -> Iterator[None]:
+    """Import from a folder, and leave nothing of it behind."""
+    path, no_bytecode = list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    sys.modules.pop(module, None)
+    try:
+        yield
+    finally:
+        sys.path[:], sys.dont_write_bytecode = path, no_bytecode
+        sys.modules.pop(module, None)

@@ -1,0 +1,168 @@
+"""Keep a subnet: a model of its own, without what the subnet skips."""
+import copy
+from typing import Iterator, List, NamedTuple, Optional, Sequence
+
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from .readers import Reader
+from .stages import Stage, find_backbone, find_stages, identity
+from .subnet import Subnet
+
+_LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+class Change(NamedTuple):
+    """One step from a model to its subnet.
+
+    Attributes:
+        name: The module's name in the model, such as ``backbone.layer3.5``.
+        kind: 'remove' takes the module away from the end of its list;
+            'identity' puts an identity in its place; 'narrow' keeps the first
+            of the channels that it reads.
+        width: For 'narrow': how many channels it keeps.
+    """
+
+    name: str
+    kind: str
+    width: Optional[int] = None
+
+    def apply(self, model: nn.Module) -> None:
+        """Make the change to a model."""
+        parent, _, child = self.name.rpartition('.')
+        if self.kind == 'remove':
+            delattr(model.get_submodule(parent), child)
+        elif self.kind == 'identity':
+            setattr(model.get_submodule(parent), child, nn.Identity())
+        else:
+            narrow(model.get_submodule(self.name), self.width)
+
+
+def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
+    """Copy a model without the blocks that an ordered subnet skips.
+
+    The copy gives what the model gives inside ``activate(model, depths)`` in
+    evaluation mode. What it keeps has the same names and weights; BatchNorm
+    statistics are the model's own, which fit no subnet well: re-estimate
+    them.
+
+    Blocks are deleted from their lists, so that a stage is as long as its
+    depth. Where the blocks are no lists, or one list that is the whole
+    backbone (MobileNetV3; the Vision Transformer), ``out_indices`` counts
+    them, and an identity holds the place of each.
+
+    In a DenseNet the layers after a shortened block, up to the classifier,
+    lose the channels that they read from the skipped ones. A DenseNet
+    backbone alone then gives fewer channels, where the subnet in place gives
+    zeros.
+
+    Args:
+        model: A model, a backbone or anything that
+            :func:`mmst.subnets.activate` takes.
+        depths: Number of blocks to keep in each stage.
+
+    Raises:
+        TypeError: If the model's stages cannot be found.
+        ValueError: If the depths do not fit them, or blocks cannot be left
+            out.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    changes = subnet_changes(model, depths)
+    small = copy.deepcopy(model)
+    for change in changes:
+        change.apply(small)
+    return small
+
+
+def subnet_changes(model: nn.Module, depths: Sequence[int]) -> List[Change]:
+    """What makes a model the subnet of these depths.
+
+    Args:
+        model: See :func:`export_subnet`.
+        depths: Number of blocks to keep in each stage.
+
+    Raises:
+        TypeError, ValueError: See :func:`export_subnet`.
+    """
+    stages = find_stages(model)
+    # Refuses depths that do not fit.
+    subnet = Subnet.ordered(depths, [len(stage) for stage in stages])
+    return [
+        change for stage, depth in zip(stages, subnet.depths)
+        if depth < len(stage) for change in _stage_changes(model, stage, depth)
+    ]
+
+
+def _stage_changes(model: nn.Module, stage: Stage,
+                   depth: int) -> Iterator[Change]:
+    skipped = stage.blocks[depth:]
+    if not stage.readers and any(b.shortcut is not identity for b in skipped):
+        raise ValueError(
+            f'{stage.name} cannot be cut to {depth} blocks: one of those '
+            'after them changes its input even where it is skipped')
+    modules = [block.module for block in skipped]
+    names = {module: name for name, module in model.named_modules()}
+    parent = model.get_submodule(names[modules[0]].rpartition('.')[0])
+    kind = 'identity' if _counts(model, parent, modules) else 'remove'
+    for module in modules:
+        yield Change(names[module], kind)
+    for reader in stage.readers:
+        if reader.num_blocks == len(stage):
+            missing = len(skipped) * reader.growth
+            width = reader.norm.num_features - missing
+            for layer in _narrowed_layers(model, reader):
+                yield Change(names[layer], 'narrow', width)
+
+
+def _counts(model: nn.Module, parent: nn.Module,
+            blocks: Sequence[nn.Module]) -> bool:
+    """Whether the positions of blocks in their parent mean something.
+
+    A sequence's do not, nor those in a list that is one of several stages, if
+    no other block changes its number.
+    """
+    if not isinstance(parent, _LISTS):
+        return True
+    if list(parent.children())[-len(blocks):] != list(blocks):
+        return True
+    return isinstance(parent, nn.ModuleList) and any(
+        parent is child for child in find_backbone(model).children())
+
+
+def _narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
+    """The layers that lose the channels of blocks left out."""
+    layers: List[nn.Module] = [reader.norm]
+    if reader.conv is not None:
+        return layers + [reader.conv]
+    # At the network's end: the classifier reads what the norm gives.
+    linear = next((module for module in model.modules()
+                   if isinstance(module, nn.Linear)
+                   and module.in_features == reader.norm.num_features), None)
+    if linear is not None:
+        return layers + [linear]
+    if hasattr(model, 'backbone'):
+        raise ValueError(
+            f'the last stage of {type(model.backbone).__name__} cannot be '
+            f'cut in {type(model).__name__}: only linear layers are known to '
+            'read the features of its blocks. Keep that stage whole')
+    return layers
+
+
+def narrow(layer: nn.Module, width: int) -> None:
+    """Let a norm, convolution or linear layer read its first channels only.
+
+    Args:
+        layer: The layer, changed in place.
+        width: Number of channels that it keeps.
+    """
+    # Norms have one number a channel, weights have channels second.
+    dim = 0 if hasattr(layer, 'num_features') else 1
+    for tensor in [
+            *layer.parameters(recurse=False), *layer.buffers(recurse=False)
+    ]:
+        if tensor.dim() > dim:
+            tensor.data = tensor.data.narrow(dim, 0, width).clone()
+    for name in ('num_features', 'in_channels', 'in_features'):
+        if hasattr(layer, name):
+            setattr(layer, name, width)
