@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from mmst.models import STClsHead
-from mmst.subnets import activate
+from mmst.subnets import Resizing, activate, resize_samples
 from tests.conftest import ROOT
 
 README = (ROOT / 'README.md').read_text()
@@ -77,6 +77,28 @@ def test_own_family(monkeypatch):
     model, x = MyNet(), torch.tensor([0.5])
     with activate(model, (1, 2)):
         assert torch.equal(model(x), x.tanh())
+
+
+class MySample:
+    """Points (x, y) in an image of some shape (H, W)."""
+
+    def __init__(self, points, shape):
+        self.points, self.shape = points, shape
+
+    def replaced(self, points, shape):
+        return MySample(points, shape)
+
+
+def test_own_sample_type(monkeypatch):
+    monkeypatch.setattr('mmst.subnets.targets.registry._RESIZERS', {})
+    exec(snippet('from mmst.subnets import register_resizer').replace(
+        'my_package.samples', __name__), {})
+    sample = MySample(torch.tensor([[12., 4.]]), (8, 16))
+    small, = resize_samples([sample], Resizing(
+        main_shape=(8, 16), resized_shape=(4, 8), padded_shape=(4, 12),
+        divisor=4, model=None))
+    assert small.points.tolist() == [[6, 2]] and small.shape == (4, 12)
+    assert sample.points.tolist() == [[12, 4]]
 
 
 def test_paths_and_links_exist():
