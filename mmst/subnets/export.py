@@ -6,7 +6,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from .readers import Reader
-from .stages import Stage, find_backbone, find_stages, identity
+from .stages import Stage, find_stages, identity
 from .subnet import Subnet
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -119,15 +119,14 @@ def _counts(model: nn.Module, parent: nn.Module,
             blocks: Sequence[nn.Module]) -> bool:
     """Whether the positions of blocks in their parent mean something.
 
-    A sequence's do not, nor those in a list that is one of several stages, if
-    no other block changes its number.
+    Those in a list that is one of several stages do not, if no other block
+    changes its number.
     """
     if not isinstance(parent, _LISTS):
         return True
     if list(parent.children())[-len(blocks):] != list(blocks):
         return True
-    return isinstance(parent, nn.ModuleList) and any(
-        parent is child for child in find_backbone(model).children())
+    return len(find_stages(model)) == 1
 
 
 def _narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:

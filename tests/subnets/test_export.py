@@ -9,6 +9,9 @@ from mmst.subnets import (Block, Stage, Subnet, activate, find_stages,
                           measure_cost, register_stage_finder)
 from mmst.subnets.export import export_subnet
 from mmst.subnets.stages import _FINDERS
+from tests.subnets.test_families import NETWORKS
+from tests.subnets.test_families import build as build_network
+from tests.subnets.test_families import rows
 
 NARROW = dict(base_channels=8, stem_channels=8)
 SMALL_SWIN = dict(embed_dims=12, depths=(2, 2, 4, 2), num_heads=(1, 2, 4, 8))
@@ -116,6 +119,19 @@ def test_backbones(name, options, size, depths):
         assert torch.equal(value, kept[key]), key
     assert multiply_adds(small, image) == cost.of(subnet)
     assert cost.of(subnet) < cost.total
+
+
+@rows(NETWORKS)
+def test_every_family(name, options, size, blocks):
+    model = build_network(name, options)
+    image = torch.rand(1, 3, size, size).double()
+    depths = [max(1, full - 1) for full in blocks]
+    with activate(model, depths):
+        expected = run(model, image)
+    small = export_subnet(model, depths)
+    assert_close(run(small, image), expected)
+    count = sum(1 for _ in small.parameters())
+    assert count < sum(1 for _ in model.parameters())
 
 
 @pytest.mark.parametrize('name, depths', [

@@ -1,4 +1,5 @@
 """A config, a few images and one trained checkpoint for the tools."""
+import json
 import os
 import shutil
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.conftest import run_alone
 
 CONFIG = '''
 default_scope = 'mmpretrain'
@@ -79,3 +82,32 @@ def work_dir(trained, tmp_path) -> Path:
 def shell_env() -> dict:
     """The environment for a launch script: this Python, one thread each."""
     return dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
+
+
+@pytest.fixture
+def analyse(load_tool):
+    """Run an analysis tool, and give what it wrote as JSON beside a PNG."""
+
+    def analyse(tool: str, out: Path, *args) -> dict:
+        run_alone(load_tool(f'analysis_tools/{tool}').main)(
+            [str(arg) for arg in (*args, '--out', out)])
+        with Image.open(out / f'{tool}.png') as image:
+            assert image.format == 'PNG'
+            assert len(image.getcolors(2**24)) > 10
+        return json.loads((out / f'{tool}.json').read_text())
+
+    return analyse
+
+
+@pytest.fixture
+def refuse(load_tool):
+    """Run an analysis tool that fails, and see that it leaves no results."""
+
+    def refuse(tool: str, out: Path, error: type, message: str,
+               *args) -> None:
+        with pytest.raises(error, match=message):
+            run_alone(load_tool(f'analysis_tools/{tool}').main)(
+                [str(arg) for arg in (*args, '--out', out)])
+        assert not list(out.glob('*.png')) and not list(out.glob('*.json'))
+
+    return refuse
