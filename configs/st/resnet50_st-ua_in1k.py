@@ -1,4 +1,4 @@
-# ST++ (A2): A1 with uniform augment and 400 epochs; 80.97 % top-1 in the paper.
+# ST++ (A2): A1 with uniform augment and 400 epochs; 80.97 % in the paper.
 _base_ = './resnet50_st_in1k.py'
 
 # Two of 14 operations, with replacement, each applied with probability 0.5, at

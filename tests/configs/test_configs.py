@@ -257,7 +257,8 @@ def flat(value, name='') -> dict:
 
 def difference(first: str, second: str) -> dict:
     """What differs between two configs of configs/st, and into what."""
-    a, b = (flat(Config.fromfile(ROOT / f'configs/st/{name}_in1k.py').to_dict())
+    folder = ROOT / 'configs/st'
+    a, b = (flat(Config.fromfile(folder / f'{name}_in1k.py').to_dict())
             for name in (first, second))
     return {key: (a.get(key), b.get(key)) for key in {*a, *b}
             if a.get(key) != b.get(key)

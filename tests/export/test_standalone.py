@@ -1,5 +1,4 @@
 """Exported folders stand alone: stock toolbox, no mmst, the same outputs."""
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,16 +7,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
-from torch import nn
 from torch.utils.data import Dataset
 
 from mmst.analysis.subnet_metrics import running_subnet
-from mmst.export import check_depths, trained_space, write_standalone
-from mmst.subnets import SamplingSpace, find_stages
-from tests.conftest import NUM_CLASSES, classifier
+from mmst.export import write_standalone
+from mmst.subnets import find_stages
+from tests.conftest import classifier
+from tests.export.conftest import NUM_IMAGES, stock
 
 STOCK = Path(__file__).with_name('stock_process.py')
-NUM_IMAGES = 12
 
 
 @DATASETS.register_module()
@@ -36,16 +34,6 @@ class BoxedScenes(Dataset):
             256, (3, 64, 64), generator=generator, dtype=torch.uint8)
         sample = DetDataSample(metainfo=dict(img_shape=(64, 64)))
         return dict(inputs=image, data_samples=sample)
-
-
-def stock(backbone, in_channels, pool=True, head='LinearClsHead'):
-    return dict(
-        type='ImageClassifier',
-        data_preprocessor=dict(mean=[127.5] * 3, std=[64.] * 3),
-        backbone=backbone,
-        neck=dict(type='GlobalAveragePooling') if pool else None,
-        head=dict(type='mmst.STClsHead', head=dict(
-            type=head, num_classes=NUM_CLASSES, in_channels=in_channels)))
 
 
 RETINANET = dict(
@@ -74,25 +62,6 @@ MODELS = dict(
     cifar_densenet=(stock(dict(type='mmst.CIFARDenseNet', depth=16,
                                growth_rate=4), 16), (2, 1, 1)),
 )
-
-
-@pytest.fixture
-def make_runner(tiny_runner):
-
-    def make(model, **options):
-        options.setdefault('train_dataloader', dict(
-            batch_size=4, num_workers=0,
-            worker_init_fn=dict(type='mmst.keep_worker_seed'),
-            dataset=dict(type='TinyImages', length=NUM_IMAGES, flip=False),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate')))
-        runner = tiny_runner(model=model, sampler=dict(num_subnets=1),
-                             **options)
-        for parameter in runner.model.parameters():
-            parameter.data += 0.1 * torch.randn_like(parameter)
-        return runner
-
-    return make
 
 
 def expect(runner, depths, size, folder):
@@ -249,89 +218,3 @@ def test_onnx_gives_the_same_outputs(make_runner, tmp_path):
         None, dict(images=expected['images'].numpy()))
     torch.testing.assert_close(torch.from_numpy(outputs),
                                expected['outputs'][0], rtol=1e-5, atol=1e-5)
-
-
-class Random(nn.Module):
-    """Never gives the same twice."""
-
-    def forward(self, features):
-        return tuple(x + torch.rand_like(x) for x in features)
-
-
-def refuse(runner, folder, message, depths=(1, 1, 1), error=ValueError,
-           **options):
-    """Nothing of the folder, nor beside it, is there afterwards."""
-    with pytest.raises(error, match=message):
-        write_standalone(runner, options.pop('cfg', runner.cfg), depths,
-                         folder / 'out', 'n', 4, **options)
-    assert not folder.exists() or not list(folder.iterdir())
-
-
-def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
-    folder, runner = tmp_path / 'folder', make_runner(classifier())
-    refuse(runner, folder, 'depth 4 of stage 1', depths=(4, 1, 1))
-    refuse(runner, folder, 'has 2 entries, but', depths=(1, 1))
-    cfg = Config(runner.cfg.to_dict())
-    cfg.model.neck.type = 'NoSuchNeck'
-    refuse(runner, folder, 'NoSuchNeck', error=KeyError, cfg=cfg)
-    # The config is of another network than the weights.
-    cfg = Config(runner.cfg.to_dict())
-    cfg.model.backbone.depth = 32
-    cfg.model.head.head.num_classes = 5
-    refuse(runner, folder, 'size mismatch', error=RuntimeError, cfg=cfg)
-    monkeypatch.setattr('mmst.export.formats.find_spec', lambda name: None)
-    refuse(runner, folder, 'pip install onnx', error=ModuleNotFoundError,
-           formats=['onnx'])
-    runner.model.neck = nn.Sequential(runner.model.neck, Random())
-    refuse(runner, folder, 'does not give the outputs of the subnet in place')
-
-
-def test_folder_with_files_is_refused(make_runner, tmp_path):
-    runner = make_runner(classifier())
-    (tmp_path / 'out').mkdir()
-    (tmp_path / 'out' / 'mine').write_text('')
-    with pytest.raises(ValueError, match='is there already, and not an empty'):
-        write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n')
-    assert [p.name for p in (tmp_path / 'out').iterdir()] == ['mine']
-
-
-@pytest.mark.parametrize('options, message', [
-    (dict(train_dataloader=None, train_cfg=None, optim_wrapper=None,
-          param_scheduler=None), 'takes training images: give the config'),
-    (dict(train_dataloader=dict(
-        batch_size=4, num_workers=0,
-        dataset=dict(type='TinyImages', length=0),
-        sampler=dict(type='DefaultSampler', shuffle=False))),
-     'no training images: train_dataloader gives no batch')])
-def test_no_training_images(make_runner, tmp_path, options, message):
-    refuse(make_runner(classifier(), **options), tmp_path / 'folder', message)
-
-
-def test_no_samples_asked_for(make_runner, tmp_path):
-    runner = make_runner(classifier())
-    with pytest.raises(ValueError, match='num_samples 0'):
-        write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n',
-                         0)
-    assert not (tmp_path / 'out').exists()
-
-
-def test_trained_space():
-    model = nn.Module()
-    model.layer1, model.layer2 = (nn.Sequential(
-        *(nn.Identity() for _ in range(n))) for n in (2, 3))
-    for layer in (model.layer1, model.layer2):
-        for block in layer:
-            block.downsample = None
-    cfg = Config(dict(custom_hooks=[
-        dict(type='EMAHook'),
-        dict(type='mmst.SubnetSamplerHook', space=[1, 2])]))
-    space = trained_space(cfg, model)
-    assert space.depths == ((2, ), (3, 2))
-    assert check_depths(space, (2, 2)) == [2, 2]
-    for depths in ((1, 3), (2, 1), (2, 4), (2, )):
-        with pytest.raises(ValueError, match=re.escape(
-                f'{list(depths)} are not in the sampling space') +
-                '.*: 2; 2 or 3'):
-            check_depths(space, depths)
-    assert trained_space(Config(dict()), model).depths == SamplingSpace(
-        (2, 3)).depths

@@ -5,8 +5,8 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmst.subnets import (Block, Stage, Subnet, activate, find_stages,
-                          measure_cost, register_stage_finder)
+from mmst.subnets import (Block, Stage, activate, find_stages, measure_cost,
+                          register_stage_finder)
 from mmst.subnets.export import export_subnet
 from mmst.subnets.stages import _FINDERS
 from tests.subnets.test_families import NETWORKS

@@ -70,7 +70,7 @@ def test_raw_draws_a_path_for_every_block():
 
 
 @pytest.mark.parametrize('strategy', ['ordered', 'stochastic', 'raw'])
-def test_keep_probability_is_the_observed_one(strategy):
+def test_probabilities_are_the_observed_ones(strategy):
     options = dict(candidates=[1, 2, 4, 1])
     if strategy == 'raw':
         options = dict(has_shortcut=[[False] + [True] * (n - 1)
@@ -82,6 +82,11 @@ def test_keep_probability_is_the_observed_one(strategy):
         for j, probability in enumerate(row):
             kept = sum(s.paths[i][j] is not Path.SHORTCUT for s in draws)
             assert abs(kept / 4000 - probability) < 5 * 0.5 / 4000**0.5
+    for i, row in enumerate(space.mean_skipped_before()):
+        for j, expected in enumerate(row):
+            skipped = [s.paths[i][:j].count(Path.SHORTCUT) for s in draws
+                       if s.paths[i][j] is not Path.SHORTCUT]
+            assert abs(sum(skipped) / 4000 - expected) <= 5 * j / 4000**0.5
 
 
 @pytest.mark.parametrize('options, message', [
