@@ -251,12 +251,13 @@ def draw_family(networks: Sequence[MeasuredNetwork],
 def _draw_panel(axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str,
                 unit: float) -> None:
     main = max(networks, key=lambda n: n.depths)
+    best = best_at_their_cost(networks, cost)
     alone = dict(linestyle='none')
+    large = dict(alone, markersize=11)
     for label, group, style in (
         ('subnets', networks, {**line_style(1), **alone}),
-        ('best at their cost', best_at_their_cost(networks, cost),
-         line_style(0)),
-        ('main network', [main], {**line_style(2), **alone, 'markersize': 11})):
+        ('best at their cost', best, line_style(0)),
+        ('main network', [main], {**line_style(2), **large})):
         axes.plot([getattr(n, cost) / unit for n in group],
                   [n.score for n in group], label=label, **style)
     axes.grid(alpha=0.3)

@@ -2,6 +2,7 @@
 from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
 from .cost import BackboneCost, iteration_cost, measure_cost
+from .export import export_subnet
 from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
 from .space import InputSizes, SamplingSpace
 from .stages import (Block, Stage, find_backbone, find_stages,
@@ -12,7 +13,7 @@ from .targets import Resizing, register_resizer, resize_samples
 __all__ = [
     'BackboneCost', 'Block', 'InputSizes', 'Path', 'Resizing',
     'SamplingSpace', 'Stage', 'Subnet', 'SubnetInputs', 'activate',
-    'active_subnet', 'find_backbone', 'find_stages', 'iteration_cost',
-    'measure_cost', 'pad_inputs', 'register_resizer', 'register_stage_finder',
-    'resize_inputs', 'resize_samples', 'shorter_side'
+    'active_subnet', 'export_subnet', 'find_backbone', 'find_stages',
+    'iteration_cost', 'measure_cost', 'pad_inputs', 'register_resizer',
+    'register_stage_finder', 'resize_inputs', 'resize_samples', 'shorter_side'
 ]

@@ -6,7 +6,7 @@ proportion to the forward pass, so that counting the forward pass is enough.
 """
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Sequence, Tuple, Union
+from typing import Dict, Iterator, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -147,7 +147,9 @@ def _count_modules(stack: ExitStack, stages: Sequence[Stage],
 
     for stage in stages:
         watched = [block.module for block in stage.blocks]
-        watched += [reader.conv for reader in stage.readers if reader.conv]
+        watched += [
+            reader.conv for reader in stage.readers if reader.conv is not None
+        ]
         for module in watched:
             stack.callback(module.register_forward_pre_hook(before).remove)
             stack.callback(module.register_forward_hook(after).remove)

@@ -55,8 +55,8 @@ class Stage:
         name: Its name inside the backbone, such as ``layer3``.
         blocks: The blocks, in the order in which they run.
         readers: Where blocks do not add to their input but give channels of
-            their own, as in DenseNet: the layers that read these. Those of a
-            block that runs have to run on what the others leave.
+            their own, as in DenseNet: the layers that read these channels,
+            which get fewer of them when a block is skipped.
     """
 
     name: str
@@ -89,14 +89,13 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """The backbone of a model, without what is around it.
+    """The backbone of a model: without DDP, detector or classifier around.
 
-    Which may be DDP, a detector or classifier, a wrapper of a timm network.
+    Of a network of timm also without its wrapper, ``TIMMBackbone``.
     """
     if is_model_wrapper(model):
         model = model.module
     backbone = getattr(model, 'backbone', model)
-    # TIMMBackbone of mmpretrain and mmseg.
     return getattr(backbone, 'timm_model', backbone)
 
 

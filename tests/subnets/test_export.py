@@ -5,9 +5,8 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmst.subnets import (Block, Stage, activate, find_stages, measure_cost,
-                          register_stage_finder)
-from mmst.subnets.export import export_subnet
+from mmst.subnets import (Block, Stage, activate, export_subnet, find_stages,
+                          measure_cost, register_stage_finder)
 from mmst.subnets.stages import _FINDERS
 from tests.subnets.test_families import NETWORKS
 from tests.subnets.test_families import build as build_network
@@ -136,6 +135,7 @@ def test_every_family(name, options, size, blocks):
 
 @pytest.mark.parametrize('name, depths', [
     ('mmpretrain.ResNet', (1, 2, 2, 1)), ('mmpretrain.ConvNeXt', (1, 1, 2, 2)),
+    ('mmpretrain.VisionTransformer', (2, )),
     ('mmdet.SwinTransformer', (1, 2, 3, 1)),
     ('mmdet.PyramidVisionTransformer', (2, 4, 1, 3))])
 def test_stages_are_as_long_as_their_depth(name, depths):

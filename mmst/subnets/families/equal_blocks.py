@@ -46,7 +46,10 @@ def _block_lists(module: nn.Module, prefix: str = ''
     for name, child in module.named_children():
         is_list = isinstance(child, _LISTS)
         if is_list and any(map(_is_known, child)):
-            yield prefix + name, list(child)
+            # An exported ViT has identities where blocks were.
+            yield prefix + name, [
+                m for m in child if not isinstance(m, nn.Identity)
+            ]
         elif is_list or _has_list(child):
             yield from _block_lists(child, f'{prefix}{name}.')
 
