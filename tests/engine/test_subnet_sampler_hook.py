@@ -1,5 +1,6 @@
 """The sampler is a function of (seed, iteration), and reports its space."""
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -78,21 +79,39 @@ def test_other_strategies_train(tiny_runner, strategy):
                for k, v in runner.model.state_dict().items())
 
 
-def test_raw_draws_keep_blocks_without_a_shortcut(monkeypatch):
+@pytest.fixture
+def chain(monkeypatch):
+    """Four blocks of a family of its own; the first has no shortcut."""
     monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
-    net = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(4)))
 
-    @register_stage_finder('Mine')
-    def find(backbone):
-        return [Stage('all', tuple(
-            Block(module, *([] if i else [None]))
-            for i, module in enumerate(net)))] if backbone is net else None
+    def make(branch_only):
+        net = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(4)))
+        first, *rest = net
 
+        @register_stage_finder('Mine')
+        def find(backbone):
+            return [Stage('all', (Block(first, None), *(
+                Block(block, branch_only=branch_only) for block in rest)))
+                    ] if backbone is net else None
+
+        return net
+
+    return make
+
+
+def test_raw_draws_keep_blocks_without_a_shortcut(chain):
     hook = SubnetSamplerHook(num_subnets=20, strategy='raw')
-    hook.fit(net, seed=0)
+    hook.fit(chain(lambda module: nullcontext()), seed=0)
     stages = [subnet.paths[0] for subnet in hook.draw(0)]
     assert all(paths[0] == 'branch' for paths in stages)
     assert any('shortcut' in paths for paths in stages)
+
+
+def test_raw_needs_branches(chain):
+    hook = SubnetSamplerHook(strategy='raw')
+    with pytest.raises(ValueError, match="'raw' is not known for Identity in "
+                       "all: set strategy to 'ordered' or"):
+        hook.fit(chain(None), seed=0)
 
 
 def test_report_tells_space_and_cost(tiny_runner):

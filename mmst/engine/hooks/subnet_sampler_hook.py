@@ -128,6 +128,8 @@ class SubnetSamplerHook(Hook):
             ValueError: If the space does not fit them.
         """
         self.stages = find_stages(model)
+        if self.space_cfg['strategy'] == 'raw':
+            self._check_branches()
         with _naming_the_hook():
             self.space = SamplingSpace(
                 [len(stage) for stage in self.stages],
@@ -135,6 +137,16 @@ class SubnetSamplerHook(Hook):
                                stage.blocks] for stage in self.stages],
                 **self.space_cfg)
         self.seed = seed
+
+    def _check_branches(self) -> None:
+        """Refuse raw sampling of blocks without a branch of their own."""
+        for stage in self.stages:
+            for block in stage.blocks:
+                if block.shortcut is not None and block.branch_only is None:
+                    raise ValueError(
+                        "SubnetSamplerHook: strategy 'raw' is not known for "
+                        f'{type(block.module).__name__} in {stage.name}: set '
+                        "strategy to 'ordered' or 'stochastic'")
 
     def before_train_iter(self,
                           runner: Runner,
@@ -199,17 +211,18 @@ class SubnetSamplerHook(Hook):
         cost = measure_cost(runner.model, image)
         ratio = iteration_cost(runner.model, image, self.space, self.sizes,
                                self.num_subnets)
+        width = 2 + max(len(stage.name) for stage in self.stages)
         lines = [
             f'Stimulative training: {self.num_subnets} subnet(s) an '
             f'iteration, {self.space.strategy} sampling',
-            f'{"stage":<12}{"blocks":>8}{"FLOPs":>9}  depths drawn from'
+            f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from'
         ]
         for stage, flops, depths in zip(self.stages, cost.blocks,
                                         self.space.depths):
             drawn = ('branch or shortcut of each block'
                      if self.space.strategy == 'raw' else
                      ', '.join(map(str, depths)))
-            lines.append(f'{stage.name:<12}{len(stage):>8}'
+            lines.append(f'{stage.name:<{width}}{len(stage):>8}'
                          f'{sum(flops) / cost.total:>9.1%}  {drawn}')
         lines += [
             f'input sizes drawn from: {self.sizes} (main input: {side} px, '
