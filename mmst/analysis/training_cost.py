@@ -129,7 +129,9 @@ def draw_costs(results: Results) -> 'Figure':
         steps = run.epochs if by_epoch else run.iterations_there
         there = [flops / unit for flops in run.flops_there]
         for axis, cost in zip(axes, (steps, there)):
-            axis.plot(cost, run.scores, label=name, **line_style(k))
+            # Of many validations not all get a marker.
+            axis.plot(cost, run.scores, label=name, **line_style(k),
+                      markevery=1 + len(run.scores) // 25)
     axes[0].set_xlabel('epochs' if by_epoch else 'iterations')
     axes[1].set_xlabel(f'training cost in the backbone ({prefix}FLOPs)')
     axes[0].set_ylabel(metric_label(metric))

@@ -9,8 +9,9 @@ from mmst.analysis.logit_amplitude import (Amplitudes, amplitude_table,
                                            draw_amplitudes,
                                            measure_amplitudes)
 from mmst.analysis.loafing import measure_loafing
+from mmst.analysis.subnet_metrics import running_subnet
 from mmst.subnets import activate
-from tests.analysis.test_loafing import loader
+from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import TinyImages, classifier
 
 NUM_VAL = 20
@@ -26,9 +27,9 @@ def runner(tiny_runner):
     """With GroupNorm, so that a subnet runs on the weights as they are."""
 
     def make(st=True, norm='GN'):
-        model = classifier(st=st, norm=norm)
         return tiny_runner(
-            model=model, loop='EpochBasedTrainLoop',
+            model=classifier(st=st, norm=norm),
+            train_dataloader=loader(12, 12), loop='EpochBasedTrainLoop',
             val_dataloader=loader(8, NUM_VAL), val_cfg=dict(),
             val_evaluator=dict(type='Accuracy', topk=(1, )))
 
@@ -66,6 +67,11 @@ def test_statistics_of_subnets_are_their_own(runner):
     torch.manual_seed(0)
     assert list(found.amplitudes) == ['main', '1-1-1', '2-2-2', '3-3-3']
     assert found.scores == measure_loafing(runner).scores
+    images = (TinyImages(NUM_VAL, flip=False).images.float() - 127.5) / 64
+    with running_subnet(runner, (1, 1, 1)), torch.no_grad():
+        runner.model.eval()
+        norms = runner.model(images).norm(dim=1)
+    assert found.amplitudes['1-1-1'] == pytest.approx(norms.mean().item())
     # The running statistics are still those of initialisation.
     assert found.amplitudes['main'] != pytest.approx(
         found.amplitudes['3-3-3'], rel=1e-3)

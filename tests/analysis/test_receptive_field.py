@@ -12,7 +12,7 @@ from mmst.analysis.receptive_field import (SHARES, Field, choose_stage,
                                            receptive_field_table, square_side)
 from mmst.subnets import Block, Stage, activate, register_stage_finder
 from mmst.subnets.stages import _FINDERS
-from tests.analysis.test_loafing import loader
+from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import TinyImages, build_classifier, classifier
 
 

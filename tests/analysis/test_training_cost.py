@@ -9,7 +9,7 @@ from mmst.analysis.training_cost import (TrainingCost, cost_table, draw_costs,
                                          training_cost)
 from mmst.analysis.training_log import read_training_log
 from mmst.subnets import SamplingSpace, measure_cost
-from tests.analysis.test_loafing import loader
+from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import classifier
 
 VALIDATION = dict(

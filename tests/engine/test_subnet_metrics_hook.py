@@ -11,7 +11,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import distributed as torch_dist
 from torch import multiprocessing
@@ -19,7 +21,7 @@ from torch import multiprocessing
 from mmst.analysis.batch_norm import reestimated_statistics
 from mmst.engine.hooks import SubnetMetricsHook
 from mmst.subnets import activate
-from tests.analysis.test_loafing import NUM_TRAIN, by_hand, loader
+from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand, loader
 from tests.conftest import TinyImages, batch, build_classifier, classifier
 
 HOOK = dict(type='mmst.SubnetMetricsHook')
@@ -131,6 +133,26 @@ def test_images_are_read_apart_from_the_run(tiny_runner):
     runner.train()
     assert isinstance(hook._dataset, TinyImages)
     assert hook._dataset is not runner.train_dataloader.dataset
+
+
+@HOOKS.register_module()
+class Witness(Hook):
+    """Sees the model in the iteration in which subnets were reported."""
+
+    priority = 'LOWEST'
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.modes = {module.training for module in runner.model.modules()}
+
+
+def test_later_hooks_see_a_model_in_training(tiny_runner):
+    runner = tiny_runner(
+        sampler=dict(num_subnets=1), loop=ITERATIONS,
+        hooks=[dict(HOOK, interval=6, by_epoch=False), dict(type='Witness')],
+        **VALIDATION)
+    runner.train()
+    witness = next(h for h in runner.hooks if isinstance(h, Witness))
+    assert witness.modes == {True}
 
 
 @pytest.mark.parametrize('hook, options, message', [

@@ -1,0 +1,76 @@
+"""What tells subnets apart finely, and their scores in plain PyTorch."""
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+from tests.conftest import TinyImages
+
+# The validation set's first 12 images are the training set's.
+NUM_TRAIN, NUM_VAL = 12, 40
+
+
+@METRICS.register_module()
+class MeanScore(BaseMetric):
+    """Mean probability of the right class: finer than the accuracy."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [
+            sample['pred_score'][sample['gt_label']].item()
+            for sample in data_samples
+        ]
+
+    def compute_metrics(self, results):
+        return dict(mean_score=100 * sum(results) / len(results))
+
+
+def loader(batch_size, length):
+    return dict(
+        batch_size=batch_size,
+        num_workers=0,
+        dataset=dict(type='TinyImages', length=length, flip=False),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'))
+
+
+def by_hand(model, depths, num_samples):
+    """Top-1 and mean score, in percent, of the first ``depths`` blocks.
+
+    The validation images are normalised with the mean and the unbiased
+    variance of the training images' features, which these are normalised
+    without bias, as in training.
+    """
+    data = TinyImages(NUM_VAL, flip=False)
+    labels = torch.tensor(data.labels)
+    images = (data.images.float() - 127.5) / 64
+    fit = (TinyImages(NUM_TRAIN, flip=False).images[:num_samples].float() -
+           127.5) / 64
+    net = model.backbone
+
+    def norm(bn, pair):
+        out = []
+        for x, correction in zip(pair, (0, 1)):
+            mean, var = pair[0].mean((0, 2, 3)), pair[0].var(
+                (0, 2, 3), correction=correction)
+            if depths is None:
+                mean, var = bn.running_mean, bn.running_var
+            x = (x - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+            out.append(x * bn.weight[:, None, None] + bn.bias[:, None, None])
+        return out
+
+    def conv_norm(conv, bn, pair):
+        return norm(bn, [conv(x) for x in pair])
+
+    with torch.no_grad():
+        pair = conv_norm(net.conv1, net.norm1, (fit, images))
+        pair = [x.relu() for x in pair]
+        for i, depth in enumerate(depths or (3, 3, 3), 1):
+            for block in list(getattr(net, f'layer{i}'))[:depth]:
+                out = conv_norm(block.conv1, block.norm1, pair)
+                out = conv_norm(block.conv2, block.norm2,
+                                [x.relu() for x in out])
+                if block.downsample is not None:
+                    pair = conv_norm(*block.downsample, pair)
+                pair = [(a + b).relu() for a, b in zip(out, pair)]
+        p = model.head.head.fc(pair[1].mean((2, 3))).softmax(1)
+    return (100 * (p.argmax(1) == labels).float().mean().item(),
+            100 * p[range(NUM_VAL), labels].mean().item())

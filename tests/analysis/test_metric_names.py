@@ -1,0 +1,27 @@
+"""Which metric is read, and its unit."""
+import pytest
+
+from mmst.analysis.metric_names import choose_metric, metric_label
+
+
+@pytest.mark.parametrize('metrics, expected', [
+    (['coco/segm_mAP', 'coco/bbox_mAP', 'coco/bbox_mAP_50'], 'coco/bbox_mAP'),
+    (['aAcc', 'mIoU', 'mAcc'], 'mIoU'),
+    (['coco/AP .5', 'coco/AP'], 'coco/AP'),
+    (['accuracy/top5', 'accuracy/top1'], 'accuracy/top1'),
+    (['coco_panoptic/PQ'], 'coco_panoptic/PQ'),
+    (['mine'], 'mine'),
+])
+def test_usual_metric(metrics, expected):
+    assert choose_metric(dict.fromkeys(metrics, 0.)) == expected
+
+
+def test_no_usual_metric():
+    with pytest.raises(ValueError, match=r"--metric: \['a', 'b'\]"):
+        choose_metric(dict(b=0., a=1.))
+
+
+def test_units():
+    assert metric_label('accuracy/top1') == 'accuracy/top1 (%)'
+    assert metric_label('coco/bbox_mAP') == 'coco/bbox_mAP (0 to 1)'
+    assert metric_label('mine') == 'mine'
