@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
 from typing import Sequence, Tuple
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmst.subnets import SamplingSpace, Subnet, find_stages, measure_cost
-from mmst.subnets.export import export_subnet
+from mmst.subnets import (SamplingSpace, Subnet, export_subnet, find_stages,
+                          measure_cost, unwrapped)
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric
 from .results import text_table
@@ -97,9 +96,7 @@ def measure_family(runner: Runner,
             subnet does not fit the model.
     """
     check_validation(runner)
-    model = runner.model
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(runner.model)
     blocks = tuple(len(stage) for stage in find_stages(model))
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # now, and not after an hour
@@ -127,9 +124,7 @@ def one_image(runner: Runner) -> Dict[str, Any]:
     data = next(iter(runner.val_dataloader), None)
     if data is None:
         raise ValueError('no images: val_dataloader of the config is empty')
-    model = runner.model
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(runner.model)
     first = {key: value[:1] for key, value in data.items()}
     return model.data_preprocessor(first, False)
 

@@ -4,8 +4,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 import torch
 from mmengine.dist import all_reduce
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+
+from mmst.subnets import kept_modes, unwrapped
 
 # Weighted sums of a layer's batch means and of its batch mean squares.
 Sums = Tuple[Tensor, Tensor]
@@ -37,8 +38,7 @@ def reestimated_statistics(model: nn.Module,
         raise ValueError(
             f'num_samples {num_samples}: re-estimating BatchNorm statistics '
             'takes at least one training image')
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     layers = _trained_layers(model)
     if not layers:
         yield
@@ -54,17 +54,6 @@ def reestimated_statistics(model: nn.Module,
         for layer, buffers in own.items():
             for buffer, value in zip(layer.buffers(), buffers):
                 buffer.copy_(value)
-
-
-@contextmanager
-def kept_modes(model: nn.Module) -> Iterator[None]:
-    """Put training or evaluation mode of every submodule back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _trained_layers(model: nn.Module) -> List[nn.Module]:

@@ -9,12 +9,12 @@ from typing import (TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple,
                     Optional, Sequence)
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
 from mmst.models import STClsHead
+from mmst.subnets import unwrapped
 from .line_styles import legend_below
 from .loafing import (MAIN, Scores, draw_scores, network_name, network_names,
                       networks_of)
@@ -82,8 +82,7 @@ def measure_amplitudes(runner: Runner,
 
 def _logit_head(model: nn.Module) -> nn.Module:
     """The module whose output are the logits."""
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     head = getattr(model, 'head', None)
     if not isinstance(model, BaseClassifier) or head is None:
         raise TypeError(f'logits are those of classifiers with a head, not '

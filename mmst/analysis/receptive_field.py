@@ -10,16 +10,14 @@ from typing import (TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple,
 
 import numpy as np
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
-from mmst.subnets import (Stage, find_backbone, find_stages, measure_cost,
-                          resize_inputs)
-from .batch_norm import kept_modes
+from mmst.subnets import (Stage, find_backbone, find_stages, kept_modes,
+                          measure_cost, resize_inputs, unwrapped)
 from .line_styles import LINES, legend_below
 from .results import text_table
 
@@ -183,9 +181,7 @@ def input_images(runner: Runner, size: int, number: int) -> Tensor:
     Returns:
         Tensor: (N, C, size, size).
     """
-    model = runner.model
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(runner.model)
     images: List[Tensor] = []
     for data in runner.val_dataloader:
         inputs = model.data_preprocessor(data, False)['inputs']

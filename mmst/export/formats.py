@@ -8,7 +8,7 @@ from typing import Any, Dict, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from .outputs import tensors_of
+from mmst.subnets.cost import tensors_of
 
 #: What a file of each kind is called, after the model's name.
 FORMATS = dict(onnx='.onnx', torchscript='.torchscript.pt')

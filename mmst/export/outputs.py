@@ -1,9 +1,11 @@
 """What a model gives, as tensors, and whether two models give the same."""
 import copy
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from mmst.subnets.cost import tensors_of
 
 TOLERANCE = 1e-6
 
@@ -27,17 +29,6 @@ def model_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
         raise ValueError(f'{type(model).__name__} gives no tensor to compare '
                          "in mode='tensor'")
     return outputs
-
-
-def tensors_of(outputs: Any) -> Iterator[Tensor]:
-    """All tensors in a model's outputs, in order."""
-    if isinstance(outputs, Tensor):
-        yield outputs
-    elif isinstance(outputs, dict):
-        yield from tensors_of(list(outputs.values()))
-    elif isinstance(outputs, (list, tuple)):
-        for output in outputs:
-            yield from tensors_of(output)
 
 
 def check_same(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:

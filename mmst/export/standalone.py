@@ -8,15 +8,14 @@ from tempfile import mkdtemp
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmst.analysis.batch_norm import kept_modes
 from mmst.analysis.subnet_metrics import running_subnet
 from mmst.checkpoints import strip_checkpoint, write_checkpoint
-from mmst.subnets import find_stages
-from mmst.subnets.export import export_subnet, subnet_changes
+from mmst.subnets import (export_subnet, find_stages, kept_modes,
+                          unwrapped)
+from mmst.subnets.export import subnet_changes
 from .formats import check_format, write_format
 from .outputs import check_same, model_outputs
 from .plain_config import plain_config
@@ -60,9 +59,7 @@ def write_standalone(runner: Runner,
         ValueError: If the depths do not fit, there are no training images, or
             the outputs differ.
     """
-    model = runner.model
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(runner.model)
     check_out(out)
     for kind in formats:
         check_format(kind)

@@ -4,7 +4,7 @@ The cost of an ST iteration over a plain one is ``1 + sum_k f_k``, where f_k
 is the subnet's share of the main network's FLOPs. The backward pass costs in
 proportion to the forward pass, so that counting the forward pass is enough.
 """
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Dict, Iterator, Sequence, Tuple, Union
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .inputs import resize_inputs
+from .kept_modes import kept_modes
 from .space import InputSizes, SamplingSpace
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
@@ -102,7 +103,8 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     backbone, stages = find_backbone(model), find_stages(model)
     counter = FlopCounterMode(display=False)
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(backbone))
+        stack.enter_context(kept_modes(backbone))
+        backbone.eval()
         counts = _count_modules(stack, stages, counter)
         stack.enter_context(torch.no_grad())
         stack.enter_context(counter)
@@ -111,7 +113,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
                 f'{_too_small(image, backbone)} ({error})') from error
-    if any(feature.numel() == 0 for feature in _tensors(outputs)):
+    if any(feature.numel() == 0 for feature in tensors_of(outputs)):
         raise ValueError(_too_small(image, backbone))
     # PyTorch counts a multiply and an add.
     return BackboneCost(
@@ -124,14 +126,14 @@ def _too_small(image: Tensor, backbone: nn.Module) -> str:
             f'feature map at the end of {type(backbone).__name__}')
 
 
-def _tensors(outputs: Union[Tensor, Sequence, Dict]) -> Iterator[Tensor]:
+def tensors_of(outputs: Union[Tensor, Sequence, Dict]) -> Iterator[Tensor]:
     if isinstance(outputs, Tensor):
         yield outputs
     elif isinstance(outputs, (list, tuple)):
         for output in outputs:
-            yield from _tensors(output)
+            yield from tensors_of(output)
     elif isinstance(outputs, dict):
-        yield from _tensors(list(outputs.values()))
+        yield from tensors_of(list(outputs.values()))
 
 
 def _count_modules(stack: ExitStack, stages: Sequence[Stage],
@@ -171,15 +173,3 @@ def _stage_flops(stage: Stage, counts: Dict[nn.Module, int]
         else:
             blocks = [flops + one for flops in blocks]
     return tuple(blocks), tuple(reads)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for every submodule, each put back as it was."""
-    modes = [(m, m.training) for m in module.modules()]
-    try:
-        module.eval()
-        yield
-    finally:
-        for submodule, mode in modes:
-            submodule.training = mode

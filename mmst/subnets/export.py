@@ -2,11 +2,10 @@
 import copy
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from .readers import Reader
-from .stages import Stage, find_stages, identity
+from .stages import Stage, find_stages, identity, unwrapped
 from .subnet import Subnet
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -66,8 +65,7 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
         ValueError: If the depths do not fit them, or blocks cannot be left
             out.
     """
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     changes = subnet_changes(model, depths)
     small = copy.deepcopy(model)
     for change in changes:

@@ -88,13 +88,17 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
     return register
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """A model without the wrapper for distributed training, if it has one."""
+    return model.module if is_model_wrapper(model) else model
+
+
 def find_backbone(model: nn.Module) -> nn.Module:
     """The backbone of a model: without DDP, detector or classifier around.
 
     Of a network of timm also without its wrapper, ``TIMMBackbone``.
     """
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     backbone = getattr(model, 'backbone', model)
     return getattr(backbone, 'timm_model', backbone)
 

@@ -9,11 +9,10 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
-from mmst.analysis.batch_norm import kept_modes
 from mmst.analysis.subnet_metrics import (check_validation, evaluate_subnet,
                                           training_loader, uniform_depths)
 from mmst.registry import HOOKS
-from mmst.subnets import Subnet, find_stages
+from mmst.subnets import Subnet, find_stages, kept_modes
 
 
 @HOOKS.register_module()

@@ -6,7 +6,6 @@ from typing import Any, Iterator, List, Optional, Sequence, Union
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from mmst.models.heads import STClsHead
 from mmst.registry import HOOKS
 from mmst.subnets import (InputSizes, SamplingSpace, Subnet, find_stages,
                           iteration_cost, measure_cost, resize_inputs,
-                          shorter_side)
+                          shorter_side, unwrapped)
 
 
 @HOOKS.register_module()
@@ -97,9 +96,7 @@ class SubnetSamplerHook(Hook):
                 f'SubnetSamplerHook: sizes {self.sizes} are fractions, which '
                 'chain_inputs=True in train_cfg would multiply from subnet to '
                 'subnet: give pixels')
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(runner.model)
         if (isinstance(model, BaseClassifier)
                 and not isinstance(model.head, STClsHead)):
             raise ValueError(
