@@ -4,6 +4,7 @@ MIM (``mim train mmst ...``) looks for configs and tools in ``.mim`` inside of
 the installed package. An editable install gets links there,
 so that an edited config counts at once; a wheel gets copies.
 """
+
 import os
 import re
 import shutil
@@ -25,8 +26,11 @@ def read_version() -> str:
 
 def read_requirements(name: str) -> list:
     """Return the lines of ``requirements/NAME.txt`` that name a package."""
-    lines = (ROOT / 'requirements' /
-             f'{name}.txt').read_text(encoding='utf-8').splitlines()
+    lines = (
+        (ROOT / 'requirements' / f'{name}.txt')
+        .read_text(encoding='utf-8')
+        .splitlines()
+    )
     lines = [line.split('#')[0].strip() for line in lines]
     return [line for line in lines if line and not line.startswith('-')]
 
@@ -60,7 +64,8 @@ def fill_mim_folder(package: Path, link: bool) -> None:
                 os.symlink(
                     os.path.relpath(source, folder),
                     folder / name,
-                    target_is_directory=source.is_dir())
+                    target_is_directory=source.is_dir(),
+                )
                 continue
             except OSError:
                 pass  # no links here (Windows, some file systems): copy
@@ -122,9 +127,6 @@ setup(
         'all': sum(OPTIONAL.values(), []) + TESTS,
         'mim': read_requirements('mminstall'),  # `mim install` reads this one
     },
-    cmdclass={
-        'build_py': BuildWithMim,
-        'develop': DevelopWithMim
-    },
+    cmdclass={'build_py': BuildWithMim, 'develop': DevelopWithMim},
     zip_safe=False,
 )

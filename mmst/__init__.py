@@ -1,4 +1,5 @@
 """Stimulative training for the OpenMMLab toolboxes."""
+
 from .requirements_check import check_requirements
 from .version import __version__
 

@@ -3,6 +3,7 @@
 A config reaches everything here by its scope, ``type='mmst.STClsHead'``,
 whatever its ``default_scope`` is.
 """
+
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
@@ -11,7 +12,9 @@ from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, locations=['mmst.models'])
 HOOKS = Registry(
-    'hook', parent=MMENGINE_HOOKS, locations=['mmst.engine.hooks'])
+    'hook', parent=MMENGINE_HOOKS, locations=['mmst.engine.hooks']
+)
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, locations=['mmst.engine'])
 FUNCTIONS = Registry(
-    'function', parent=MMENGINE_FUNCTIONS, locations=['mmst.engine.hooks'])
+    'function', parent=MMENGINE_FUNCTIONS, locations=['mmst.engine.hooks']
+)

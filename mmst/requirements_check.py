@@ -5,6 +5,7 @@ itself, never by distribution name: the OneDL packages install under other
 distribution names but are imported as ``mmengine``, ``mmcv`` and so on, and
 serve as well.
 """
+
 import importlib
 import re
 import sys
@@ -21,6 +22,7 @@ class Requirement(NamedTuple):
             ones.
         install_options: What ``pip install`` needs besides the range.
     """
+
     name: str
     minimum: str
     below: Optional[str] = None
@@ -71,7 +73,8 @@ def parse_release(version: str) -> Tuple[int, int, int]:
     match = re.match(r'(\d+)(?:\.(\d+))?(?:\.(\d+))?', version)
     if match is None:
         raise ValueError(
-            f'version {version!r} does not start with a number such as 2.1.0')
+            f'version {version!r} does not start with a number such as 2.1.0'
+        )
     major, minor, patch = (int(part or 0) for part in match.groups())
     return major, minor, patch
 
@@ -94,7 +97,8 @@ def check_requirements() -> None:
                 f'{requirement.version_range}\n'
                 f'  type:    {requirement.install_command}\n'
                 'Or let "bash tools/install.sh" in the mmst repository make '
-                'an environment with versions that are tested together.')
+                'an environment with versions that are tested together.'
+            )
 
 
 def _find_problem(requirement: Requirement) -> Optional[str]:
@@ -107,9 +111,12 @@ def _find_problem(requirement: Requirement) -> Optional[str]:
             return f'no {name} is installed for {sys.executable}'
         # A package that fails half-way has usually read its version module.
         version = getattr(
-            sys.modules.get(f'{name}.version'), '__version__', None)
-        return (f'{name} {version or "(version unknown)"} cannot be imported '
-                f'({type(error).__name__}: {error})')
+            sys.modules.get(f'{name}.version'), '__version__', None
+        )
+        return (
+            f'{name} {version or "(version unknown)"} cannot be imported '
+            f'({type(error).__name__}: {error})'
+        )
     version = getattr(module, '__version__', None)
     if version is None:
         # What a folder of that name on sys.path looks like.

@@ -1,4 +1,5 @@
 """Tiny models, data and runners that many tests share."""
+
 import importlib.util
 import sys
 from functools import lru_cache
@@ -32,9 +33,11 @@ class TinyImages(Dataset):
     def __init__(self, length: int = 12, flip: bool = True) -> None:
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randint(
-            256, (length, 3, 16, 16), generator=generator, dtype=torch.uint8)
+            256, (length, 3, 16, 16), generator=generator, dtype=torch.uint8
+        )
         self.labels = torch.randint(
-            NUM_CLASSES, (length, ), generator=generator).tolist()
+            NUM_CLASSES, (length,), generator=generator
+        ).tolist()
         self.flip = flip
 
     def __len__(self) -> int:
@@ -46,7 +49,8 @@ class TinyImages(Dataset):
             image = image.flip(-1)
         return dict(
             inputs=image,
-            data_samples=DataSample().set_gt_label(self.labels[index]))
+            data_samples=DataSample().set_gt_label(self.labels[index]),
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -67,18 +71,22 @@ def forget_earlier_runs() -> None:
         kinds.extend(kind.__subclasses__())
 
 
-def classifier(st: bool = True,
-               norm: str = 'BN',
-               depth: int = 20,
-               dropout: float = 0.,
-               **st_options) -> dict:
+def classifier(
+    st: bool = True,
+    norm: str = 'BN',
+    depth: int = 20,
+    dropout: float = 0.0,
+    **st_options,
+) -> dict:
     """Config of a tiny classifier with stages of (3, 3, 3) blocks."""
-    norm_cfg = dict(type='BN') if norm == 'BN' else dict(
-        type='GN', num_groups=2)
+    norm_cfg = (
+        dict(type='BN') if norm == 'BN' else dict(type='GN', num_groups=2)
+    )
     head = dict(
         type='StackedLinearClsHead' if dropout else 'LinearClsHead',
         num_classes=NUM_CLASSES,
-        in_channels=16)
+        in_channels=16,
+    )
     if dropout:
         head.update(mid_channels=[8], dropout_rate=dropout)
     if st:
@@ -86,16 +94,19 @@ def classifier(st: bool = True,
     return dict(
         type='ImageClassifier',
         data_preprocessor=dict(
-            num_classes=NUM_CLASSES, mean=[127.5] * 3, std=[64.] * 3),
+            num_classes=NUM_CLASSES, mean=[127.5] * 3, std=[64.0] * 3
+        ),
         backbone=dict(
             type='mmst.CIFARResNet',
             depth=depth,
             stem_channels=4,
             base_channels=4,
             norm_cfg=norm_cfg,
-            zero_init_residual=False),
+            zero_init_residual=False,
+        ),
         neck=dict(type='GlobalAveragePooling'),
-        head=head)
+        head=head,
+    )
 
 
 def build_classifier(double: bool = True, **options):
@@ -110,25 +121,29 @@ def batch(size: int = 6, seed: int = 0, double: bool = True) -> dict:
     """A batch as a data loader gives it, float64 unless told otherwise."""
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.rand(size, 3, 16, 16, generator=generator) * 255
-    labels = torch.randint(NUM_CLASSES, (size, ), generator=generator)
+    labels = torch.randint(NUM_CLASSES, (size,), generator=generator)
     return dict(
         inputs=inputs.double() if double else inputs,
-        data_samples=[DataSample().set_gt_label(int(i)) for i in labels])
+        data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
+    )
 
 
 class Steps:
     """Counts an optimizer's steps and keeps the gradients of each."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer,
-                 model: torch.nn.Module) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, model: torch.nn.Module
+    ) -> None:
         self.gradients = []
 
         def record(*args: Any) -> None:
-            self.gradients.append({
-                name: parameter.grad.clone()
-                for name, parameter in model.named_parameters()
-                if parameter.grad is not None
-            })
+            self.gradients.append(
+                {
+                    name: parameter.grad.clone()
+                    for name, parameter in model.named_parameters()
+                    if parameter.grad is not None
+                }
+            )
 
         optimizer.register_step_pre_hook(record)
 
@@ -139,26 +154,30 @@ class Steps:
 def sgd(model: torch.nn.Module, lr: float = 0.1, **options) -> OptimWrapper:
     """An optimizer wrapper around plain SGD."""
     return OptimWrapper(
-        torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9), **options)
+        torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9), **options
+    )
 
 
 @pytest.fixture
 def tiny_runner(tmp_path) -> Callable[..., Runner]:
     """Make runners that train the tiny classifier for 2 epochs of 3."""
 
-    def make(name: str = 'run',
-             model: Optional[dict] = None,
-             sampler: Optional[dict] = None,
-             loop: str = 'mmst.STEpochBasedTrainLoop',
-             max_epochs: int = 2,
-             hooks: Sequence[dict] = (),
-             num_workers: int = 0,
-             **options) -> Runner:
+    def make(
+        name: str = 'run',
+        model: Optional[dict] = None,
+        sampler: Optional[dict] = None,
+        loop: str = 'mmst.STEpochBasedTrainLoop',
+        max_epochs: int = 2,
+        hooks: Sequence[dict] = (),
+        num_workers: int = 0,
+        **options,
+    ) -> Runner:
         forget_earlier_runs()
         by_iter = 'Iter' in loop
         train_cfg = dict(type=loop)
         train_cfg['max_iters' if by_iter else 'max_epochs'] = (
-            3 * max_epochs if by_iter else max_epochs)
+            3 * max_epochs if by_iter else max_epochs
+        )
         hooks = list(hooks)
         if sampler is not None:
             hooks.append(dict(type='mmst.SubnetSamplerHook', **sampler))
@@ -173,26 +192,34 @@ def tiny_runner(tmp_path) -> Callable[..., Runner]:
                 worker_init_fn=dict(type='mmst.keep_worker_seed'),
                 sampler=dict(
                     type='InfiniteSampler' if by_iter else 'DefaultSampler',
-                    shuffle=True),
-                collate_fn=dict(type='default_collate')),
+                    shuffle=True,
+                ),
+                collate_fn=dict(type='default_collate'),
+            ),
             train_cfg=train_cfg,
             optim_wrapper=dict(
-                optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+                optimizer=dict(type='SGD', lr=0.05, momentum=0.9)
+            ),
             param_scheduler=dict(
-                type='CosineAnnealingLR', T_max=12, by_epoch=False),
+                type='CosineAnnealingLR', T_max=12, by_epoch=False
+            ),
             default_hooks=dict(
                 checkpoint=dict(
                     type='CheckpointHook',
                     interval=3 if by_iter else 1,
-                    by_epoch=not by_iter),
-                logger=dict(type='LoggerHook', interval=1)),
+                    by_epoch=not by_iter,
+                ),
+                logger=dict(type='LoggerHook', interval=1),
+            ),
             custom_hooks=hooks,
             visualizer=dict(
                 type='UniversalVisualizer',
-                vis_backends=[dict(type='LocalVisBackend')]),
+                vis_backends=[dict(type='LocalVisBackend')],
+            ),
             default_scope='mmpretrain',
             randomness=dict(seed=0),
-            experiment_name=name)
+            experiment_name=name,
+        )
         settings.update(options)
         return Runner.from_cfg(Config(settings))
 
@@ -207,7 +234,8 @@ def load_tool() -> Callable[[str], ModuleType]:
     def load_tool(path: str) -> ModuleType:
         file = ROOT / 'tools' / f'{path}.py'
         spec = importlib.util.spec_from_file_location(
-            'tool_' + path.replace('/', '_'), file)
+            'tool_' + path.replace('/', '_'), file
+        )
         module = importlib.util.module_from_spec(spec)
         with pytest.MonkeyPatch.context() as patch:
             # As when it is run: it finds the modules beside it.

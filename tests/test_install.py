@@ -3,6 +3,7 @@
 Nothing is downloaded and no environment is made: the only programs on PATH are
 a few shell commands and stand-ins for Python that note how they are called.
 """
+
 import os
 import shutil
 import subprocess
@@ -12,16 +13,35 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ('bash', 'awk', 'basename', 'cat', 'chmod', 'cksum', 'cp', 'cut',
-            'dirname', 'env', 'getconf', 'grep', 'ls', 'mkdir', 'mv', 'rm',
-            'tail', 'tee', 'touch')
+COMMANDS = (
+    'bash',
+    'awk',
+    'basename',
+    'cat',
+    'chmod',
+    'cksum',
+    'cp',
+    'cut',
+    'dirname',
+    'env',
+    'getconf',
+    'grep',
+    'ls',
+    'mkdir',
+    'mv',
+    'rm',
+    'tail',
+    'tee',
+    'touch',
+)
 
 pytestmark = pytest.mark.skipif(
-    shutil.which('bash') is None, reason='install.sh is a bash script')
+    shutil.which('bash') is None, reason='install.sh is a bash script'
+)
 
 # Answers as python, `python -m venv` and `python -m pip` do. FAKE_PYTHON says
 # how: which version, whether a built mmcv is found, which installation fails.
-FAKE_PYTHON = r'''#!/usr/bin/env bash
+FAKE_PYTHON = r"""#!/usr/bin/env bash
 echo "$*" >>"$FAKE_LOG"
 case "$*" in
 *version_info*) echo "${FAKE_VERSION:-3.11.7}" ;;
@@ -55,7 +75,7 @@ case "$*" in
 -) cat >/dev/null ;;
 "- "*) exec "$REAL_PYTHON" "$@" ;;
 esac
-'''
+"""
 
 
 class Machine:
@@ -66,8 +86,12 @@ class Machine:
         self.path = folder / 'bin'
         self.log = folder / 'calls.log'
         self.include = folder / 'include'
-        for name in ('tools/install.sh', 'setup.py', 'pyproject.toml',
-                     'mmst/version.py'):
+        for name in (
+            'tools/install.sh',
+            'setup.py',
+            'pyproject.toml',
+            'mmst/version.py',
+        ):
             (self.repo / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, self.repo / name)
         shutil.copytree(ROOT / 'requirements', self.repo / 'requirements')
@@ -99,11 +123,12 @@ class Machine:
                 'FAKE_INCLUDE': str(self.include),
                 'REAL_PYTHON': sys.executable,
                 'MMST_DISK_GB': '0',
-                **variables
+                **variables,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            universal_newlines=True)
+            text=True,
+        )
         return done.returncode, done.stdout, self.log.read_text()
 
 
@@ -127,7 +152,9 @@ def test_unfitting_python_is_refused(machine, version):
     assert_refused(
         machine.install(FAKE_VERSION=version),
         f'{machine.path}/python3 is Python {version}',
-        'Needed: Python 3.8 to 3.11', 'PYTHON=/path/to/python3.11')
+        'Needed: Python 3.8 to 3.11',
+        'PYTHON=/path/to/python3.11',
+    )
     assert not machine.venv.exists()
 
 
@@ -141,7 +168,8 @@ def test_python_that_does_not_run_is_passed_over(machine):
     assert_refused(machine.install(), 'python3.11 does not run')
     machine.add_command('python3.9', FAKE_PYTHON)
     status, output, _ = machine.install(
-        FAKE_VERSION='3.9.18', FAKE_BUILT_MMCV='yes')
+        FAKE_VERSION='3.9.18', FAKE_BUILT_MMCV='yes'
+    )
     assert status == 0, output
     assert f'Python 3.9.18: {machine.path}/python3.9' in output
 
@@ -149,40 +177,52 @@ def test_python_that_does_not_run_is_passed_over(machine):
 def test_python_without_venv_is_refused(machine):
     machine.add_command('python3', FAKE_PYTHON)
     assert_refused(
-        machine.install(FAKE_NO_VENV='yes'), 'without venv or ensurepip',
-        'apt-get install python3.11-venv')
+        machine.install(FAKE_NO_VENV='yes'),
+        'without venv or ensurepip',
+        'apt-get install python3.11-venv',
+    )
 
 
 def test_python_variable_is_obeyed(machine, tmp_path):
     machine.add_command('python3.11', FAKE_PYTHON)
     assert_refused(
         machine.install(PYTHON='/no/such/python'),
-        'PYTHON=/no/such/python does not run')
+        'PYTHON=/no/such/python does not run',
+    )
     machine.add_command('python3.11', '#!/usr/bin/env bash\nexit 127\n')
     mine = tmp_path / 'mine'
     mine.write_text(FAKE_PYTHON)
     mine.chmod(0o755)
     status, output, _ = machine.install(
-        PYTHON=str(mine), FAKE_BUILT_MMCV='yes')
+        PYTHON=str(mine), FAKE_BUILT_MMCV='yes'
+    )
     assert status == 0, output
 
 
 def test_full_disk_is_refused(machine):
     machine.add_command('python3', FAKE_PYTHON)
     assert_refused(
-        machine.install(MMST_DISK_GB='9999999'), 'not enough disk space',
-        str(machine.repo), 'GB free, ', '9999999 GB needed')
+        machine.install(MMST_DISK_GB='9999999'),
+        'not enough disk space',
+        str(machine.repo),
+        'GB free, ',
+        '9999999 GB needed',
+    )
     assert not machine.venv.exists()
     assert_refused(
-        machine.install(MMST_DISK_GB='7G'), 'MMST_DISK_GB=7G is not')
+        machine.install(MMST_DISK_GB='7G'), 'MMST_DISK_GB=7G is not'
+    )
 
 
 def test_no_compiler_is_refused_when_mmcv_needs_one(machine):
     machine.add_command('python3', FAKE_PYTHON)
     assert_refused(
-        machine.install(), 'mmcv==2.1.0 has to be compiled',
-        'there is no C++ compiler (c++)', 'apt-get install g++',
-        'PIP_FIND_LINKS=')
+        machine.install(),
+        'mmcv==2.1.0 has to be compiled',
+        'there is no C++ compiler (c++)',
+        'apt-get install g++',
+        'PIP_FIND_LINKS=',
+    )
     assert_refused(machine.install(CXX='my-g++ -O1'), '(my-g++)')
 
 
@@ -190,15 +230,19 @@ def test_no_headers_are_refused_when_mmcv_needs_them(machine):
     machine.add_command('python3', FAKE_PYTHON)
     machine.add_compiler()
     assert_refused(
-        machine.install(), f'{machine.include}/Python.h is not there',
-        'apt-get install python3.11-dev')
+        machine.install(),
+        f'{machine.include}/Python.h is not there',
+        'apt-get install python3.11-dev',
+    )
 
 
 def test_compiler_that_fails_is_refused(machine):
     machine.add_command('python3', FAKE_PYTHON)
     machine.add_command(
-        'c++', '#!/usr/bin/env bash\ncat >/dev/null\n'
-        'case "$*" in *-std=c++17*) exit 1 ;; esac\n')
+        'c++',
+        '#!/usr/bin/env bash\ncat >/dev/null\n'
+        'case "$*" in *-std=c++17*) exit 1 ;; esac\n',
+    )
     (machine.include / 'Python.h').touch()
     assert_refused(machine.install(), 'c++ does not compile C++17')
 
@@ -219,10 +263,11 @@ def test_mmcv_is_compiled_against_the_installed_torch(machine):
     assert status == 0, output
     assert 'takes 20 to 30 minutes' in output
     assert 'compiled 10 of 20 files' in output
-    compile_call, = (line for line in calls.splitlines()
-                     if 'pip wheel' in line)
+    (compile_call,) = (
+        line for line in calls.splitlines() if 'pip wheel' in line
+    )
     assert '--no-build-isolation' in compile_call
-    before = calls[:calls.index(compile_call)]
+    before = calls[: calls.index(compile_call)]
     for pin in ('torch==2.1.2', 'setuptools==69.5.1', 'ninja==', 'psutil=='):
         assert pin in before
 
@@ -231,7 +276,7 @@ def test_mmpose_is_installed_without_its_dependencies(machine):
     machine.add_command('python3', FAKE_PYTHON)
     _, _, calls = machine.install(FAKE_BUILT_MMCV='yes')
     for name in ('mmpose', 'xtcocotools', 'panopticapi-lite'):
-        line, = (line for line in calls.splitlines() if f'{name}==' in line)
+        (line,) = (line for line in calls.splitlines() if f'{name}==' in line)
         assert '--no-deps --no-build-isolation' in line
 
 
@@ -251,12 +296,14 @@ def test_second_run_does_nothing_until_a_pin_changes(machine):
     assert 'einops==0.8.1' in calls
 
 
-@pytest.mark.parametrize('failing',
-                         ['torch==', ' -r ', 'mmpose==', 'editable'])
+@pytest.mark.parametrize(
+    'failing', ['torch==', ' -r ', 'mmpose==', 'editable']
+)
 def test_stopped_installation_is_completed(machine, failing):
     machine.add_command('python3', FAKE_PYTHON)
     status, output, _ = machine.install(
-        FAKE_BUILT_MMCV='yes', FAKE_FAILS_AT=failing)
+        FAKE_BUILT_MMCV='yes', FAKE_FAILS_AT=failing
+    )
     assert status == 1
     assert 'To go on from there: bash tools/install.sh' in output
     status, output, _ = machine.install(FAKE_BUILT_MMCV='yes')
@@ -279,5 +326,6 @@ def test_unfitting_venv_is_refused_and_kept(machine):
     assert_refused(
         machine.install(FAKE_VERSION='3.12.1'),
         f'{machine.venv} is there, but its Python is Python 3.12.1',
-        f"rm -rf '{machine.venv}'")
+        f"rm -rf '{machine.venv}'",
+    )
     assert (machine.venv / 'bin/python').exists()

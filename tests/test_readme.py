@@ -1,4 +1,5 @@
 """What the README shows works."""
+
 import re
 from pathlib import Path
 
@@ -22,8 +23,12 @@ def snippet(first_words: str) -> str:
 def test_own_config_turned_into_st(tmp_path, tiny_runner):
     """The snippet, on one of mmpretrain's own configs."""
     import mmpretrain
-    stock = (Path(mmpretrain.__file__).parent / '.mim/configs/resnet' /
-             'resnet50_8xb32_in1k.py')
+
+    stock = (
+        Path(mmpretrain.__file__).parent
+        / '.mim/configs/resnet'
+        / 'resnet50_8xb32_in1k.py'
+    )
     (tmp_path / 'my_config.py').write_text(f"_base_ = '{stock}'\n")
     path = tmp_path / 'st.py'
     path.write_text(snippet("_base_ = './my_config.py'"))
@@ -33,13 +38,19 @@ def test_own_config_turned_into_st(tmp_path, tiny_runner):
     assert model.head.num_classes == 1000
     # The same loop and hook, on a model that is quick here.
     small = tiny_runner(
-        model=dict(cfg.model, backbone=dict(type='ResNet', depth=50,
-                                            base_channels=2, stem_channels=2),
-                   head=dict(cfg.model.head, head=dict(
-                       cfg.model.head.head, in_channels=64)),
-                   data_preprocessor=cfg.data_preprocessor),
+        model=dict(
+            cfg.model,
+            backbone=dict(
+                type='ResNet', depth=50, base_channels=2, stem_channels=2
+            ),
+            head=dict(
+                cfg.model.head, head=dict(cfg.model.head.head, in_channels=64)
+            ),
+            data_preprocessor=cfg.data_preprocessor,
+        ),
         sampler={k: v for k, v in cfg.custom_hooks[0].items() if k != 'type'},
-        loop=cfg.train_cfg.type)
+        loop=cfg.train_cfg.type,
+    )
     small.train()
     assert small.iter == 6 and len(small.train_loop.subnets) == 6
 
@@ -50,10 +61,16 @@ def test_plain_pytorch():
     model = torchvision.models.resnet50(num_classes=4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = model.layer4[2].conv1.weight.detach().clone()
-    exec(snippet('from mmst.models'), dict(
-        model=model, optimizer=optimizer,
-        images=torch.rand(2, 3, 192, 192), labels=torch.tensor([0, 3]),
-        cross_entropy=torch.nn.functional.cross_entropy))
+    exec(
+        snippet('from mmst.models'),
+        dict(
+            model=model,
+            optimizer=optimizer,
+            images=torch.rand(2, 3, 192, 192),
+            labels=torch.tensor([0, 3]),
+            cross_entropy=torch.nn.functional.cross_entropy,
+        ),
+    )
     assert not torch.equal(before, model.layer4[2].conv1.weight)
 
 
@@ -61,12 +78,12 @@ def test_own_family(monkeypatch):
     monkeypatch.setattr('mmst.subnets.stages._FINDERS', {})
 
     class MyNet(torch.nn.Module):
-
         def __init__(self):
             super().__init__()
             self.stages = torch.nn.ModuleList(
                 torch.nn.Sequential(torch.nn.Identity(), torch.nn.Tanh())
-                for _ in range(2))
+                for _ in range(2)
+            )
 
         def forward(self, x):
             for stage in self.stages:
@@ -91,12 +108,23 @@ class MySample:
 
 def test_own_sample_type(monkeypatch):
     monkeypatch.setattr('mmst.subnets.targets.registry._RESIZERS', {})
-    exec(snippet('from mmst.subnets import register_resizer').replace(
-        'my_package.samples', __name__), {})
-    sample = MySample(torch.tensor([[12., 4.]]), (8, 16))
-    small, = resize_samples([sample], Resizing(
-        main_shape=(8, 16), resized_shape=(4, 8), padded_shape=(4, 12),
-        divisor=4, model=None))
+    exec(
+        snippet('from mmst.subnets import register_resizer').replace(
+            'my_package.samples', __name__
+        ),
+        {},
+    )
+    sample = MySample(torch.tensor([[12.0, 4.0]]), (8, 16))
+    (small,) = resize_samples(
+        [sample],
+        Resizing(
+            main_shape=(8, 16),
+            resized_shape=(4, 8),
+            padded_shape=(4, 12),
+            divisor=4,
+            model=None,
+        ),
+    )
     assert small.points.tolist() == [[6, 2]] and small.shape == (4, 12)
     assert sample.points.tolist() == [[12, 4]]
 
@@ -110,15 +138,18 @@ def test_paths_and_links_exist():
 
 def test_backbone_from_an_st_checkpoint(tiny_runner, train, tmp_path):
     """The options of the table's last row load every backbone weight."""
-    options = re.search(
-        r'another config \| `--cfg-options (.*?)` \|', README)[1].split()
+    options = re.search(r'another config \| `--cfg-options (.*?)` \|', README)[
+        1
+    ].split()
     runner = tiny_runner('source', sampler=dict(num_subnets=1), max_epochs=1)
     runner.train()
     source = runner.model.backbone.state_dict()
     changes = dict(
         option.replace('CKPT', f'{runner.work_dir}/epoch_1.pth').split('=')
-        for option in options)
+        for option in options
+    )
     from tests.conftest import classifier
+
     cfg = Config(dict(model=classifier(st=False)))
     cfg.merge_from_dict(changes)
     model = MODELS.build(cfg.model)

@@ -3,6 +3,7 @@
 Each case is a fresh interpreter without site-packages, in which the packages
 that mmst needs are stubs.
 """
+
 import os
 import shutil
 import subprocess
@@ -17,19 +18,19 @@ OPENMMLAB = {
     'torch': '2.1.2+cpu',
     'mmengine': '0.10.7',
     'mmcv': '2.1.0',
-    'mmpretrain': '1.2.0'
+    'mmpretrain': '1.2.0',
 }
 ONEDL = {
     'torch': '2.9.1',
     'mmengine': '0.10.12',
     'mmcv': '2.3.6',
-    'mmpretrain': '1.3.6'
+    'mmpretrain': '1.3.6',
 }
 RANGES = {
     'torch': '>=2.1.0',
     'mmengine': '>=0.10.0,<1.0.0',
     'mmcv': '>=2.1.0,<2.4.0',
-    'mmpretrain': '>=1.2.0,<2.0.0'
+    'mmpretrain': '>=1.2.0,<2.0.0',
 }
 
 
@@ -49,25 +50,27 @@ def add_stubs(folder, versions):
     for name, version in versions.items():
         (folder / name).mkdir()
         (folder / name / '__init__.py').write_text(
-            f'__version__ = {version!r}\n')
+            f'__version__ = {version!r}\n'
+        )
 
 
 def import_mmst(folder):
     """Return what the interpreter printed last on ``import mmst``."""
     # -S: the packages of the environment that runs the tests don't count.
     command = [
-        sys.executable, '-S', '-c',
-        'import mmst; print("imported", mmst.__version__)'
+        sys.executable,
+        '-S',
+        '-c',
+        'import mmst; print("imported", mmst.__version__)',
     ]
     done = subprocess.run(
         command,
         cwd=folder,
-        env={
-            **os.environ, 'PYTHONPATH': str(folder)
-        },
+        env={**os.environ, 'PYTHONPATH': str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True)
+        text=True,
+    )
     return done.stdout
 
 
@@ -90,32 +93,38 @@ def test_both_stacks_are_accepted(packages, versions):
 @pytest.mark.parametrize('name', list(OPENMMLAB))
 def test_missing_package_is_named(packages, name):
     add_stubs(packages, {k: v for k, v in OPENMMLAB.items() if k != name})
-    assert_refused(
-        import_mmst(packages), name, f'no {name} is installed for ')
+    assert_refused(import_mmst(packages), name, f'no {name} is installed for ')
 
 
-@pytest.mark.parametrize('name, version', [
-    ('torch', '2.0.1'),
-    ('torch', '1.13.1+cu117'),
-    ('mmengine', '0.9.1'),
-    ('mmengine', '1.0.0'),
-    ('mmcv', '2.0.1'),
-    ('mmcv', '2.4.0'),
-    ('mmcv', '1.7.2'),
-    ('mmpretrain', '1.1.1'),
-    ('mmpretrain', '2.0.0'),
-])
+@pytest.mark.parametrize(
+    'name, version',
+    [
+        ('torch', '2.0.1'),
+        ('torch', '1.13.1+cu117'),
+        ('mmengine', '0.9.1'),
+        ('mmengine', '1.0.0'),
+        ('mmcv', '2.0.1'),
+        ('mmcv', '2.4.0'),
+        ('mmcv', '1.7.2'),
+        ('mmpretrain', '1.1.1'),
+        ('mmpretrain', '2.0.0'),
+    ],
+)
 def test_unsuitable_version_is_named(packages, name, version):
     add_stubs(packages, {**OPENMMLAB, name: version})
     assert_refused(
-        import_mmst(packages), name, f'{name} {version} was found at ',
-        str(packages / name / '__init__.py'))
+        import_mmst(packages),
+        name,
+        f'{name} {version} was found at ',
+        str(packages / name / '__init__.py'),
+    )
 
 
 def test_our_message_comes_before_the_assertion_of_mmpretrain(packages):
     add_stubs(packages, {**OPENMMLAB, 'mmcv': '2.5.0'})
     (packages / 'mmpretrain' / '__init__.py').write_text(
-        'import mmcv\nassert mmcv.__version__ < "2.4"\n')
+        'import mmcv\nassert mmcv.__version__ < "2.4"\n'
+    )
     output = import_mmst(packages)
     assert_refused(output, 'mmcv', 'mmcv 2.5.0')
     assert 'AssertionError' not in output
@@ -125,18 +134,23 @@ def test_package_that_cannot_be_imported_is_named(packages):
     """mmpretrain 1.0 asserts an mmcv range that mmcv 2.1 is not in."""
     add_stubs(packages, OPENMMLAB)
     (packages / 'mmpretrain' / 'version.py').write_text(
-        '__version__ = "1.0.0"\n')
+        '__version__ = "1.0.0"\n'
+    )
     (packages / 'mmpretrain' / '__init__.py').write_text(
         'from .version import __version__\n'
-        'raise AssertionError("MMCV==2.1.0 is incompatible")\n')
+        'raise AssertionError("MMCV==2.1.0 is incompatible")\n'
+    )
     assert_refused(
-        import_mmst(packages), 'mmpretrain',
+        import_mmst(packages),
+        'mmpretrain',
         'mmpretrain 1.0.0 cannot be imported '
-        '(AssertionError: MMCV==2.1.0 is incompatible)')
+        '(AssertionError: MMCV==2.1.0 is incompatible)',
+    )
 
 
 def test_missing_dependency_of_a_package_is_told_from_a_missing_package(
-        packages):
+    packages,
+):
     add_stubs(packages, OPENMMLAB)
     (packages / 'mmcv' / '__init__.py').write_text('import cv2\n')
     output = import_mmst(packages)
@@ -153,4 +167,5 @@ def test_folder_of_the_same_name_is_not_taken_for_the_package(packages):
 def test_mim_is_told_the_same_ranges():
     lines = (ROOT / 'requirements' / 'mminstall.txt').read_text().split()
     assert sorted(lines) == sorted(
-        name + RANGES[name] for name in ('mmcv', 'mmengine', 'mmpretrain'))
+        name + RANGES[name] for name in ('mmcv', 'mmengine', 'mmpretrain')
+    )

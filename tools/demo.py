@@ -5,6 +5,7 @@ Prints the accuracy of the main network and of each ordered subnet, and writes
 it as JSON and PNG. Runs that are done are not done again, and those that were
 stopped go on.
 """
+
 import argparse
 import json
 import os
@@ -15,8 +16,13 @@ from typing import Dict, List
 
 from run_logged import ROOT, run_logged
 
-from mmst.analysis.loafing import (MAIN, Scores, loafing_table,
-                                   mean_and_interval, plot_loafing)
+from mmst.analysis.loafing import (
+    MAIN,
+    Scores,
+    loafing_table,
+    mean_and_interval,
+    plot_loafing,
+)
 
 METRIC = 'accuracy/top1'
 # In the order of Table 3, one component after the other.
@@ -44,41 +50,51 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        '--methods', nargs='+', choices=list(LABELS), default=['ct', 'stpp'])
+        '--methods', nargs='+', choices=list(LABELS), default=['ct', 'stpp']
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument(
         '--tune',
         action='store_true',
-        help='train on 3,200 of the training images, score on the other 800')
+        help='train on 3,200 of the training images, score on the other 800',
+    )
     parser.add_argument(
         '--work-dir',
         type=Path,
-        help='default: work_dirs/demo, or work_dirs/demo_tune')
+        help='default: work_dirs/demo, or work_dirs/demo_tune',
+    )
     parser.add_argument(
         '--jobs',
         type=int,
         default=os.cpu_count(),
-        help='runs at a time, one thread each; default: one a core')
+        help='runs at a time, one thread each; default: one a core',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
         metavar='KEY=VALUE',
-        help='change the configs; needs a --work-dir of its own')
+        help='change the configs; needs a --work-dir of its own',
+    )
     args = parser.parse_args()
     if args.cfg_options and args.work_dir is None:
-        parser.error('--cfg-options needs --work-dir, so that runs with other '
-                     'settings are not taken for these')
+        parser.error(
+            '--cfg-options needs --work-dir, so that runs with other '
+            'settings are not taken for these'
+        )
     if args.work_dir is None:
-        args.work_dir = ROOT / 'work_dirs' / (
-            'demo_tune' if args.tune else 'demo')
+        args.work_dir = (
+            ROOT / 'work_dirs' / ('demo_tune' if args.tune else 'demo')
+        )
     return args
 
 
-def train_and_score(method: str, seed: int,
-                    args: argparse.Namespace) -> Scores:
+def train_and_score(
+    method: str, seed: int, args: argparse.Namespace
+) -> Scores:
     """One run: train, or take what is there, and score its subnets."""
     config = f'configs/demo/resnet20_{method}_mnistm5k.py'
     folder = args.work_dir.resolve() / method / f'seed{seed}'
@@ -86,18 +102,43 @@ def train_and_score(method: str, seed: int,
     if not scores.exists():
         folder.mkdir(parents=True, exist_ok=True)
         name = f'{LABELS[method]} seed {seed}'
-        options = ['--cfg-options', f'randomness.seed={seed}',
-                   *(TUNING_SPLIT if args.tune else []), *args.cfg_options]
-        run_logged(name, [
-            sys.executable, 'tools/train.py', config, '--work-dir',
-            str(folder), '--resume', *options
-        ], folder / 'output.txt')
+        options = [
+            '--cfg-options',
+            f'randomness.seed={seed}',
+            *(TUNING_SPLIT if args.tune else []),
+            *args.cfg_options,
+        ]
+        run_logged(
+            name,
+            [
+                sys.executable,
+                'tools/train.py',
+                config,
+                '--work-dir',
+                str(folder),
+                '--resume',
+                *options,
+            ],
+            folder / 'output.txt',
+        )
         checkpoint = (folder / 'last_checkpoint').read_text()
-        run_logged(name, [
-            sys.executable, 'tools/analysis_tools/loafing.py', '--run',
-            LABELS[method], config, checkpoint, '--metric', METRIC, '--out',
-            str(scores.parent), *options
-        ], folder / 'output.txt')
+        run_logged(
+            name,
+            [
+                sys.executable,
+                'tools/analysis_tools/loafing.py',
+                '--run',
+                LABELS[method],
+                config,
+                checkpoint,
+                '--metric',
+                METRIC,
+                '--out',
+                str(scores.parent),
+                *options,
+            ],
+            folder / 'output.txt',
+        )
     return json.loads(scores.read_text())[LABELS[method]][0]
 
 
@@ -110,30 +151,42 @@ def print_gain(results: Dict[str, List[Scores]]) -> None:
                 for ours, ct in zip(results[method], results[LABELS['ct']])
             ]
             mean, half = mean_and_interval(gains)
-            print(f'{method} main network minus CT: {mean:+.2f} points' +
-                  (f' +- {half:.2f}' if len(gains) > 1 else
-                   ' (one seed: within the noise below about one point)'))
+            print(
+                f'{method} main network minus CT: {mean:+.2f} points'
+                + (
+                    f' +- {half:.2f}'
+                    if len(gains) > 1
+                    else ' (one seed: within the noise below about one point)'
+                )
+            )
 
 
 def main() -> None:
     """Train and score all runs, then print and write what came out."""
     args = parse_args()
     runs = [(method, seed) for seed in args.seeds for method in args.methods]
-    print(f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
-          flush=True)
+    print(
+        f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
+        flush=True,
+    )
     with ThreadPoolExecutor(args.jobs) as pool:
         scores = list(pool.map(lambda run: train_and_score(*run, args), runs))
     results: Dict[str, List[Scores]] = {}
     for (method, _), score in zip(runs, scores):
         results.setdefault(LABELS[method], []).append(score)
-    seeds = f'seed {args.seeds[0]}' if len(args.seeds) == 1 else (
-        f'mean and 95 % interval over seeds {args.seeds}')
+    seeds = (
+        f'seed {args.seeds[0]}'
+        if len(args.seeds) == 1
+        else (f'mean and 95 % interval over seeds {args.seeds}')
+    )
     print(f'\n{METRIC} (%), {seeds}\n{loafing_table(results)}\n')
     print_gain(results)
     paths = [args.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
     paths[0].write_text(
-        json.dumps(dict(metric=METRIC, seeds=args.seeds, results=results),
-                   indent=1))
+        json.dumps(
+            dict(metric=METRIC, seeds=args.seeds, results=results), indent=1
+        )
+    )
     plot_loafing(results, f'{METRIC} (%)', str(paths[1]))
     print('\nWritten:')
     for path in [*paths, *(args.work_dir / m / f'seed{s}' for m, s in runs)]:

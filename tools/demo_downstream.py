@@ -6,6 +6,7 @@ ResNet-18, which is pretrained with ST on the demo data first, narrow heads and
 a short schedule. Prints each framework's metric and writes it as JSON. Runs
 that are done are not done again, and those that were stopped go on.
 """
+
 import argparse
 import json
 import os
@@ -25,8 +26,9 @@ METHODS = {'st': 'ST', 'st-star': 'ST*'}
 PRETRAIN = 'configs/demo/resnet18_st_mnistm5k.py'
 # ResNet-18 with a quarter of the channels.
 BACKBONE = [
-    'model.backbone.depth=18', 'model.backbone.base_channels=16',
-    'model.backbone.stem_channels=16'
+    'model.backbone.depth=18',
+    'model.backbone.base_channels=16',
+    'model.backbone.stem_channels=16',
 ]
 
 # Of its two blocks a stage; like [1, 2, 4, 1] of ResNet-50's.
@@ -46,8 +48,10 @@ def coco(kind: str, num_epochs: int) -> List[str]:
     """Data and schedule of an epoch-based config for COCO."""
     ann_file = f'{COCO}annotations/{kind}_val2017.json'
     return [
-        *(f'{split}_dataloader.dataset.data_root={COCO}'
-          for split in ('train', 'val')),
+        *(
+            f'{split}_dataloader.dataset.data_root={COCO}'
+            for split in ('train', 'val')
+        ),
         f'val_evaluator.ann_file={ann_file}',
         f'train_cfg.max_epochs={num_epochs}',
         f'train_cfg.val_interval={num_epochs}',
@@ -58,7 +62,8 @@ def detector(*parts: str, kind: str = 'instances') -> List[str]:
     """A detector with 64 channels instead of 256, on images of 256 px."""
     narrow = [f'model.{part}=64' for part in ('neck.out_channels', *parts)]
     return [
-        *coco(kind, 12), *narrow,
+        *coco(kind, 12),
+        *narrow,
         'model.neck.in_channels=[16,32,64,128]',
         'train_dataloader.batch_size=4',
         'train_dataloader.dataset.pipeline.2.scale=(256,192)',
@@ -70,58 +75,81 @@ def detector(*parts: str, kind: str = 'instances') -> List[str]:
 
 
 RPN = ('rpn_head.in_channels', 'rpn_head.feat_channels')
-BOX = ('roi_head.bbox_roi_extractor.out_channels', 'roi_head.bbox_head.'
-       'in_channels')
-MASK = ('roi_head.mask_roi_extractor.out_channels',
-        'roi_head.mask_head.in_channels',
-        'roi_head.mask_head.conv_out_channels')
+BOX = (
+    'roi_head.bbox_roi_extractor.out_channels',
+    'roi_head.bbox_head.in_channels',
+)
+MASK = (
+    'roi_head.mask_roi_extractor.out_channels',
+    'roi_head.mask_head.in_channels',
+    'roi_head.mask_head.conv_out_channels',
+)
 DENSE = ('bbox_head.in_channels', 'bbox_head.feat_channels')
 TWO_STAGE = [
     'model.train_cfg.rpn_proposal.max_per_img=200',
     'model.test_cfg.rpn.max_per_img=200',
 ]
 ROI = [
-    *TWO_STAGE, 'model.train_cfg.rcnn.sampler.num=64',
-    'model.roi_head.bbox_head.fc_out_channels=256'
+    *TWO_STAGE,
+    'model.train_cfg.rcnn.sampler.num=64',
+    'model.roi_head.bbox_head.fc_out_channels=256',
 ]
 DET = 'st_det/{}_r50-{{}}_fpn_adamw-1x_coco.py'
 FRAMEWORKS: Dict[str, Framework] = {
-    'faster-rcnn':
-    Framework(DET.format('faster-rcnn'), 'coco/bbox_mAP',
-              detector(*RPN, *BOX) + ROI),
-    'cascade-rcnn':
-    Framework(
-        DET.format('cascade-rcnn'), 'coco/bbox_mAP',
-        detector(*RPN, BOX[0], *(
-            f'roi_head.bbox_head.{i}.in_channels' for i in range(3))) +
-        TWO_STAGE + [
-            f'model.train_cfg.rcnn.{i}.sampler.num=64' for i in range(3)
-        ] + [
+    'faster-rcnn': Framework(
+        DET.format('faster-rcnn'), 'coco/bbox_mAP', detector(*RPN, *BOX) + ROI
+    ),
+    'cascade-rcnn': Framework(
+        DET.format('cascade-rcnn'),
+        'coco/bbox_mAP',
+        detector(
+            *RPN,
+            BOX[0],
+            *(f'roi_head.bbox_head.{i}.in_channels' for i in range(3)),
+        )
+        + TWO_STAGE
+        + [f'model.train_cfg.rcnn.{i}.sampler.num=64' for i in range(3)]
+        + [
             f'model.roi_head.bbox_head.{i}.fc_out_channels=256'
             for i in range(3)
-        ]),
-    'fcos':
-    Framework('st_det/fcos_r50-{}_fpn_gn-head_adamw-1x_coco.py',
-              'coco/bbox_mAP', detector(*DENSE)),
-    'atss':
-    Framework(DET.format('atss'), 'coco/bbox_mAP', detector(*DENSE)),
-    'mask-rcnn':
-    Framework(DET.format('mask-rcnn'), 'coco/segm_mAP',
-              detector(*RPN, *BOX, *MASK) + ROI),
-    'panoptic-fpn':
-    Framework(
-        DET.format('panoptic-fpn'), 'coco_panoptic/PQ',
-        detector(*RPN, *BOX, *MASK, 'semantic_head.in_channels',
-                 'semantic_head.inner_channels', kind='panoptic') + ROI + [
-                     f'val_evaluator.seg_prefix={COCO}annotations/'
-                     'panoptic_val2017/',
-                     'model.test_cfg.panoptic.stuff_area_limit=512'
-                 ]),
-    'semantic-fpn':
-    Framework(
-        'st_seg/fpn_r50-{}_4xb2-adamw-80k_cityscapes-512x1024.py', 'mIoU', [
-            *(f'{split}_dataloader.dataset.data_root={CITYSCAPES}'
-              for split in ('train', 'val')),
+        ],
+    ),
+    'fcos': Framework(
+        'st_det/fcos_r50-{}_fpn_gn-head_adamw-1x_coco.py',
+        'coco/bbox_mAP',
+        detector(*DENSE),
+    ),
+    'atss': Framework(DET.format('atss'), 'coco/bbox_mAP', detector(*DENSE)),
+    'mask-rcnn': Framework(
+        DET.format('mask-rcnn'),
+        'coco/segm_mAP',
+        detector(*RPN, *BOX, *MASK) + ROI,
+    ),
+    'panoptic-fpn': Framework(
+        DET.format('panoptic-fpn'),
+        'coco_panoptic/PQ',
+        detector(
+            *RPN,
+            *BOX,
+            *MASK,
+            'semantic_head.in_channels',
+            'semantic_head.inner_channels',
+            kind='panoptic',
+        )
+        + ROI
+        + [
+            f'val_evaluator.seg_prefix={COCO}annotations/panoptic_val2017/',
+            'model.test_cfg.panoptic.stuff_area_limit=512',
+        ],
+    ),
+    'semantic-fpn': Framework(
+        'st_seg/fpn_r50-{}_4xb2-adamw-80k_cityscapes-512x1024.py',
+        'mIoU',
+        [
+            *(
+                f'{split}_dataloader.dataset.data_root={CITYSCAPES}'
+                for split in ('train', 'val')
+            ),
             'train_dataloader.dataset.pipeline.2.scale=(256,128)',
             'train_dataloader.dataset.pipeline.3.crop_size=(128,256)',
             'val_dataloader.dataset.pipeline.1.scale=(256,128)',
@@ -135,10 +163,12 @@ FRAMEWORKS: Dict[str, Framework] = {
             'train_cfg.val_interval=1200',
             'param_scheduler.0.end=1200',
             'default_hooks.checkpoint.interval=300',
-        ]),
-    'simple-baseline':
-    Framework(
-        'st_pose/td-hm_res50-{}_8xb64-210e_coco-256x192.py', 'coco/AP', [
+        ],
+    ),
+    'simple-baseline': Framework(
+        'st_pose/td-hm_res50-{}_8xb64-210e_coco-256x192.py',
+        'coco/AP',
+        [
             *coco('person_keypoints', 30),
             'val_dataloader.dataset.bbox_file=None',
             'model.head.in_channels=128',
@@ -147,7 +177,9 @@ FRAMEWORKS: Dict[str, Framework] = {
             'param_scheduler.0.end=100',
             'param_scheduler.1.milestones=[24,28]',
             'default_hooks.checkpoint.save_best=None',
-        ], 1),
+        ],
+        1,
+    ),
 }
 
 
@@ -155,24 +187,27 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         '--frameworks',
         nargs='+',
         choices=list(FRAMEWORKS),
-        default=['mask-rcnn', 'semantic-fpn', 'simple-baseline'])
+        default=['mask-rcnn', 'semantic-fpn', 'simple-baseline'],
+    )
     parser.add_argument(
-        '--methods', nargs='+', choices=list(METHODS), default=list(METHODS))
+        '--methods', nargs='+', choices=list(METHODS), default=list(METHODS)
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument(
-        '--work-dir',
-        type=Path,
-        default=ROOT / 'work_dirs' / 'demo_downstream')
+        '--work-dir', type=Path, default=ROOT / 'work_dirs' / 'demo_downstream'
+    )
     parser.add_argument(
         '--jobs',
         type=int,
         default=os.cpu_count(),
-        help='runs at a time, one thread each; default: one a core')
+        help='runs at a time, one thread each; default: one a core',
+    )
     return parser.parse_args()
 
 
@@ -181,10 +216,20 @@ def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
     last, done = folder / 'last_checkpoint', folder / 'done'
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        run_logged(name, [
-            sys.executable, 'tools/train.py', config, '--work-dir',
-            str(folder), '--resume', '--cfg-options', *options
-        ], folder / 'output.txt')
+        run_logged(
+            name,
+            [
+                sys.executable,
+                'tools/train.py',
+                config,
+                '--work-dir',
+                str(folder),
+                '--resume',
+                '--cfg-options',
+                *options,
+            ],
+            folder / 'output.txt',
+        )
         done.touch()
     return Path(last.read_text())
 
@@ -206,23 +251,36 @@ def last_metric(folder: Path, metric: str) -> float:
     return values[-1]
 
 
-def fine_tune(name: str, method: str, seed: int, backbone: Path,
-              work_dir: Path) -> float:
+def fine_tune(
+    name: str, method: str, seed: int, backbone: Path, work_dir: Path
+) -> float:
     """One run of a framework; its metric in %."""
     framework = FRAMEWORKS[name]
     folder = work_dir / name / method / f'seed{seed}'
-    train(f'{name} {METHODS[method]} seed {seed}',
-          'configs/' + framework.config.format(method), folder, [
-              *BACKBONE, *framework.options,
-              f'model.backbone.init_cfg.checkpoint={backbone}',
-              f'randomness.seed={seed}',
-              *(f'{split}_dataloader.num_workers=0'
-                for split in ('train', 'val')),
-              *(f'{split}_dataloader.persistent_workers=False'
-                for split in ('train', 'val')),
-              *([f'custom_hooks.{framework.sampler}.space={SPACE}']
-                if method == 'st-star' else [])
-          ])
+    train(
+        f'{name} {METHODS[method]} seed {seed}',
+        'configs/' + framework.config.format(method),
+        folder,
+        [
+            *BACKBONE,
+            *framework.options,
+            f'model.backbone.init_cfg.checkpoint={backbone}',
+            f'randomness.seed={seed}',
+            *(
+                f'{split}_dataloader.num_workers=0'
+                for split in ('train', 'val')
+            ),
+            *(
+                f'{split}_dataloader.persistent_workers=False'
+                for split in ('train', 'val')
+            ),
+            *(
+                [f'custom_hooks.{framework.sampler}.space={SPACE}']
+                if method == 'st-star'
+                else []
+            ),
+        ],
+    )
     value = last_metric(folder, framework.metric)
     # COCO's AP is a fraction; PQ and mIoU are in % already.
     return 100 * value if framework.metric.startswith('coco/') else value
@@ -239,10 +297,12 @@ def table(results: Dict[str, Dict[str, List[float]]]) -> str:
         ]
         if len(methods) == 2:
             mean, half = mean_and_interval(
-                np.subtract(methods['st-star'], methods['st']))
+                np.subtract(methods['st-star'], methods['st'])
+            )
             cells.append(f'ST* - ST {mean:+.2f} +- {half:.2f}')
-        lines.append(f'{name:<16} {FRAMEWORKS[name].metric:<16} ' +
-                     '   '.join(cells))
+        lines.append(
+            f'{name:<16} {FRAMEWORKS[name].metric:<16} ' + '   '.join(cells)
+        )
     return '\n'.join(lines)
 
 
@@ -250,24 +310,38 @@ def main() -> None:
     """Pretrain, fine-tune, then print and write what came out."""
     args = parse_args()
     args.work_dir = args.work_dir.resolve()
-    backbone = train('pretraining', PRETRAIN, args.work_dir / 'pretrain',
-                     ['randomness.seed=0'])
-    runs = [(name, method, seed) for seed in args.seeds
-            for name in args.frameworks for method in args.methods]
-    print(f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
-          flush=True)
+    backbone = train(
+        'pretraining',
+        PRETRAIN,
+        args.work_dir / 'pretrain',
+        ['randomness.seed=0'],
+    )
+    runs = [
+        (name, method, seed)
+        for seed in args.seeds
+        for name in args.frameworks
+        for method in args.methods
+    ]
+    print(
+        f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
+        flush=True,
+    )
     with ThreadPoolExecutor(args.jobs) as pool:
         values = list(
-            pool.map(lambda run: fine_tune(*run, backbone, args.work_dir),
-                     runs))
+            pool.map(
+                lambda run: fine_tune(*run, backbone, args.work_dir), runs
+            )
+        )
     results: Dict[str, Dict[str, List[float]]] = {}
     for (name, method, _), value in zip(runs, values):
         results.setdefault(name, {}).setdefault(method, []).append(value)
-    print(f'\nmean and 95 % interval over seeds {args.seeds}\n'
-          f'{table(results)}')
+    print(
+        f'\nmean and 95 % interval over seeds {args.seeds}\n{table(results)}'
+    )
     path = args.work_dir / 'demo_downstream.json'
     path.write_text(
-        json.dumps(dict(seeds=args.seeds, results=results), indent=1))
+        json.dumps(dict(seeds=args.seeds, results=results), indent=1)
+    )
     print(f'\nWritten: {path}')
 
 

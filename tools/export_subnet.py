@@ -5,6 +5,7 @@ Writes a folder with the checkpoint and a config of the stock toolbox, which
 needs no mmst. The blocks to keep are given, or chosen from what
 tools/analysis_tools/accuracy_cost.py has measured.
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -18,51 +19,82 @@ from mmst.analysis import trained_runner
 from mmst.analysis.accuracy_cost import MeasuredNetwork, pick_network
 from mmst.engine.safe_load import safe_load
 from mmst.engine.toolbox import read_config
-from mmst.export import (FORMATS, check_depths, check_out, trained_space,
-                         write_standalone)
+from mmst.export import (
+    FORMATS,
+    check_depths,
+    check_out,
+    trained_space,
+    write_standalone,
+)
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('config', help='config of the training')
     parser.add_argument('checkpoint', help='what it gave')
     parser.add_argument(
-        '--depths', nargs='+', type=int, metavar='D',
-        help='blocks to keep in each stage, as in 3 3 4 3')
+        '--depths',
+        nargs='+',
+        type=int,
+        metavar='D',
+        help='blocks to keep in each stage, as in 3 3 4 3',
+    )
     parser.add_argument(
-        '--evaluated', metavar='JSON',
+        '--evaluated',
+        metavar='JSON',
         help='choose among these subnets: accuracy_cost.json of '
-        'tools/analysis_tools/accuracy_cost.py')
+        'tools/analysis_tools/accuracy_cost.py',
+    )
     parser.add_argument(
-        '--min-accuracy', type=float,
-        help='with --evaluated: the cheapest with this score at least')
+        '--min-accuracy',
+        type=float,
+        help='with --evaluated: the cheapest with this score at least',
+    )
     parser.add_argument(
-        '--max-flops', type=float,
+        '--max-flops',
+        type=float,
         help='with --evaluated: none with more multiply-adds than this; '
-        'the best, unless --min-accuracy is given')
+        'the best, unless --min-accuracy is given',
+    )
     parser.add_argument(
-        '--out', type=Path, help='folder to write; default: '
-        'work_dirs/exported/<name of the config>_<depths>')
+        '--out',
+        type=Path,
+        help='folder to write; default: '
+        'work_dirs/exported/<name of the config>_<depths>',
+    )
     parser.add_argument(
-        '--num-samples', type=int, default=2000,
-        help='training images to re-estimate BatchNorm statistics from')
+        '--num-samples',
+        type=int,
+        default=2000,
+        help='training images to re-estimate BatchNorm statistics from',
+    )
     for kind, ending in FORMATS.items():
         parser.add_argument(
-            f'--{kind}', dest='formats', action='append_const', const=kind,
-            help=f'write NAME{ending} too')
+            f'--{kind}',
+            dest='formats',
+            action='append_const',
+            const=kind,
+            help=f'write NAME{ending} too',
+        )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='change values of the config')
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change values of the config',
+    )
     parsed = parser.parse_args(args)
     bounds = (parsed.min_accuracy, parsed.max_flops)
     if (parsed.depths is None) is (parsed.evaluated is None):
         parser.error('give either --depths, or --evaluated to choose from')
     if (parsed.evaluated is None) is not (bounds == (None, None)):
-        parser.error('--evaluated and one of --min-accuracy and --max-flops '
-                     'go together')
+        parser.error(
+            '--evaluated and one of --min-accuracy and --max-flops go together'
+        )
     return parsed
 
 
@@ -76,15 +108,19 @@ def chosen_depths(parsed: argparse.Namespace) -> List[int]:
         return parsed.depths
     try:
         evaluated = json.loads(Path(parsed.evaluated).read_text())
-        networks = [MeasuredNetwork(**entry)
-                    for entry in evaluated['networks']]
+        networks = [
+            MeasuredNetwork(**entry) for entry in evaluated['networks']
+        ]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f'{parsed.evaluated} (--evaluated) is not what tools/'
-            'analysis_tools/accuracy_cost.py writes') from error
+            'analysis_tools/accuracy_cost.py writes'
+        ) from error
     network = pick_network(networks, parsed.min_accuracy, parsed.max_flops)
-    print(f'Chosen: {network.depths}, {evaluated["metric"]} '
-          f'{network.score:.4g}, {network.flops:,} multiply-adds')
+    print(
+        f'Chosen: {network.depths}, {evaluated["metric"]} '
+        f'{network.score:.4g}, {network.flops:,} multiply-adds'
+    )
     return list(network.depths)
 
 
@@ -99,17 +135,28 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     if parsed.cfg_options:
         cfg.merge_from_dict(parsed.cfg_options)
     with TemporaryDirectory() as log_dir:
-        runner = trained_runner(parsed.config, parsed.checkpoint, log_dir,
-                                parsed.cfg_options)
+        runner = trained_runner(
+            parsed.config, parsed.checkpoint, log_dir, parsed.cfg_options
+        )
         check_depths(trained_space(cfg, runner.model), depths)
         with safe_load():
             meta = CheckpointLoader.load_checkpoint(
-                parsed.checkpoint, map_location='cpu').get('meta', {})
+                parsed.checkpoint, map_location='cpu'
+            ).get('meta', {})
         left = write_standalone(
-            runner, cfg, depths, out, name, parsed.num_samples,
-            meta.get('dataset_meta'), parsed.formats or ())
-    print(f'Written to {out}: ' +
-          ', '.join(sorted(path.name for path in out.iterdir())))
+            runner,
+            cfg,
+            depths,
+            out,
+            name,
+            parsed.num_samples,
+            meta.get('dataset_meta'),
+            parsed.formats or (),
+        )
+    print(
+        f'Written to {out}: '
+        + ', '.join(sorted(path.name for path in out.iterdir()))
+    )
     if left:
         print(f'The config still needs mmst, for {", ".join(left)}')
 

@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Run a command of this repository beside others, its output in a file."""
+
 import os
 import re
 import subprocess
@@ -23,13 +24,19 @@ def run_logged(name: str, command: List[str], log: Path) -> None:
     # Several runs share the cores: more threads in each only slow them down.
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
     with log.open('a') as file, subprocess.Popen(
-            command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT) as process:
+        command,
+        cwd=ROOT,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
         for line in process.stdout:
             file.write(line)
             progress = re.search(r'(Epoch|Iter)\(train\).*', line)
             if progress:
                 print(f'{name}: {progress.group()}', flush=True)
     if process.returncode != 0:
-        raise RuntimeError(f'{name} failed with exit status '
-                           f'{process.returncode}, see {log}')
+        raise RuntimeError(
+            f'{name} failed with exit status {process.returncode}, see {log}'
+        )

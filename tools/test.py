@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Test a checkpoint with the model and the test set of a config."""
+
 import argparse
 from typing import Optional, Sequence
 
@@ -8,8 +9,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import METRICS
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.engine.command_line import (add_common_arguments, build_runner,
-                                      load_config)
+from mmst.engine.command_line import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+)
 from mmst.engine.safe_load import safe_load
 
 #: What a toolbox's visualization hook calls its switch and its folder; mmseg
@@ -18,7 +22,8 @@ VISUALIZATION = dict(
     mmpretrain=('enable', 'out_dir'),
     mmpose=('enable', 'out_dir'),
     mmdet=('draw', 'test_out_dir'),
-    mmseg=('draw', None))
+    mmseg=('draw', None),
+)
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -26,20 +31,28 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument(
-        '--out', help='file for the predictions (.pkl) or the metrics')
+        '--out', help='file for the predictions (.pkl) or the metrics'
+    )
     parser.add_argument(
-        '--out-item', choices=['metrics', 'pred'],
-        help='what --out holds; default: pred')
+        '--out-item',
+        choices=['metrics', 'pred'],
+        help='what --out holds; default: pred',
+    )
     parser.add_argument('--show-dir', help='draw the results to this folder')
     parser.add_argument(
-        '--show', action='store_true', help='draw the results in a window')
+        '--show', action='store_true', help='draw the results in a window'
+    )
     parser.add_argument(
-        '--interval', type=int, default=1, help='draw one image in so many')
+        '--interval', type=int, default=1, help='draw one image in so many'
+    )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds a window stays')
+        '--wait-time', type=float, default=2, help='seconds a window stays'
+    )
     parser.add_argument(
-        '--tta', action='store_true',
-        help="use the config's tta_model and tta_pipeline")
+        '--tta',
+        action='store_true',
+        help="use the config's tta_model and tta_pipeline",
+    )
     add_common_arguments(parser)
     parsed = parser.parse_args(args)
     parsed.out_item = check_out(parsed.out, parsed.out_item)
@@ -55,11 +68,15 @@ def check_out(out: Optional[str], item: Optional[str]) -> str:
     if out is None and item is not None:
         raise ValueError(f'--out-item {item} needs --out, the file to write')
     item = item or 'pred'
-    endings = dict(pred=('.pkl', '.pickle'),
-                   metrics=('.json', '.yaml', '.yml', '.pkl', '.pickle'))
+    endings = dict(
+        pred=('.pkl', '.pickle'),
+        metrics=('.json', '.yaml', '.yml', '.pkl', '.pickle'),
+    )
     if out is not None and not out.endswith(endings[item]):
-        raise ValueError(f'--out {out}: the file of --out-item {item} must '
-                         f'end with one of {", ".join(endings[item])}')
+        raise ValueError(
+            f'--out {out}: the file of --out-item {item} must '
+            f'end with one of {", ".join(endings[item])}'
+        )
     return item
 
 
@@ -71,12 +88,21 @@ def draw_results(cfg: Config, args: argparse.Namespace) -> None:
     """
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
-        raise ValueError('--show and --show-dir need '
-                         'default_hooks.visualization in the config')
+        raise ValueError(
+            '--show and --show-dir need '
+            'default_hooks.visualization in the config'
+        )
     switch, folder = VISUALIZATION.get(
-        cfg.get('default_scope'), VISUALIZATION['mmpretrain'])
-    hook.update({switch: True, 'show': args.show, 'interval': args.interval,
-                 'wait_time': args.wait_time})
+        cfg.get('default_scope'), VISUALIZATION['mmpretrain']
+    )
+    hook.update(
+        {
+            switch: True,
+            'show': args.show,
+            'interval': args.interval,
+            'wait_time': args.wait_time,
+        }
+    )
     if args.show_dir is not None and folder is not None:
         hook[folder] = args.show_dir
     elif args.show_dir is not None:
@@ -89,8 +115,9 @@ def use_tta(cfg: Config) -> None:
     Raises:
         ValueError: If the config does not define one.
     """
-    missing = [name for name in ('tta_model', 'tta_pipeline')
-               if name not in cfg]
+    missing = [
+        name for name in ('tta_model', 'tta_pipeline') if name not in cfg
+    ]
     if missing:
         raise ValueError(f'--tta needs {" and ".join(missing)} in the config')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
@@ -115,9 +142,16 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         if parsed.out is not None and parsed.out_item == 'pred':
             # mmdet's own packs instance masks, which are large otherwise.
             mmdet = cfg.get('default_scope') == 'mmdet'
-            runner.test_evaluator.metrics.append(METRICS.build(dict(
-                type='mmdet.DumpDetResults' if mmdet else 'DumpResults',
-                out_file_path=parsed.out)))
+            runner.test_evaluator.metrics.append(
+                METRICS.build(
+                    dict(
+                        type='mmdet.DumpDetResults'
+                        if mmdet
+                        else 'DumpResults',
+                        out_file_path=parsed.out,
+                    )
+                )
+            )
         metrics = runner.test()
     if parsed.out is not None and parsed.out_item == 'metrics':
         if runner.rank == 0:

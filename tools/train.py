@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Train the model of a config, with or without stimulative training."""
+
 import argparse
 from typing import Optional, Sequence
 
@@ -7,8 +8,11 @@ from mmengine.config import Config
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
 from mmst.engine.backbone_checkpoint import refuse_unfit_pretrained
-from mmst.engine.command_line import (add_common_arguments, build_runner,
-                                      load_config)
+from mmst.engine.command_line import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+)
 from mmst.engine.safe_load import safe_load
 
 
@@ -16,15 +20,22 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
         help='go on from this checkpoint, or, without a value, from the '
-        'latest one in the work dir')
+        'latest one in the work dir',
+    )
     parser.add_argument(
-        '--no-validate', action='store_true', help='train only')
+        '--no-validate', action='store_true', help='train only'
+    )
     parser.add_argument(
-        '--auto-scale-lr', action='store_true',
+        '--auto-scale-lr',
+        action='store_true',
         help='scale the learning rate with the total batch size, from '
-        'auto_scale_lr.base_batch_size')
+        'auto_scale_lr.base_batch_size',
+    )
     add_common_arguments(parser)
     return parser.parse_args(args)
 
@@ -41,7 +52,8 @@ def use_amp(cfg: Config) -> None:
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(
             f"--amp cannot replace optim_wrapper.type = '{kind}'; set it to "
-            'OptimWrapper or AmpOptimWrapper in the config')
+            'OptimWrapper or AmpOptimWrapper in the config'
+        )
     wrapper.type = 'AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')
 
@@ -65,7 +77,8 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
             raise ValueError(
                 '--auto-scale-lr needs the batch size that the learning rate '
                 'was chosen for: auto_scale_lr = dict(base_batch_size=...) '
-                'in the config')
+                'in the config'
+            )
         cfg.auto_scale_lr.enable = True
 
 

@@ -4,4 +4,5 @@ subnet_sampler = dict(
     type='mmst.SubnetSamplerHook',
     num_subnets=1,
     space=[1, 2, 4, 1],
-    size_range=(0.43, 1.0))  # of the main input's shorter side
+    size_range=(0.43, 1.0),
+)  # of the main input's shorter side

@@ -3,7 +3,8 @@
 _base_ = './resnet20_st_mnistm5k.py'
 
 data_preprocessor = dict(  # that of the detectors, segmentors, pose models
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+)
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -11,8 +12,10 @@ model = dict(
         depth=18,
         base_channels=16,
         stem_channels=16,
-        zero_init_residual=False),
-    head=dict(head=dict(in_channels=128)))
+        zero_init_residual=False,
+    ),
+    head=dict(head=dict(in_channels=128)),
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -6,5 +6,6 @@ custom_hooks = [
         type='mmst.SubnetSamplerHook',
         num_subnets=3,
         min_depth=2,
-        size_range=(0.75, 1.0))
+        size_range=(0.75, 1.0),
+    )
 ]

@@ -7,5 +7,6 @@ custom_hooks = [
         type='mmst.SubnetSamplerHook',
         num_subnets=3,
         # Less than three quarters of 32 pixels leaves little of a digit.
-        size_range=(0.75, 1.0))
+        size_range=(0.75, 1.0),
+    )
 ]

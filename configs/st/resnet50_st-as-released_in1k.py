@@ -7,7 +7,8 @@ _base_ = './resnet50_st_in1k.py'
 train_cfg = dict(
     update_running_stats=True,
     chain_inputs=True,
-    input_transforms=['normalize'])
+    input_transforms=['normalize'],
+)
 custom_hooks = _base_.custom_hooks + [
     dict(type='PreciseBNHook', num_samples=2000)
 ]

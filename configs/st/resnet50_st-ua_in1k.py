@@ -11,7 +11,7 @@ uniform_augment = dict(
     total_level=10,
     hparams=dict(pad_val=0),
     policies=[
-        dict(type='AutoContrast', prob=0.),  # the identity
+        dict(type='AutoContrast', prob=0.0),  # the identity
         dict(type='AutoContrast', prob=0.5),
         dict(type='Equalize', prob=0.5),
         dict(type='Rotate', magnitude_range=(0, 30), prob=0.5),
@@ -26,8 +26,9 @@ uniform_augment = dict(
             # 10 of 200 px.
             for kind, most in (('Shear', 0.3), ('Translate', 0.05))
             for d in ('horizontal', 'vertical')
-        ]
-    ])
+        ],
+    ],
+)
 train_pipeline = _base_.train_pipeline
 train_pipeline.insert(3, uniform_augment)
 

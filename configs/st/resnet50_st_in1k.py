@@ -9,12 +9,15 @@ model = dict(
         type='mmst.STClsHead',
         head=_base_.model.head,
         loss_kl=dict(type='mmst.KLMinusLoss', normalize='standardize'),
-        normalize_main=True))
+        normalize_main=True,
+    )
+)
 train_cfg = dict(type='mmst.STEpochBasedTrainLoop')
 custom_hooks = [
     dict(
         type='mmst.SubnetSamplerHook',
         num_subnets=6,
         space=[1, 2, 4, 1],
-        size_range=(86, 200))
+        size_range=(86, 200),
+    )
 ]

@@ -12,11 +12,14 @@ model = dict(
         type='VisionTransformer',
         arch='deit-small',
         img_size=224,
-        patch_size=16),
+        patch_size=16,
+    ),
     head=dict(
-        type='VisionTransformerClsHead', num_classes=1000, in_channels=384),
+        type='VisionTransformerClsHead', num_classes=1000, in_channels=384
+    ),
     init_cfg=[
-        dict(type='TruncNormal', layer='Linear', std=.02),
-        dict(type='Constant', layer='LayerNorm', val=1., bias=0.),
-    ])
+        dict(type='TruncNormal', layer='Linear', std=0.02),
+        dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+    ],
+)
 train_dataloader = dict(batch_size=256)

@@ -9,4 +9,5 @@ model = dict(
     type='ImageClassifier',
     backbone=dict(type='mmst.CIFARDenseNet', depth=100),
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=100, in_channels=342))
+    head=dict(type='LinearClsHead', num_classes=100, in_channels=342),
+)

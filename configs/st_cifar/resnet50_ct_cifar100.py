@@ -7,7 +7,7 @@ _base_ = [
 
 model = dict(
     type='ImageClassifier',
-    backbone=dict(
-        type='ResNet_CIFAR', depth=50, zero_init_residual=False),
+    backbone=dict(type='ResNet_CIFAR', depth=50, zero_init_residual=False),
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=100, in_channels=2048))
+    head=dict(type='LinearClsHead', num_classes=100, in_channels=2048),
+)

@@ -9,4 +9,5 @@ model = dict(
     type='ImageClassifier',
     backbone=dict(type='mmst.CIFARResNet', depth=56, zero_init_residual=False),
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=10, in_channels=64))
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=64),
+)

@@ -9,8 +9,11 @@ model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
+        bgr_to_rgb=True,
+    ),
     backbone=dict(
         norm_cfg=dict(requires_grad=True),
         style='pytorch',
-        init_cfg=_base_.backbone_init))
+        init_cfg=_base_.backbone_init,
+    ),
+)

@@ -8,5 +8,6 @@ train_cfg = dict(
     _delete_=True,
     type='mmst.STEpochBasedTrainLoop',
     max_epochs=_base_.train_cfg.max_epochs,
-    val_interval=_base_.train_cfg.val_interval)
+    val_interval=_base_.train_cfg.val_interval,
+)
 custom_hooks = _base_.custom_hooks + [_base_.subnet_sampler]

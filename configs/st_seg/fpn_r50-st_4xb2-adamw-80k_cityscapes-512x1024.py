@@ -7,7 +7,8 @@ _base_ = [
 
 model = dict(
     pretrained=None,
-    backbone=dict(type='ResNet', init_cfg=_base_.backbone_init))
+    backbone=dict(type='ResNet', init_cfg=_base_.backbone_init),
+)
 optim_wrapper = dict(
-    optimizer=dict(
-        _delete_=True, type='AdamW', lr=5e-4, weight_decay=0.05))
+    optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=0.05)
+)

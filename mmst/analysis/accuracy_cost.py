@@ -1,16 +1,32 @@
 """One training, many depths: what each subnet gives and what it costs."""
+
 import time
 from itertools import product
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
-from typing import Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmst.subnets import (SamplingSpace, Subnet, export_subnet, find_stages,
-                          measure_cost, unwrapped)
+from mmst.subnets import (
+    SamplingSpace,
+    Subnet,
+    export_subnet,
+    find_stages,
+    measure_cost,
+    unwrapped,
+)
+
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric
 from .results import text_table
@@ -24,7 +40,8 @@ if TYPE_CHECKING:
 COSTS = dict(
     flops=('multiply-adds of one image (M)', 1e6),
     params=('parameters (M)', 1e6),
-    latency=('time for one image (ms)', 1.))
+    latency=('time for one image (ms)', 1.0),
+)
 
 
 class MeasuredNetwork(NamedTuple):
@@ -45,8 +62,9 @@ class MeasuredNetwork(NamedTuple):
     latency: float
 
 
-def candidate_depths(runner: Runner, space: SamplingSpace,
-                     most: int) -> List[Tuple[int, ...]]:
+def candidate_depths(
+    runner: Runner, space: SamplingSpace, most: int
+) -> List[Tuple[int, ...]]:
     """The ordered subnets of a space, the cheapest first.
 
     Args:
@@ -60,23 +78,27 @@ def candidate_depths(runner: Runner, space: SamplingSpace,
         ValueError: If ``most`` is less than 2.
     """
     if most < 2:
-        raise ValueError(f'of {most} subnets no family can be made: ask for '
-                         '2 at least')
+        raise ValueError(
+            f'of {most} subnets no family can be made: ask for 2 at least'
+        )
     cost = measure_cost(runner.model, one_image(runner)['inputs'])
     subnets = sorted(
         product(*space.depths),
-        key=lambda depths: cost.of(Subnet.ordered(depths, space.num_blocks)))
+        key=lambda depths: cost.of(Subnet.ordered(depths, space.num_blocks)),
+    )
     if len(subnets) <= most:
         return subnets
     step = (len(subnets) - 1) / (most - 1)
     return [subnets[round(i * step)] for i in range(most)]
 
 
-def measure_family(runner: Runner,
-                   subnets: Sequence[Sequence[int]],
-                   metric: Optional[str] = None,
-                   num_samples: int = 2000,
-                   seconds: float = 2.) -> Tuple[str, List[MeasuredNetwork]]:
+def measure_family(
+    runner: Runner,
+    subnets: Sequence[Sequence[int]],
+    metric: Optional[str] = None,
+    num_samples: int = 2000,
+    seconds: float = 2.0,
+) -> Tuple[str, List[MeasuredNetwork]]:
     """Score subnets, and measure what they cost once exported.
 
     Args:
@@ -105,12 +127,17 @@ def measure_family(runner: Runner,
     for number, depths in enumerate(subnets, 1):
         runner.logger.info(f'Network {number} of {len(subnets)}: {depths}')
         metrics = evaluate_subnet(
-            runner, None if depths == blocks else depths, num_samples)
+            runner, None if depths == blocks else depths, num_samples
+        )
         metric = choose_metric(metrics, metric)
         small = export_subnet(model, depths)
         networks.append(
-            MeasuredNetwork(depths, float(metrics[metric]),
-                            *measure_model(small, data, seconds)))
+            MeasuredNetwork(
+                depths,
+                float(metrics[metric]),
+                *measure_model(small, data, seconds),
+            )
+        )
     return metric, networks
 
 
@@ -130,8 +157,9 @@ def one_image(runner: Runner) -> Dict[str, Any]:
 
 
 @torch.no_grad()
-def measure_model(model: nn.Module, data: Dict[str, Any],
-                  seconds: float) -> Tuple[int, int, float]:
+def measure_model(
+    model: nn.Module, data: Dict[str, Any], seconds: float
+) -> Tuple[int, int, float]:
     """Multiply-adds, parameters, and time in ms on a batch.
 
     The time is the shortest of many: what else the machine does can only add
@@ -154,14 +182,18 @@ def measure_model(model: nn.Module, data: Dict[str, Any],
     with FlopCounterMode(display=False) as counter:
         model._run_forward(data, mode='tensor')
     # PyTorch counts a multiply and an add.
-    return (counter.get_total_flops() // 2,
-            sum(parameter.numel() for parameter in model.parameters()),
-            1e3 * min(times))
+    return (
+        counter.get_total_flops() // 2,
+        sum(parameter.numel() for parameter in model.parameters()),
+        1e3 * min(times),
+    )
 
 
-def pick_network(networks: Sequence[MeasuredNetwork],
-                 min_score: Optional[float] = None,
-                 max_flops: Optional[float] = None) -> MeasuredNetwork:
+def pick_network(
+    networks: Sequence[MeasuredNetwork],
+    min_score: Optional[float] = None,
+    max_flops: Optional[float] = None,
+) -> MeasuredNetwork:
     """The cheapest network that is good enough, or the best affordable one.
 
     Args:
@@ -175,9 +207,10 @@ def pick_network(networks: Sequence[MeasuredNetwork],
         ValueError: If none is like that.
     """
     chosen = [
-        network for network in networks
-        if (min_score is None or network.score >= min_score) and
-        (max_flops is None or network.flops <= max_flops)
+        network
+        for network in networks
+        if (min_score is None or network.score >= min_score)
+        and (max_flops is None or network.flops <= max_flops)
     ]
     if not chosen:
         scores, flops = zip(*((n.score, n.flops) for n in networks))
@@ -185,14 +218,16 @@ def pick_network(networks: Sequence[MeasuredNetwork],
             f'none of {len(networks)} evaluated subnets has a score from '
             f'{min_score} on and at most {max_flops} FLOPs (None: any): '
             f'scores are {min(scores):.4g} to {max(scores):.4g}, FLOPs '
-            f'{min(flops):.4g} to {max(flops):.4g}')
+            f'{min(flops):.4g} to {max(flops):.4g}'
+        )
     if min_score is not None:
         return min(chosen, key=lambda n: (n.flops, -n.score))
     return max(chosen, key=lambda n: (n.score, -n.flops))
 
 
-def best_at_their_cost(networks: Sequence[MeasuredNetwork],
-                       cost: str) -> List[MeasuredNetwork]:
+def best_at_their_cost(
+    networks: Sequence[MeasuredNetwork], cost: str
+) -> List[MeasuredNetwork]:
     """Those for which no other is as cheap and better, the cheapest first.
 
     Args:
@@ -201,7 +236,8 @@ def best_at_their_cost(networks: Sequence[MeasuredNetwork],
     """
     best: List[MeasuredNetwork] = []
     for network in sorted(
-            networks, key=lambda n: (getattr(n, cost), -n.score)):
+        networks, key=lambda n: (getattr(n, cost), -n.score)
+    ):
         if not best or network.score > best[-1].score:
             best.append(network)
     return best
@@ -214,17 +250,23 @@ def family_table(networks: Sequence[MeasuredNetwork], metric: str) -> str:
         networks: The networks.
         metric: What the scores are, with the unit.
     """
-    rows = [[
-        '-'.join(map(str, network.depths)), f'{network.score:.2f}',
-        *(f'{getattr(network, cost) / unit:.3f}'
-          for cost, (_, unit) in COSTS.items())
-    ] for network in sorted(networks, key=lambda n: n.flops)]
+    rows = [
+        [
+            '-'.join(map(str, network.depths)),
+            f'{network.score:.2f}',
+            *(
+                f'{getattr(network, cost) / unit:.3f}'
+                for cost, (_, unit) in COSTS.items()
+            ),
+        ]
+        for network in sorted(networks, key=lambda n: n.flops)
+    ]
     return text_table(
-        ['blocks', metric, *(title for title, _ in COSTS.values())], rows)
+        ['blocks', metric, *(title for title, _ in COSTS.values())], rows
+    )
 
 
-def draw_family(networks: Sequence[MeasuredNetwork],
-                metric: str) -> 'Figure':
+def draw_family(networks: Sequence[MeasuredNetwork], metric: str) -> 'Figure':
     """Draw the score against each cost.
 
     Args:
@@ -233,6 +275,7 @@ def draw_family(networks: Sequence[MeasuredNetwork],
     """
     # Here, so that numbers can be had on machines without a display library.
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 4.2), layout='constrained')
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for axes, (cost, (title, unit)) in zip(panels, COSTS.items()):
@@ -243,8 +286,9 @@ def draw_family(networks: Sequence[MeasuredNetwork],
     return figure
 
 
-def _draw_panel(axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str,
-                unit: float) -> None:
+def _draw_panel(
+    axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str, unit: float
+) -> None:
     main = max(networks, key=lambda n: n.depths)
     best = best_at_their_cost(networks, cost)
     alone = dict(linestyle='none')
@@ -252,8 +296,13 @@ def _draw_panel(axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str,
     for label, group, style in (
         ('subnets', networks, {**line_style(1), **alone}),
         ('best at their cost', best, line_style(0)),
-        ('main network', [main], {**line_style(2), **large})):
-        axes.plot([getattr(n, cost) / unit for n in group],
-                  [n.score for n in group], label=label, **style)
+        ('main network', [main], {**line_style(2), **large}),
+    ):
+        axes.plot(
+            [getattr(n, cost) / unit for n in group],
+            [n.score for n in group],
+            label=label,
+            **style,
+        )
     axes.grid(alpha=0.3)
     axes.set_xlim(left=0)

@@ -1,4 +1,5 @@
 """BatchNorm statistics of a subnet, re-estimated and put back."""
+
 from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
@@ -13,9 +14,9 @@ Sums = Tuple[Tensor, Tensor]
 
 
 @contextmanager
-def reestimated_statistics(model: nn.Module,
-                           data_loader: Iterable[Any],
-                           num_samples: int = 2000) -> Iterator[None]:
+def reestimated_statistics(
+    model: nn.Module, data_loader: Iterable[Any], num_samples: int = 2000
+) -> Iterator[None]:
     """Give norm layers the statistics of the network that runs now.
 
     Subnets share their BatchNorm layers with the main network, whose running
@@ -37,7 +38,8 @@ def reestimated_statistics(model: nn.Module,
     if num_samples < 1:
         raise ValueError(
             f'num_samples {num_samples}: re-estimating BatchNorm statistics '
-            'takes at least one training image')
+            'takes at least one training image'
+        )
     model = unwrapped(model)
     layers = _trained_layers(model)
     if not layers:
@@ -65,17 +67,24 @@ def _trained_layers(model: nn.Module) -> List[nn.Module]:
         # A model's own `train` knows which of its layers stay frozen.
         model.train()
         return [
-            m for m in model.modules()
+            m
+            for m in model.modules()
             if m.training and getattr(m, 'running_mean', None) is not None
         ]
 
 
 @torch.no_grad()
-def _estimate(model: nn.Module, layers: List[nn.Module],
-              data_loader: Iterable[Any], num_samples: int) -> None:
+def _estimate(
+    model: nn.Module,
+    layers: List[nn.Module],
+    data_loader: Iterable[Any],
+    num_samples: int,
+) -> None:
     sums: Dict[nn.Module, Sums] = {
-        layer: (torch.zeros_like(layer.running_mean, dtype=torch.float64),
-                torch.zeros_like(layer.running_var, dtype=torch.float64))
+        layer: (
+            torch.zeros_like(layer.running_mean, dtype=torch.float64),
+            torch.zeros_like(layer.running_var, dtype=torch.float64),
+        )
         for layer in layers
     }
     momenta = {layer: layer.momentum for layer in layers}
@@ -110,7 +119,8 @@ def _write(sums: Dict[nn.Module, Sums], seen: int) -> None:
     if total.item() == 0:
         raise ValueError(
             'no sample to re-estimate BatchNorm statistics from: the data '
-            'loader is empty')
+            'loader is empty'
+        )
     for layer, (mean, square) in sums.items():
         for tensor in (mean, square):
             all_reduce(tensor)

@@ -1,4 +1,5 @@
 """Flags that the analysis tools share."""
+
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Tuple
@@ -15,7 +16,8 @@ def depths_argument(text: str) -> Tuple[int, ...]:
     parts = text.split('-')
     if not all(part.isdigit() for part in parts):
         raise ArgumentTypeError(
-            f"'{text}' is not the blocks kept in each stage, as in 3-3-4-3")
+            f"'{text}' is not the blocks kept in each stage, as in 3-3-4-3"
+        )
     return tuple(map(int, parts))
 
 
@@ -27,11 +29,18 @@ def add_out_arguments(parser: ArgumentParser, name: str) -> None:
         name: What the tool writes, without ending.
     """
     parser.add_argument(
-        '--out', default=Path('work_dirs', name), type=Path,
-        help=f'folder for {name}.json and {name}.png; default: %(default)s')
+        '--out',
+        default=Path('work_dirs', name),
+        type=Path,
+        help=f'folder for {name}.json and {name}.png; default: %(default)s',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='change values of the configs')
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change values of the configs',
+    )
 
 
 def add_network_arguments(parser: ArgumentParser, name: str) -> None:
@@ -42,14 +51,25 @@ def add_network_arguments(parser: ArgumentParser, name: str) -> None:
         name: What the tool writes, without ending.
     """
     parser.add_argument(
-        '--run', nargs=3, action='append', required=True,
+        '--run',
+        nargs=3,
+        action='append',
+        required=True,
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a trained network; give it several times to compare')
+        help='a trained network; give it several times to compare',
+    )
     parser.add_argument(
-        '--depths', nargs='*', type=depths_argument, metavar='D-D-D',
+        '--depths',
+        nargs='*',
+        type=depths_argument,
+        metavar='D-D-D',
         help='subnets, by the blocks kept in each stage, as in 3-3-4-3; '
-        'default: 1, 2 ... blocks in every stage; without a value: none')
+        'default: 1, 2 ... blocks in every stage; without a value: none',
+    )
     parser.add_argument(
-        '--num-samples', type=int, default=2000,
-        help="training images for each subnet's BatchNorm statistics")
+        '--num-samples',
+        type=int,
+        default=2000,
+        help="training images for each subnet's BatchNorm statistics",
+    )
     add_out_arguments(parser, name)

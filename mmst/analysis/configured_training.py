@@ -1,4 +1,5 @@
 """What a config says about a training, read without any data."""
+
 from typing import Any, Optional, Sequence
 
 import torch
@@ -29,8 +30,9 @@ def build_backbone(cfg: Config) -> nn.Module:
     return MODELS.build(backbone)
 
 
-def training_image(cfg: Config,
-                   size: Optional[Sequence[int]] = None) -> Tensor:
+def training_image(
+    cfg: Config, size: Optional[Sequence[int]] = None
+) -> Tensor:
     """A blank image, (1, 3, H, W), of the size that training images have.
 
     Args:
@@ -47,7 +49,8 @@ def training_image(cfg: Config,
     if size is None:
         raise ValueError(
             "cannot tell the training images' size from the pipeline of "
-            'train_dataloader: give it with --size HEIGHT WIDTH')
+            'train_dataloader: give it with --size HEIGHT WIDTH'
+        )
     return torch.zeros(1, 3, *size)
 
 
@@ -66,18 +69,26 @@ def _pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
 
 
 def _is_pair(size: Any) -> bool:
-    return isinstance(size, (list, tuple)) and len(size) == 2 and all(
-        isinstance(length, int) for length in size)
+    return (
+        isinstance(size, (list, tuple))
+        and len(size) == 2
+        and all(isinstance(length, int) for length in size)
+    )
 
 
-def subnet_sampler(cfg: Config,
-                   backbone: nn.Module) -> Optional[SubnetSamplerHook]:
+def subnet_sampler(
+    cfg: Config, backbone: nn.Module
+) -> Optional[SubnetSamplerHook]:
     """The config's sampler, fitted to its backbone; ``None`` without one."""
     for hook in cfg.get('custom_hooks') or ():
-        if hook['type'] in ('mmst.SubnetSamplerHook', 'SubnetSamplerHook',
-                            SubnetSamplerHook):
+        if hook['type'] in (
+            'mmst.SubnetSamplerHook',
+            'SubnetSamplerHook',
+            SubnetSamplerHook,
+        ):
             options = {
-                name: value for name, value in hook.items()
+                name: value
+                for name, value in hook.items()
                 if name not in ('type', 'priority')
             }
             sampler = SubnetSamplerHook(**options)

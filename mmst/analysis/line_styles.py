@@ -1,12 +1,21 @@
 """Lines and legends that colour-blind readers can tell apart."""
+
 from typing import TYPE_CHECKING, Dict, List
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # The colours of Okabe and Ito.
-COLORS = ('#D55E00', '#0072B2', '#009E73', '#CC79A7', '#000000', '#E69F00',
-          '#56B4E9', '#F0E442')
+COLORS = (
+    '#D55E00',
+    '#0072B2',
+    '#009E73',
+    '#CC79A7',
+    '#000000',
+    '#E69F00',
+    '#56B4E9',
+    '#F0E442',
+)
 MARKERS = 'os^DvP*X<>'
 LINES = ('-', '--', '-.', ':')
 
@@ -27,7 +36,8 @@ def line_style(index: int) -> Dict[str, object]:
         linestyle=LINES[index // 5 % len(LINES)],
         # The light colours need an edge to be seen on white.
         markeredgecolor='#333333',
-        markeredgewidth=0.5)
+        markeredgewidth=0.5,
+    )
 
 
 def legend_below(figure: 'Figure', handles: List, labels: List[str]) -> None:
@@ -46,4 +56,5 @@ def legend_below(figure: 'Figure', handles: List, labels: List[str]) -> None:
         labels,
         loc='outside lower center',
         ncols=min(columns, len(labels)),
-        frameon=False)
+        frameon=False,
+    )

@@ -4,14 +4,23 @@ A subnet that was trained only as a part of the whole does far worse alone
 than its size would let it (Fig. 1); stimulative training is to cure that
 (Fig. 8).
 """
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
-from typing import Tuple
+
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 from mmengine.runner import Runner
 from scipy import stats
 
 from mmst.subnets import Subnet, find_stages
+
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric
 from .results import text_table
@@ -43,11 +52,12 @@ def network_name(depths: Optional[Sequence[int]]) -> str:
     return MAIN if depths is None else '-'.join(map(str, depths))
 
 
-def measure_loafing(runner: Runner,
-                    metric: Optional[str] = None,
-                    num_samples: int = 2000,
-                    subnets: Optional[Sequence[Sequence[int]]] = None
-                    ) -> Measured:
+def measure_loafing(
+    runner: Runner,
+    metric: Optional[str] = None,
+    num_samples: int = 2000,
+    subnets: Optional[Sequence[Sequence[int]]] = None,
+) -> Measured:
     """Score the main network and subnets of it.
 
     Args:
@@ -73,9 +83,9 @@ def measure_loafing(runner: Runner,
     return Measured(metric, scores)
 
 
-def networks_of(runner: Runner,
-                subnets: Optional[Sequence[Sequence[int]]] = None
-                ) -> List[Optional[Tuple[int, ...]]]:
+def networks_of(
+    runner: Runner, subnets: Optional[Sequence[Sequence[int]]] = None
+) -> List[Optional[Tuple[int, ...]]]:
     """The main network, as ``None``, and subnets that fit it.
 
     Raises:
@@ -123,8 +133,12 @@ def loafing_table(results: Dict[str, List[Scores]]) -> str:
             lack some of the networks.
     """
     networks, methods = network_names(results), list(results)
-    largest = max(abs(score) for runs in results.values() for run in runs
-                  for score in run.values())
+    largest = max(
+        abs(score)
+        for runs in results.values()
+        for run in runs
+        for score in run.values()
+    )
     # Percentages, or fractions between 0 and 1.
     digits = 2 if largest > 1 else 4
 
@@ -134,15 +148,24 @@ def loafing_table(results: Dict[str, List[Scores]]) -> str:
             return '-'
         mean, half = mean_and_interval(values)
         return f'{mean:.{digits}f}' + (
-            '' if np.isnan(half) else f' +- {half:.{digits}f}')
+            '' if np.isnan(half) else f' +- {half:.{digits}f}'
+        )
 
     if len(methods) > len(networks):
-        return text_table(['', *networks],
-                          [[method, *(cell(method, n) for n in networks)]
-                           for method in methods])
-    return text_table(['', *methods],
-                      [[network, *(cell(m, network) for m in methods)]
-                       for network in networks])
+        return text_table(
+            ['', *networks],
+            [
+                [method, *(cell(method, n) for n in networks)]
+                for method in methods
+            ],
+        )
+    return text_table(
+        ['', *methods],
+        [
+            [network, *(cell(m, network) for m in methods)]
+            for network in networks
+        ],
+    )
 
 
 def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
@@ -155,11 +178,13 @@ def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
     """
     # Here, so that numbers can be had on machines without a display library.
     from matplotlib.figure import Figure
+
     networks = network_names(results)
     if MAIN in networks:
         networks = networks[1:] + [MAIN]
     figure = Figure(
-        figsize=(max(6.4, 0.5 * len(networks)), 4.8), layout='constrained')
+        figsize=(max(6.4, 0.5 * len(networks)), 4.8), layout='constrained'
+    )
     axes = figure.subplots()
     draw_scores(axes, results, networks)
     axes.set_xlabel('network: blocks kept in each stage, or the main network')
@@ -170,8 +195,9 @@ def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
     return figure
 
 
-def draw_scores(axes: 'Axes', results: Dict[str, List[Scores]],
-                networks: Sequence[str]) -> None:
+def draw_scores(
+    axes: 'Axes', results: Dict[str, List[Scores]], networks: Sequence[str]
+) -> None:
     """Draw one line a method over the networks.
 
     Args:
@@ -182,25 +208,37 @@ def draw_scores(axes: 'Axes', results: Dict[str, List[Scores]],
     # Side by side, so that equal scores do not hide one another.
     step = min(0.07, 0.7 / len(results))
     for k, (method, runs) in enumerate(results.items()):
-        points = [(x + step * (k - (len(results) - 1) / 2),
-                   *mean_and_interval([s[name] for s in runs if name in s]))
-                  for x, name in enumerate(networks)
-                  if any(name in scores for scores in runs)]
+        points = [
+            (
+                x + step * (k - (len(results) - 1) / 2),
+                *mean_and_interval([s[name] for s in runs if name in s]),
+            )
+            for x, name in enumerate(networks)
+            if any(name in scores for scores in runs)
+        ]
         x, means, halves = zip(*points)
         axes.errorbar(
-            x, means, yerr=np.nan_to_num(halves), capsize=3, label=method,
-            **line_style(k))
+            x,
+            means,
+            yerr=np.nan_to_num(halves),
+            capsize=3,
+            label=method,
+            **line_style(k),
+        )
     # Names that would run into one another are written upwards.
     crowded = sum(len(name) + 2 for name in networks) > (
-        axes.figure.get_figwidth() * 11)
+        axes.figure.get_figwidth() * 11
+    )
     axes.set_xticks(
-        range(len(networks)), networks, rotation=90 if crowded else 0)
+        range(len(networks)), networks, rotation=90 if crowded else 0
+    )
     axes.set_xlim(-0.5, len(networks) - 0.5)
     axes.grid(axis='y', alpha=0.3)
 
 
-def plot_loafing(results: Dict[str, List[Scores]], metric: str,
-                 path: str) -> None:
+def plot_loafing(
+    results: Dict[str, List[Scores]], metric: str, path: str
+) -> None:
     """Write what :func:`draw_loafing` draws.
 
     Args:

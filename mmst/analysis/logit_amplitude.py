@@ -4,9 +4,18 @@ Networks of different capacity end with logits of different length. A subnet
 that is to copy the main network's logits has to copy that length too, which
 KL- takes out of the comparison.
 """
+
 from contextlib import contextmanager
-from typing import (TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple,
-                    Optional, Sequence)
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 import torch
 from mmengine.runner import Runner
@@ -15,9 +24,16 @@ from torch import Tensor, nn
 
 from mmst.models import STClsHead
 from mmst.subnets import unwrapped
+
 from .line_styles import legend_below
-from .loafing import (MAIN, Scores, draw_scores, network_name, network_names,
-                      networks_of)
+from .loafing import (
+    MAIN,
+    Scores,
+    draw_scores,
+    network_name,
+    network_names,
+    networks_of,
+)
 from .metric_names import choose_metric, metric_label
 from .results import text_table
 from .subnet_metrics import check_validation, running_subnet
@@ -44,11 +60,12 @@ class Amplitudes(NamedTuple):
 Results = Dict[str, Amplitudes]
 
 
-def measure_amplitudes(runner: Runner,
-                       metric: Optional[str] = None,
-                       num_samples: int = 2000,
-                       subnets: Optional[Sequence[Sequence[int]]] = None
-                       ) -> Amplitudes:
+def measure_amplitudes(
+    runner: Runner,
+    metric: Optional[str] = None,
+    num_samples: int = 2000,
+    subnets: Optional[Sequence[Sequence[int]]] = None,
+) -> Amplitudes:
     """Mean L2 norm of logits over the validation set, and the score.
 
     Args:
@@ -68,12 +85,15 @@ def measure_amplitudes(runner: Runner,
     for number, depths in enumerate(networks, 1):
         name = network_name(depths)
         runner.logger.info(f'Network {number} of {len(networks)}: {name}')
-        with running_subnet(runner, depths, num_samples), \
-                _recorded_norms(head) as norms:
+        with running_subnet(runner, depths, num_samples), _recorded_norms(
+            head
+        ) as norms:
             metrics = runner.val_loop.run()
         if not norms:
-            raise TypeError(f'{type(runner.model).__name__} predicts without '
-                            f'calling its head, {type(head).__name__}')
+            raise TypeError(
+                f'{type(runner.model).__name__} predicts without '
+                f'calling its head, {type(head).__name__}'
+            )
         metric = choose_metric(metrics, metric)
         scores[name] = float(metrics[metric])
         amplitudes[name] = torch.cat(norms).mean().item()
@@ -85,8 +105,10 @@ def _logit_head(model: nn.Module) -> nn.Module:
     model = unwrapped(model)
     head = getattr(model, 'head', None)
     if not isinstance(model, BaseClassifier) or head is None:
-        raise TypeError(f'logits are those of classifiers with a head, not '
-                        f'of {type(model).__name__}')
+        raise TypeError(
+            f'logits are those of classifiers with a head, not '
+            f'of {type(model).__name__}'
+        )
     # Prediction is the wrapped head's own, which calls itself.
     return head.head if isinstance(head, STClsHead) else head
 
@@ -98,8 +120,10 @@ def _recorded_norms(head: nn.Module) -> Iterator[List[Tensor]]:
 
     def record(module: nn.Module, args: tuple, output: Any) -> None:
         if not isinstance(output, Tensor):
-            raise TypeError(f'{type(head).__name__} gives more than one '
-                            'vector of logits an image')
+            raise TypeError(
+                f'{type(head).__name__} gives more than one '
+                'vector of logits an image'
+            )
         norms.append(output.detach().double().norm(dim=1).cpu())
 
     handle = head.register_forward_hook(record)
@@ -114,9 +138,12 @@ def amplitude_table(results: Results) -> str:
     metric = next(iter(results.values())).metric
     return text_table(
         ['', 'network', 'mean L2 norm of logits', metric_label(metric)],
-        [[name, network, f'{run.amplitudes[network]:.3f}', f'{score:.2f}']
-         for name, run in results.items()
-         for network, score in run.scores.items()])
+        [
+            [name, network, f'{run.amplitudes[network]:.3f}', f'{score:.2f}']
+            for name, run in results.items()
+            for network, score in run.scores.items()
+        ],
+    )
 
 
 def draw_amplitudes(results: Results) -> 'Figure':
@@ -129,23 +156,33 @@ def draw_amplitudes(results: Results) -> 'Figure':
         results: Of each run.
     """
     from matplotlib.figure import Figure
+
     metric = next(iter(results.values())).metric
-    panels = [{name: [getattr(run, kind)] for name, run in results.items()}
-              for kind in ('amplitudes', 'scores')]
+    panels = [
+        {name: [getattr(run, kind)] for name, run in results.items()}
+        for kind in ('amplitudes', 'scores')
+    ]
     networks = network_names(panels[0])
     if networks == [MAIN]:
-        panels = [{'main network': [{
-            name: run[MAIN] for name, (run, ) in panel.items()}]}
-            for panel in panels]
+        panels = [
+            {
+                'main network': [
+                    {name: run[MAIN] for name, (run,) in panel.items()}
+                ]
+            }
+            for panel in panels
+        ]
         networks, label = list(results), 'network'
     else:
         networks = [n for n in networks if n != MAIN] + [MAIN]
         label = 'network: blocks kept in each stage, or the main network'
     figure = Figure(
-        figsize=(max(6.4, 0.5 * len(networks)), 6), layout='constrained')
+        figsize=(max(6.4, 0.5 * len(networks)), 6), layout='constrained'
+    )
     axes = figure.subplots(2, 1, sharex=True)
-    for axis, panel, name in zip(axes, panels, (
-            'mean L2 norm of logits', metric_label(metric))):
+    for axis, panel, name in zip(
+        axes, panels, ('mean L2 norm of logits', metric_label(metric))
+    ):
         draw_scores(axis, panel, networks)
         axis.set_ylabel(name)
     axes[0].set_ylim(0, 1.03 * axes[0].get_ylim()[1])

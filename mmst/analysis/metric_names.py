@@ -1,17 +1,19 @@
 """Which of an evaluator's metrics to look at, and its unit."""
+
 from typing import Mapping, Optional
 
 # What each toolbox's papers report, by the ends of the metrics' names.
 PREFERRED = ('accuracy/top1', 'bbox_mAP', 'PQ', 'mIoU', 'AP', 'PCK', 'AUC')
 # The unit in which the toolboxes give metrics, by how the names begin.
 UNITS = dict.fromkeys(
-    ('top', 'mIoU', 'aAcc', 'mAcc', 'mDice', 'PQ', 'SQ', 'RQ'), '%')
+    ('top', 'mIoU', 'aAcc', 'mAcc', 'mDice', 'PQ', 'SQ', 'RQ'), '%'
+)
 UNITS.update(dict.fromkeys(('bbox_mAP', 'segm_mAP', 'AP', 'PCK'), '0 to 1'))
 
 
-
-def choose_metric(metrics: Mapping[str, object],
-                  name: Optional[str] = None) -> str:
+def choose_metric(
+    metrics: Mapping[str, object], name: Optional[str] = None
+) -> str:
     """The name of the metric to read.
 
     Args:
@@ -24,8 +26,10 @@ def choose_metric(metrics: Mapping[str, object],
     """
     if name is not None:
         if name not in metrics:
-            raise ValueError(f"metric '{name}' is not one of those that the "
-                             f'evaluator gives: {sorted(metrics)}')
+            raise ValueError(
+                f"metric '{name}' is not one of those that the "
+                f'evaluator gives: {sorted(metrics)}'
+            )
         return name
     for end in PREFERRED:
         for given in metrics:
@@ -33,8 +37,10 @@ def choose_metric(metrics: Mapping[str, object],
                 return given
     if len(metrics) == 1:
         return next(iter(metrics))
-    raise ValueError('the evaluator gives no metric that is known, choose '
-                     f'one with --metric: {sorted(metrics)}')
+    raise ValueError(
+        'the evaluator gives no metric that is known, choose '
+        f'one with --metric: {sorted(metrics)}'
+    )
 
 
 def metric_label(metric: str) -> str:

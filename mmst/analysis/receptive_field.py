@@ -4,9 +4,19 @@ The gradient of the output at the centre of a stage with respect to the input
 tells how much each pixel contributes to it (Luo et al., Understanding the
 effective receptive field in deep convolutional neural networks, 2016).
 """
+
 from contextlib import closing, contextmanager
-from typing import (TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple,
-                    Optional, Sequence, Tuple)
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -16,8 +26,16 @@ from rich.progress import track
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
-from mmst.subnets import (Stage, find_backbone, find_stages, kept_modes,
-                          measure_cost, resize_inputs, unwrapped)
+from mmst.subnets import (
+    Stage,
+    find_backbone,
+    find_stages,
+    kept_modes,
+    measure_cost,
+    resize_inputs,
+    unwrapped,
+)
+
 from .line_styles import LINES, legend_below
 from .results import text_table
 
@@ -50,7 +68,8 @@ class Field(NamedTuple):
     def sides(self) -> Dict[float, int]:
         """Sides of the squares that hold each of SHARES, in pixels."""
         return {
-            share: square_side(self.contribution, share) for share in SHARES}
+            share: square_side(self.contribution, share) for share in SHARES
+        }
 
 
 def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
@@ -63,13 +82,16 @@ def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
     if name is None:
         name = list(stages)[-1]
     if name not in stages:
-        raise ValueError(f"stage '{name}' is not one of those of the "
-                         f'backbone: {list(stages)}')
+        raise ValueError(
+            f"stage '{name}' is not one of those of the "
+            f'backbone: {list(stages)}'
+        )
     return stages[name]
 
 
-def effective_receptive_field(model: nn.Module, images: Tensor,
-                              stage: Stage) -> np.ndarray:
+def effective_receptive_field(
+    model: nn.Module, images: Tensor, stage: Stage
+) -> np.ndarray:
     """Mean absolute gradient of a stage's central output, for each pixel.
 
     The output is summed over its channels, the gradient averaged over images
@@ -91,17 +113,22 @@ def effective_receptive_field(model: nn.Module, images: Tensor,
         raise ValueError('no images to measure the receptive field on')
     backbone = find_backbone(model)
     measure_cost(model, images[:1])  # refuses images that are too small
-    total = 0.
-    with kept_modes(backbone), closing(track(
-            images.split(CHUNK), 'receptive field', transient=True,
-            console=Console(stderr=True))) as chunks:
+    total = 0.0
+    with kept_modes(backbone), closing(
+        track(
+            images.split(CHUNK),
+            'receptive field',
+            transient=True,
+            console=Console(stderr=True),
+        )
+    ) as chunks:
         backbone.eval()
         for chunk in chunks:
             chunk = chunk.detach().clone().requires_grad_()
             with torch.enable_grad(), _recorded_output(stage) as outputs:
                 backbone(chunk)
                 centre = _centre(outputs[-1]).sum()
-            gradient, = torch.autograd.grad(centre, chunk)
+            (gradient,) = torch.autograd.grad(centre, chunk)
             total = total + gradient.abs().double().mean(1).sum(0)
     return (total / len(images)).cpu().numpy()
 
@@ -113,10 +140,12 @@ def _recorded_output(stage: Stage) -> Iterator[List[Any]]:
     if stage.readers:
         # Concatenated features are complete where the next layer reads them.
         handle = stage.readers[-1].norm.register_forward_pre_hook(
-            lambda module, args: outputs.append(args[0]))
+            lambda module, args: outputs.append(args[0])
+        )
     else:
         handle = stage.blocks[-1].module.register_forward_hook(
-            lambda module, args, output: outputs.append(output))
+            lambda module, args, output: outputs.append(output)
+        )
     try:
         yield outputs
     finally:
@@ -130,7 +159,7 @@ def _centre(output: Any) -> Tensor:
     if output.ndim == 4:
         return output[:, :, output.shape[2] // 2, output.shape[3] // 2]
     # (N, L, C) of a square image: after class tokens, row by row.
-    side = int(output.shape[1]**0.5)
+    side = int(output.shape[1] ** 0.5)
     first = output.shape[1] - side**2
     return output[:, first + side * (side // 2) + side // 2]
 
@@ -161,9 +190,14 @@ def square_side(contribution: np.ndarray, share: float) -> int:
     Returns:
         int: In pixels; odd, or the longer side of the image.
     """
-    distance = np.maximum.outer(*(
-        np.abs(np.arange(length) - middle) for length, middle in zip(
-            contribution.shape, field_centre(contribution))))
+    distance = np.maximum.outer(
+        *(
+            np.abs(np.arange(length) - middle)
+            for length, middle in zip(
+                contribution.shape, field_centre(contribution)
+            )
+        )
+    )
     held = np.bincount(distance.ravel(), contribution.ravel()).cumsum()
     # Sums in another order differ in the last digits.
     reach = int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
@@ -186,7 +220,8 @@ def input_images(runner: Runner, size: int, number: int) -> Tensor:
     for data in runner.val_dataloader:
         inputs = model.data_preprocessor(data, False)['inputs']
         images.extend(
-            center_crop(resize_inputs(inputs, size), [size, size]).unbind())
+            center_crop(resize_inputs(inputs, size), [size, size]).unbind()
+        )
         if len(images) >= number:
             break
     if not images:
@@ -198,27 +233,41 @@ def receptive_field_table(fields: Sequence[Field]) -> str:
     """Sides of the squares, in pixels, with a row for each field."""
     return text_table(
         ['', 'network', 'input'] + [f'{share:.0%}' for share in SHARES],
-        [[field.run, field.network, f'{field.size} px',
-          *(f'{side} px' for side in field.sides.values())]
-         for field in fields])
+        [
+            [
+                field.run,
+                field.network,
+                f'{field.size} px',
+                *(f'{side} px' for side in field.sides.values()),
+            ]
+            for field in fields
+        ],
+    )
 
 
 def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
     """Heat maps, one panel a field: rows are networks, columns input sizes."""
     from matplotlib.figure import Figure
+
     rows = list(dict.fromkeys((f.run, f.network) for f in fields))
     columns = list(dict.fromkeys(f.size for f in fields))
     figure = Figure(
         figsize=(3.2 * len(columns) + 1.2, 3.4 * len(rows) + 0.4),
-        layout='constrained')
+        layout='constrained',
+    )
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for field in fields:
-        axes = grid[rows.index((field.run, field.network)),
-                    columns.index(field.size)]
+        axes = grid[
+            rows.index((field.run, field.network)), columns.index(field.size)
+        ]
         picture = _draw_field(axes, field)
     figure.colorbar(
-        picture, ax=grid, shrink=min(1, 1.6 / len(rows)), aspect=30,
-        label='contribution, relative to the largest')
+        picture,
+        ax=grid,
+        shrink=min(1, 1.6 / len(rows)),
+        aspect=30,
+        label='contribution, relative to the largest',
+    )
     legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
@@ -226,18 +275,32 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
 def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
+
     picture = axes.imshow(
         field.contribution / field.contribution.max(),
-        norm=LogNorm(1e-3, 1, clip=True), cmap='magma_r')
+        norm=LogNorm(1e-3, 1, clip=True),
+        cmap='magma_r',
+    )
     y, x = field_centre(field.contribution)
     for (share, side), line in zip(field.sides.items(), LINES):
-        axes.add_patch(Rectangle(
-            (x - side / 2, y - side / 2), side, side, fill=False,
-            edgecolor='#0072B2', linestyle=line, linewidth=1.5,
-            label=f'{share:.0%} of the contribution'))
+        axes.add_patch(
+            Rectangle(
+                (x - side / 2, y - side / 2),
+                side,
+                side,
+                fill=False,
+                edgecolor='#0072B2',
+                linestyle=line,
+                linewidth=1.5,
+                label=f'{share:.0%} of the contribution',
+            )
+        )
     axes.set_title(
-        f'{field.run}: {field.network}, {field.size} px\nsides: ' +
-        ' / '.join(map(str, field.sides.values())) + ' px', fontsize='medium')
+        f'{field.run}: {field.network}, {field.size} px\nsides: '
+        + ' / '.join(map(str, field.sides.values()))
+        + ' px',
+        fontsize='medium',
+    )
     axes.set_xlabel('x (px)')
     axes.set_ylabel('y (px)')
     return picture

@@ -1,4 +1,5 @@
 """What an analysis leaves behind: numbers and a picture, or nothing."""
+
 import io
 import json
 from pathlib import Path
@@ -8,8 +9,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_results(folder: Path, name: str, numbers: Any,
-                  figure: 'Figure') -> None:
+def write_results(
+    folder: Path, name: str, numbers: Any, figure: 'Figure'
+) -> None:
     """Write ``name``.json and ``name``.png, and say so.
 
     Both are made before either is written, so that an error leaves nothing
@@ -39,9 +41,12 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     lines: List[Sequence[str]] = [head, *rows]
     first, *others = (
-        max(len(line[column]) for line in lines)
-        for column in range(len(head)))
+        max(len(line[column]) for line in lines) for column in range(len(head))
+    )
     return '\n'.join(
-        f'{line[0]:<{first}}' +
-        ''.join(f'  {cell:>{width}}' for cell, width in zip(line[1:], others))
-        for line in lines)
+        f'{line[0]:<{first}}'
+        + ''.join(
+            f'  {cell:>{width}}' for cell, width in zip(line[1:], others)
+        )
+        for line in lines
+    )

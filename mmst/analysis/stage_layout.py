@@ -6,15 +6,30 @@ the stages that have many blocks, and keeps the first blocks of each: at least
 m in every stage, or all where there are fewer. For ResNet-50 on ImageNet, with
 (3, 4, 6, 3) blocks, m = 3 was the best (Table 2).
 """
+
 from math import prod
-from typing import (TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence,
-                    Tuple, Union)
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from torch import Tensor, nn
 
 from mmst.engine import SubnetSamplerHook
-from mmst.subnets import (InputSizes, SamplingSpace, find_stages,
-                          iteration_cost, measure_cost)
+from mmst.subnets import (
+    InputSizes,
+    SamplingSpace,
+    find_stages,
+    iteration_cost,
+    measure_cost,
+)
+
 from .line_styles import COLORS, legend_below
 from .results import text_table
 
@@ -57,9 +72,12 @@ class Layout(NamedTuple):
     proposals: List[Proposal]
 
 
-def stage_layout(backbone: nn.Module, image: Tensor,
-                 sampler: Optional[SubnetSamplerHook] = None,
-                 min_depths: Sequence[int] = (1, 2, 3)) -> Layout:
+def stage_layout(
+    backbone: nn.Module,
+    image: Tensor,
+    sampler: Optional[SubnetSamplerHook] = None,
+    min_depths: Sequence[int] = (1, 2, 3),
+) -> Layout:
     """Count blocks and propose spaces.
 
     Args:
@@ -86,23 +104,41 @@ def stage_layout(backbone: nn.Module, image: Tensor,
             continue
         proposals.append(
             Proposal(
-                depth if min(lowest) == depth else lowest, space.candidates,
-                prod(space.candidates), cost.mean(space) / cost.total,
-                iteration_cost(backbone, image, space, sizes, num_subnets)))
+                depth if min(lowest) == depth else lowest,
+                space.candidates,
+                prod(space.candidates),
+                cost.mean(space) / cost.total,
+                iteration_cost(backbone, image, space, sizes, num_subnets),
+            )
+        )
     return Layout(blocks, tuple(image.shape[-2:]), num_subnets, proposals)
 
 
 def layout_table(name: str, layout: Layout) -> str:
     """Blocks and proposed spaces of one network."""
     height, width = layout.size
-    blocks = ', '.join(f'{stage} {count}'
-                       for stage, count in layout.blocks.items())
+    blocks = ', '.join(
+        f'{stage} {count}' for stage, count in layout.blocks.items()
+    )
     return f'{name}: {blocks}; {height} x {width} px\n' + text_table(
-        ['min_depth', 'space', 'subnets', 'mean cost of a subnet',
-         f'of an iteration, K = {layout.num_subnets}'],
-        [[str(p.min_depth), str(list(p.space)), str(p.num_subnets),
-          f'{p.subnet_cost:.3f}', f'{p.iteration_cost:.2f}']
-         for p in layout.proposals])
+        [
+            'min_depth',
+            'space',
+            'subnets',
+            'mean cost of a subnet',
+            f'of an iteration, K = {layout.num_subnets}',
+        ],
+        [
+            [
+                str(p.min_depth),
+                str(list(p.space)),
+                str(p.num_subnets),
+                f'{p.subnet_cost:.3f}',
+                f'{p.iteration_cost:.2f}',
+            ]
+            for p in layout.proposals
+        ],
+    )
 
 
 def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
@@ -112,20 +148,29 @@ def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
         layouts: By the networks' names.
     """
     from matplotlib.figure import Figure
+
     num_stages = max(len(layout.blocks) for layout in layouts.values())
     width = 0.85 / len(layouts)
     figure = Figure(
         figsize=(max(6.4, 0.3 * num_stages * len(layouts)), 4.4),
-        layout='constrained')
+        layout='constrained',
+    )
     axes = figure.subplots()
     for k, (name, layout) in enumerate(layouts.items()):
         counts = list(layout.blocks.values())
         bars = axes.bar(
-            [stage + width * (k - (len(layouts) - 1) / 2)
-             for stage in range(1, len(counts) + 1)],
-            counts, width, label=name, color=COLORS[k % len(COLORS)],
+            [
+                stage + width * (k - (len(layouts) - 1) / 2)
+                for stage in range(1, len(counts) + 1)
+            ],
+            counts,
+            width,
+            label=name,
+            color=COLORS[k % len(COLORS)],
             # Beyond the colours there are, and for pictures in grey.
-            hatch=('', '//', '..', 'xx', '\\\\')[k % 5], edgecolor='white')
+            hatch=('', '//', '..', 'xx', '\\\\')[k % 5],
+            edgecolor='white',
+        )
         axes.bar_label(bars, fontsize='small')
     axes.set_xticks(range(1, num_stages + 1))
     axes.set_xlabel('stage')

@@ -1,12 +1,13 @@
 """How good a trained network's subnets are."""
+
 from contextlib import contextmanager
-from typing import (Any, Dict, Iterator, List, Optional, Sequence, Tuple,
-                    Union)
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmst.subnets import Subnet, activate
+
 from .batch_norm import reestimated_statistics
 
 # A subnet, the number of blocks to keep in each stage, or the main network.
@@ -26,10 +27,12 @@ def uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
 
 
 @contextmanager
-def running_subnet(runner: Runner,
-                   subnet: Network = None,
-                   num_samples: int = 2000,
-                   dataset: Optional[Dataset] = None) -> Iterator[None]:
+def running_subnet(
+    runner: Runner,
+    subnet: Network = None,
+    num_samples: int = 2000,
+    dataset: Optional[Dataset] = None,
+) -> Iterator[None]:
     """Let the model be a subnet, with BatchNorm statistics of its own.
 
     Args:
@@ -46,28 +49,32 @@ def running_subnet(runner: Runner,
     if subnet is None:
         yield
         return
-    with activate(runner.model, subnet, update_running_stats=True), \
-            reestimated_statistics(runner.model,
-                                   _training_batches(runner, dataset),
-                                   num_samples):
+    with activate(
+        runner.model, subnet, update_running_stats=True
+    ), reestimated_statistics(
+        runner.model, _training_batches(runner, dataset), num_samples
+    ):
         yield
 
 
-def _training_batches(runner: Runner,
-                      dataset: Optional[Dataset]) -> Iterator[Any]:
+def _training_batches(
+    runner: Runner, dataset: Optional[Dataset]
+) -> Iterator[Any]:
     """Training batches; nothing is built before the first is asked for."""
     if runner.cfg.get('train_dataloader') is None:
         raise ValueError(
             "a subnet's BatchNorm statistics are re-estimated from training "
             'images, and the config has none: give it train_dataloader, '
-            'train_cfg and optim_wrapper')
+            'train_cfg and optim_wrapper'
+        )
     if dataset is None:
         dataset = runner.train_dataloader.dataset
     yield from training_loader(runner, dict(type=lambda: dataset))
 
 
-def training_loader(runner: Runner,
-                    dataset: Optional[dict] = None) -> DataLoader:
+def training_loader(
+    runner: Runner, dataset: Optional[dict] = None
+) -> DataLoader:
     """A loader like the runner's for training, of its own.
 
     Made anew for every use: samplers without an end begin only once, and a
@@ -81,14 +88,18 @@ def training_loader(runner: Runner,
     if dataset is not None:
         config['dataset'] = dataset
     return runner.build_dataloader(
-        config, runner.seed,
-        runner._randomness_cfg.get('diff_rank_seed', False))
+        config,
+        runner.seed,
+        runner._randomness_cfg.get('diff_rank_seed', False),
+    )
 
 
-def evaluate_subnet(runner: Runner,
-                    subnet: Network = None,
-                    num_samples: int = 2000,
-                    dataset: Optional[Dataset] = None) -> Dict[str, float]:
+def evaluate_subnet(
+    runner: Runner,
+    subnet: Network = None,
+    num_samples: int = 2000,
+    dataset: Optional[Dataset] = None,
+) -> Dict[str, float]:
     """Metrics of a subnet, or of the main network, on the validation set.
 
     Args:
@@ -119,5 +130,7 @@ def check_validation(runner: Runner) -> None:
         ValueError: If the config has no validation.
     """
     if runner.val_loop is None:
-        raise ValueError('the config has no validation: give it '
-                         'val_dataloader, val_evaluator and val_cfg')
+        raise ValueError(
+            'the config has no validation: give it '
+            'val_dataloader, val_evaluator and val_cfg'
+        )

@@ -1,4 +1,5 @@
 """A runner that carries a trained checkpoint, to evaluate it."""
+
 from pathlib import Path
 from typing import Optional, Union
 
@@ -8,10 +9,12 @@ from mmst.engine.safe_load import safe_load
 from mmst.engine.toolbox import check_toolbox, read_config
 
 
-def trained_runner(config: str,
-                   checkpoint: str,
-                   work_dir: Union[str, Path],
-                   cfg_options: Optional[dict] = None) -> Runner:
+def trained_runner(
+    config: str,
+    checkpoint: str,
+    work_dir: Union[str, Path],
+    cfg_options: Optional[dict] = None,
+) -> Runner:
     """Build the runner of a config and load a checkpoint into its model.
 
     Args:

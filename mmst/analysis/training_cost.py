@@ -1,10 +1,10 @@
 """What training costs and what it brings (Fig. 9, Table 5)."""
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
-from typing import Tuple
+
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from mmst.subnets import iteration_cost, measure_cost
-from .configured_training import (build_backbone, subnet_sampler,
-                                  training_image)
+
+from .configured_training import build_backbone, subnet_sampler, training_image
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric, metric_label
 from .results import text_table
@@ -51,8 +51,11 @@ class TrainingCost(NamedTuple):
 Results = Dict[str, TrainingCost]
 
 
-def training_cost(log: TrainingLog, metric: Optional[str] = None,
-                  size: Optional[Sequence[int]] = None) -> TrainingCost:
+def training_cost(
+    log: TrainingLog,
+    metric: Optional[str] = None,
+    size: Optional[Sequence[int]] = None,
+) -> TrainingCost:
     """Cost and scores of a run.
 
     Args:
@@ -66,52 +69,93 @@ def training_cost(log: TrainingLog, metric: Optional[str] = None,
             or the image size is not known.
     """
     if not log.metrics:
-        raise ValueError('the log has no validation: there is no score to '
-                         'set against the cost')
+        raise ValueError(
+            'the log has no validation: there is no score to '
+            'set against the cost'
+        )
     metric = choose_metric(
-        {name: value for line in log.metrics.values()
-         for name, value in line.items() if name not in NO_METRICS}, metric)
+        {
+            name: value
+            for line in log.metrics.values()
+            for name, value in line.items()
+            if name not in NO_METRICS
+        },
+        metric,
+    )
     backbone = build_backbone(log.config)
     image = training_image(log.config, size)
     sampler = subnet_sampler(log.config, backbone)
-    ratio, begin = 1., 0
+    ratio, begin = 1.0, 0
     if sampler is not None:
-        ratio = iteration_cost(backbone, image, sampler.space, sampler.sizes,
-                               sampler.num_subnets)
+        ratio = iteration_cost(
+            backbone, image, sampler.space, sampler.sizes, sampler.num_subnets
+        )
         begin = sampler.begin * (log.epoch_length if sampler.by_epoch else 1)
-    plain = (PASSES * measure_cost(backbone, image).total *
-             log.config.train_dataloader.batch_size * log.num_processes)
+    plain = (
+        PASSES
+        * measure_cost(backbone, image).total
+        * log.config.train_dataloader.batch_size
+        * log.num_processes
+    )
 
     def flops(iterations: int) -> float:
         with_subnets = max(0, iterations - begin)
         return plain * (iterations - with_subnets + ratio * with_subnets)
 
-    there = {step: float(line[metric]) for step, line in log.metrics.items()
-             if metric in line}
+    there = {
+        step: float(line[metric])
+        for step, line in log.metrics.items()
+        if metric in line
+    }
     epochs = None
     if log.epoch_length:
         epochs = [step / log.epoch_length for step in there]
     return TrainingCost(
-        metric, sampler.num_subnets if sampler else 0, ratio, log.iterations,
-        flops(log.iterations), epochs, [flops(step) for step in there],
-        list(there), list(there.values()))
+        metric,
+        sampler.num_subnets if sampler else 0,
+        ratio,
+        log.iterations,
+        flops(log.iterations),
+        epochs,
+        [flops(step) for step in there],
+        list(there),
+        list(there.values()),
+    )
 
 
 def cost_table(results: Results) -> str:
     """A row for each run: what it cost, its last score and its best."""
     first = next(iter(results.values()))
-    digits = 2 if max(map(max, (r.scores for r in results.values()))) > 1 \
-        else 4
+    digits = (
+        2 if max(map(max, (r.scores for r in results.values()))) > 1 else 4
+    )
     return text_table(
-        ['', 'epochs', 'iterations', 'K', 'cost of an iteration',
-         'training FLOPs', f'of {next(iter(results))}',
-         f'last {metric_label(first.metric)}', 'best'],
-        [[name, f'{run.epochs[-1]:g}' if run.epochs else '-',
-          str(run.iterations), str(run.num_subnets),
-          f'{run.iteration_ratio:.2f}', f'{run.flops:.3g}',
-          f'{run.flops / first.flops:.2f}', f'{run.scores[-1]:.{digits}f}',
-          f'{max(run.scores):.{digits}f}']
-         for name, run in results.items()])
+        [
+            '',
+            'epochs',
+            'iterations',
+            'K',
+            'cost of an iteration',
+            'training FLOPs',
+            f'of {next(iter(results))}',
+            f'last {metric_label(first.metric)}',
+            'best',
+        ],
+        [
+            [
+                name,
+                f'{run.epochs[-1]:g}' if run.epochs else '-',
+                str(run.iterations),
+                str(run.num_subnets),
+                f'{run.iteration_ratio:.2f}',
+                f'{run.flops:.3g}',
+                f'{run.flops / first.flops:.2f}',
+                f'{run.scores[-1]:.{digits}f}',
+                f'{max(run.scores):.{digits}f}',
+            ]
+            for name, run in results.items()
+        ],
+    )
 
 
 def draw_costs(results: Results) -> 'Figure':
@@ -120,6 +164,7 @@ def draw_costs(results: Results) -> 'Figure':
     Against iterations instead of epochs, if a run counts no epochs.
     """
     from matplotlib.figure import Figure
+
     metric = next(iter(results.values())).metric
     by_epoch = all(run.epochs for run in results.values())
     unit, prefix = _unit(max(run.flops for run in results.values()))
@@ -130,8 +175,13 @@ def draw_costs(results: Results) -> 'Figure':
         there = [flops / unit for flops in run.flops_there]
         for axis, cost in zip(axes, (steps, there)):
             # Of many validations not all get a marker.
-            axis.plot(cost, run.scores, label=name, **line_style(k),
-                      markevery=1 + len(run.scores) // 25)
+            axis.plot(
+                cost,
+                run.scores,
+                label=name,
+                **line_style(k),
+                markevery=1 + len(run.scores) // 25,
+            )
     axes[0].set_xlabel('epochs' if by_epoch else 'iterations')
     axes[1].set_xlabel(f'training cost in the backbone ({prefix}FLOPs)')
     axes[0].set_ylabel(metric_label(metric))
@@ -146,5 +196,5 @@ def _unit(flops: float) -> Tuple[float, str]:
     """The unit in which a number of FLOPs is easily read, and its prefix."""
     for power, prefix in ((21, 'Z'), (18, 'E'), (15, 'P'), (12, 'T')):
         if flops >= 10**power:
-            return 10.**power, prefix
+            return 10.0**power, prefix
     return 1e9, 'G'

@@ -1,4 +1,5 @@
 """The logs that a training run leaves in its work directory."""
+
 import json
 import re
 from pathlib import Path
@@ -45,23 +46,32 @@ def read_training_log(work_dir: str) -> TrainingLog:
         lines += entries
         config = file.with_name('config.py')
         text += ''.join(
-            log.read_text() for log in sorted(file.parents[1].glob('*.log')))
+            log.read_text() for log in sorted(file.parents[1].glob('*.log'))
+        )
     if config is None:
         raise ValueError(
             f'{work_dir} has no training log: no */vis_data/scalars.json with '
-            'a line in it, as LocalVisBackend writes them')
+            'a line in it, as LocalVisBackend writes them'
+        )
     cfg = Config.fromfile(config)
     by_epoch = _counts_epochs(cfg)
     lengths = EPOCH_LENGTH.findall(text)
     if by_epoch and not lengths:
-        raise ValueError(f'{work_dir} has no *.log with a line of training: '
-                         'it tells how many iterations an epoch has')
+        raise ValueError(
+            f'{work_dir} has no *.log with a line of training: '
+            'it tells how many iterations an epoch has'
+        )
     length = int(lengths[-1]) if by_epoch else 0
     processes = NUM_PROCESSES.findall(text)
     metrics = _metrics(lines, length or 1)
     trained = [line['iter'] for line in lines if 'iter' in line]
-    return TrainingLog(cfg, int(processes[-1]) if processes else 1, length,
-                       max([*trained, *metrics], default=0), metrics)
+    return TrainingLog(
+        cfg,
+        int(processes[-1]) if processes else 1,
+        length,
+        max([*trained, *metrics], default=0),
+        metrics,
+    )
 
 
 def _counts_epochs(cfg: Config) -> bool:
@@ -79,12 +89,14 @@ def _counts_epochs(cfg: Config) -> bool:
         raise ValueError(
             f'the training counts {"epochs" if by_epoch else "iterations"}, '
             'but logged its metrics by the other: set '
-            f'default_hooks.logger.log_metric_by_epoch={by_epoch}')
+            f'default_hooks.logger.log_metric_by_epoch={by_epoch}'
+        )
     return by_epoch
 
 
-def _metrics(lines: List[Dict[str, Any]],
-             factor: int) -> Dict[int, Dict[str, Any]]:
+def _metrics(
+    lines: List[Dict[str, Any]], factor: int
+) -> Dict[int, Dict[str, Any]]:
     """Lines of validation, by iteration and in order.
 
     Those of training have the iteration; other lines may share a step.

@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Read checkpoint files without running code, and write them whole."""
+
 import hashlib
 import os
 from pathlib import Path
@@ -27,19 +28,26 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise ValueError(
             f'{path} holds a {type(checkpoint).__name__}; a checkpoint is a '
-            'dict of tensors, or a dict with such a dict in it')
+            'dict of tensors, or a dict with such a dict in it'
+        )
     return checkpoint
 
 
 def is_state_dict(value: Any) -> bool:
     """Whether this is a dict of named tensors, and not an empty one."""
-    return isinstance(value, dict) and len(value) > 0 and all(
-        isinstance(key, str) and isinstance(tensor, Tensor)
-        for key, tensor in value.items())
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and all(
+            isinstance(key, str) and isinstance(tensor, Tensor)
+            for key, tensor in value.items()
+        )
+    )
 
 
-def select_state_dict(checkpoint: Dict[str, Any],
-                      entry: Optional[str] = None) -> StateDict:
+def select_state_dict(
+    checkpoint: Dict[str, Any], entry: Optional[str] = None
+) -> StateDict:
     """Take the weights out of a checkpoint.
 
     Args:
@@ -57,31 +65,36 @@ def select_state_dict(checkpoint: Dict[str, Any],
     """
     if entry is None and is_state_dict(checkpoint):
         return _drop_module(checkpoint)
-    found = [name for name in WEIGHT_ENTRIES
-             if is_state_dict(checkpoint.get(name))]
+    found = [
+        name for name in WEIGHT_ENTRIES if is_state_dict(checkpoint.get(name))
+    ]
     if entry is None and len(found) > 1:
         raise ValueError(
             f'The checkpoint holds weights {len(found)} times, in {found}; '
-            'choose one with --entry (argument `entry`)')
+            'choose one with --entry (argument `entry`)'
+        )
     name = entry or (found[0] if found else 'state_dict')
     if not is_state_dict(checkpoint.get(name)):
         raise ValueError(
             f"The checkpoint has no dict of tensors in '{name}'; it has the "
             f'entries {sorted(map(str, checkpoint))[:20]}. Name the one with '
-            'the weights by --entry (argument `entry`)')
+            'the weights by --entry (argument `entry`)'
+        )
     return _drop_module(checkpoint[name])
 
 
 def _drop_module(state_dict: StateDict) -> StateDict:
     prefix = 'module.'
     if all(key.startswith(prefix) for key in state_dict):
-        return {key[len(prefix):]: value for key, value in state_dict.items()}
+        return {key[len(prefix) :]: value for key, value in state_dict.items()}
     return dict(state_dict)
 
 
-def write_checkpoint(checkpoint: Dict[str, Any],
-                     path: Union[str, Path],
-                     name_with_hash: bool = False) -> Path:
+def write_checkpoint(
+    checkpoint: Dict[str, Any],
+    path: Union[str, Path],
+    name_with_hash: bool = False,
+) -> Path:
     """Write a checkpoint under its name only once all of it is on the disk.
 
     Args:

@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """What of a training checkpoint is for others to use."""
+
 import warnings
 from typing import Any, Dict, List
 
@@ -34,7 +35,8 @@ def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
         raise ValueError(
             "The checkpoint has no dict of tensors in 'state_dict'; publish "
             'what an MMEngine run or tools/model_converters/ has written. '
-            f'Its entries: {sorted(map(str, checkpoint))[:20]}')
+            f'Its entries: {sorted(map(str, checkpoint))[:20]}'
+        )
     _check_statistics(checkpoint)
     weights: StateDict = {
         key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -76,7 +78,8 @@ def _check_statistics(checkpoint: Dict[str, Any]) -> None:
     """
     twin = checkpoint.get('ema_state_dict') or {}
     changed: List[str] = [
-        key for key, tensor in checkpoint['state_dict'].items()
+        key
+        for key, tensor in checkpoint['state_dict'].items()
         if key.endswith(('.running_mean', '.running_var'))
         and f'module.{key}' in twin
         and not torch.equal(tensor, twin[f'module.{key}'])
@@ -88,4 +91,6 @@ def _check_statistics(checkpoint: Dict[str, Any]) -> None:
             'changed after EMAHook had copied them. Published are those that '
             'tools/test.py evaluates; the accuracy in the log of the run is '
             'with the changed ones. Test the published file before you state '
-            'its accuracy.')
+            'its accuracy.',
+            stacklevel=2,
+        )

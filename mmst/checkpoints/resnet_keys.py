@@ -5,6 +5,7 @@ Every layout is described by the name that it gives to each layer of
 mmpretrain's ``ResNet``. The layers follow from the depth, so a key too many
 and a key too few are both noticed.
 """
+
 import re
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
@@ -29,17 +30,25 @@ LAYOUTS: Dict[str, Tuple[str, str]] = {
     'timm': (r'layer(\d+)\.(\d+)\.', r'layer\d+\.\d+\.conv3\.'),
 }
 TENSORS = dict(
-    conv=('weight', ),
-    bn=('weight', 'bias', 'running_mean', 'running_var',
-        'num_batches_tracked'),
-    fc=('weight', 'bias'))
+    conv=('weight',),
+    bn=(
+        'weight',
+        'bias',
+        'running_mean',
+        'running_var',
+        'num_batches_tracked',
+    ),
+    fc=('weight', 'bias'),
+)
 COUNTER = '.num_batches_tracked'
 
 
-def convert_resnet(state_dict: StateDict,
-                   layout: Optional[str] = None,
-                   depth: Optional[int] = None,
-                   backbone_only: bool = False) -> StateDict:
+def convert_resnet(
+    state_dict: StateDict,
+    layout: Optional[str] = None,
+    depth: Optional[int] = None,
+    backbone_only: bool = False,
+) -> StateDict:
     """Rename the weights of a ResNet to mmpretrain's ``ImageClassifier``.
 
     Backbone keys carry the prefix ``backbone.`` in either case, so that
@@ -71,8 +80,10 @@ def convert_resnet(state_dict: StateDict,
     given, head = set(state_dict), _head_keys(targets)
     left_over = sorted(given - set(targets))
     missing = sorted(
-        key for key in set(targets) - given
-        if not key.endswith(COUNTER) and not (backbone_only and key in head))
+        key
+        for key in set(targets) - given
+        if not key.endswith(COUNTER) and not (backbone_only and key in head)
+    )
     if left_over or missing:
         raise ValueError(_explain(layout, depth, left_over, missing))
     return {
@@ -101,8 +112,9 @@ def _layers(depth: int) -> Iterator[Tuple[str, int]]:
     yield 'fc', -1
 
 
-def _target_keys(layout: str, depth: int,
-                 keys: Iterable[str]) -> Iterator[Tuple[str, str]]:
+def _target_keys(
+    layout: str, depth: int, keys: Iterable[str]
+) -> Iterator[Tuple[str, str]]:
     """(source's key, mmpretrain's key) of each tensor."""
     first = _first_block(keys) if layout == 'released' else 0
     for name, number in _layers(depth):
@@ -127,8 +139,11 @@ def _released_name(name: str, entry: int) -> str:
         name: mmpretrain's name of it.
         entry: Position of its block among the ``features``.
     """
-    stem = {'conv1': 'features.0.0', 'bn1': 'features.0.1',
-            'fc': 'classifier.0'}
+    stem = {
+        'conv1': 'features.0.0',
+        'bn1': 'features.0.1',
+        'fc': 'classifier.0',
+    }
     if name in stem:
         return stem[name]
     name = name.split('.', 2)[2]
@@ -146,15 +161,17 @@ def _first_block(keys: Iterable[str]) -> int:
 
 
 def _head_keys(targets: Dict[str, str]) -> List[str]:
-    return [key for key, target in targets.items()
-            if target.startswith('head.')]
+    return [
+        key for key, target in targets.items() if target.startswith('head.')
+    ]
 
 
 def _check_layout(layout: Optional[str], state_dict: Dict[str, Tensor]) -> str:
     if layout is not None and layout not in LAYOUTS:
         raise ValueError(
             f"layout='{layout}' is unknown; allowed are {list(LAYOUTS)} "
-            '(--layout)')
+            '(--layout)'
+        )
     for name, (block, _) in LAYOUTS.items():
         if layout is None and any(re.match(block, key) for key in state_dict):
             return name
@@ -162,20 +179,27 @@ def _check_layout(layout: Optional[str], state_dict: Dict[str, Tensor]) -> str:
         raise ValueError(
             'The keys are in no layout that is known here: '
             f'{sorted(state_dict)[:5]}... Known are {list(LAYOUTS)} '
-            '(--layout)')
+            '(--layout)'
+        )
     return layout
 
 
-def _check_depth(depth: Optional[int], layout: str,
-                 state_dict: Dict[str, Tensor]) -> int:
+def _check_depth(
+    depth: Optional[int], layout: str, state_dict: Dict[str, Tensor]
+) -> int:
     if depth is not None:
         if depth not in RESNETS:
-            raise ValueError(f'depth={depth} is unknown; allowed are '
-                             f'{list(RESNETS)} (--depth)')
+            raise ValueError(
+                f'depth={depth} is unknown; allowed are '
+                f'{list(RESNETS)} (--depth)'
+            )
         return depth
     block, third = LAYOUTS[layout]
-    found = {match.groups() for match in (
-        re.match(block, key) for key in state_dict) if match}
+    found = {
+        match.groups()
+        for match in (re.match(block, key) for key in state_dict)
+        if match
+    }
     num_convs = 3 if any(re.match(third, key) for key in state_dict) else 2
     for known, (convs, num_blocks) in RESNETS.items():
         if (convs, sum(num_blocks)) == (num_convs, len(found)):
@@ -183,18 +207,24 @@ def _check_depth(depth: Optional[int], layout: str,
     raise ValueError(
         f'{len(found)} blocks of {num_convs} convolutions are no ResNet of '
         f'{list(RESNETS)} layers in the {layout} layout. Name the depth '
-        '(--depth) to see which keys are too many or missing')
+        '(--depth) to see which keys are too many or missing'
+    )
 
 
-def _explain(layout: str, depth: int, left_over: List[str],
-             missing: List[str]) -> str:
-    lines = [f'The keys are not those of a ResNet-{depth} in the {layout} '
-             'layout (--depth and --layout say otherwise):']
+def _explain(
+    layout: str, depth: int, left_over: List[str], missing: List[str]
+) -> str:
+    lines = [
+        f'The keys are not those of a ResNet-{depth} in the {layout} '
+        'layout (--depth and --layout say otherwise):'
+    ]
     if left_over:
         lines.append(f'left over, {len(left_over)}: {", ".join(left_over)}')
     if missing:
         lines.append(f'missing, {len(missing)}: {", ".join(missing)}')
     if any(key.startswith(('fc.', 'classifier.')) for key in missing):
-        lines.append('Without its classifier a network can be converted with '
-                     '--backbone-only (backbone_only=True)')
+        lines.append(
+            'Without its classifier a network can be converted with '
+            '--backbone-only (backbone_only=True)'
+        )
     return '\n'.join(lines)

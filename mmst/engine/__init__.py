@@ -2,5 +2,7 @@ from .hooks import SubnetSamplerHook
 from .loops import STEpochBasedTrainLoop, STIterBasedTrainLoop
 
 __all__ = [
-    'STEpochBasedTrainLoop', 'STIterBasedTrainLoop', 'SubnetSamplerHook'
+    'STEpochBasedTrainLoop',
+    'STIterBasedTrainLoop',
+    'SubnetSamplerHook',
 ]

@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Refuse pretrained weights from which a network would take nothing."""
+
 import re
 from contextlib import contextmanager
 from typing import Dict, Iterable, Iterator, Optional
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 Tensors = Dict[str, Tensor]
 
 
-def check_pretrained(module: nn.Module, checkpoint: str,
-                     prefix: Optional[str] = None) -> None:
+def check_pretrained(
+    module: nn.Module, checkpoint: str, prefix: Optional[str] = None
+) -> None:
     """Check that a checkpoint has at least one tensor for a network.
 
     Args:
@@ -29,18 +31,22 @@ def check_pretrained(module: nn.Module, checkpoint: str,
     network = type(module).__name__
     try:
         source = CheckpointLoader.load_checkpoint(
-            checkpoint, map_location='cpu', logger='silent')
+            checkpoint, map_location='cpu', logger='silent'
+        )
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{checkpoint}, pretrained weights for {network}, is not there: '
-            + _where(network)) from error
+            + _where(network)
+        ) from error
     tensors = {}
     if isinstance(source, dict):
         tensors = source.get('state_dict', source)
     wanted = module.state_dict()
-    if any(key in wanted and wanted[key].shape == value.shape
-           for key, value in _as_loaded(tensors, prefix).items()
-           if isinstance(value, Tensor)):
+    if any(
+        key in wanted and wanted[key].shape == value.shape
+        for key, value in _as_loaded(tensors, prefix).items()
+        if isinstance(value, Tensor)
+    ):
         return
     raise ValueError(
         f'{checkpoint}: none of its {len(tensors)} keys fits {network}, '
@@ -48,7 +54,8 @@ def check_pretrained(module: nn.Module, checkpoint: str,
         f'In the file: {_first(tensors)}\nprefix: {prefix!r}\n'
         f'In the network: {_first(wanted)}\n'
         f'{_where(network)}. tools/model_converters/resnet_to_mmpretrain.py '
-        'converts ResNets of other projects')
+        'converts ResNets of other projects'
+    )
 
 
 @contextmanager
@@ -87,8 +94,9 @@ def _as_loaded(tensors: Tensors, prefix: Optional[str]) -> Tensors:
         }
     start = prefix.rstrip('.') + '.'
     return {
-        key[len(start):]: value
-        for key, value in tensors.items() if key.startswith(start)
+        key[len(start) :]: value
+        for key, value in tensors.items()
+        if key.startswith(start)
     }
 
 
@@ -97,8 +105,10 @@ def _first(keys: Iterable[str]) -> str:
 
 
 def _where(network: str) -> str:
-    return (f'set `checkpoint` and `prefix` in the init_cfg of {network}, '
-            'for a backbone on the command line by --cfg-options '
-            'model.backbone.init_cfg.checkpoint=FILE '
-            'model.backbone.init_cfg.prefix=PREFIX (None where the keys have '
-            'none)')
+    return (
+        f'set `checkpoint` and `prefix` in the init_cfg of {network}, '
+        'for a backbone on the command line by --cfg-options '
+        'model.backbone.init_cfg.checkpoint=FILE '
+        'model.backbone.init_cfg.prefix=PREFIX (None where the keys have '
+        'none)'
+    )

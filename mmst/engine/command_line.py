@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """From a command line to a runner: what tools/train.py and test.py share."""
+
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -16,23 +17,35 @@ from .toolbox import check_toolbox, read_config
 def add_common_arguments(parser: ArgumentParser) -> None:
     """Add the flags that training and testing have in common."""
     parser.add_argument(
-        '--work-dir', help='where logs and checkpoints go; default: the '
-        "config's work_dir, else ./work_dirs/<name of the config>")
+        '--work-dir',
+        help='where logs and checkpoints go; default: the '
+        "config's work_dir, else ./work_dirs/<name of the config>",
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision')
+        '--no-pin-memory',
+        action='store_true',
+        help='set pin_memory=False in every dataloader',
+    )
     parser.add_argument(
-        '--no-pin-memory', action='store_true',
-        help='set pin_memory=False in every dataloader')
+        '--no-persistent-workers',
+        action='store_true',
+        help='set persistent_workers=False in every dataloader',
+    )
     parser.add_argument(
-        '--no-persistent-workers', action='store_true',
-        help='set persistent_workers=False in every dataloader')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
         help='change values of the config: optim_wrapper.optimizer.lr=0.1, '
-        'a list as key="[a,b]", nested as key="[(a,b),(c,d)]", no spaces')
+        'a list as key="[a,b]", nested as key="[(a,b),(c,d)]", no spaces',
+    )
     parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none', help='how the processes of this run were started')
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of this run were started',
+    )
     # torchrun sets $LOCAL_RANK; older launchers pass one of these.
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
 
@@ -57,7 +70,8 @@ def load_config(args: Namespace) -> Config:
     if args.amp and get_device() in ('cpu', 'mps'):
         raise ValueError(
             '--amp needs a GPU, NPU, MLU or MUSA device, and this machine '
-            f"shows '{get_device()}' only; leave --amp out")
+            f"shows '{get_device()}' only; leave --amp out"
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:
@@ -85,8 +99,9 @@ def _set_dataloaders(cfg: Config, args: Namespace) -> None:
             # Its configs leave these to the tool; the other toolboxes' do not.
             loader.setdefault('collate_fn', dict(type='default_collate'))
             loader.setdefault('pin_memory', get_device() != 'cpu')
-            loader.setdefault('persistent_workers',
-                              loader.get('num_workers', 0) > 0)
+            loader.setdefault(
+                'persistent_workers', loader.get('num_workers', 0) > 0
+            )
         if args.no_pin_memory:
             loader.pin_memory = False
         if args.no_persistent_workers:

@@ -1,4 +1,5 @@
 """Keypoints in the input's coordinates, for mmpose's samples."""
+
 from typing import Any
 
 

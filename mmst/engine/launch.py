@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Distributed runs on a machine without an accelerator."""
+
 import logging
 from datetime import timedelta
 from typing import Any
@@ -33,8 +34,9 @@ def prepare_launch(cfg: Config) -> None:
     if cfg.launcher != 'pytorch':
         raise ValueError(
             f"launcher='{cfg.launcher}' needs an accelerator, and this "
-            "machine shows none; on CPUs use --launcher pytorch "
-            '(tools/dist_train.sh)')
+            'machine shows none; on CPUs use --launcher pytorch '
+            '(tools/dist_train.sh)'
+        )
     if not is_distributed():
         options = {}
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
@@ -46,13 +48,17 @@ def prepare_launch(cfg: Config) -> None:
         wrapper = dict(
             type='MMDistributedDataParallel',
             broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False))
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
     wrapper['device_ids'] = None
     cfg.model_wrapper_cfg = wrapper
     if _replace_sync_bn(cfg.get('model', {})):
         print_log(
             'SyncBN needs an accelerator: each process normalises with its '
-            'own batch (BN)', 'current', level=logging.WARNING)
+            'own batch (BN)',
+            'current',
+            level=logging.WARNING,
+        )
 
 
 def _replace_sync_bn(node: Any) -> bool:

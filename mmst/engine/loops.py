@@ -1,14 +1,19 @@
 """Train loops whose iteration is the ST iteration."""
+
 from typing import Any, List, Sequence
 
-from mmengine.model import (BaseModel, MMDistributedDataParallel,
-                            is_model_wrapper)
+from mmengine.model import (
+    BaseModel,
+    MMDistributedDataParallel,
+    is_model_wrapper,
+)
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.models import BaseClassifier
 
 from mmst.registry import LOOPS
 from mmst.subnets import Subnet, SubnetInputs
+
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
 from .input_keypoints import pack_input_keypoints
 from .step import st_step
@@ -33,12 +38,14 @@ class STLoopMixin:
 
     subnets: List[Subnet] = []
 
-    def __init__(self,
-                 *args,
-                 update_running_stats: bool = False,
-                 input_transforms: Sequence[str] = (),
-                 chain_inputs: bool = False,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        update_running_stats: bool = False,
+        input_transforms: Sequence[str] = (),
+        chain_inputs: bool = False,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.update_running_stats = update_running_stats
         self.subnet_inputs = SubnetInputs(input_transforms, chain_inputs)
@@ -47,13 +54,15 @@ class STLoopMixin:
         """Check that subnets can be trained here, then train."""
         sampler = next(
             (h for h in self.runner.hooks if isinstance(h, SubnetSamplerHook)),
-            None)
+            None,
+        )
         if sampler is None:
             raise ValueError(
                 f'train_cfg has the loop {type(self).__name__}, but no hook '
                 'says which subnets to train: add '
                 "dict(type='mmst.SubnetSamplerHook', ...) to custom_hooks, or "
-                'use a loop of MMEngine')
+                'use a loop of MMEngine'
+            )
         if sampler.num_subnets > 0:
             self._check_runner()
             pack_input_keypoints(self.dataloader.dataset)
@@ -67,52 +76,65 @@ class STLoopMixin:
                 raise ValueError(
                     'stimulative training reduces gradients itself and works '
                     'with MMDistributedDataParallel only, not with '
-                    f'{type(model).__name__}: change `model_wrapper_cfg`')
+                    f'{type(model).__name__}: change `model_wrapper_cfg`'
+                )
             model = model.module
         if isinstance(optim_wrapper, OptimWrapperDict):
             raise ValueError(
                 'stimulative training takes one optimizer step an iteration, '
                 f'and cannot with {type(optim_wrapper).__name__}: change '
-                '`optim_wrapper` to one optimizer')
+                '`optim_wrapper` to one optimizer'
+            )
         if type(model).train_step is not BaseModel.train_step:
             raise ValueError(
                 f'{type(model).__name__} has a train_step of its own, which '
                 'the ST iteration would leave out: such a model cannot be '
-                'trained with subnets')
+                'trained with subnets'
+            )
         moved = {'crop', 'flip'} & set(self.subnet_inputs.transforms)
         if moved and not isinstance(model, BaseClassifier):
             raise ValueError(
                 f'input_transforms in train_cfg has {sorted(moved)}, which '
                 'move pixels under the annotations of '
-                f'{type(model).__name__}: they are for classifiers only')
+                f'{type(model).__name__}: they are for classifiers only'
+            )
         # As MMEngine reads it: an empty dict compiles too.
         if self.runner.cfg.get('compile') not in (None, False):
             raise ValueError(
                 f'compile={self.runner.cfg.compile} compiles '
                 '`model.train_step`, which the ST iteration does not call: '
-                'set compile=False')
+                'set compile=False'
+            )
 
     def _run_st_iter(self, batch_idx: int, data_batch: Any) -> None:
         runner = self.runner
         runner.call_hook(
-            'before_train_iter', batch_idx=batch_idx, data_batch=data_batch)
+            'before_train_iter', batch_idx=batch_idx, data_batch=data_batch
+        )
         if self.subnets:
             try:
-                outputs = st_step(runner.model, data_batch,
-                                  runner.optim_wrapper, self.subnets,
-                                  self.update_running_stats,
-                                  self.subnet_inputs)
+                outputs = st_step(
+                    runner.model,
+                    data_batch,
+                    runner.optim_wrapper,
+                    self.subnets,
+                    self.update_running_stats,
+                    self.subnet_inputs,
+                )
             except FloatingPointError as error:
                 raise FloatingPointError(
-                    f'iteration {runner.iter + 1}: {error}') from error
+                    f'iteration {runner.iter + 1}: {error}'
+                ) from error
         else:
             outputs = runner.model.train_step(
-                data_batch, optim_wrapper=runner.optim_wrapper)
+                data_batch, optim_wrapper=runner.optim_wrapper
+            )
         runner.call_hook(
             'after_train_iter',
             batch_idx=batch_idx,
             data_batch=data_batch,
-            outputs=outputs)
+            outputs=outputs,
+        )
         self._iter += 1
 
 

@@ -10,6 +10,7 @@ does the same on every torch version.
 This module is what ``torch.load(pickle_module=...)`` asks for: it has an
 ``Unpickler`` and a ``load``.
 """
+
 import codecs
 import collections
 import pickle
@@ -37,23 +38,34 @@ def _history_buffer_method(owner: type, name: str) -> Callable:
 def _allowed() -> Dict[Tuple[str, str], Any]:
     """(module, name) -> object, for all that may be named in a checkpoint."""
     # torch.save's pickle protocol spells builtins the Python 2 way.
-    allowed = {('__builtin__', kind.__name__): kind
-               for kind in (set, frozenset, bytes, bytearray, complex)}
+    allowed = {
+        ('__builtin__', kind.__name__): kind
+        for kind in (set, frozenset, bytes, bytearray, complex)
+    }
     allowed['__builtin__', 'getattr'] = _history_buffer_method
-    allowed.update({('builtins', name): value
-                    for (_, name), value in allowed.items()})
+    allowed.update(
+        {('builtins', name): value for (_, name), value in allowed.items()}
+    )
     allowed['_codecs', 'encode'] = codecs.encode  # how it spells bytes
     # OrderedDict: state dicts; Counter: the milestones of MultiStepLR.
-    for kind in (collections.OrderedDict, collections.Counter, ConfigDict,
-                 HistoryBuffer, torch.nn.Parameter):
+    for kind in (
+        collections.OrderedDict,
+        collections.Counter,
+        ConfigDict,
+        HistoryBuffer,
+        torch.nn.Parameter,
+    ):
         allowed[kind.__module__, kind.__name__] = kind
     for name in ('Tensor', 'Size', 'device'):
         allowed['torch', name] = getattr(torch, name)
     for name, value in vars(torch).items():
         if isinstance(value, torch.dtype):
             allowed['torch', name] = value
-    for name in ('_rebuild_tensor', '_rebuild_tensor_v2',
-                 '_rebuild_parameter'):
+    for name in (
+        '_rebuild_tensor',
+        '_rebuild_tensor_v2',
+        '_rebuild_parameter',
+    ):
         allowed['torch._utils', name] = getattr(torch._utils, name)
     # numpy 2 moved its core; checkpoints of either serve both.
     array, scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
@@ -76,6 +88,7 @@ class Unpickler(pickle._Unpickler):
     Built on the Python form of ``pickle.Unpickler``, because only there an
     opcode can be overridden.
     """
+
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def load(self) -> Any:
@@ -83,7 +96,8 @@ class Unpickler(pickle._Unpickler):
             return super().load()
         except (KeyError, IndexError) as error:  # in place of an opcode
             raise pickle.UnpicklingError(
-                'not a checkpoint, or a damaged one') from error
+                'not a checkpoint, or a damaged one'
+            ) from error
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a global up in the allow-list.
@@ -133,24 +147,30 @@ def safe_load() -> Iterator[None]:
     """
     torch_load, jit_load = torch.load, torch.jit.load
 
-    def load_data_only(f: Any, map_location: Any = None, *args: Any,
-                       **kwargs: Any) -> Any:
-        kwargs = {key: value for key, value in kwargs.items()
-                  if key not in ('pickle_module', 'weights_only')}
+    def load_data_only(
+        f: Any, map_location: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        kwargs = {
+            key: value
+            for key, value in kwargs.items()
+            if key not in ('pickle_module', 'weights_only')
+        }
         try:
             return torch_load(
                 f,
                 map_location,
                 pickle_module=sys.modules[__name__],
                 weights_only=False,
-                **kwargs)
+                **kwargs,
+            )
         except UnsafeCheckpointError as error:
             raise UnsafeCheckpointError(
                 f'The checkpoint {getattr(f, "name", f)} is refused: it asks '
                 f'for "{error}", and a checkpoint may hold tensors and plain '
                 'values only. Nothing in it was run. If you trust its '
                 "origin, save its 'state_dict' alone to a new file, or add "
-                'the class to mmst.engine.safe_load.ALLOWED.') from error
+                'the class to mmst.engine.safe_load.ALLOWED.'
+            ) from error
 
     torch.load, torch.jit.load = load_data_only, _refuse_torchscript
     try:

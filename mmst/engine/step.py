@@ -1,28 +1,35 @@
 """The ST iteration: main network, K subnets, one optimizer step."""
+
 from contextlib import nullcontext
 from typing import Any, Dict, Iterable, List, Sequence, Union
 
 import torch
 from mmengine.dist import all_reduce, all_reduce_params, is_distributed
-from mmengine.model import (BaseModel, MMDistributedDataParallel,
-                            is_model_wrapper)
+from mmengine.model import (
+    BaseModel,
+    MMDistributedDataParallel,
+    is_model_wrapper,
+)
 from mmengine.model.utils import detect_anomalous_params
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
 from mmst.subnets import Subnet, SubnetInputs, activate
+
 from .subnet_batch import own_samples, subnet_batch
 
 Log = Dict[str, Tensor]
 
 
-def st_step(model: Union[BaseModel, MMDistributedDataParallel],
-            data_batch: Union[dict, tuple, list],
-            optim_wrapper: OptimWrapper,
-            subnets: Sequence[Subnet],
-            update_running_stats: bool = False,
-            subnet_inputs: SubnetInputs = SubnetInputs()) -> Log:
+def st_step(
+    model: Union[BaseModel, MMDistributedDataParallel],
+    data_batch: Union[dict, tuple, list],
+    optim_wrapper: OptimWrapper,
+    subnets: Sequence[Subnet],
+    update_running_stats: bool = False,
+    subnet_inputs: SubnetInputs = SubnetInputs(),
+) -> Log:
     """Train the main network and its subnets on one batch (Eq. 1).
 
     The losses are summed. Each pass is backpropagated before the next one
@@ -52,10 +59,15 @@ def st_step(model: Union[BaseModel, MMDistributedDataParallel],
     # pass that uses the same parameters on every rank each time.
     with model.no_sync() if wrapped else nullcontext():
         try:
-            main_log, subnet_losses = _passes(model, module, data_batch,
-                                              optim_wrapper, subnets,
-                                              update_running_stats,
-                                              subnet_inputs)
+            main_log, subnet_losses = _passes(
+                model,
+                module,
+                data_batch,
+                optim_wrapper,
+                subnets,
+                update_running_stats,
+                subnet_inputs,
+            )
         finally:
             if isinstance(getattr(module, 'head', None), STClsHead):
                 module.head.forget()
@@ -69,14 +81,19 @@ def st_step(model: Union[BaseModel, MMDistributedDataParallel],
         loss=main_loss + sum(subnet_losses),
         main_loss=main_loss,
         **main_log,
-        **{f'subnet{k}_loss': loss
-           for k, loss in enumerate(subnet_losses)})
+        **{f'subnet{k}_loss': loss for k, loss in enumerate(subnet_losses)},
+    )
 
 
-def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
-            optim_wrapper: OptimWrapper, subnets: Sequence[Subnet],
-            update_running_stats: bool,
-            subnet_inputs: SubnetInputs) -> tuple:
+def _passes(
+    model: nn.Module,
+    module: BaseModel,
+    data_batch: Any,
+    optim_wrapper: OptimWrapper,
+    subnets: Sequence[Subnet],
+    update_running_stats: bool,
+    subnet_inputs: SubnetInputs,
+) -> tuple:
     """Run and backpropagate all passes of an iteration."""
     count = optim_wrapper.inner_count
 
@@ -84,8 +101,7 @@ def _passes(model: nn.Module, module: BaseModel, data_batch: Any,
         # All passes together are one count of gradient accumulation.
         optim_wrapper._inner_count = count
         with optim_wrapper.optim_context(model):
-            losses = model._run_forward(
-                own_samples(data, module), mode='loss')
+            losses = model._run_forward(own_samples(data, module), mode='loss')
         loss, log_vars = module.parse_losses(losses)
         optim_wrapper.backward(optim_wrapper.scale_loss(loss))
         # A subnet leaves parameters out on purpose.
@@ -118,9 +134,11 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if not is_distributed():
         return
     trained = [p for p in parameters if p.requires_grad]
-    used = torch.tensor([p.grad is not None for p in trained],
-                        dtype=torch.uint8,
-                        device=trained[0].device)
+    used = torch.tensor(
+        [p.grad is not None for p in trained],
+        dtype=torch.uint8,
+        device=trained[0].device,
+    )
     all_reduce(used, 'max')
     gradients = []
     for parameter, is_used in zip(trained, used.tolist()):
@@ -140,7 +158,9 @@ def _check_finite(losses: List[Tensor], subnets: Sequence[Subnet]) -> None:
     ]
     bad = [
         f'{name}: {loss.item()}'
-        for name, loss, good in zip(names, losses, finite) if not good
+        for name, loss, good in zip(names, losses, finite)
+        if not good
     ]
     raise FloatingPointError(
-        f'loss not finite in {"; ".join(bad)}. Nothing was updated')
+        f'loss not finite in {"; ".join(bad)}. Nothing was updated'
+    )

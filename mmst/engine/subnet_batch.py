@@ -1,4 +1,5 @@
 """The main batch as a subnet gets it: smaller, its annotations alike."""
+
 from math import gcd
 from typing import Any, Tuple
 
@@ -6,8 +7,13 @@ from mmengine.structures import BaseDataElement
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
-from mmst.subnets import (Resizing, Subnet, SubnetInputs, pad_inputs,
-                          resize_samples)
+from mmst.subnets import (
+    Resizing,
+    Subnet,
+    SubnetInputs,
+    pad_inputs,
+    resize_samples,
+)
 from mmst.subnets.targets.pose import input_multiple
 
 
@@ -34,8 +40,9 @@ def _own(element: Any) -> Any:
     return own
 
 
-def subnet_batch(data: Any, subnet: Subnet, subnet_inputs: SubnetInputs,
-                 model: nn.Module) -> Any:
+def subnet_batch(
+    data: Any, subnet: Subnet, subnet_inputs: SubnetInputs, model: nn.Module
+) -> Any:
     """The main batch, preprocessed, as a subnet gets it.
 
     A batch that is made smaller is padded like the main one, to the size
@@ -62,31 +69,42 @@ def subnet_batch(data: Any, subnet: Subnet, subnet_inputs: SubnetInputs,
             'cannot give a subnet another input: the data preprocessor gives '
             'no (N, C, H, W) tensor as `inputs`. Set neither `size_range` nor '
             '`sizes` in SubnetSamplerHook, nor `input_transforms` in '
-            'train_cfg')
+            'train_cfg'
+        )
     mean, std = (
         getattr(model.data_preprocessor, name, inputs.new_tensor(default))
-        for name, default in (('mean', 0.), ('std', 1.)))
+        for name, default in (('mean', 0.0), ('std', 1.0))
+    )
     small = subnet_inputs(inputs, subnet.size, mean, std)
     if small.shape == inputs.shape:
         return dict(data, inputs=small)
     divisor, pad_value = padding(model)
     padded = pad_inputs(small, divisor, pad_value)
     resizing = Resizing(
-        tuple(inputs.shape[-2:]), tuple(small.shape[-2:]),
-        tuple(padded.shape[-2:]), divisor, model)
+        tuple(inputs.shape[-2:]),
+        tuple(small.shape[-2:]),
+        tuple(padded.shape[-2:]),
+        divisor,
+        model,
+    )
     return dict(
         data,
         inputs=padded,
-        data_samples=resize_samples(data.get('data_samples'), resizing))
+        data_samples=resize_samples(data.get('data_samples'), resizing),
+    )
 
 
 def padding(model: nn.Module) -> Tuple[int, float]:
     """What the sides of inputs are multiples of, and what fills them up."""
     preprocessor = model.data_preprocessor
     # mmseg has its own names; and `None` there for a fixed size.
-    divisor = getattr(preprocessor, 'pad_size_divisor', None) or getattr(
-        preprocessor, 'size_divisor', None) or 1
+    divisor = (
+        getattr(preprocessor, 'pad_size_divisor', None)
+        or getattr(preprocessor, 'size_divisor', None)
+        or 1
+    )
     multiple = input_multiple(model)
-    value = getattr(preprocessor, 'pad_value',
-                    getattr(preprocessor, 'pad_val', 0))
+    value = getattr(
+        preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)
+    )
     return divisor * multiple // gcd(divisor, multiple), value

@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """The OpenMMLab toolbox that a config is written for."""
+
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -12,8 +13,10 @@ TOOLBOXES = {
     'mmdet': ('mmdetection', "pip install 'mmst[det]'"),
     'mmseg': ('mmsegmentation', "pip install 'mmst[seg]'"),
     # Without dependencies: one of them no longer builds and is not needed.
-    'mmpose': ('mmpose', "pip install 'mmst[pose]' && "
-               'pip install --no-deps mmpose'),
+    'mmpose': (
+        'mmpose',
+        "pip install 'mmst[pose]' && pip install --no-deps mmpose",
+    ),
 }
 
 
@@ -32,7 +35,8 @@ def read_config(path: str) -> Config:
             if str(error).startswith(f'{package} is not installed'):
                 raise ModuleNotFoundError(
                     f"The '{scope}::' base of {path} needs {project}: "
-                    + install) from error
+                    + install
+                ) from error
         raise
 
 
@@ -54,8 +58,10 @@ def check_toolbox(cfg: Config) -> None:
         if scope in TOOLBOXES:
             project, install = TOOLBOXES[scope]
             raise ModuleNotFoundError(
-                f"default_scope = '{scope}' needs {project}: {install}")
+                f"default_scope = '{scope}' needs {project}: {install}"
+            )
         raise ValueError(
             f"default_scope = '{scope}' is not an installed package; set it "
-            f'in the config to one of {", ".join(TOOLBOXES)}')
+            f'in the config to one of {", ".join(TOOLBOXES)}'
+        )
     import_module(scope)

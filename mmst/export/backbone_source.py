@@ -1,4 +1,5 @@
 """Python source of a backbone that is a subnet of a stock one."""
+
 import inspect
 import re
 import sys
@@ -26,8 +27,9 @@ class {base}Subnet({base}):
 '''
 
 
-def backbone_source(base: type, depths: Sequence[int],
-                    changes: Sequence[Change]) -> str:
+def backbone_source(
+    base: type, depths: Sequence[int], changes: Sequence[Change]
+) -> str:
     """Source of a module that registers a subnet's backbone.
 
     The class is registered in MMEngine's own registry, from which all
@@ -48,22 +50,31 @@ def backbone_source(base: type, depths: Sequence[int],
         if torch_import not in head:
             head = torch_import + head
     else:
-        head = (f'{_IMPORT}from {base.__module__} import {base.__name__}\n'
-                + torch_import)
+        head = (
+            f'{_IMPORT}from {base.__module__} import {base.__name__}\n'
+            + torch_import
+        )
     if narrows:
         head += f'\n\n{inspect.getsource(narrow)}'
     return _SOURCE.format(
         base=base.__name__,
         depths='-'.join(map(str, depths)),
         head=head,
-        body='\n'.join(f'        {line}' for line in statements))
+        body='\n'.join(f'        {line}' for line in statements),
+    )
 
 
 def needs_mmst(base: type) -> bool:
     """Whether a backbone class cannot go along without ``mmst``."""
-    return is_of_mmst(base) and re.search(
-        r'^\s*(from|import) (mmst|\.)',
-        _own_source(base).replace(_OUR_IMPORT, ''), re.M) is not None
+    return (
+        is_of_mmst(base)
+        and re.search(
+            r'^\s*(from|import) (mmst|\.)',
+            _own_source(base).replace(_OUR_IMPORT, ''),
+            re.M,
+        )
+        is not None
+    )
 
 
 def is_of_mmst(base: type) -> bool:
@@ -99,4 +110,5 @@ def _path(name: str) -> str:
     """A module's name, such as ``stages.0.blocks``, as an expression."""
     return 'self' + ''.join(
         f'[{part}]' if part.isdigit() else f'.{part}'
-        for part in name.split('.'))
+        for part in name.split('.')
+    )

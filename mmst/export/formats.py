@@ -1,4 +1,5 @@
 """A model for other runtimes, by PyTorch's own exporters."""
+
 import copy
 from importlib.util import find_spec
 from inspect import signature
@@ -22,8 +23,7 @@ class _Network(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
-        outputs = tuple(
-            tensors_of(self.model(images, None, mode='tensor')))
+        outputs = tuple(tensors_of(self.model(images, None, mode='tensor')))
         return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -35,12 +35,14 @@ def check_format(kind: str) -> None:
     """
     if kind == 'onnx' and find_spec('onnx') is None:
         raise ModuleNotFoundError(
-            "PyTorch's ONNX exporter needs the package onnx: pip install onnx")
+            "PyTorch's ONNX exporter needs the package onnx: pip install onnx"
+        )
 
 
 @torch.no_grad()
-def write_format(kind: str, model: nn.Module, data: Dict[str, Any],
-                 stem: Path) -> Path:
+def write_format(
+    kind: str, model: nn.Module, data: Dict[str, Any], stem: Path
+) -> Path:
     """Write what a model computes, from preprocessed images on.
 
     The file takes images as the model's ``data_preprocessor`` gives them,
@@ -65,14 +67,23 @@ def write_format(kind: str, model: nn.Module, data: Dict[str, Any],
             torch.jit.trace(network, images).save(str(path))
         else:
             # The exporter that all versions have; later ones prefer another.
-            own = ({'dynamo': False} if 'dynamo' in signature(
-                torch.onnx.export).parameters else {})
+            own = (
+                {'dynamo': False}
+                if 'dynamo' in signature(torch.onnx.export).parameters
+                else {}
+            )
             torch.onnx.export(
-                network, (images, ), str(path), input_names=['images'],
-                dynamic_axes=dict(images={0: 'batch'}), **own)
+                network,
+                (images,),
+                str(path),
+                input_names=['images'],
+                dynamic_axes=dict(images={0: 'batch'}),
+                **own,
+            )
     except Exception as error:
         raise ValueError(
             f'PyTorch cannot write {type(model).__name__} as {kind}, so that '
             'nothing was written: a model has to turn images into tensors by '
-            f'itself, as two-stage detectors do not ({error})') from error
+            f'itself, as two-stage detectors do not ({error})'
+        ) from error
     return path

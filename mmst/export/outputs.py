@@ -1,4 +1,5 @@
 """What a model gives, as tensors, and whether two models give the same."""
+
 import copy
 from typing import Any, Dict, List, Sequence
 
@@ -26,8 +27,10 @@ def model_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
     inputs = model.data_preprocessor(copy.deepcopy(data), False)
     outputs = list(tensors_of(model._run_forward(inputs, mode='tensor')))
     if not outputs:
-        raise ValueError(f'{type(model).__name__} gives no tensor to compare '
-                         "in mode='tensor'")
+        raise ValueError(
+            f'{type(model).__name__} gives no tensor to compare '
+            "in mode='tensor'"
+        )
     return outputs
 
 
@@ -41,7 +44,8 @@ def check_same(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         raise ValueError(
             'the exported subnet does not give the outputs of the subnet in '
             f'place to {TOLERANCE}, so that nothing was written. A model '
-            'that draws random numbers in evaluation mode cannot be exported')
+            'that draws random numbers in evaluation mode cannot be exported'
+        )
 
 
 def _same(actual: Tensor, expected: Tensor) -> bool:
@@ -49,5 +53,5 @@ def _same(actual: Tensor, expected: Tensor) -> bool:
         return False
     if expected.numel() == 0:
         return True
-    largest = max(1., expected.abs().max().item())
+    largest = max(1.0, expected.abs().max().item())
     return torch.allclose(actual, expected, rtol=0, atol=TOLERANCE * largest)

@@ -1,4 +1,5 @@
 """A config without what stimulative training added to it."""
+
 from inspect import Parameter, signature
 from typing import Any, Dict, List
 
@@ -29,7 +30,8 @@ def plain_config(cfg: Config) -> Config:
         hook for hook in plain.get('custom_hooks') or [] if not is_ours(hook)
     ]
     plain['default_hooks'] = {
-        name: hook for name, hook in (plain.get('default_hooks') or {}).items()
+        name: hook
+        for name, hook in (plain.get('default_hooks') or {}).items()
         if not is_ours(hook)
     }
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -38,14 +40,16 @@ def plain_config(cfg: Config) -> Config:
     # What bases leave behind for configs to use, and the runner never reads.
     read = signature(Runner.__init__).parameters
     plain = {
-        key: value for key, value in plain.items()
+        key: value
+        for key, value in plain.items()
         if key in read or not types_of_ours(value)
     }
     plain.pop('work_dir', None)
     if plain.get('data_preprocessor'):
         # So that the model can be built without a runner too.
-        plain['model'].setdefault('data_preprocessor',
-                                  plain['data_preprocessor'])
+        plain['model'].setdefault(
+            'data_preprocessor', plain['data_preprocessor']
+        )
     imports = plain.pop('custom_imports', None) or {}
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else names
@@ -57,8 +61,9 @@ def plain_config(cfg: Config) -> Config:
 
 def is_ours(value: Any) -> bool:
     """Whether a part of a config is an object of ``mmst``."""
-    return isinstance(value, dict) and str(
-        value.get('type')).startswith('mmst.')
+    return isinstance(value, dict) and str(value.get('type')).startswith(
+        'mmst.'
+    )
 
 
 def types_of_ours(value: Any) -> List[str]:
@@ -91,7 +96,8 @@ def _unwrap_heads(value: Any) -> Any:
 def _without_pretrained(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: _without_pretrained(entry) for key, entry in value.items()
+            key: _without_pretrained(entry)
+            for key, entry in value.items()
             if key not in ('pretrained', 'checkpoint_path')
             and not (key == 'init_cfg' and _loads_weights(entry))
         }
@@ -109,10 +115,13 @@ def _loads_weights(init_cfg: Any) -> bool:
 
 def _plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
     ours = [
-        name for name, parameter in signature(
-            STLoopMixin.__init__).parameters.items()
+        name
+        for name, parameter in signature(
+            STLoopMixin.__init__
+        ).parameters.items()
         if parameter.kind is Parameter.KEYWORD_ONLY
     ]
     return dict(
         {key: value for key, value in train_cfg.items() if key not in ours},
-        type=_class_name(train_cfg)[len('ST'):])
+        type=_class_name(train_cfg)[len('ST') :],
+    )

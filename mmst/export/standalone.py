@@ -1,4 +1,5 @@
 """Write a subnet as a checkpoint and a config of the stock toolbox."""
+
 import copy
 import os
 import shutil
@@ -13,23 +14,25 @@ from torch import Tensor, nn
 
 from mmst.analysis.subnet_metrics import running_subnet
 from mmst.checkpoints import strip_checkpoint, write_checkpoint
-from mmst.subnets import (export_subnet, find_stages, kept_modes,
-                          unwrapped)
+from mmst.subnets import export_subnet, find_stages, kept_modes, unwrapped
 from mmst.subnets.export import subnet_changes
+
 from .formats import check_format, write_format
 from .outputs import check_same, model_outputs
 from .plain_config import plain_config
 from .standalone_config import built_from, write_config
 
 
-def write_standalone(runner: Runner,
-                     cfg: Config,
-                     depths: Sequence[int],
-                     out: Path,
-                     name: str,
-                     num_samples: int = 2000,
-                     dataset_meta: Any = None,
-                     formats: Sequence[str] = ()) -> List[str]:
+def write_standalone(
+    runner: Runner,
+    cfg: Config,
+    depths: Sequence[int],
+    out: Path,
+    name: str,
+    num_samples: int = 2000,
+    dataset_meta: Any = None,
+    formats: Sequence[str] = (),
+) -> List[str]:
     """Write the subnet of a trained network as a model of its own.
 
     ``NAME.pth`` has its weights, with BatchNorm statistics re-estimated, and
@@ -67,8 +70,7 @@ def write_standalone(runner: Runner,
     plain = plain_config(cfg)
     subnet, data, expected = _run_in_place(runner, model, depths, num_samples)
     meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
-    weights = strip_checkpoint(
-        dict(state_dict=subnet.state_dict(), meta=meta))
+    weights = strip_checkpoint(dict(state_dict=subnet.state_dict(), meta=meta))
     with _folder_to_be(out) as folder:
         write_checkpoint(weights, folder / f'{name}.pth')
         left = write_config(plain, model, depths, changes, folder, name)
@@ -87,18 +89,21 @@ def check_out(out: Path) -> None:
         ValueError: If there are any.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f'{out} is there already, and not an empty folder: '
-                         'give another one by --out')
+        raise ValueError(
+            f'{out} is there already, and not an empty folder: '
+            'give another one by --out'
+        )
 
 
-def _run_in_place(runner: Runner, model: nn.Module, depths: Sequence[int],
-                  num_samples: int
-                  ) -> Tuple[nn.Module, Dict[str, Any], List[Tensor]]:
+def _run_in_place(
+    runner: Runner, model: nn.Module, depths: Sequence[int], num_samples: int
+) -> Tuple[nn.Module, Dict[str, Any], List[Tensor]]:
     """The exported subnet, a batch, and what the subnet in place gives."""
     data = _training_batch(runner)
     is_main = list(depths) == [len(stage) for stage in find_stages(model)]
-    with kept_modes(model), running_subnet(runner, None if is_main else depths,
-                                           num_samples):
+    with kept_modes(model), running_subnet(
+        runner, None if is_main else depths, num_samples
+    ):
         expected = model_outputs(model, data)
         weights = copy.deepcopy(model.state_dict())
     whole = copy.deepcopy(model)
@@ -111,17 +116,20 @@ def _training_batch(runner: Runner) -> Dict[str, Any]:
         if runner.train_loop is None:
             raise ValueError(
                 'exporting a subnet takes training images: give the config '
-                'train_dataloader, train_cfg and optim_wrapper')
+                'train_dataloader, train_cfg and optim_wrapper'
+            )
         loader = runner.train_dataloader
     except OSError as error:
         raise ValueError(
             f'the training images cannot be read ({error}): set the paths in '
-            'train_dataloader.dataset of the config') from error
+            'train_dataloader.dataset of the config'
+        ) from error
     # Samplers of MMEngine do not expect an empty data set.
     data = next(iter(loader), None) if len(loader.dataset) > 0 else None
     if data is None:
-        raise ValueError('there are no training images: train_dataloader '
-                         'gives no batch')
+        raise ValueError(
+            'there are no training images: train_dataloader gives no batch'
+        )
     return data
 
 

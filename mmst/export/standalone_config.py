@@ -1,4 +1,5 @@
 """The config of a subnet as a model of its own, and the model it builds."""
+
 import re
 import sys
 from contextlib import contextmanager
@@ -11,25 +12,34 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmst.subnets.export import Change
+
 from .backbone_source import backbone_source, is_of_mmst, needs_mmst
 from .plain_config import types_of_ours
 
-_HEADER = '''\
+_HEADER = """\
 # A subnet of {depths} blocks; written by tools/export_subnet.py of mmst.
-'''
-_HEADER_WITH_MODULE = _HEADER + '''\
+"""
+_HEADER_WITH_MODULE = (
+    _HEADER
+    + """\
 # Its backbone is in the Python module beside it. For a copy of this config in
 # another place, such as a work dir, put this folder on PYTHONPATH.
 import sys
 
 sys.path.insert(0, '{{{{ fileDirname }}}}')
-'''
+"""
+)
 _BACKBONE = 'backbone.'
 
 
-def write_config(plain: Config, model: nn.Module, depths: Sequence[int],
-                 changes: Sequence[Change], folder: Path,
-                 name: str) -> List[str]:
+def write_config(
+    plain: Config,
+    model: nn.Module,
+    depths: Sequence[int],
+    changes: Sequence[Change],
+    folder: Path,
+    name: str,
+) -> List[str]:
     """Write a subnet's config and, where one is needed, its backbone.
 
     Args:
@@ -51,18 +61,20 @@ def write_config(plain: Config, model: nn.Module, depths: Sequence[int],
         raise ValueError(
             f'the config of {type(model).__name__} has no model.backbone for '
             "a subnet's to take the place of: call "
-            'mmst.subnets.export_subnet in Python')
+            'mmst.subnets.export_subnet in Python'
+        )
     base = type(model.backbone)
     inside = []
     for change in changes:
         if change.name.startswith(_BACKBONE):
-            inside.append(change._replace(name=change.name[len(_BACKBONE):]))
+            inside.append(change._replace(name=change.name[len(_BACKBONE) :]))
         else:
             _narrow_head(plain, change)
     header, module = _HEADER, _module_name(name)
     if inside or (is_of_mmst(base) and not needs_mmst(base)):
         (folder / f'{module}.py').write_text(
-            backbone_source(base, depths, inside))
+            backbone_source(base, depths, inside)
+        )
         plain.model.backbone.type = module
         _import(plain, module)
         header = _HEADER_WITH_MODULE
@@ -90,7 +102,8 @@ def built_from(folder: Path, name: str) -> nn.Module:
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             model = MODELS.build(cfg.model)
     load_checkpoint(
-        model, str(folder / f'{name}.pth'), map_location='cpu', strict=True)
+        model, str(folder / f'{name}.pth'), map_location='cpu', strict=True
+    )
     return model
 
 
@@ -103,7 +116,8 @@ def _import(cfg: Config, module: str) -> None:
     imports = cfg.get('custom_imports') or {}
     cfg.custom_imports = dict(
         imports=[*imports.get('imports', ()), module],
-        allow_failed_imports=imports.get('allow_failed_imports', False))
+        allow_failed_imports=imports.get('allow_failed_imports', False),
+    )
 
 
 def _narrow_head(cfg: Config, change: Change) -> None:
@@ -113,7 +127,8 @@ def _narrow_head(cfg: Config, change: Change) -> None:
         raise ValueError(
             f'{change.name} is to take {change.width} channels, but the '
             'config has no model.head.in_channels to say so: keep the last '
-            'stage whole')
+            'stage whole'
+        )
     head.in_channels = change.width
 
 

@@ -1,4 +1,5 @@
 """The subnets that a config's training has drawn."""
+
 from typing import List, Sequence
 
 from mmengine.config import Config
@@ -35,13 +36,16 @@ def check_depths(space: SamplingSpace, depths: Sequence[int]) -> List[int]:
         ValueError: If it is not one of the space.
     """
     if len(depths) != len(space.depths) or any(
-            depth not in allowed
-            for depth, allowed in zip(depths, space.depths)):
+        depth not in allowed for depth, allowed in zip(depths, space.depths)
+    ):
         raise ValueError(
             f'depths {list(depths)} are not in the sampling space of the '
-            'training. Blocks to keep there, stage by stage: ' +
-            '; '.join(' or '.join(map(str, sorted(allowed)))
-                      for allowed in space.depths) +
-            '. The space is set by `space` or `min_depth` of '
-            'SubnetSamplerHook in custom_hooks')
+            'training. Blocks to keep there, stage by stage: '
+            + '; '.join(
+                ' or '.join(map(str, sorted(allowed)))
+                for allowed in space.depths
+            )
+            + '. The space is set by `space` or `min_depth` of '
+            'SubnetSamplerHook in custom_hooks'
+        )
     return list(depths)

@@ -1,4 +1,5 @@
 """Run a model as one of its subnets, then put it back."""
+
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Iterator, Optional, Sequence, Union
@@ -11,7 +12,8 @@ from .stages import Block, Stage, find_stages
 from .subnet import Path, Subnet
 
 _ACTIVE: ContextVar[Optional[Subnet]] = ContextVar(
-    'active_subnet', default=None)
+    'active_subnet', default=None
+)
 
 
 def active_subnet() -> Optional[Subnet]:
@@ -20,9 +22,11 @@ def active_subnet() -> Optional[Subnet]:
 
 
 @contextmanager
-def activate(model: nn.Module,
-             subnet: Union[Subnet, Sequence[int]],
-             update_running_stats: bool = False) -> Iterator[Subnet]:
+def activate(
+    model: nn.Module,
+    subnet: Union[Subnet, Sequence[int]],
+    update_running_stats: bool = False,
+) -> Iterator[Subnet]:
     """Run a model as one of its subnets inside this context.
 
     Only the depth is set here; the caller resizes the input
@@ -66,16 +70,21 @@ def _check_fit(stages: Sequence[Stage], subnet: Subnet) -> None:
     there = [len(stage) for stage in stages]
     given = [len(paths) for paths in subnet.paths]
     if there != given:
-        raise ValueError(f'the subnet describes stages of {given} blocks, but '
-                         f'the model has stages of {there} blocks')
+        raise ValueError(
+            f'the subnet describes stages of {given} blocks, but '
+            f'the model has stages of {there} blocks'
+        )
 
 
-def _take_path(stack: ExitStack, stage: Stage, block: Block,
-               path: Path) -> None:
+def _take_path(
+    stack: ExitStack, stage: Stage, block: Block, path: Path
+) -> None:
     if path is Path.SHORTCUT:
         if block.shortcut is None:
-            raise ValueError(f'a block of {stage.name} has no shortcut and '
-                             'cannot be skipped')
+            raise ValueError(
+                f'a block of {stage.name} has no shortcut and '
+                'cannot be skipped'
+            )
         stack.enter_context(replaced_forward(block.module, block.shortcut))
     elif path is Path.BRANCH:
         # A block without a shortcut is its residual branch already.
@@ -84,7 +93,8 @@ def _take_path(stack: ExitStack, stage: Stage, block: Block,
         if block.branch_only is None:
             raise ValueError(
                 f'raw sampling is not known for {type(block.module).__name__}'
-                f' in {stage.name}: its stage finder gives no `branch_only`')
+                f' in {stage.name}: its stage finder gives no `branch_only`'
+            )
         stack.enter_context(block.branch_only(block.module))
 
 
@@ -99,5 +109,5 @@ def _keep_running_stats(stack: ExitStack, module: nn.Module) -> None:
             module.track_running_stats = False
     elif getattr(module, 'running_mean', None) is not None:
         # InstanceNorm, mmcv's SyncBatchNorm and others of their own kind.
-        for name, buffer in module.named_buffers(recurse=False):
+        for buffer in module.buffers(recurse=False):
             stack.callback(buffer.copy_, buffer.clone())

@@ -4,6 +4,7 @@ The cost of an ST iteration over a plain one is ``1 + sum_k f_k``, where f_k
 is the subnet's share of the main network's FLOPs. The backward pass costs in
 proportion to the forward pass, so that counting the forward pass is enough.
 """
+
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Dict, Iterator, Sequence, Tuple, Union
@@ -63,9 +64,14 @@ class BackboneCost:
         return cost
 
 
-def iteration_cost(model: nn.Module, image: Tensor, space: SamplingSpace,
-                   sizes: InputSizes, num_subnets: int,
-                   most: int = 16) -> float:
+def iteration_cost(
+    model: nn.Module,
+    image: Tensor,
+    space: SamplingSpace,
+    sizes: InputSizes,
+    num_subnets: int,
+    most: int = 16,
+) -> float:
     """Predicted cost of an ST iteration relative to plain training.
 
     Args:
@@ -112,18 +118,22 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
             outputs = backbone(image)
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
-                f'{_too_small(image, backbone)} ({error})') from error
+                f'{_too_small(image, backbone)} ({error})'
+            ) from error
     if any(feature.numel() == 0 for feature in tensors_of(outputs)):
         raise ValueError(_too_small(image, backbone))
     # PyTorch counts a multiply and an add.
     return BackboneCost(
         counter.get_total_flops() // 2,
-        *zip(*(_stage_flops(stage, counts) for stage in stages)))
+        *zip(*(_stage_flops(stage, counts) for stage in stages)),
+    )
 
 
 def _too_small(image: Tensor, backbone: nn.Module) -> str:
-    return (f'an input of {image.shape[-2]} x {image.shape[-1]} px leaves no '
-            f'feature map at the end of {type(backbone).__name__}')
+    return (
+        f'an input of {image.shape[-2]} x {image.shape[-1]} px leaves no '
+        f'feature map at the end of {type(backbone).__name__}'
+    )
 
 
 def tensors_of(outputs: Union[Tensor, Sequence, Dict]) -> Iterator[Tensor]:
@@ -136,8 +146,9 @@ def tensors_of(outputs: Union[Tensor, Sequence, Dict]) -> Iterator[Tensor]:
         yield from tensors_of(list(outputs.values()))
 
 
-def _count_modules(stack: ExitStack, stages: Sequence[Stage],
-                   counter: FlopCounterMode) -> Dict[nn.Module, int]:
+def _count_modules(
+    stack: ExitStack, stages: Sequence[Stage], counter: FlopCounterMode
+) -> Dict[nn.Module, int]:
     """Read the counter before and after all that a subnet changes."""
     counts: Dict[nn.Module, int] = {}
 
@@ -158,8 +169,9 @@ def _count_modules(stack: ExitStack, stages: Sequence[Stage],
     return counts
 
 
-def _stage_flops(stage: Stage, counts: Dict[nn.Module, int]
-                 ) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+def _stage_flops(
+    stage: Stage, counts: Dict[nn.Module, int]
+) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
     """Multiply-adds of a stage's blocks, and those of reading one block."""
     blocks = [counts.get(block.module, 0) // 2 for block in stage.blocks]
     reads = [0] * len(stage)

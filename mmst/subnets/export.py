@@ -1,4 +1,5 @@
 """Keep a subnet: a model of its own, without what the subnet skips."""
+
 import copy
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
@@ -87,18 +88,22 @@ def subnet_changes(model: nn.Module, depths: Sequence[int]) -> List[Change]:
     # Refuses depths that do not fit.
     subnet = Subnet.ordered(depths, [len(stage) for stage in stages])
     return [
-        change for stage, depth in zip(stages, subnet.depths)
-        if depth < len(stage) for change in _stage_changes(model, stage, depth)
+        change
+        for stage, depth in zip(stages, subnet.depths)
+        if depth < len(stage)
+        for change in _stage_changes(model, stage, depth)
     ]
 
 
-def _stage_changes(model: nn.Module, stage: Stage,
-                   depth: int) -> Iterator[Change]:
+def _stage_changes(
+    model: nn.Module, stage: Stage, depth: int
+) -> Iterator[Change]:
     skipped = stage.blocks[depth:]
     if not stage.readers and any(b.shortcut is not identity for b in skipped):
         raise ValueError(
             f'{stage.name} cannot be cut to {depth} blocks: one of those '
-            'after them changes its input even where it is skipped')
+            'after them changes its input even where it is skipped'
+        )
     modules = [block.module for block in skipped]
     names = {module: name for name, module in model.named_modules()}
     parent = model.get_submodule(names[modules[0]].rpartition('.')[0])
@@ -113,8 +118,9 @@ def _stage_changes(model: nn.Module, stage: Stage,
                 yield Change(names[layer], 'narrow', width)
 
 
-def _counts(model: nn.Module, parent: nn.Module,
-            blocks: Sequence[nn.Module]) -> bool:
+def _counts(
+    model: nn.Module, parent: nn.Module, blocks: Sequence[nn.Module]
+) -> bool:
     """Whether the positions of blocks in their parent mean something.
 
     Those in a list that is one of several stages do not, if no other block
@@ -122,7 +128,7 @@ def _counts(model: nn.Module, parent: nn.Module,
     """
     if not isinstance(parent, _LISTS):
         return True
-    if list(parent.children())[-len(blocks):] != list(blocks):
+    if list(parent.children())[-len(blocks) :] != list(blocks):
         return True
     return len(find_stages(model)) == 1
 
@@ -133,16 +139,23 @@ def _narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
     if reader.conv is not None:
         return layers + [reader.conv]
     # At the network's end: the classifier reads what the norm gives.
-    linear = next((module for module in model.modules()
-                   if isinstance(module, nn.Linear)
-                   and module.in_features == reader.norm.num_features), None)
+    linear = next(
+        (
+            module
+            for module in model.modules()
+            if isinstance(module, nn.Linear)
+            and module.in_features == reader.norm.num_features
+        ),
+        None,
+    )
     if linear is not None:
         return layers + [linear]
     if hasattr(model, 'backbone'):
         raise ValueError(
             f'the last stage of {type(model.backbone).__name__} cannot be '
             f'cut in {type(model).__name__}: only linear layers are known to '
-            'read the features of its blocks. Keep that stage whole')
+            'read the features of its blocks. Keep that stage whole'
+        )
     return layers
 
 
@@ -156,7 +169,8 @@ def narrow(layer: nn.Module, width: int) -> None:
     # Norms have one number a channel, weights have channels second.
     dim = 0 if hasattr(layer, 'num_features') else 1
     for tensor in [
-            *layer.parameters(recurse=False), *layer.buffers(recurse=False)
+        *layer.parameters(recurse=False),
+        *layer.buffers(recurse=False),
     ]:
         if tensor.dim() > dim:
             tensor.data = tensor.data.narrow(dim, 0, width).clone()

@@ -1,4 +1,5 @@
 """Batched input transforms for subnets (SITrans)."""
+
 from typing import Callable, Dict, Optional, Sequence, Union
 
 import torch.nn.functional as F
@@ -38,7 +39,8 @@ def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
     if new_side == side:
         return inputs
     shape = tuple(
-        max(1, round(length * new_side / side)) for length in (height, width))
+        max(1, round(length * new_side / side)) for length in (height, width)
+    )
     return F.interpolate(inputs, shape, mode='bilinear', align_corners=False)
 
 
@@ -52,7 +54,8 @@ def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
     """
     height, width = inputs.shape[-2:]
     return F.pad(
-        inputs, (0, -width % divisor, 0, -height % divisor), value=value)
+        inputs, (0, -width % divisor, 0, -height % divisor), value=value
+    )
 
 
 # Mean and standard deviation of the main input's pixels on the scale 0 to 1,
@@ -62,7 +65,8 @@ Transform = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def _crop(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return transforms.RandomResizedCrop(
-        tuple(inputs.shape[-2:]), antialias=False)(inputs)
+        tuple(inputs.shape[-2:]), antialias=False
+    )(inputs)
 
 
 def _flip(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -80,7 +84,8 @@ def _normalize(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 TRANSFORMS: Dict[str, Transform] = dict(
-    crop=_crop, flip=_flip, jitter=_jitter, normalize=_normalize)
+    crop=_crop, flip=_flip, jitter=_jitter, normalize=_normalize
+)
 
 
 class SubnetInputs:
@@ -99,18 +104,25 @@ class SubnetInputs:
         ValueError: If a transform is not known.
     """
 
-    def __init__(self,
-                 transforms: Sequence[str] = (),
-                 chained: bool = False) -> None:
+    def __init__(
+        self, transforms: Sequence[str] = (), chained: bool = False
+    ) -> None:
         for name in transforms:
             if name not in TRANSFORMS:
-                raise ValueError(f'input transform {name!r} is not one of '
-                                 f'{list(TRANSFORMS)}')
+                raise ValueError(
+                    f'input transform {name!r} is not one of '
+                    f'{list(TRANSFORMS)}'
+                )
         self.transforms = tuple(transforms)
         self.chained = chained
 
-    def __call__(self, inputs: Tensor, size: Optional[Union[int, float]],
-                 mean: Tensor, std: Tensor) -> Tensor:
+    def __call__(
+        self,
+        inputs: Tensor,
+        size: Optional[Union[int, float]],
+        mean: Tensor,
+        std: Tensor,
+    ) -> Tensor:
         """Make one subnet's input.
 
         Args:

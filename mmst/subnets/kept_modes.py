@@ -1,4 +1,5 @@
 """Leave training and evaluation mode as they were."""
+
 from contextlib import contextmanager
 from typing import Iterator
 

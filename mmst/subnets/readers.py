@@ -1,4 +1,5 @@
 """Layers that read the concatenated features of a stage, as in DenseNet."""
+
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -46,22 +47,27 @@ class Reader:
         with ExitStack() as stack:
             if len(kept) < self.norm.num_features:
                 stack.enter_context(
-                    replaced_forward(self.norm, _norm_of(self.norm, kept)))
+                    replaced_forward(self.norm, _norm_of(self.norm, kept))
+                )
                 if self.conv is not None:
                     stack.enter_context(
-                        replaced_forward(self.conv, _conv_of(self.conv, kept)))
+                        replaced_forward(self.conv, _conv_of(self.conv, kept))
+                    )
                 if self.end is not None:
                     stack.enter_context(
                         replaced_forward(
                             self.end,
-                            _widened(self.end.forward, kept,
-                                     self.norm.num_features)))
+                            _widened(
+                                self.end.forward, kept, self.norm.num_features
+                            ),
+                        )
+                    )
             yield
 
     def _kept_channels(self, paths: Sequence[Path]) -> List[int]:
         first = self.norm.num_features - self.num_blocks * self.growth
         kept = list(range(first))
-        for index, path in enumerate(paths[:self.num_blocks]):
+        for index, path in enumerate(paths[: self.num_blocks]):
             if path is not Path.SHORTCUT:
                 start = first + index * self.growth
                 kept.extend(range(start, start + self.growth))
@@ -116,8 +122,9 @@ def _with_inputs(layer: nn.Module, index: Tensor, dim: int) -> nn.Module:
     small = copy(layer)
     for kind in ('_parameters', '_buffers'):
         vars(small)[kind] = {
-            name: value if value is None or value.dim() <= dim else
-            value.index_select(dim, index)
+            name: value
+            if value is None or value.dim() <= dim
+            else value.index_select(dim, index)
             for name, value in vars(layer)[kind].items()
         }
     return small

@@ -1,4 +1,5 @@
 """Run something else in place of a module's forward, for a while."""
+
 from contextlib import contextmanager
 from typing import Callable, Iterator
 

@@ -1,4 +1,5 @@
 """The sampling space: the depths and sizes that can be drawn, and drawing."""
+
 from itertools import repeat
 from random import Random
 from typing import Optional, Sequence, Tuple, Union
@@ -35,25 +36,30 @@ class SamplingSpace:
         ValueError: If the space does not fit the stages.
     """
 
-    def __init__(self,
-                 num_blocks: Sequence[int],
-                 candidates: Optional[Sequence[int]] = None,
-                 min_depth: Optional[Union[int, Sequence[int]]] = None,
-                 strategy: str = 'ordered',
-                 has_shortcut: Optional[Sequence[Sequence[bool]]] = None
-                 ) -> None:
+    def __init__(
+        self,
+        num_blocks: Sequence[int],
+        candidates: Optional[Sequence[int]] = None,
+        min_depth: Optional[Union[int, Sequence[int]]] = None,
+        strategy: str = 'ordered',
+        has_shortcut: Optional[Sequence[Sequence[bool]]] = None,
+    ) -> None:
         if strategy not in STRATEGIES:
-            raise ValueError(f'strategy {strategy!r} is not one of '
-                             f'{list(STRATEGIES)}')
+            raise ValueError(
+                f'strategy {strategy!r} is not one of {list(STRATEGIES)}'
+            )
         if candidates is not None and min_depth is not None:
             raise ValueError(
                 f'space {list(candidates)} and min_depth {min_depth} are two '
-                'spellings of one thing: give one of them')
-        if strategy == 'raw' and not (candidates is None
-                                      and min_depth is None):
+                'spellings of one thing: give one of them'
+            )
+        if strategy == 'raw' and not (
+            candidates is None and min_depth is None
+        ):
             raise ValueError(
                 "strategy 'raw' decides for every block by itself: give "
-                'neither space nor min_depth with it')
+                'neither space nor min_depth with it'
+            )
         self.num_blocks = tuple(num_blocks)
         self.strategy = strategy
         self.has_shortcut = has_shortcut or [[True] * n for n in num_blocks]
@@ -69,7 +75,8 @@ class SamplingSpace:
             lowest = list(min_depth)
         self.depths: Tuple[Tuple[int, ...], ...] = tuple(
             tuple(range(full, low - 1, -1))
-            for full, low in zip(self.num_blocks, lowest))
+            for full, low in zip(self.num_blocks, lowest)
+        )
 
     def _check(self, option: str, meaning: str, values: Sequence[int]) -> None:
         blocks = list(self.num_blocks)
@@ -77,22 +84,24 @@ class SamplingSpace:
             raise ValueError(
                 f'{option} {list(values)} has {len(values)} entries, but the '
                 f'network has {len(blocks)} stages of {blocks} blocks: give '
-                'one a stage')
+                'one a stage'
+            )
         for stage, (value, full) in enumerate(zip(values, blocks), 1):
             if not isinstance(value, int) or not 1 <= value <= full:
                 raise ValueError(
                     f'{option} {list(values)}: the {meaning} of stage '
                     f'{stage}, {value!r}, is not a whole number between 1 and '
-                    f'{full}, the number of blocks in that stage')
+                    f'{full}, the number of blocks in that stage'
+                )
 
     @property
     def candidates(self) -> Tuple[int, ...]:
         """Number of candidate depths of each stage, the paper's spelling."""
         return tuple(len(depths) for depths in self.depths)
 
-    def sample(self,
-               rng: Random,
-               size: Optional[Union[int, float]] = None) -> Subnet:
+    def sample(
+        self, rng: Random, size: Optional[Union[int, float]] = None
+    ) -> Subnet:
         """Draw one subnet.
 
         Args:
@@ -105,36 +114,51 @@ class SamplingSpace:
                 tuple(
                     tuple(
                         rng.choice(either) if has else Path.BRANCH
-                        for has in stage) for stage in self.has_shortcut),
-                size)
+                        for has in stage
+                    )
+                    for stage in self.has_shortcut
+                ),
+                size,
+            )
         depths = [rng.choice(depths) for depths in self.depths]
         if self.strategy == 'ordered':
             return Subnet.ordered(depths, self.num_blocks, size)
-        kept = [{0, *rng.sample(range(1, full), depth - 1)}
-                for depth, full in zip(depths, self.num_blocks)]
+        kept = [
+            {0, *rng.sample(range(1, full), depth - 1)}
+            for depth, full in zip(depths, self.num_blocks)
+        ]
         return Subnet(
             tuple(
-                tuple(Path.BOTH if i in keep else Path.SHORTCUT
-                      for i in range(full))
-                for keep, full in zip(kept, self.num_blocks)), size)
+                tuple(
+                    Path.BOTH if i in keep else Path.SHORTCUT
+                    for i in range(full)
+                )
+                for keep, full in zip(kept, self.num_blocks)
+            ),
+            size,
+        )
 
     def keep_probability(self) -> Tuple[Tuple[float, ...], ...]:
         """Chance, for each block of each stage, that its branch runs."""
         if self.strategy == 'raw':
             return tuple(
-                tuple(0.5 if has else 1. for has in stage)
-                for stage in self.has_shortcut)
+                tuple(0.5 if has else 1.0 for has in stage)
+                for stage in self.has_shortcut
+            )
         table = []
         for full, depths in zip(self.num_blocks, self.depths):
             if self.strategy == 'ordered':
                 table.append(
                     tuple(
                         sum(d > i for d in depths) / len(depths)
-                        for i in range(full)))
+                        for i in range(full)
+                    )
+                )
             else:
                 others = sum(d - 1 for d in depths) / len(depths)
-                table.append((1., *repeat(others / max(1, full - 1),
-                                          full - 1)))
+                table.append(
+                    (1.0, *repeat(others / max(1, full - 1), full - 1))
+                )
         return tuple(table)
 
     def mean_skipped_before(self) -> Tuple[Tuple[float, ...], ...]:
@@ -145,15 +169,18 @@ class SamplingSpace:
         """
         if self.strategy == 'raw':
             return tuple(
-                tuple(keep * (i - sum(keeps[:i]))
-                      for i, keep in enumerate(keeps))
-                for keeps in self.keep_probability())
+                tuple(
+                    keep * (i - sum(keeps[:i])) for i, keep in enumerate(keeps)
+                )
+                for keeps in self.keep_probability()
+            )
         table = []
         for full, depths in zip(self.num_blocks, self.depths):
-            pair = 0.  # chance that one runs and a certain earlier one not
+            pair = 0.0  # chance that one runs and a certain earlier one not
             if self.strategy == 'stochastic' and full > 2:
                 pair = sum((d - 1) * (full - d) for d in depths) / (
-                    len(depths) * (full - 1) * (full - 2))
+                    len(depths) * (full - 1) * (full - 2)
+                )
             # The first is never skipped.
             table.append(tuple(pair * max(0, i - 1) for i in range(full)))
         return tuple(table)
@@ -176,34 +203,42 @@ class InputSizes:
     """
 
     def __init__(
-            self,
-            size_range: Optional[Sequence[Union[int, float]]] = None,
-            sizes: Optional[Sequence[Union[int, float]]] = None) -> None:
+        self,
+        size_range: Optional[Sequence[Union[int, float]]] = None,
+        sizes: Optional[Sequence[Union[int, float]]] = None,
+    ) -> None:
         if size_range is not None and sizes is not None:
             raise ValueError(
                 f'size_range {tuple(size_range)} and sizes {list(sizes)} '
-                'exclude each other: give one of them')
+                'exclude each other: give one of them'
+            )
         self.is_range = size_range is not None
         if size_range is not None:
             if len(size_range) != 2:
-                raise ValueError(f'size_range {tuple(size_range)} is not a '
-                                 'pair (L_min, L_max)')
+                raise ValueError(
+                    f'size_range {tuple(size_range)} is not a '
+                    'pair (L_min, L_max)'
+                )
             self.values = self._parse('size_range', size_range)
             if self.values[0] > self.values[1]:
                 raise ValueError(
                     f'size_range {tuple(size_range)} has L_min > L_max: put '
-                    'the smaller first')
+                    'the smaller first'
+                )
         elif sizes is not None:
             if len(sizes) == 0:
-                raise ValueError('sizes is empty: give at least one size, or '
-                                 'leave it out to use the main input as it is')
+                raise ValueError(
+                    'sizes is empty: give at least one size, or '
+                    'leave it out to use the main input as it is'
+                )
             self.values = self._parse('sizes', sizes)
         else:
             self.values = ()
 
     @staticmethod
-    def _parse(option: str, numbers: Sequence[Union[int, float]]
-               ) -> Tuple[Union[int, float], ...]:
+    def _parse(
+        option: str, numbers: Sequence[Union[int, float]]
+    ) -> Tuple[Union[int, float], ...]:
         if all(0 < n <= 1 for n in numbers):
             return tuple(float(n) for n in numbers)
         if all(n > 1 and n == int(n) for n in numbers):
@@ -211,7 +246,8 @@ class InputSizes:
         raise ValueError(
             f'{option} {tuple(numbers)}: sizes are all fractions of the main '
             "input's shorter side, in (0, 1], or all pixels, whole numbers "
-            'above 1')
+            'above 1'
+        )
 
     def sample(self, rng: Random) -> Optional[Union[int, float]]:
         """Draw one size: pixels, a fraction, or None for the main input's."""
@@ -231,7 +267,7 @@ class InputSizes:
             most: For a range, the number of sizes at most, evenly spread.
         """
         if not self.values:
-            return (None, )
+            return (None,)
         if not self.is_range:
             return self.values
         low, high = self.values
@@ -240,9 +276,11 @@ class InputSizes:
                 return tuple(range(low, high + 1))
             width = high - low + 1
             return tuple(
-                low + int(width * (i + 0.5) / most) for i in range(most))
-        return tuple(low + (high - low) * (i + 0.5) / most
-                     for i in range(most))
+                low + int(width * (i + 0.5) / most) for i in range(most)
+            )
+        return tuple(
+            low + (high - low) * (i + 0.5) / most for i in range(most)
+        )
 
     def __str__(self) -> str:
         if not self.values:

@@ -13,9 +13,17 @@ To teach ``mmst`` a new family, register one function::
             for i, stage in enumerate(backbone.stages)
         ]
 """
+
 from dataclasses import dataclass
-from typing import (Any, Callable, ContextManager, Dict, Optional, Sequence,
-                    Tuple)
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -122,4 +130,5 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
         f'no residual stages found in {type(backbone).__name__}. Known '
         f'families: {"; ".join(_FINDERS)}. Use one of these in '
         '`model.backbone`, or teach mmst yours with '
-        '`mmst.subnets.register_stage_finder`')
+        '`mmst.subnets.register_stage_finder`'
+    )

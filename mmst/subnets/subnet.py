@@ -1,4 +1,5 @@
 """The description of one subnet: which blocks run, and on what input size."""
+
 from dataclasses import dataclass
 from enum import Enum
 from typing import Optional, Sequence, Tuple, Union
@@ -27,10 +28,12 @@ class Subnet:
     size: Optional[Union[int, float]] = None
 
     @classmethod
-    def ordered(cls,
-                depths: Sequence[int],
-                num_blocks: Sequence[int],
-                size: Optional[Union[int, float]] = None) -> 'Subnet':
+    def ordered(
+        cls,
+        depths: Sequence[int],
+        num_blocks: Sequence[int],
+        size: Optional[Union[int, float]] = None,
+    ) -> 'Subnet':
         """The subnet that keeps the first ``depths[i]`` blocks of stage i.
 
         Args:
@@ -46,23 +49,30 @@ class Subnet:
             raise ValueError(
                 f'depths {list(depths)} has {len(depths)} entries, but the '
                 f'network has {len(num_blocks)} stages of '
-                f'{list(num_blocks)} blocks: give one depth a stage')
+                f'{list(num_blocks)} blocks: give one depth a stage'
+            )
         for stage, (depth, full) in enumerate(zip(depths, num_blocks), 1):
             if not 1 <= depth <= full:
                 raise ValueError(
                     f'depth {depth} of stage {stage} in depths '
                     f'{list(depths)} is not between 1 and {full}, the '
-                    'number of blocks in that stage')
+                    'number of blocks in that stage'
+                )
         return cls(
-            tuple((Path.BOTH, ) * depth + (Path.SHORTCUT, ) * (full - depth)
-                  for depth, full in zip(depths, num_blocks)), size)
+            tuple(
+                (Path.BOTH,) * depth + (Path.SHORTCUT,) * (full - depth)
+                for depth, full in zip(depths, num_blocks)
+            ),
+            size,
+        )
 
     @property
     def depths(self) -> Tuple[int, ...]:
         """Number of blocks, for each stage, whose residual branch runs."""
         return tuple(
             sum(path is not Path.SHORTCUT for path in stage)
-            for stage in self.paths)
+            for stage in self.paths
+        )
 
     @property
     def is_ordered(self) -> bool:
@@ -70,14 +80,21 @@ class Subnet:
         return all(
             path is (Path.BOTH if index < depth else Path.SHORTCUT)
             for stage, depth in zip(self.paths, self.depths)
-            for index, path in enumerate(stage))
+            for index, path in enumerate(stage)
+        )
 
     def __str__(self) -> str:
         text = '-'.join(map(str, self.depths))
         if not self.is_ordered:
             mark = {Path.BOTH: '+', Path.SHORTCUT: '.', Path.BRANCH: '|'}
-            text += ' (' + ' '.join(''.join(mark[path] for path in stage)
-                                    for stage in self.paths) + ')'
+            text += (
+                ' ('
+                + ' '.join(
+                    ''.join(mark[path] for path in stage)
+                    for stage in self.paths
+                )
+                + ')'
+            )
         if isinstance(self.size, float):
             text += f' at {self.size:.3f} of the input'
         elif self.size is not None:

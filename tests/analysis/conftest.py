@@ -1,4 +1,5 @@
 """A run that was trained, with its config and its checkpoint."""
+
 import pytest
 
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, NUM_VAL, loader
@@ -18,12 +19,14 @@ def trained(tiny_runner, tmp_path):
                 **dict(
                     val_dataloader=loader(16, NUM_VAL),
                     val_evaluator=[
-                        dict(type='Accuracy', topk=(1, )),
-                        dict(type='MeanScore')
+                        dict(type='Accuracy', topk=(1,)),
+                        dict(type='MeanScore'),
                     ],
-                    val_cfg=dict()),
-                **options
-            })
+                    val_cfg=dict(),
+                ),
+                **options,
+            },
+        )
         runner.train()
         config = tmp_path / f'{name}_config.py'
         runner.cfg.dump(config)

@@ -1,4 +1,5 @@
 """A tiny detector of mmdet on tiny images with one box each."""
+
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from PIL import Image
 
-CONFIG = '''
+CONFIG = """
 default_scope = 'mmdet'
 norm = dict(type='BN', requires_grad=True)
 model = dict(
@@ -48,7 +49,7 @@ val_evaluator = [
 train_cfg = dict(by_epoch=True, max_epochs=1)
 val_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
-'''
+"""
 
 
 @METRICS.register_module()
@@ -80,13 +81,30 @@ def write_detector(folder: Path, norm_eval: bool, sizes) -> str:
     for index, (width, height) in enumerate(sizes):
         pixels = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / 'images' / f'{index}.png')
-        images.append(dict(id=index, file_name=f'{index}.png', width=width,
-                           height=height))
-        boxes.append(dict(id=index + 1, image_id=index, iscrowd=0, area=400,
-                          category_id=index % 2, bbox=[4, 6, 20, 20]))
-    (folder / 'boxes.json').write_text(json.dumps(dict(
-        images=images, annotations=boxes,
-        categories=[dict(id=0, name='a'), dict(id=1, name='b')])))
+        images.append(
+            dict(
+                id=index, file_name=f'{index}.png', width=width, height=height
+            )
+        )
+        boxes.append(
+            dict(
+                id=index + 1,
+                image_id=index,
+                iscrowd=0,
+                area=400,
+                category_id=index % 2,
+                bbox=[4, 6, 20, 20],
+            )
+        )
+    (folder / 'boxes.json').write_text(
+        json.dumps(
+            dict(
+                images=images,
+                annotations=boxes,
+                categories=[dict(id=0, name='a'), dict(id=1, name='b')],
+            )
+        )
+    )
     path = folder / 'detector.py'
     path.write_text(CONFIG.format(root=str(folder), norm_eval=norm_eval))
     return str(path)

@@ -1,4 +1,5 @@
 """What tells subnets apart finely, and their scores in plain PyTorch."""
+
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
@@ -29,7 +30,8 @@ def loader(batch_size, length):
         num_workers=0,
         dataset=dict(type='TinyImages', length=length, flip=False),
         sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate'))
+        collate_fn=dict(type='default_collate'),
+    )
 
 
 def by_hand(model, depths, num_samples):
@@ -42,15 +44,18 @@ def by_hand(model, depths, num_samples):
     data = TinyImages(NUM_VAL, flip=False)
     labels = torch.tensor(data.labels)
     images = (data.images.float() - 127.5) / 64
-    fit = (TinyImages(NUM_TRAIN, flip=False).images[:num_samples].float() -
-           127.5) / 64
+    fit = (
+        TinyImages(NUM_TRAIN, flip=False).images[:num_samples].float() - 127.5
+    ) / 64
     net = model.backbone
 
     def norm(bn, pair):
         out = []
         for x, correction in zip(pair, (0, 1)):
-            mean, var = pair[0].mean((0, 2, 3)), pair[0].var(
-                (0, 2, 3), correction=correction)
+            mean, var = (
+                pair[0].mean((0, 2, 3)),
+                pair[0].var((0, 2, 3), correction=correction),
+            )
             if depths is None:
                 mean, var = bn.running_mean, bn.running_var
             x = (x - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
@@ -66,11 +71,14 @@ def by_hand(model, depths, num_samples):
         for i, depth in enumerate(depths or (3, 3, 3), 1):
             for block in list(getattr(net, f'layer{i}'))[:depth]:
                 out = conv_norm(block.conv1, block.norm1, pair)
-                out = conv_norm(block.conv2, block.norm2,
-                                [x.relu() for x in out])
+                out = conv_norm(
+                    block.conv2, block.norm2, [x.relu() for x in out]
+                )
                 if block.downsample is not None:
                     pair = conv_norm(*block.downsample, pair)
                 pair = [(a + b).relu() for a, b in zip(out, pair)]
         p = model.head.head.fc(pair[1].mean((2, 3))).softmax(1)
-    return (100 * (p.argmax(1) == labels).float().mean().item(),
-            100 * p[range(NUM_VAL), labels].mean().item())
+    return (
+        100 * (p.argmax(1) == labels).float().mean().item(),
+        100 * p[range(NUM_VAL), labels].mean().item(),
+    )

@@ -1,35 +1,56 @@
 """Choosing among subnets by what they give and what they cost."""
+
 import pytest
 
-from mmst.analysis.accuracy_cost import (MeasuredNetwork, best_at_their_cost,
-                                         candidate_depths, draw_family,
-                                         family_table, measure_family,
-                                         pick_network)
+from mmst.analysis.accuracy_cost import (
+    MeasuredNetwork,
+    best_at_their_cost,
+    candidate_depths,
+    draw_family,
+    family_table,
+    measure_family,
+    pick_network,
+)
 from mmst.subnets import SamplingSpace, Subnet, measure_cost
 
 # Depths, score, FLOPs, parameters, time.
-SMALL = MeasuredNetwork((1, 1), 90., 1_000_000, 10_000, 3.)
-WIDE = MeasuredNetwork((1, 2), 92., 2_000_000, 30_000, 2.)
-POOR = MeasuredNetwork((2, 1), 91., 2_500_000, 20_000, 4.)
-MAIN = MeasuredNetwork((2, 2), 93., 4_000_000, 40_000, 5.)
+SMALL = MeasuredNetwork((1, 1), 90.0, 1_000_000, 10_000, 3.0)
+WIDE = MeasuredNetwork((1, 2), 92.0, 2_000_000, 30_000, 2.0)
+POOR = MeasuredNetwork((2, 1), 91.0, 2_500_000, 20_000, 4.0)
+MAIN = MeasuredNetwork((2, 2), 93.0, 4_000_000, 40_000, 5.0)
 FAMILY = [MAIN, SMALL, POOR, WIDE]
 
 
-@pytest.mark.parametrize('bounds, expected', [
-    (dict(min_score=91.), WIDE), (dict(min_score=92.5), MAIN),
-    (dict(min_score=0.), SMALL), (dict(max_flops=3e6), WIDE),
-    (dict(max_flops=1e6), SMALL), (dict(max_flops=4e6), MAIN),
-    (dict(min_score=90., max_flops=3e6), SMALL)])
+@pytest.mark.parametrize(
+    'bounds, expected',
+    [
+        (dict(min_score=91.0), WIDE),
+        (dict(min_score=92.5), MAIN),
+        (dict(min_score=0.0), SMALL),
+        (dict(max_flops=3e6), WIDE),
+        (dict(max_flops=1e6), SMALL),
+        (dict(max_flops=4e6), MAIN),
+        (dict(min_score=90.0, max_flops=3e6), SMALL),
+    ],
+)
 def test_pick(bounds, expected):
     assert pick_network(FAMILY, **bounds) is expected
 
 
-@pytest.mark.parametrize('bounds', [
-    dict(min_score=93.5), dict(max_flops=9e5),
-    dict(min_score=93., max_flops=3e6)])
+@pytest.mark.parametrize(
+    'bounds',
+    [
+        dict(min_score=93.5),
+        dict(max_flops=9e5),
+        dict(min_score=93.0, max_flops=3e6),
+    ],
+)
 def test_none_to_pick(bounds):
-    with pytest.raises(ValueError, match='none of 4 .*scores are 90 to 93, '
-                       r'FLOPs 1e\+06 to 4e\+06'):
+    with pytest.raises(
+        ValueError,
+        match='none of 4 .*scores are 90 to 93, '
+        r'FLOPs 1e\+06 to 4e\+06',
+    ):
         pick_network(FAMILY, **bounds)
 
 
@@ -46,7 +67,8 @@ def test_table_begins_with_the_cheapest():
         ['1-1', '90.00', '1.000', '0.010', '3.000'],
         ['1-2', '92.00', '2.000', '0.030', '2.000'],
         ['2-1', '91.00', '2.500', '0.020', '4.000'],
-        ['2-2', '93.00', '4.000', '0.040', '5.000']]
+        ['2-2', '93.00', '4.000', '0.040', '5.000'],
+    ]
 
 
 def test_picture_has_all_networks_in_every_panel():
@@ -54,68 +76,91 @@ def test_picture_has_all_networks_in_every_panel():
     panels = figure.axes
     assert panels[0].get_ylabel() == 'top-1 (%)'
     assert [axes.get_xlabel() for axes in panels] == [
-        'multiply-adds of one image (M)', 'parameters (M)',
-        'time for one image (ms)']
-    for axes, cost, unit in zip(panels, ('flops', 'params', 'latency'),
-                                (1e6, 1e6, 1)):
+        'multiply-adds of one image (M)',
+        'parameters (M)',
+        'time for one image (ms)',
+    ]
+    for axes, cost, unit in zip(
+        panels, ('flops', 'params', 'latency'), (1e6, 1e6, 1)
+    ):
         subnets, best, main = axes.get_lines()
         points = sorted(zip(subnets.get_xdata(), subnets.get_ydata()))
-        assert points == sorted((getattr(n, cost) / unit, n.score)
-                                for n in FAMILY)
+        assert points == sorted(
+            (getattr(n, cost) / unit, n.score) for n in FAMILY
+        )
         assert list(best.get_ydata()) == [
-            n.score for n in best_at_their_cost(FAMILY, cost)]
-        assert list(main.get_ydata()) == [93.]
-    looks = {(line.get_color(), line.get_marker()) for line in
-             panels[0].get_lines()}
+            n.score for n in best_at_their_cost(FAMILY, cost)
+        ]
+        assert list(main.get_ydata()) == [93.0]
+    looks = {
+        (line.get_color(), line.get_marker()) for line in panels[0].get_lines()
+    }
     assert len(looks) == 3
 
 
 @pytest.fixture
 def runner(tiny_runner):
     loader = dict(
-        batch_size=4, num_workers=0,
+        batch_size=4,
+        num_workers=0,
         dataset=dict(type='TinyImages', flip=False),
         sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate'))
+        collate_fn=dict(type='default_collate'),
+    )
     return tiny_runner(
-        train_dataloader=loader, val_dataloader=loader, val_cfg=dict(),
-        val_evaluator=dict(type='Accuracy', topk=(1, 2)))
+        train_dataloader=loader,
+        val_dataloader=loader,
+        val_cfg=dict(),
+        val_evaluator=dict(type='Accuracy', topk=(1, 2)),
+    )
 
 
 def test_candidates_are_spread_over_the_space(runner):
     space = SamplingSpace((3, 3, 3))
     everything = candidate_depths(runner, space, 27)
     assert len(set(everything)) == 27
-    cost = measure_cost(runner.model, runner.train_dataloader.dataset[0][
-        'inputs'][None].float())
+    cost = measure_cost(
+        runner.model,
+        runner.train_dataloader.dataset[0]['inputs'][None].float(),
+    )
     flops = [cost.of(Subnet.ordered(d, (3, 3, 3))) for d in everything]
     assert flops == sorted(flops)
     some = candidate_depths(runner, space, 5)
     assert some == [everything[i] for i in (0, 6, 13, 20, 26)]
-    assert candidate_depths(runner, SamplingSpace((3, 3, 3), [1, 2, 1]),
-                            5) == [(3, 2, 3), (3, 3, 3)]
+    assert candidate_depths(
+        runner, SamplingSpace((3, 3, 3), [1, 2, 1]), 5
+    ) == [(3, 2, 3), (3, 3, 3)]
     with pytest.raises(ValueError, match='of 1 subnets no family'):
         candidate_depths(runner, space, 1)
 
 
 def test_main_network_is_always_measured(runner):
-    metric, networks = measure_family(runner, [(1, 1, 1)], 'accuracy/top2', 8,
-                                      seconds=0)
+    metric, networks = measure_family(
+        runner, [(1, 1, 1)], 'accuracy/top2', 8, seconds=0
+    )
     assert metric == 'accuracy/top2'
     small, main = networks
     assert (small.depths, main.depths) == ((1, 1, 1), (3, 3, 3))
     model = runner.model
     assert main.params == sum(p.numel() for p in model.parameters())
-    skipped = [block for i in (1, 2, 3) for block in
-               list(getattr(model.backbone, f'layer{i}'))[1:]]
+    skipped = [
+        block
+        for i in (1, 2, 3)
+        for block in list(getattr(model.backbone, f'layer{i}'))[1:]
+    ]
     assert small.params == main.params - sum(
-        p.numel() for block in skipped for p in block.parameters())
+        p.numel() for block in skipped for p in block.parameters()
+    )
     assert main.score == runner.val_loop.run()['accuracy/top2']
 
 
-@pytest.mark.parametrize('subnets, options, message', [
-    ([(1, 1, 4)], {}, 'depth 4 of stage 3'),
-    ([(1, 1, 1)], dict(metric='mAP'), "metric 'mAP' is not one of")])
+@pytest.mark.parametrize(
+    'subnets, options, message',
+    [
+        ([(1, 1, 4)], {}, 'depth 4 of stage 3'),
+        ([(1, 1, 1)], dict(metric='mAP'), "metric 'mAP' is not one of"),
+    ],
+)
 def test_refused(runner, subnets, options, message):
     with pytest.raises(ValueError, match=message):
         measure_family(runner, subnets, seconds=0, **options)

@@ -1,4 +1,5 @@
 """BatchNorm statistics against a plain computation over all images."""
+
 import pytest
 import torch
 from mmengine.model import BaseDataPreprocessor, BaseModel
@@ -14,8 +15,9 @@ def loader(*sizes):
     start = 0
     for size in sizes:
         cut = slice(start, start + size)
-        yield dict(inputs=data['inputs'][cut],
-                   data_samples=data['data_samples'][cut])
+        yield dict(
+            inputs=data['inputs'][cut], data_samples=data['data_samples'][cut]
+        )
         start += size
 
 
@@ -25,12 +27,15 @@ def test_statistics_of_a_subnet_and_back_again():
     before = {k: v.clone() for k, v in model.state_dict().items()}
     images = (batch(12)['inputs'] - 127.5) / 64
     norm = model.backbone.layer2[0].norm1
-    with activate(model, (1, 2, 1), update_running_stats=True), \
-            reestimated_statistics(model, loader(12)):
+    with activate(
+        model, (1, 2, 1), update_running_stats=True
+    ), reestimated_statistics(model, loader(12)):
         skipped = model.backbone.layer3[2].norm1
-        assert torch.equal(skipped.running_var, torch.ones(16).double() * 0) \
-            or torch.equal(skipped.running_mean,
-                           before['backbone.layer3.2.bn1.running_mean'])
+        assert torch.equal(
+            skipped.running_var, torch.ones(16).double() * 0
+        ) or torch.equal(
+            skipped.running_mean, before['backbone.layer3.2.bn1.running_mean']
+        )
         mean, var = norm.running_mean.clone(), norm.running_var.clone()
     net = model.backbone
     net.train()
@@ -48,7 +53,8 @@ def test_batches_count_by_their_samples():
     with reestimated_statistics(model, loader(7, 4, 1)):
         torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)))
         torch.testing.assert_close(
-            norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0)
+            norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0
+        )
 
 
 @pytest.mark.parametrize('num_samples', [5, 8])
@@ -56,8 +62,9 @@ def test_stops_after_enough_samples(num_samples):
     model = build_classifier()
     x = model.backbone.conv1((batch(12)['inputs'][:8] - 127.5) / 64)
     with reestimated_statistics(model, loader(4, 4, 4), num_samples):
-        torch.testing.assert_close(model.backbone.norm1.running_mean,
-                                   x.mean((0, 2, 3)))
+        torch.testing.assert_close(
+            model.backbone.norm1.running_mean, x.mean((0, 2, 3))
+        )
 
 
 def test_images_are_not_augmented():
@@ -66,8 +73,9 @@ def test_images_are_not_augmented():
     model = MODELS.build(config).double()
     x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
     with reestimated_statistics(model, loader(12)):
-        torch.testing.assert_close(model.backbone.norm1.running_var,
-                                   x.var((0, 2, 3)))
+        torch.testing.assert_close(
+            model.backbone.norm1.running_var, x.var((0, 2, 3))
+        )
 
 
 @pytest.mark.parametrize('error', [None, KeyError])
@@ -79,8 +87,10 @@ def test_own_statistics_come_back(error, mode):
     training = {n: m.training for n, m in model.named_modules()}
     try:
         with reestimated_statistics(model, loader(6)):
-            assert not torch.equal(model.backbone.norm1.running_mean,
-                                   before['backbone.bn1.running_mean'])
+            assert not torch.equal(
+                model.backbone.norm1.running_mean,
+                before['backbone.bn1.running_mean'],
+            )
             if error:
                 raise error
     except KeyError:
@@ -96,10 +106,11 @@ def test_frozen_layers_keep_theirs():
     model.backbone.frozen_stages = 1
     before = model.backbone.layer1[0].norm1.running_mean.clone()
     with reestimated_statistics(model, loader(6)):
-        assert torch.equal(model.backbone.layer1[0].norm1.running_mean,
-                           before)
-        assert not torch.equal(model.backbone.layer2[0].norm1.running_mean,
-                               torch.zeros(8).double())
+        assert torch.equal(model.backbone.layer1[0].norm1.running_mean, before)
+        assert not torch.equal(
+            model.backbone.layer2[0].norm1.running_mean,
+            torch.zeros(8).double(),
+        )
 
 
 def test_no_sample_is_refused():
@@ -115,8 +126,9 @@ def test_no_sample_is_refused():
 @pytest.mark.parametrize('num_samples', [0, -1])
 def test_asking_for_no_sample_is_refused(num_samples):
     with pytest.raises(ValueError, match=f'num_samples {num_samples}'):
-        with reestimated_statistics(build_classifier(), loader(4),
-                                    num_samples):
+        with reestimated_statistics(
+            build_classifier(), loader(4), num_samples
+        ):
             pass
 
 
@@ -148,8 +160,12 @@ class OwnNorm(torch.nn.Module):
 
     def forward(self, x):
         return torch.nn.functional.batch_norm(
-            x, self.running_mean, self.running_var, training=self.training,
-            momentum=self.momentum)
+            x,
+            self.running_mean,
+            self.running_var,
+            training=self.training,
+            momentum=self.momentum,
+        )
 
 
 class OwnModel(BaseModel):
@@ -159,7 +175,8 @@ class OwnModel(BaseModel):
         super().__init__(BaseDataPreprocessor())
         self.norm = OwnNorm(3)
         self.instance = torch.nn.InstanceNorm2d(
-            3, track_running_stats=True).double()
+            3, track_running_stats=True
+        ).double()
         self.auxiliary = torch.nn.BatchNorm2d(3).double()
         self.auxiliary.running_mean.fill_(0.3)
 
@@ -176,12 +193,14 @@ def test_other_layers_and_such_as_do_not_run():
     with reestimated_statistics(model, batches):
         mean = images.mean((0, 2, 3))
         torch.testing.assert_close(model.norm.running_mean, mean)
-        torch.testing.assert_close(model.norm.running_var,
-                                   images.var((0, 2, 3)), rtol=3e-3, atol=0)
+        torch.testing.assert_close(
+            model.norm.running_var, images.var((0, 2, 3)), rtol=3e-3, atol=0
+        )
         torch.testing.assert_close(model.instance.running_mean, mean)
-        own = torch.full((3, ), 0.3).double(), torch.ones(3).double()
-        for value, expected in zip((model.auxiliary.running_mean,
-                                    model.auxiliary.running_var), own):
+        own = torch.full((3,), 0.3).double(), torch.ones(3).double()
+        for value, expected in zip(
+            (model.auxiliary.running_mean, model.auxiliary.running_var), own
+        ):
             torch.testing.assert_close(value, expected)
     assert torch.equal(model.norm.running_mean, torch.zeros(3).double())
     assert torch.equal(model.instance.running_var, torch.ones(3).double())

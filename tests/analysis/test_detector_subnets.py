@@ -1,4 +1,5 @@
 """Subnets of a real detector, by the config's own metric."""
+
 import re
 
 import pytest
@@ -35,8 +36,9 @@ def detector(tmp_path):
         runner.model.init_weights()
         torch.save(runner.model.state_dict(), tmp_path / 'random.pth')
         forget_earlier_runs()
-        return trained_runner(config, str(tmp_path / 'random.pth'),
-                              tmp_path / 'work')
+        return trained_runner(
+            config, str(tmp_path / 'random.pth'), tmp_path / 'work'
+        )
 
     return make
 
@@ -85,12 +87,15 @@ def test_statistics_with_a_batch_sampler(detector):
     norm = runner.model.backbone.bn1
     with torch.no_grad():
         expected = by_hand(runner)
-    with activate(runner.model, (1, 1, 1, 1), update_running_stats=True), \
-            reestimated_statistics(runner.model, runner.train_dataloader):
-        for value, right in zip((norm.running_mean, norm.running_var),
-                                expected):
+    with activate(
+        runner.model, (1, 1, 1, 1), update_running_stats=True
+    ), reestimated_statistics(runner.model, runner.train_dataloader):
+        for value, right in zip(
+            (norm.running_mean, norm.running_var), expected
+        ):
             torch.testing.assert_close(
-                value.double(), right, rtol=1e-5, atol=1e-6)
+                value.double(), right, rtol=1e-5, atol=1e-6
+            )
 
 
 def test_frozen_statistics_need_no_images(detector):
@@ -102,7 +107,8 @@ def test_frozen_statistics_need_no_images(detector):
         raise AssertionError('images were read')
         yield
 
-    with activate(runner.model, (1, 1, 1, 1), update_running_stats=True), \
-            reestimated_statistics(runner.model, no_batches()):
+    with activate(
+        runner.model, (1, 1, 1, 1), update_running_stats=True
+    ), reestimated_statistics(runner.model, no_batches()):
         for key, value in runner.model.state_dict().items():
             assert torch.equal(value, before[key]), key

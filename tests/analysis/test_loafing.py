@@ -1,4 +1,5 @@
 """Scores of subnets against an evaluation written out in plain PyTorch."""
+
 import math
 import re
 
@@ -10,18 +11,24 @@ from PIL import Image
 from scipy import stats
 
 from mmst.analysis import evaluate_subnet, trained_runner
-from mmst.analysis.loafing import (loafing_table, mean_and_interval,
-                                   measure_loafing, plot_loafing,
-                                   uniform_depths)
+from mmst.analysis.loafing import (
+    loafing_table,
+    mean_and_interval,
+    measure_loafing,
+    plot_loafing,
+    uniform_depths,
+)
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
 
 UNIFORM = {'1-1-1': (1, 1, 1), '2-2-2': (2, 2, 2), '3-3-3': (3, 3, 3)}
 
 
-@pytest.mark.parametrize('batch_size, num_samples', [(NUM_TRAIN, 2000),
-                                                     (4, 3)])
-def test_scores_are_those_of_an_evaluation_by_hand(trained, tmp_path,
-                                                   batch_size, num_samples):
+@pytest.mark.parametrize(
+    'batch_size, num_samples', [(NUM_TRAIN, 2000), (4, 3)]
+)
+def test_scores_are_those_of_an_evaluation_by_hand(
+    trained, tmp_path, batch_size, num_samples
+):
     """Statistics from one batch: of all training images, or of the first."""
     runner, config, checkpoint = trained(batch_size)
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
@@ -37,16 +44,21 @@ def test_scores_are_those_of_an_evaluation_by_hand(trained, tmp_path,
     assert len({round(score, 3) for score in mean.values()}) == len(networks)
     # A runner that has not evaluated anything yet is in training mode.
     loaded = trained_runner(config, checkpoint, tmp_path / 'fresh')
-    assert evaluate_subnet(loaded, (1, 1, 1), num_samples) == pytest.approx({
-        'accuracy/top1': top1['1-1-1'], 'mean_score': mean['1-1-1']})
+    assert evaluate_subnet(loaded, (1, 1, 1), num_samples) == pytest.approx(
+        {'accuracy/top1': top1['1-1-1'], 'mean_score': mean['1-1-1']}
+    )
     for key, value in runner.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[key], value), key
 
 
 def test_uniform_depths_end_with_the_deepest_stage():
     assert uniform_depths((3, 4, 6, 3)) == [
-        (1, 1, 1, 1), (2, 2, 2, 2), (3, 3, 3, 3), (3, 4, 4, 3), (3, 4, 5, 3),
-        (3, 4, 6, 3)
+        (1, 1, 1, 1),
+        (2, 2, 2, 2),
+        (3, 3, 3, 3),
+        (3, 4, 4, 3),
+        (3, 4, 5, 3),
+        (3, 4, 6, 3),
     ]
 
 
@@ -54,14 +66,16 @@ def test_interval_of_the_mean():
     """t quantiles of 1 and 2 degrees of freedom are known in closed form."""
     cauchy = math.tan(math.pi * (0.975 - 0.5))
     two = 0.95 * math.sqrt(2 / (4 * 0.975 * 0.025))
-    for values, quantile in (([1., 4.], cauchy), ([2., 3., 7.], two)):
+    for values, quantile in (([1.0, 4.0], cauchy), ([2.0, 3.0, 7.0], two)):
         mean = sum(values) / len(values)
-        variance = sum((v - mean)**2 for v in values) / (len(values) - 1)
+        variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
         assert mean_and_interval(values) == pytest.approx(
-            (mean, quantile * math.sqrt(variance / len(values))))
-    values = [3., 1., 4., 1., 5.]
+            (mean, quantile * math.sqrt(variance / len(values)))
+        )
+    values = [3.0, 1.0, 4.0, 1.0, 5.0]
     low, high = stats.t.interval(
-        0.95, 4, np.mean(values), np.std(values, ddof=1) / math.sqrt(5))
+        0.95, 4, np.mean(values), np.std(values, ddof=1) / math.sqrt(5)
+    )
     mean, half = mean_and_interval(values)
     assert (mean - half, mean + half) == pytest.approx((low, high))
     mean, half = mean_and_interval([80.5])
@@ -69,9 +83,11 @@ def test_interval_of_the_mean():
 
 
 RESULTS = {
-    'CT': [{'main': 90., '1-1': 20.}],
-    'a method of long name': [{'main': 92., '1-1': 81.},
-                              {'main': 94., '1-1': 85.}]
+    'CT': [{'main': 90.0, '1-1': 20.0}],
+    'a method of long name': [
+        {'main': 92.0, '1-1': 81.0},
+        {'main': 94.0, '1-1': 85.0},
+    ],
 }
 
 
@@ -79,15 +95,20 @@ def test_table_of_networks_and_methods():
     head, main, subnet = loafing_table(RESULTS).splitlines()
     assert head.split('  ')[-1].strip() == 'a method of long name'
     assert len(head) == len(main) == len(subnet)
-    for line, name, one, two in ((main, 'main', '90.00', (92., 94.)),
-                                 (subnet, '1-1', '20.00', (81., 85.))):
+    for line, name, one, two in (
+        (main, 'main', '90.00', (92.0, 94.0)),
+        (subnet, '1-1', '20.00', (81.0, 85.0)),
+    ):
         mean, half = mean_and_interval(two)
         assert re.split(' {2,}', line) == [
-            name, one, f'{mean:.2f} +- {half:.2f}']
+            name,
+            one,
+            f'{mean:.2f} +- {half:.2f}',
+        ]
 
 
 def test_table_with_more_methods_than_networks_has_these_as_columns():
-    results = dict(RESULTS, third=[{'main': 7., '1-1': 5.}])
+    results = dict(RESULTS, third=[{'main': 7.0, '1-1': 5.0}])
     head, *lines = loafing_table(results).splitlines()
     assert re.split(' {2,}', head.strip()) == ['main', '1-1']
     assert [re.split(' {2,}', line)[0] for line in lines] == list(results)
@@ -96,14 +117,19 @@ def test_table_with_more_methods_than_networks_has_these_as_columns():
 
 
 def test_table_of_fractions_and_of_networks_that_only_some_runs_have():
-    results = {'CT': [{'main': 0.3721, '1-1': 0.1}, {'main': 0.3, '1-1': 0.1}],
-               'alone': [{'1-1': 0.25}, {'2-2': 0.3}]}
-    lines = [re.split(' {2,}', line)
-             for line in loafing_table(results).splitlines()]
+    results = {
+        'CT': [{'main': 0.3721, '1-1': 0.1}, {'main': 0.3, '1-1': 0.1}],
+        'alone': [{'1-1': 0.25}, {'2-2': 0.3}],
+    }
+    lines = [
+        re.split(' {2,}', line) for line in loafing_table(results).splitlines()
+    ]
     mean, half = mean_and_interval([0.3721, 0.3])
-    assert lines[1:] == [['main', f'{mean:.4f} +- {half:.4f}', '-'],
-                         ['1-1', '0.1000 +- 0.0000', '0.2500'],
-                         ['2-2', '-', '0.3000']]
+    assert lines[1:] == [
+        ['main', f'{mean:.4f} +- {half:.4f}', '-'],
+        ['1-1', '0.1000 +- 0.0000', '0.2500'],
+        ['2-2', '-', '0.3000'],
+    ]
 
 
 @pytest.fixture
@@ -123,15 +149,15 @@ def test_picture_shows_every_method(tmp_path, drawn):
     path = tmp_path / 'loafing.png'
     results = dict(RESULTS, **{f'method {i}': RESULTS['CT'] for i in range(8)})
     plot_loafing(results, 'accuracy/top1', str(path))
-    figure, = drawn
-    axes, = figure.axes
+    (figure,) = drawn
+    (axes,) = figure.axes
     assert [t.get_text() for t in axes.get_xticklabels()] == ['1-1', 'main']
     assert axes.get_ylabel() == 'accuracy/top1'
-    legend, = figure.legends
+    (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == list(results)
     looks, markers = set(), set()
     for bars, runs in zip(axes.containers, results.values()):
-        points, _, (intervals, ) = bars
+        points, _, (intervals,) = bars
         looks.add((points.get_color(), points.get_linestyle()))
         markers.add(points.get_marker())
         for x, network in enumerate(('1-1', 'main')):
@@ -139,7 +165,8 @@ def test_picture_shows_every_method(tmp_path, drawn):
             half = 0 if math.isnan(half) else half
             assert points.get_ydata()[x] == mean
             assert intervals.get_segments()[x][:, 1] == pytest.approx(
-                [mean - half, mean + half])
+                [mean - half, mean + half]
+            )
     assert len(axes.containers) == len(looks) == len(markers) == 10
     figure.draw_without_rendering()
     assert legend.get_window_extent().y1 < axes.get_tightbbox().y0
@@ -148,13 +175,19 @@ def test_picture_shows_every_method(tmp_path, drawn):
 
 
 def test_picture_of_a_network_alone_is_at_the_subnet_of_its_depths(
-        tmp_path, drawn):
-    results = {'CT': [{'main': 9., '1-1': 2., '2-2': 8.}],
-               'alone': [{'2-2': 8.5}]}
+    tmp_path, drawn
+):
+    results = {
+        'CT': [{'main': 9.0, '1-1': 2.0, '2-2': 8.0}],
+        'alone': [{'2-2': 8.5}],
+    }
     plot_loafing(results, 'accuracy/top1', str(tmp_path / 'a.png'))
-    axes, = drawn[0].axes
-    assert [t.get_text() for t in axes.get_xticklabels()
-            ] == ['1-1', '2-2', 'main']
+    (axes,) = drawn[0].axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == [
+        '1-1',
+        '2-2',
+        'main',
+    ]
     points = axes.containers[1][0]
     assert points.get_ydata() == [8.5]
     assert points.get_xdata() == pytest.approx([1], abs=0.1)
@@ -163,16 +196,23 @@ def test_picture_of_a_network_alone_is_at_the_subnet_of_its_depths(
 def test_unknown_metric(trained, tmp_path):
     _, config, checkpoint = trained()
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
-    with pytest.raises(ValueError, match=r"metric 'top1' is not one of .*"
-                       r"\['accuracy/top1', 'mean_score'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"metric 'top1' is not one of .*"
+        r"\['accuracy/top1', 'mean_score'\]",
+    ):
         measure_loafing(loaded, 'top1')
 
 
 def test_training_data_without_an_end(trained, tmp_path):
     """Each subnet gets images from an infinite sampler."""
     _, config, checkpoint = trained(batch_size=4)
-    loaded = trained_runner(config, checkpoint, tmp_path / 'out', {
-        'train_dataloader.sampler.type': 'InfiniteSampler'})
+    loaded = trained_runner(
+        config,
+        checkpoint,
+        tmp_path / 'out',
+        {'train_dataloader.sampler.type': 'InfiniteSampler'},
+    )
     scores = measure_loafing(loaded, 'mean_score', 8).scores
     assert list(scores) == ['main', *UNIFORM]
     # The same images again: what was drawn before has no part in it.

@@ -1,14 +1,18 @@
 """Amplitudes against numpy; what has no logits is refused."""
+
 import numpy as np
 import pytest
 import torch
 from mmengine.model import BaseModel
 from PIL import Image
 
-from mmst.analysis.logit_amplitude import (Amplitudes, amplitude_table,
-                                           draw_amplitudes,
-                                           measure_amplitudes)
 from mmst.analysis.loafing import measure_loafing
+from mmst.analysis.logit_amplitude import (
+    Amplitudes,
+    amplitude_table,
+    draw_amplitudes,
+    measure_amplitudes,
+)
 from mmst.analysis.subnet_metrics import running_subnet
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import loader
@@ -16,10 +20,15 @@ from tests.conftest import TinyImages, classifier
 
 NUM_VAL = 20
 RESULTS = dict(
-    CT=Amplitudes('accuracy/top1', {'main': 90., '1-1': 40.},
-                  {'main': 12., '1-1': 3.}),
-    ST=Amplitudes('accuracy/top1', {'main': 91., '1-1': 80.},
-                  {'main': 9., '1-1': 5.}))
+    CT=Amplitudes(
+        'accuracy/top1',
+        {'main': 90.0, '1-1': 40.0},
+        {'main': 12.0, '1-1': 3.0},
+    ),
+    ST=Amplitudes(
+        'accuracy/top1', {'main': 91.0, '1-1': 80.0}, {'main': 9.0, '1-1': 5.0}
+    ),
+)
 
 
 @pytest.fixture
@@ -29,9 +38,12 @@ def runner(tiny_runner):
     def make(st=True, norm='GN'):
         return tiny_runner(
             model=classifier(st=st, norm=norm),
-            train_dataloader=loader(12, 12), loop='EpochBasedTrainLoop',
-            val_dataloader=loader(8, NUM_VAL), val_cfg=dict(),
-            val_evaluator=dict(type='Accuracy', topk=(1, )))
+            train_dataloader=loader(12, 12),
+            loop='EpochBasedTrainLoop',
+            val_dataloader=loader(8, NUM_VAL),
+            val_cfg=dict(),
+            val_evaluator=dict(type='Accuracy', topk=(1,)),
+        )
 
     return make
 
@@ -74,7 +86,8 @@ def test_statistics_of_subnets_are_their_own(runner):
     assert found.amplitudes['1-1-1'] == pytest.approx(norms.mean().item())
     # The running statistics are still those of initialisation.
     assert found.amplitudes['main'] != pytest.approx(
-        found.amplitudes['3-3-3'], rel=1e-3)
+        found.amplitudes['3-3-3'], rel=1e-3
+    )
 
 
 def test_others_than_classifiers_are_refused(runner):
@@ -93,8 +106,11 @@ def test_table():
     head, *rows = amplitude_table(RESULTS).splitlines()
     assert head.split('  ')[-1].strip() == 'accuracy/top1 (%)'
     assert [row.split() for row in rows] == [
-        ['CT', 'main', '12.000', '90.00'], ['CT', '1-1', '3.000', '40.00'],
-        ['ST', 'main', '9.000', '91.00'], ['ST', '1-1', '5.000', '80.00']]
+        ['CT', 'main', '12.000', '90.00'],
+        ['CT', '1-1', '3.000', '40.00'],
+        ['ST', 'main', '9.000', '91.00'],
+        ['ST', '1-1', '5.000', '80.00'],
+    ]
 
 
 def lines(axes):
@@ -109,8 +125,10 @@ def test_picture_over_subnets(tmp_path):
     assert [t.get_text() for t in below.get_xticklabels()] == ['1-1', 'main']
     assert above.get_ylabel() == 'mean L2 norm of logits'
     assert below.get_ylabel() == 'accuracy/top1 (%)'
-    assert [t.get_text() for t in figure.legends[0].get_texts()
-            ] == ['CT', 'ST']
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        'CT',
+        'ST',
+    ]
     figure.savefig(tmp_path / 'a.png')
     with Image.open(tmp_path / 'a.png') as image:
         assert len(image.getcolors(2**24)) > 10
@@ -119,8 +137,11 @@ def test_picture_over_subnets(tmp_path):
 def test_picture_of_main_networks_is_over_these():
     """As in the paper, where no subnets are measured."""
     only_main = {
-        name: Amplitudes(run.metric, {'main': run.scores['main']},
-                         {'main': run.amplitudes['main']})
+        name: Amplitudes(
+            run.metric,
+            {'main': run.scores['main']},
+            {'main': run.amplitudes['main']},
+        )
         for name, run in RESULTS.items()
     }
     above, below = draw_amplitudes(only_main).axes

@@ -1,24 +1,31 @@
 """Which metric is read, and its unit."""
+
 import pytest
 
 from mmst.analysis.metric_names import choose_metric, metric_label
 
 
-@pytest.mark.parametrize('metrics, expected', [
-    (['coco/segm_mAP', 'coco/bbox_mAP', 'coco/bbox_mAP_50'], 'coco/bbox_mAP'),
-    (['aAcc', 'mIoU', 'mAcc'], 'mIoU'),
-    (['coco/AP .5', 'coco/AP'], 'coco/AP'),
-    (['accuracy/top5', 'accuracy/top1'], 'accuracy/top1'),
-    (['coco_panoptic/PQ'], 'coco_panoptic/PQ'),
-    (['mine'], 'mine'),
-])
+@pytest.mark.parametrize(
+    'metrics, expected',
+    [
+        (
+            ['coco/segm_mAP', 'coco/bbox_mAP', 'coco/bbox_mAP_50'],
+            'coco/bbox_mAP',
+        ),
+        (['aAcc', 'mIoU', 'mAcc'], 'mIoU'),
+        (['coco/AP .5', 'coco/AP'], 'coco/AP'),
+        (['accuracy/top5', 'accuracy/top1'], 'accuracy/top1'),
+        (['coco_panoptic/PQ'], 'coco_panoptic/PQ'),
+        (['mine'], 'mine'),
+    ],
+)
 def test_usual_metric(metrics, expected):
-    assert choose_metric(dict.fromkeys(metrics, 0.)) == expected
+    assert choose_metric(dict.fromkeys(metrics, 0.0)) == expected
 
 
 def test_no_usual_metric():
     with pytest.raises(ValueError, match=r"--metric: \['a', 'b'\]"):
-        choose_metric(dict(b=0., a=1.))
+        choose_metric(dict(b=0.0, a=1.0))
 
 
 def test_units():

@@ -1,15 +1,22 @@
 """Receptive fields of small convolutions against theory."""
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from mmst.analysis.receptive_field import (SHARES, Field, choose_stage,
-                                           draw_receptive_fields,
-                                           effective_receptive_field,
-                                           field_centre, input_images,
-                                           receptive_field_table, square_side)
+from mmst.analysis.receptive_field import (
+    SHARES,
+    Field,
+    choose_stage,
+    draw_receptive_fields,
+    effective_receptive_field,
+    field_centre,
+    input_images,
+    receptive_field_table,
+    square_side,
+)
 from mmst.subnets import Block, Stage, activate, register_stage_finder
 from mmst.subnets.stages import _FINDERS
 from tests.analysis.evaluation_by_hand import loader
@@ -60,8 +67,17 @@ def test_two_uniform_convolutions(stage_of):
     expected[3:8, 3:8] = np.outer(line, line)
     np.testing.assert_allclose(field, expected, atol=1e-12)
     assert field_centre(field) == (5, 5)
-    sides = [(1 / 81, 1), (0.11, 1), (0.2, 3), (0.3, 3), (0.5, 3), (0.6, 3),
-             (0.61, 5), (0.99, 5), (1, 5)]
+    sides = [
+        (1 / 81, 1),
+        (0.11, 1),
+        (0.2, 3),
+        (0.3, 3),
+        (0.5, 3),
+        (0.6, 3),
+        (0.61, 5),
+        (0.99, 5),
+        (1, 5),
+    ]
     for share, side in sides:
         assert square_side(field, share) == side, share
 
@@ -82,16 +98,15 @@ def test_known_weights(stage_of, stride):
     for i in range(3):
         for j in range(3):
             y, x = pixel + stride * (i - 1), pixel + stride * (j - 1)
-            expected[y - 1:y + 2, x - 1:x + 2] += second[i, j] * first
-    np.testing.assert_allclose(
-        field, np.abs(expected)[4:-4, 4:-4], atol=1e-12)
+            expected[y - 1 : y + 2, x - 1 : x + 2] += second[i, j] * first
+    np.testing.assert_allclose(field, np.abs(expected)[4:-4, 4:-4], atol=1e-12)
 
 
 def test_absolute_values_are_averaged_over_images(stage_of):
     """With a ReLU between, images differ and signs must not cancel."""
-    net = Convolutions([[1.]], [[-2.]])
+    net = Convolutions([[1.0]], [[-2.0]])
     net[0].register_forward_hook(lambda module, args, out: out.abs())
-    data = torch.tensor([-1., 1., 3.]).double().view(3, 1, 1, 1)
+    data = torch.tensor([-1.0, 1.0, 3.0]).double().view(3, 1, 1, 1)
     data = data.expand(3, 1, 5, 5)
     field = effective_receptive_field(net, data, stage_of(net))
     assert field[2, 2] == 2 and field.sum() == 2
@@ -110,7 +125,8 @@ def test_model_is_left_as_it_was():
     model = build_classifier()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     field = effective_receptive_field(
-        model, torch.randn(9, 3, 16, 16).double(), choose_stage(model))
+        model, torch.randn(9, 3, 16, 16).double(), choose_stage(model)
+    )
     assert field.shape == (16, 16) and (field > 0).any()
     assert all(module.training for module in model.modules())
     for key, value in model.state_dict().items():
@@ -118,17 +134,41 @@ def test_model_is_left_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize('config, size, unit', [
-    (dict(type='VisionTransformer', arch=dict(
-        embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16),
-        img_size=32, patch_size=8), 32, 8),
-    (dict(type='SwinTransformer', arch=dict(
-        embed_dims=4, depths=[2, 2], num_heads=[1, 2]), img_size=32,
-        window_size=4, out_indices=(1, )), 32, 8),
-])
+@pytest.mark.parametrize(
+    'config, size, unit',
+    [
+        (
+            dict(
+                type='VisionTransformer',
+                arch=dict(
+                    embed_dims=8,
+                    num_layers=2,
+                    num_heads=2,
+                    feedforward_channels=16,
+                ),
+                img_size=32,
+                patch_size=8,
+            ),
+            32,
+            8,
+        ),
+        (
+            dict(
+                type='SwinTransformer',
+                arch=dict(embed_dims=4, depths=[2, 2], num_heads=[1, 2]),
+                img_size=32,
+                window_size=4,
+                out_indices=(1,),
+            ),
+            32,
+            8,
+        ),
+    ],
+)
 def test_tokens(config, size, unit):
     """Without attention, the middle token sees the middle patch alone."""
     from mmpretrain.registry import MODELS
+
     net = MODELS.build(config)
     net.init_weights()
     stage = choose_stage(net)
@@ -137,7 +177,8 @@ def test_tokens(config, size, unit):
     for block in attentions:
         block.attn.forward = lambda x, *args, **kwargs: torch.zeros_like(x)
     field = effective_receptive_field(
-        net, torch.randn(2, 3, size, size), stage)
+        net, torch.randn(2, 3, size, size), stage
+    )
     middle = slice(size // 2, size // 2 + unit)
     assert (field[middle, middle] > 0).all()
     assert field.sum() == pytest.approx(field[middle, middle].sum())
@@ -146,9 +187,13 @@ def test_tokens(config, size, unit):
 def test_concatenated_features_are_seen_whole():
     """A dense stage gives its input as well, also where layers are skipped."""
     from mmpretrain.registry import MODELS
-    net = MODELS.build(dict(
-        type='DenseNet', arch=dict(growth_rate=4, depths=[2, 2],
-                                   init_channels=4)))
+
+    net = MODELS.build(
+        dict(
+            type='DenseNet',
+            arch=dict(growth_rate=4, depths=[2, 2], init_channels=4),
+        )
+    )
     stage = choose_stage(net, 'stages.0')
     data = torch.randn(2, 3, 64, 64)
     full = effective_receptive_field(net, data, stage)
@@ -181,20 +226,34 @@ def test_what_cannot_be_measured(stage_of):
 
 def test_images_of_the_validation(tiny_runner):
     runner = tiny_runner(
-        model=classifier(st=False), loop='EpochBasedTrainLoop',
-        val_dataloader=loader(4, 12), val_cfg=dict(),
-        val_evaluator=dict(type='Accuracy'))
+        model=classifier(st=False),
+        loop='EpochBasedTrainLoop',
+        val_dataloader=loader(4, 12),
+        val_cfg=dict(),
+        val_evaluator=dict(type='Accuracy'),
+    )
     pixels = (TinyImages(12, flip=False).images.float() - 127.5) / 64
     torch.testing.assert_close(input_images(runner, 16, 6), pixels[:6])
     small = input_images(runner, 8, 50)
-    torch.testing.assert_close(small, nn.functional.interpolate(
-        pixels, (8, 8), mode='bilinear', align_corners=False))
+    torch.testing.assert_close(
+        small,
+        nn.functional.interpolate(
+            pixels, (8, 8), mode='bilinear', align_corners=False
+        ),
+    )
 
 
-FIELDS = [Field(run, network, size, np.pad(
-    np.ones((side, side)), (size - side) // 2)) for run, network, size, side
-    in [('CT', 'main', 15, 9), ('CT', 'main', 11, 7),
-        ('CT', '1-1', 15, 5), ('CT', '1-1', 11, 3)]]
+FIELDS = [
+    Field(
+        run, network, size, np.pad(np.ones((side, side)), (size - side) // 2)
+    )
+    for run, network, size, side in [
+        ('CT', 'main', 15, 9),
+        ('CT', 'main', 11, 7),
+        ('CT', '1-1', 15, 5),
+        ('CT', '1-1', 11, 3),
+    ]
+]
 
 
 def test_table():
@@ -211,8 +270,11 @@ def test_picture(tmp_path):
     figure = draw_receptive_fields(FIELDS)
     *panels, colorbar = figure.axes
     assert [axes.get_title().splitlines()[0] for axes in panels] == [
-        'CT: main, 15 px', 'CT: main, 11 px', 'CT: 1-1, 15 px',
-        'CT: 1-1, 11 px']
+        'CT: main, 15 px',
+        'CT: main, 11 px',
+        'CT: 1-1, 15 px',
+        'CT: 1-1, 11 px',
+    ]
     square = panels[0].patches[3]
     assert (square.get_x(), square.get_width()) == (7 - 4.5, 9)
     assert colorbar.get_ylabel() == 'contribution, relative to the largest'

@@ -1,4 +1,5 @@
 """Blocks, spaces and costs of known networks."""
+
 from itertools import product
 
 import pytest
@@ -7,10 +8,12 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
-from mmst.analysis.configured_training import (build_backbone, subnet_sampler,
-                                               training_image)
-from mmst.analysis.stage_layout import (draw_layouts, layout_table,
-                                        stage_layout)
+from mmst.analysis.configured_training import (
+    build_backbone,
+    subnet_sampler,
+    training_image,
+)
+from mmst.analysis.stage_layout import draw_layouts, layout_table, stage_layout
 from mmst.engine import SubnetSamplerHook
 from mmst.subnets import Block, Stage, register_stage_finder
 from mmst.subnets.stages import _FINDERS
@@ -25,25 +28,35 @@ def chain(monkeypatch):
     def find(backbone):
         if not isinstance(backbone, Chain):
             return None
-        return [Stage(f'stage{i}', tuple(map(Block, stage)))
-                for i, stage in enumerate(backbone, 1)]
+        return [
+            Stage(f'stage{i}', tuple(map(Block, stage)))
+            for i, stage in enumerate(backbone, 1)
+        ]
 
     class Chain(nn.Sequential):
-
         def __init__(self, *num_blocks):
-            super().__init__(*(nn.Sequential(*(
-                nn.Conv2d(3, 3, 1, bias=False) for _ in range(count)))
-                for count in num_blocks))
+            super().__init__(
+                *(
+                    nn.Sequential(
+                        *(nn.Conv2d(3, 3, 1, bias=False) for _ in range(count))
+                    )
+                    for count in num_blocks
+                )
+            )
 
     return Chain
 
 
 def mean_share(num_blocks, lowest):
     """Of all blocks, how many a subnet has, over all subnets."""
-    subnets = list(product(*(range(low, full + 1) for low, full in
-                             zip(lowest, num_blocks))))
+    subnets = list(
+        product(
+            *(range(low, full + 1) for low, full in zip(lowest, num_blocks))
+        )
+    )
     return len(subnets), sum(map(sum, subnets)) / (
-        len(subnets) * sum(num_blocks))
+        len(subnets) * sum(num_blocks)
+    )
 
 
 def test_resnet50s_spaces_are_the_papers(chain):
@@ -51,7 +64,10 @@ def test_resnet50s_spaces_are_the_papers(chain):
     assert layout.blocks == dict(stage1=3, stage2=4, stage3=6, stage4=3)
     assert layout.size == (4, 4) and layout.num_subnets == 1
     assert [(p.min_depth, p.space) for p in layout.proposals] == [
-        (1, (3, 4, 6, 3)), (2, (2, 3, 5, 2)), (3, (1, 2, 4, 1))]
+        (1, (3, 4, 6, 3)),
+        (2, (2, 3, 5, 2)),
+        (3, (1, 2, 4, 1)),
+    ]
     for proposal in layout.proposals:
         number, share = mean_share((3, 4, 6, 3), [proposal.min_depth] * 4)
         assert proposal.num_subnets == number
@@ -62,7 +78,9 @@ def test_resnet50s_spaces_are_the_papers(chain):
 def test_stages_with_fewer_blocks_are_kept_whole(chain):
     layout = stage_layout(chain(1, 3, 2), torch.zeros(1, 3, 4, 4))
     assert [(p.min_depth, p.space) for p in layout.proposals] == [
-        (1, (1, 3, 2)), ([1, 2, 2], (1, 2, 1))]
+        (1, (1, 3, 2)),
+        ([1, 2, 2], (1, 2, 1)),
+    ]
     number, share = mean_share((1, 3, 2), (1, 2, 2))
     assert layout.proposals[1].num_subnets == number == 2
     assert layout.proposals[1].subnet_cost == pytest.approx(share)
@@ -73,7 +91,7 @@ def test_number_and_sizes_of_the_sampler(chain):
     backbone = chain(2, 2)
     sampler = SubnetSamplerHook(num_subnets=5, sizes=[0.5])
     layout = stage_layout(backbone, torch.zeros(1, 3, 4, 4), sampler, [1])
-    proposal, = layout.proposals
+    (proposal,) = layout.proposals
     _, share = mean_share((2, 2), (1, 1))
     assert layout.num_subnets == 5
     assert proposal.subnet_cost == pytest.approx(share)
@@ -88,15 +106,23 @@ def test_depths_below_one(chain):
 def test_table_and_picture(chain, tmp_path):
     layouts = {
         'a': stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4)),
-        'b': stage_layout(chain(2, 5), torch.zeros(1, 3, 4, 4))
+        'b': stage_layout(chain(2, 5), torch.zeros(1, 3, 4, 4)),
     }
     title, head, *rows = layout_table('a', layouts['a']).splitlines()
     assert title == 'a: stage1 3, stage2 4, stage3 6, stage4 3; 4 x 4 px'
     assert head.endswith('K = 1')
-    assert rows[2].split() == ['3', '[1,', '2,', '4,', '1]', '8', '0.875',
-                               '1.88']
+    assert rows[2].split() == [
+        '3',
+        '[1,',
+        '2,',
+        '4,',
+        '1]',
+        '8',
+        '0.875',
+        '1.88',
+    ]
     figure = draw_layouts(layouts)
-    axes, = figure.axes
+    (axes,) = figure.axes
     heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
     assert heights == [[3, 4, 6, 3], [2, 5]]
     lefts = [bar.get_x() for bars in axes.containers for bar in bars]
@@ -110,14 +136,27 @@ def test_table_and_picture(chain, tmp_path):
         assert len(image.getcolors(2**24)) > 10
 
 
-@pytest.mark.parametrize('pipeline, size', [
-    ([dict(type='RandomResizedCrop', scale=224), dict(type='PackInputs')],
-     (224, 224)),
-    ([dict(type='Resize', scale=(1333, 800))], (800, 1333)),
-    ([dict(type='Resize', scale=(9, 9)),
-      dict(type='RandomCrop', crop_size=(512, 1024))], (512, 1024)),
-    ([dict(type='TopdownAffine', input_size=(192, 256))], (256, 192)),
-])
+@pytest.mark.parametrize(
+    'pipeline, size',
+    [
+        (
+            [
+                dict(type='RandomResizedCrop', scale=224),
+                dict(type='PackInputs'),
+            ],
+            (224, 224),
+        ),
+        ([dict(type='Resize', scale=(1333, 800))], (800, 1333)),
+        (
+            [
+                dict(type='Resize', scale=(9, 9)),
+                dict(type='RandomCrop', crop_size=(512, 1024)),
+            ],
+            (512, 1024),
+        ),
+        ([dict(type='TopdownAffine', input_size=(192, 256))], (256, 192)),
+    ],
+)
 def test_size_of_training_images(pipeline, size):
     dataset = dict(type='D', pipeline=pipeline)
     for nested in (dataset, dict(type='RepeatDataset', dataset=dataset)):
@@ -126,9 +165,14 @@ def test_size_of_training_images(pipeline, size):
     assert training_image(cfg, (8, 6)).shape == (1, 3, 8, 6)
 
 
-@pytest.mark.parametrize('pipeline', [
-    [], [dict(type='RandomChoiceResize', scales=[(1, 2), (3, 4)])],
-    [dict(type='Resize', scale=(0.5, 2.0))]])
+@pytest.mark.parametrize(
+    'pipeline',
+    [
+        [],
+        [dict(type='RandomChoiceResize', scales=[(1, 2), (3, 4)])],
+        [dict(type='Resize', scale=(0.5, 2.0))],
+    ],
+)
 def test_unknown_size_of_training_images(pipeline):
     cfg = Config(dict(train_dataloader=dict(dataset=dict(pipeline=pipeline))))
     with pytest.raises(ValueError, match='--size HEIGHT WIDTH'):
@@ -138,9 +182,13 @@ def test_unknown_size_of_training_images(pipeline):
 def test_what_a_config_says():
     backbone = dict(type='mmst.CIFARResNet', depth=20)
     sampler = dict(type='mmst.SubnetSamplerHook', num_subnets=2, min_depth=2)
-    cfg = Config(dict(
-        default_scope='mmpretrain', model=dict(backbone=backbone),
-        custom_hooks=[dict(type='EMAHook'), sampler]))
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(backbone=backbone),
+            custom_hooks=[dict(type='EMAHook'), sampler],
+        )
+    )
     net = build_backbone(cfg)
     assert type(net).__name__ == 'CIFARResNet'
     hook = subnet_sampler(cfg, net)

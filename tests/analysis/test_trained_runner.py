@@ -1,4 +1,5 @@
 """A trained checkpoint in its runner: what takes part, what is refused."""
+
 import pytest
 import torch
 
@@ -9,10 +10,19 @@ from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
 from tests.conftest import classifier, forget_earlier_runs
 
 
-@pytest.mark.parametrize('hooks', [
-    dict(hooks=[dict(type='EMAHook')]),
-    dict(default_hooks=dict(
-        checkpoint=dict(type='CheckpointHook', save_best='accuracy/top1')))])
+@pytest.mark.parametrize(
+    'hooks',
+    [
+        dict(hooks=[dict(type='EMAHook')]),
+        dict(
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='CheckpointHook', save_best='accuracy/top1'
+                )
+            )
+        ),
+    ],
+)
 def test_hooks_of_the_training_take_no_part(trained, tmp_path, hooks):
     _, config, checkpoint = trained(**hooks)
     forget_earlier_runs()  # as in a process of its own
@@ -23,13 +33,15 @@ def test_hooks_of_the_training_take_no_part(trained, tmp_path, hooks):
     scores = measure_loafing(loaded, 'mean_score').scores
     assert list(scores) == ['main', '1-1-1', '2-2-2', '3-3-3']
     assert scores['main'] == pytest.approx(
-        by_hand(loaded.model, None, NUM_TRAIN)[1], rel=1e-4)
+        by_hand(loaded.model, None, NUM_TRAIN)[1], rel=1e-4
+    )
     assert not list((tmp_path / 'out').rglob('*.pth'))
 
 
 def test_no_validation(trained, tmp_path):
     _, config, checkpoint = trained(
-        val_dataloader=None, val_evaluator=None, val_cfg=None)
+        val_dataloader=None, val_evaluator=None, val_cfg=None
+    )
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
     with pytest.raises(ValueError, match='no validation: give .*val_cfg'):
         evaluate_subnet(loaded)
@@ -38,8 +50,12 @@ def test_no_validation(trained, tmp_path):
 def test_no_training_images(trained, tmp_path):
     """They are needed for BatchNorm alone."""
     _, config, checkpoint = trained()
-    none = dict(train_dataloader=None, train_cfg=None, optim_wrapper=None,
-                param_scheduler=None)
+    none = dict(
+        train_dataloader=None,
+        train_cfg=None,
+        optim_wrapper=None,
+        param_scheduler=None,
+    )
     loaded = trained_runner(config, checkpoint, tmp_path / 'out', none)
     assert evaluate_subnet(loaded)
     with pytest.raises(ValueError, match='give it train_dataloader'):
@@ -55,14 +71,18 @@ class Call:
     """Calls what a checkpoint should not."""
 
     def __reduce__(self):
-        return print, ('a harmful thing', )
+        return print, ('a harmful thing',)
 
 
 def test_checkpoints_that_are_refused(trained, tmp_path, capsys):
     _, config, checkpoint = trained()
     with pytest.raises(RuntimeError, match=r'layer1\.3\.conv1\.weight'):
-        trained_runner(config, checkpoint, tmp_path / 'out',
-                       dict(model=classifier(depth=32)))
+        trained_runner(
+            config,
+            checkpoint,
+            tmp_path / 'out',
+            dict(model=classifier(depth=32)),
+        )
     torch.save(dict(state_dict={}, meta=Call()), tmp_path / 'bad.pth')
     with pytest.raises(UnsafeCheckpointError, match='print'):
         trained_runner(config, str(tmp_path / 'bad.pth'), tmp_path / 'out')
@@ -72,5 +92,6 @@ def test_checkpoints_that_are_refused(trained, tmp_path, capsys):
 def test_unknown_toolbox(trained, tmp_path):
     _, config, checkpoint = trained()
     with pytest.raises(ValueError, match="default_scope = 'mmnone'"):
-        trained_runner(config, checkpoint, tmp_path / 'out',
-                       dict(default_scope='mmnone'))
+        trained_runner(
+            config, checkpoint, tmp_path / 'out', dict(default_scope='mmnone')
+        )

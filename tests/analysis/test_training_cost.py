@@ -1,12 +1,17 @@
 """Logs of real runs, and what they cost."""
+
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mmst.analysis.training_cost import (TrainingCost, cost_table, draw_costs,
-                                         training_cost)
+from mmst.analysis.training_cost import (
+    TrainingCost,
+    cost_table,
+    draw_costs,
+    training_cost,
+)
 from mmst.analysis.training_log import read_training_log
 from mmst.subnets import SamplingSpace, measure_cost
 from tests.analysis.evaluation_by_hand import loader
@@ -14,7 +19,9 @@ from tests.conftest import classifier
 
 VALIDATION = dict(
     val_dataloader=loader(16, 40),
-    val_evaluator=dict(type='Accuracy', topk=(1, )), val_cfg=dict())
+    val_evaluator=dict(type='Accuracy', topk=(1,)),
+    val_cfg=dict(),
+)
 ITERATIONS = 'mmst.STIterBasedTrainLoop'
 SAMPLER = dict(num_subnets=2, min_depth=2)
 
@@ -53,19 +60,26 @@ def test_run_with_subnets(tiny_runner):
     assert cost.flops == pytest.approx(6 * iteration)
 
 
-@pytest.mark.parametrize('options, before', [
-    (dict(begin=1), 3), (dict(begin=4, by_epoch=False), 4)])
+@pytest.mark.parametrize(
+    'options, before', [(dict(begin=1), 3), (dict(begin=4, by_epoch=False), 4)]
+)
 def test_subnets_from_some_point_on(tiny_runner, options, before):
     runner = tiny_runner(sampler=dict(SAMPLER, **options), **VALIDATION)
     runner.train()
     cost = training_cost(read_training_log(runner.work_dir), size=(16, 16))
-    assert cost.flops == pytest.approx(plain_flops(runner, 4) * (
-        before + (6 - before) * (1 + 2 * share_of(runner))))
+    assert cost.flops == pytest.approx(
+        plain_flops(runner, 4)
+        * (before + (6 - before) * (1 + 2 * share_of(runner)))
+    )
 
 
 def test_plain_run(tiny_runner):
-    runner = tiny_runner(model=classifier(st=False), max_epochs=3,
-                         loop='EpochBasedTrainLoop', **VALIDATION)
+    runner = tiny_runner(
+        model=classifier(st=False),
+        max_epochs=3,
+        loop='EpochBasedTrainLoop',
+        **VALIDATION,
+    )
     runner.train()
     cost = training_cost(read_training_log(runner.work_dir), size=(16, 16))
     assert cost.num_subnets == 0 and cost.iteration_ratio == 1
@@ -74,11 +88,15 @@ def test_plain_run(tiny_runner):
 
 
 def test_run_that_counts_iterations(tiny_runner):
-    hooks = dict(logger=dict(
-        type='LoggerHook', interval=2, log_metric_by_epoch=False))
+    hooks = dict(
+        logger=dict(type='LoggerHook', interval=2, log_metric_by_epoch=False)
+    )
     runner = tiny_runner(
-        sampler=SAMPLER, default_hooks=hooks, **VALIDATION,
-        train_cfg=dict(type=ITERATIONS, max_iters=6, val_interval=2))
+        sampler=SAMPLER,
+        default_hooks=hooks,
+        **VALIDATION,
+        train_cfg=dict(type=ITERATIONS, max_iters=6, val_interval=2),
+    )
     runner.train()
     log = read_training_log(runner.work_dir)
     assert log.epoch_length == 0 and log.iterations == 6
@@ -95,27 +113,35 @@ def test_resumed_run_replaces_what_it_does_again(tiny_runner):
     later = first.parents[1] / '99999999_000000' / 'vis_data'
     later.mkdir(parents=True)
     (later / 'config.py').write_text((first / 'config.py').read_text())
-    (later / 'scalars.json').write_text('\n'.join(map(json.dumps, [
-        dict(iter=6, epoch=2, step=6, loss=1.),
-        {'accuracy/top1': 77., 'time': 1., 'step': 2},
-        dict(iter=9, epoch=3, step=9, loss=1.),
-        {'accuracy/top1': 88., 'time': 1., 'step': 3}])))
+    (later / 'scalars.json').write_text(
+        '\n'.join(
+            map(
+                json.dumps,
+                [
+                    dict(iter=6, epoch=2, step=6, loss=1.0),
+                    {'accuracy/top1': 77.0, 'time': 1.0, 'step': 2},
+                    dict(iter=9, epoch=3, step=9, loss=1.0),
+                    {'accuracy/top1': 88.0, 'time': 1.0, 'step': 3},
+                ],
+            )
+        )
+    )
     log = read_training_log(runner.work_dir)
     assert log.iterations == 9
     cost = training_cost(log, size=(16, 16))
-    assert cost.scores == [before[0], 77., 88.]
+    assert cost.scores == [before[0], 77.0, 88.0]
 
 
 def test_several_processes_share_the_work(tiny_runner):
     runner = tiny_runner(sampler=SAMPLER, **VALIDATION)
     runner.train()
     text = next(Path(runner.work_dir).glob('*/*.log'))
-    text.write_text(text.read_text().replace('GPU number: 1',
-                                             'GPU number: 8'))
+    text.write_text(text.read_text().replace('GPU number: 1', 'GPU number: 8'))
     log = read_training_log(runner.work_dir)
     assert log.num_processes == 8
     assert training_cost(log, size=(16, 16)).flops == pytest.approx(
-        6 * 8 * plain_flops(runner, 4) * (1 + 2 * share_of(runner)))
+        6 * 8 * plain_flops(runner, 4) * (1 + 2 * share_of(runner))
+    )
 
 
 def test_what_logs_lack(tiny_runner, tmp_path):
@@ -133,22 +159,33 @@ def test_what_logs_lack(tiny_runner, tmp_path):
 
 
 def run(factor, epochs=(10, 20)):
-    scores = [50. + factor, 60. + factor]
+    scores = [50.0 + factor, 60.0 + factor]
     return TrainingCost(
-        'accuracy/top1', factor, 1. + factor, 40, 4e12 * factor, epochs,
-        [2e12 * factor, 4e12 * factor], [20, 40], scores)
+        'accuracy/top1',
+        factor,
+        1.0 + factor,
+        40,
+        4e12 * factor,
+        epochs,
+        [2e12 * factor, 4e12 * factor],
+        [20, 40],
+        scores,
+    )
 
 
 def test_table():
     head, *rows = cost_table(dict(CT=run(1), ST=run(3))).splitlines()
     assert [row.split() for row in rows] == [
         ['CT', '20', '40', '1', '2.00', '4e+12', '1.00', '61.00', '61.00'],
-        ['ST', '20', '40', '3', '4.00', '1.2e+13', '3.00', '63.00', '63.00']]
+        ['ST', '20', '40', '3', '4.00', '1.2e+13', '3.00', '63.00', '63.00'],
+    ]
     assert 'of CT' in head and 'last accuracy/top1 (%)' in head
 
 
-@pytest.mark.parametrize('epochs, label, steps', [
-    ((10, 20), 'epochs', [10, 20]), (None, 'iterations', [20, 40])])
+@pytest.mark.parametrize(
+    'epochs, label, steps',
+    [((10, 20), 'epochs', [10, 20]), (None, 'iterations', [20, 40])],
+)
 def test_picture(tmp_path, epochs, label, steps):
     figure = draw_costs(dict(CT=run(1), ST=run(3, epochs)))
     left, right = figure.axes

@@ -2,6 +2,7 @@
 
 Run as a process of its own, with the path of the published file.
 """
+
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +28,8 @@ CONFIGS = dict(
     mmdet='faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
     mmseg='sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py',
     mmpose='body_2d_keypoint/topdown_heatmap/coco/'
-    'td-hm_res50_8xb64-210e_coco-256x192.py')
+    'td-hm_res50_8xb64-210e_coco-256x192.py',
+)
 
 
 def build(scope, name, init_cfg=None):
@@ -46,6 +48,7 @@ def build(scope, name, init_cfg=None):
 
 try:
     import mmst  # noqa: F401
+
     raise AssertionError('mmst can be imported')
 except ModuleNotFoundError:
     pass
@@ -56,11 +59,16 @@ model = build('mmpretrain', 'resnet/resnet50_8xb32_in1k.py')
 load_checkpoint(model, path, strict=True)
 loaded = ['mmpretrain']
 for scope, name in CONFIGS.items():
-    model = build(scope, name, dict(
-        type='Pretrained', checkpoint=path, prefix='backbone.'))
+    model = build(
+        scope,
+        name,
+        dict(type='Pretrained', checkpoint=path, prefix='backbone.'),
+    )
     model.init_weights()
-    own = {f'backbone.{key}': value
-           for key, value in model.backbone.state_dict().items()}
+    own = {
+        f'backbone.{key}': value
+        for key, value in model.backbone.state_dict().items()
+    }
     assert own.keys() == weights.keys() - {'head.fc.weight', 'head.fc.bias'}
     for key, value in own.items():
         assert torch.equal(value, weights[key]), (scope, key)

@@ -1,4 +1,5 @@
 """What is published is what the run evaluated, and needs no mmst."""
+
 import hashlib
 import re
 import subprocess
@@ -26,7 +27,8 @@ class KeepEvaluatedWeights(Hook):
     def after_val_iter(self, runner, *args, **kwargs):
         KeepEvaluatedWeights.weights = {
             key: value.clone()
-            for key, value in runner.model.state_dict().items()}
+            for key, value in runner.model.state_dict().items()
+        }
 
 
 @pytest.fixture
@@ -34,8 +36,9 @@ def publish(load_tool, tmp_path, capsys):
 
     def publish(source, name='model.pth'):
         load_tool('model_converters/publish_model').main(
-            [str(source), str(tmp_path / 'published' / name)])
-        file, = (tmp_path / 'published').glob(f'{name[:5]}*')
+            [str(source), str(tmp_path / 'published' / name)]
+        )
+        (file,) = (tmp_path / 'published').glob(f'{name[:5]}*')
         assert str(file) in capsys.readouterr().out
         return file
 
@@ -49,19 +52,28 @@ def assert_equal(actual, expected):
 
 
 @pytest.mark.parametrize('update_buffers', [None, False, True])
-def test_evaluated_weights_are_published(tiny_runner, publish, tmp_path,
-                                         update_buffers):
+def test_evaluated_weights_are_published(
+    tiny_runner, publish, tmp_path, update_buffers
+):
     hooks = [dict(type='KeepEvaluatedWeights')]
     if update_buffers is not None:
-        hooks.append(dict(type='EMAHook', momentum=0.3,
-                          update_buffers=update_buffers))
+        hooks.append(
+            dict(type='EMAHook', momentum=0.3, update_buffers=update_buffers)
+        )
     loader = dict(
-        batch_size=4, num_workers=0, dataset=dict(type='TinyImages'),
+        batch_size=4,
+        num_workers=0,
+        dataset=dict(type='TinyImages'),
         sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate'))
+        collate_fn=dict(type='default_collate'),
+    )
     tiny_runner(
-        sampler=dict(num_subnets=2), hooks=hooks, val_dataloader=loader,
-        val_cfg=dict(), val_evaluator=dict(type='Accuracy')).train()
+        sampler=dict(num_subnets=2),
+        hooks=hooks,
+        val_dataloader=loader,
+        val_cfg=dict(),
+        val_evaluator=dict(type='Accuracy'),
+    ).train()
     source = tmp_path / 'run' / 'epoch_2.pth'
     with warnings.catch_warnings():
         warnings.filterwarnings('error', '.*BatchNorm')
@@ -80,22 +92,28 @@ def test_statistics_that_the_average_missed_are_told(publish, tmp_path):
     """PreciseBNHook, say, between EMAHook and the checkpoint."""
     key = 'backbone.bn1.running_mean'
     checkpoint = dict(
-        state_dict={key: torch.zeros(2)}, meta=dict(cfg='EMAHook'),
-        ema_state_dict={f'module.{key}': torch.ones(2)})
+        state_dict={key: torch.zeros(2)},
+        meta=dict(cfg='EMAHook'),
+        ema_state_dict={f'module.{key}': torch.ones(2)},
+    )
     with pytest.warns(UserWarning, match=f'1 BatchNorm statistics.*{key}'):
         file = strip_checkpoint(checkpoint)
     assert_equal(file['state_dict'], {key: torch.zeros(2)})
 
 
 def test_name_carries_the_hash_of_the_file(publish, tmp_path):
-    weights = torch.arange(12.).reshape(3, 4)
+    weights = torch.arange(12.0).reshape(3, 4)
     torch.save(dict(state_dict=dict(w=weights)), tmp_path / 'a.pth')
     # The same weights, otherwise laid out.
-    torch.save(dict(state_dict=dict(
-        w=torch.nn.Parameter(weights.t().contiguous().t()))),
-               tmp_path / 'b.pth')
-    a, b = (publish(tmp_path / f'{name}.pth', f'{name}_v1.5.pth')
-            for name in 'ab')
+    torch.save(
+        dict(
+            state_dict=dict(w=torch.nn.Parameter(weights.t().contiguous().t()))
+        ),
+        tmp_path / 'b.pth',
+    )
+    a, b = (
+        publish(tmp_path / f'{name}.pth', f'{name}_v1.5.pth') for name in 'ab'
+    )
     assert re.fullmatch(r'a_v1\.5-[0-9a-f]{8}\.pth', a.name)
     digest = hashlib.sha256(a.read_bytes()).hexdigest()
     assert a.name == f'a_v1.5-{digest[:8]}.pth'
@@ -111,20 +129,33 @@ def test_views_do_not_bring_their_whole_storage():
 def test_meta_is_plain_or_left_out(publish, tmp_path):
     meta = dict(classes=('cat', 'dog'), palette=[[np.int64(1), 2, 3]], x=None)
     for name, more in (('plain', {}), ('array', dict(sigmas=np.ones(2)))):
-        torch.save(dict(state_dict=dict(w=torch.ones(1)),
-                        meta=dict(cfg='/home', dataset_meta={**meta, **more})),
-                   tmp_path / f'{name}.pth')
-    plain, array = (torch.load(publish(tmp_path / f'{name}.pth', name),
-                               weights_only=True)['meta']
-                    for name in ('plain', 'array'))
-    assert plain == dict(dataset_meta=dict(
-        classes=('cat', 'dog'), palette=[[1, 2, 3]], x=None))
+        torch.save(
+            dict(
+                state_dict=dict(w=torch.ones(1)),
+                meta=dict(cfg='/home', dataset_meta={**meta, **more}),
+            ),
+            tmp_path / f'{name}.pth',
+        )
+    plain, array = (
+        torch.load(publish(tmp_path / f'{name}.pth', name), weights_only=True)[
+            'meta'
+        ]
+        for name in ('plain', 'array')
+    )
+    assert plain == dict(
+        dataset_meta=dict(classes=('cat', 'dog'), palette=[[1, 2, 3]], x=None)
+    )
     assert array == {}
 
 
-@pytest.mark.parametrize('checkpoint', [
-    dict(w=torch.ones(1)), dict(state_dict={}),
-    dict(state_dict=dict(w=torch.ones(1), extra='x'))])
+@pytest.mark.parametrize(
+    'checkpoint',
+    [
+        dict(w=torch.ones(1)),
+        dict(state_dict={}),
+        dict(state_dict=dict(w=torch.ones(1), extra='x')),
+    ],
+)
 def test_what_is_no_run_checkpoint_is_refused(publish, checkpoint, tmp_path):
     torch.save(checkpoint, tmp_path / 'x.pth')
     with pytest.raises(ValueError, match="in 'state_dict'.*Its entries"):
@@ -141,19 +172,29 @@ def test_stock_toolboxes_load_it_without_mmst(tiny_runner, publish, tmp_path):
     model['head']['head'].update(num_classes=1000, in_channels=2048)
     model['data_preprocessor']['num_classes'] = 1000
     runner = tiny_runner(
-        model=model, sampler=dict(num_subnets=1),
-        loop='mmst.STIterBasedTrainLoop', max_epochs=1,
+        model=model,
+        sampler=dict(num_subnets=1),
+        loop='mmst.STIterBasedTrainLoop',
+        max_epochs=1,
         train_cfg=dict(type='mmst.STIterBasedTrainLoop', max_iters=1),
-        default_hooks=dict(checkpoint=dict(
-            type='CheckpointHook', interval=1, by_epoch=False)))
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)
+        ),
+    )
     runner.train()
     file = publish(tmp_path / 'run' / 'iter_1.pth')
-    done = subprocess.run([sys.executable, str(STOCK), str(file)],
-                          cwd=tmp_path,
-                          stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT,
-                          universal_newlines=True)
+    done = subprocess.run(
+        [sys.executable, str(STOCK), str(file)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
     assert 'do not match' not in done.stdout
-    assert done.stdout.split()[-4:] == ['mmpretrain', 'mmdet', 'mmseg',
-                                        'mmpose']
+    assert done.stdout.split()[-4:] == [
+        'mmpretrain',
+        'mmdet',
+        'mmseg',
+        'mmpose',
+    ]

@@ -1,4 +1,5 @@
 """ResNets of other projects do in mmpretrain what they did at home."""
+
 import pytest
 import torch
 import torchvision
@@ -25,8 +26,11 @@ def assert_same_network(source, depth, converted, **backbone):
 @pytest.mark.parametrize('depth', [18, 50, 101])
 def test_released_layout(depth, pool_entry):
     convs, num_blocks = RESNETS[depth]
-    source = randomise(ReleasedResNet(
-        num_blocks, bottleneck=convs == 3, pool_entry=pool_entry))
+    source = randomise(
+        ReleasedResNet(
+            num_blocks, bottleneck=convs == 3, pool_entry=pool_entry
+        )
+    )
     first = f'features.{2 if pool_entry else 1}.body.0.weight'
     assert first in source.state_dict()
     converted = convert_resnet(source.state_dict())
@@ -38,7 +42,8 @@ def test_released_layout(depth, pool_entry):
 @pytest.mark.parametrize('depth, layout', [(18, 'timm'), (50, None)])
 def test_torchvision_layout(depth, layout):
     source = randomise(
-        getattr(torchvision.models, f'resnet{depth}')(num_classes=5))
+        getattr(torchvision.models, f'resnet{depth}')(num_classes=5)
+    )
     converted = convert_resnet(source.state_dict(), layout)
     assert_same_network(source, depth, converted)
 
@@ -48,15 +53,19 @@ def test_every_torchvision_depth_gets_mmpretrains_keys(depth):
     with torch.device('meta'):
         source = getattr(torchvision.models, f'resnet{depth}')()
     model = stock_classifier(depth, base_channels=4)
-    assert convert_resnet(
-        source.state_dict()).keys() == model.state_dict().keys()
+    assert (
+        convert_resnet(source.state_dict()).keys() == model.state_dict().keys()
+    )
 
 
 def test_absent_batch_counters_start_at_zero(released):
     keys = released.state_dict()
     kept = f'features.3.body.1.{COUNTER}'
-    without = {key: value for key, value in keys.items()
-               if key == kept or not key.endswith(COUNTER)}
+    without = {
+        key: value
+        for key, value in keys.items()
+        if key == kept or not key.endswith(COUNTER)
+    }
     converted = convert_resnet(without)
     assert converted.keys() == convert_resnet(keys).keys()
     assert converted[f'backbone.layer1.1.bn1.{COUNTER}'] == keys[kept] > 0
@@ -70,10 +79,14 @@ def test_backbone_only(released):
     backbone = convert_resnet(released.state_dict(), backbone_only=True)
     assert whole.keys() - backbone.keys() == {'head.fc.weight', 'head.fc.bias'}
     assert all(key.startswith('backbone.') for key in backbone)
-    headless = {key: value for key, value in released.state_dict().items()
-                if not key.startswith('classifier')}
-    assert convert_resnet(headless, backbone_only=True).keys(
-    ) == backbone.keys()
+    headless = {
+        key: value
+        for key, value in released.state_dict().items()
+        if not key.startswith('classifier')
+    }
+    assert (
+        convert_resnet(headless, backbone_only=True).keys() == backbone.keys()
+    )
     with pytest.raises(ValueError, match='classifier.0.bias.*\n.*backbone'):
         convert_resnet(headless)
 
@@ -85,9 +98,10 @@ def test_left_over_and_missing_keys_are_listed(released, backbone_only):
     keys['features.5.body.9.weight'] = keys['extra'] = torch.zeros(1)
     with pytest.raises(ValueError) as error:
         convert_resnet(keys, backbone_only=backbone_only)
-    assert ('left over, 2: extra, features.5.body.9.weight\nmissing, 2: '
-            'features.0.1.running_var, features.5.body.0.weight'
-            ) in str(error.value)
+    assert (
+        'left over, 2: extra, features.5.body.9.weight\nmissing, 2: '
+        'features.0.1.running_var, features.5.body.0.weight'
+    ) in str(error.value)
 
 
 def test_one_key_too_many_or_too_few_is_enough(released):
@@ -101,21 +115,30 @@ def test_one_key_too_many_or_too_few_is_enough(released):
 
 
 def test_a_missing_block_is_named_once_the_depth_is_given(released):
-    keys = {key: value for key, value in released.state_dict().items()
-            if not key.startswith('features.17.')}
+    keys = {
+        key: value
+        for key, value in released.state_dict().items()
+        if not key.startswith('features.17.')
+    }
     with pytest.raises(ValueError, match=r'15 blocks of 3 convolutions'):
         convert_resnet(keys)
     with pytest.raises(ValueError, match=r'missing, \d+: features.17.body.0'):
         convert_resnet(keys, depth=50)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(layout='keras'), r"layout='keras' .*'released', 'torchvision'"),
-    (dict(depth=20), r'depth=20 .*18, 34, 50, 101, 152'),
-    (dict(layout='torchvision', depth=50), 'left over, .*features'),
-    (dict(layout='torchvision'), '0 blocks'),
-    (dict(depth=18), r'of a ResNet-18 (.*\n)*left over, .*(.*\n)*missing, '),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(layout='keras'), r"layout='keras' .*'released', 'torchvision'"),
+        (dict(depth=20), r'depth=20 .*18, 34, 50, 101, 152'),
+        (dict(layout='torchvision', depth=50), 'left over, .*features'),
+        (dict(layout='torchvision'), '0 blocks'),
+        (
+            dict(depth=18),
+            r'of a ResNet-18 (.*\n)*left over, .*(.*\n)*missing, ',
+        ),
+    ],
+)
 def test_wrong_options(released, options, message):
     with pytest.raises(ValueError, match=message):
         convert_resnet(released.state_dict(), **options)

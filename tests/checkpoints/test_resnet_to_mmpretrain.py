@@ -1,4 +1,5 @@
 """The converter as a command: files in, files out."""
+
 import os
 
 import pytest
@@ -16,7 +17,7 @@ class Payload:
         self.folder = str(folder)
 
     def __reduce__(self):
-        return os.mkdir, (self.folder, )
+        return os.mkdir, (self.folder,)
 
 
 @pytest.fixture
@@ -34,12 +35,16 @@ def save(tmp_path):
     return save
 
 
-@pytest.mark.parametrize('wrap', [
-    lambda weights: weights,
-    lambda weights: {f'module.{k}': v for k, v in weights.items()},
-    lambda weights: dict(state_dict=weights, optimizer=dict(state={})),
-    lambda weights: dict(model=weights, meters=[1.], best_acc=0.5),
-], ids=['plain', 'data parallel', 'state_dict', 'model'])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda weights: weights,
+        lambda weights: {f'module.{k}': v for k, v in weights.items()},
+        lambda weights: dict(state_dict=weights, optimizer=dict(state={})),
+        lambda weights: dict(model=weights, meters=[1.0], best_acc=0.5),
+    ],
+    ids=['plain', 'data parallel', 'state_dict', 'model'],
+)
 def test_wrapped_weights(convert, save, released, wrap):
     source, out = save(wrap(released.state_dict()))
     convert([source, out])
@@ -47,15 +52,20 @@ def test_wrapped_weights(convert, save, released, wrap):
     assert file.keys() == {'state_dict', 'meta'} and file['meta'] == {}
     expected = convert_resnet(released.state_dict())
     assert file['state_dict'].keys() == expected.keys()
-    assert all(torch.equal(file['state_dict'][key], value)
-               for key, value in expected.items())
+    assert all(
+        torch.equal(file['state_dict'][key], value)
+        for key, value in expected.items()
+    )
 
 
 def test_one_of_several_weights_is_chosen(convert, save, released):
     weights = released.state_dict()
-    source, out = save(dict(
-        state_dict=weights,
-        state_dict_ema={key: value + 1 for key, value in weights.items()}))
+    source, out = save(
+        dict(
+            state_dict=weights,
+            state_dict_ema={key: value + 1 for key, value in weights.items()},
+        )
+    )
     with pytest.raises(ValueError, match=r"state_dict_ema'\].*--entry"):
         convert([source, out])
     convert([source, out, '--entry', 'state_dict_ema'])
@@ -68,9 +78,16 @@ def test_stock_init_cfg_loads_it(convert, save, released, flags):
     source, out = save(released.state_dict())
     convert([source, out, *flags])
     backbone = MODELS.build(
-        dict(type='ResNet', depth=50, base_channels=4, stem_channels=4,
-             init_cfg=dict(type='Pretrained', checkpoint=out,
-                           prefix='backbone.'))).double()
+        dict(
+            type='ResNet',
+            depth=50,
+            base_channels=4,
+            stem_channels=4,
+            init_cfg=dict(
+                type='Pretrained', checkpoint=out, prefix='backbone.'
+            ),
+        )
+    ).double()
     backbone.init_weights()
     expected = convert_resnet(released.state_dict())
     for key, value in backbone.state_dict().items():
@@ -87,12 +104,18 @@ def test_code_is_refused(convert, save, released, tmp_path):
     assert trace.exists()  # the payload does work
 
 
-@pytest.mark.parametrize('content, message', [
-    ([1], 'holds a list'),
-    (dict(epoch=1), r"'state_dict'; it has the entries \['epoch'\]"),
-    (dict(state_dict={'conv1.weight': 1}), r"no dict of tensors in 'state_d"),
-    (dict(state_dict={}), r"no dict of tensors in 'state_d"),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ([1], 'holds a list'),
+        (dict(epoch=1), r"'state_dict'; it has the entries \['epoch'\]"),
+        (
+            dict(state_dict={'conv1.weight': 1}),
+            r"no dict of tensors in 'state_d",
+        ),
+        (dict(state_dict={}), r"no dict of tensors in 'state_d"),
+    ],
+)
 def test_files_without_weights(convert, save, content, message):
     source, out = save(content)
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,5 @@
 """Every config parses, builds and trains on small data of its own format."""
+
 import ast
 import inspect
 import math
@@ -22,14 +23,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmst.engine import STEpochBasedTrainLoop
 from mmst.models import STClsHead
-from mmst.subnets import (SubnetInputs, activate, find_stages,
-                          resize_inputs)
+from mmst.subnets import SubnetInputs, activate, find_stages, resize_inputs
 
 ROOT = Path(__file__).parents[2]
 # Classifiers; the others are in test_downstream_*.py.
 CONFIGS = sorted(
-    str(path.relative_to(ROOT)) for folder in ('demo', 'st', 'st_cifar')
-    for path in (ROOT / 'configs' / folder).rglob('*.py'))
+    str(path.relative_to(ROOT))
+    for folder in ('demo', 'st', 'st_cifar')
+    for path in (ROOT / 'configs' / folder).rglob('*.py')
+)
 
 
 def write_images(folder: Path, names, size: int) -> None:
@@ -46,8 +48,9 @@ def imagenet(tmp_path_factory) -> Path:
     """ImageNet's folders: a thousand classes, an image each."""
     root = tmp_path_factory.mktemp('imagenet')
     for split in ('train', 'val'):
-        write_images(root / split,
-                     [f'n{i:08}/n{i:08}_1.JPEG' for i in range(1000)], 40)
+        write_images(
+            root / split, [f'n{i:08}/n{i:08}_1.JPEG' for i in range(1000)], 40
+        )
     return root
 
 
@@ -59,8 +62,9 @@ def imagenet_meta(tmp_path_factory) -> Path:
     for split in ('train', 'val'):
         names = [f'{split}_{i}.JPEG' for i in range(8)]
         write_images(root / split, names, 40)
-        (root / 'meta' / f'{split}.txt').write_text(''.join(
-            f'{name} {100 * i}\n' for i, name in enumerate(names)))
+        (root / 'meta' / f'{split}.txt').write_text(
+            ''.join(f'{name} {100 * i}\n' for i, name in enumerate(names))
+        )
     return root
 
 
@@ -69,8 +73,11 @@ def digits(tmp_path_factory) -> Path:
     """The demo data's folders, with a few images."""
     root = tmp_path_factory.mktemp('digits')
     for split in ('train', 'val'):
-        write_images(root / split,
-                     [f'{i}/{j}.png' for i in range(10) for j in range(2)], 32)
+        write_images(
+            root / split,
+            [f'{i}/{j}.png' for i in range(10) for j in range(2)],
+            32,
+        )
     return root
 
 
@@ -85,16 +92,22 @@ def cifar(tmp_path_factory) -> Path:
         for name, _ in kind.train_list + kind.test_list:
             pixels = generator.integers(256, size=(4, 3072), dtype=np.uint8)
             (folder / name).write_bytes(
-                pickle.dumps({'data': pixels, key: [0, 1, 2, 3]}))
+                pickle.dumps({'data': pixels, key: [0, 1, 2, 3]})
+            )
     return root
 
 
 def data_options(root: Path, indices: int = 4) -> list:
     return [
-        f'{name}_dataloader.{option}' for name in ('train', 'val')
-        for option in (f'dataset.data_root={root}', 'num_workers=0',
-                       'persistent_workers=False', 'batch_size=4',
-                       f'dataset.indices={indices}')
+        f'{name}_dataloader.{option}'
+        for name in ('train', 'val')
+        for option in (
+            f'dataset.data_root={root}',
+            'num_workers=0',
+            'persistent_workers=False',
+            'batch_size=4',
+            f'dataset.indices={indices}',
+        )
     ]
 
 
@@ -102,18 +115,18 @@ def data_options(root: Path, indices: int = 4) -> list:
 SMALL_IMAGENET = [
     'train_dataloader.dataset.pipeline.1.scale=32',
     'val_dataloader.dataset.pipeline.1.scale=36',
-    'val_dataloader.dataset.pipeline.2.crop_size=32', 'train_cfg.max_epochs=2'
+    'val_dataloader.dataset.pipeline.2.crop_size=32',
+    'train_cfg.max_epochs=2',
 ]
-NARROW = [
-    'model.backbone.base_channels=8', 'model.backbone.stem_channels=8'
-]
+NARROW = ['model.backbone.base_channels=8', 'model.backbone.stem_channels=8']
 SMALL_SUBNETS = ['custom_hooks.0.size_range=[14,32]']
 
 
 def options_for(config: str, request) -> list:
     if config.startswith('configs/demo/'):
         return data_options(request.getfixturevalue('digits'), 20) + [
-            'train_cfg.max_epochs=3', 'train_cfg.val_interval=3'
+            'train_cfg.max_epochs=3',
+            'train_cfg.val_interval=3',
         ]
     if config.startswith('configs/st/'):
         st = '_ct' not in config
@@ -122,20 +135,32 @@ def options_for(config: str, request) -> list:
         head = 'head.head' if st else 'head'
         sized = st and 'size_range' in cfg.custom_hooks[0]
         # Every eighth channel; A1 as it is, only on smaller images.
-        narrow = {
-            'ResNet': [f'model.{head}.in_channels=256', *NARROW],
-            'VisionTransformer': [
-                'model.backbone.img_size=32', 'param_scheduler.0.end=1',
-                'param_scheduler.1.begin=1'],
-        } if config != 'configs/st/resnet50_st_in1k.py' else {}
-        return (data_options(root) + SMALL_IMAGENET + SMALL_SUBNETS * sized +
-                narrow.get(cfg.model.backbone.type, []))
+        narrow = (
+            {
+                'ResNet': [f'model.{head}.in_channels=256', *NARROW],
+                'VisionTransformer': [
+                    'model.backbone.img_size=32',
+                    'param_scheduler.0.end=1',
+                    'param_scheduler.1.begin=1',
+                ],
+            }
+            if config != 'configs/st/resnet50_st_in1k.py'
+            else {}
+        )
+        return (
+            data_options(root)
+            + SMALL_IMAGENET
+            + SMALL_SUBNETS * sized
+            + narrow.get(cfg.model.backbone.type, [])
+        )
     if config.startswith('configs/st_cifar/'):
         # The real files' checksums are not those of these few images.
         request.getfixturevalue('monkeypatch').setattr(
-            CIFAR10, '_check_integrity', lambda self: True)
+            CIFAR10, '_check_integrity', lambda self: True
+        )
         return data_options(request.getfixturevalue('cifar')) + [
-            'train_cfg.max_epochs=2', 'train_cfg.val_interval=1'
+            'train_cfg.max_epochs=2',
+            'train_cfg.val_interval=1',
         ]
     raise AssertionError(f'no small data for {config}: add some here')
 
@@ -143,31 +168,54 @@ def options_for(config: str, request) -> list:
 # One-line differences that the families' READMEs give, where only a training
 # run shows that they work.
 VARIANTS = [
-    *[('configs/st_cifar/resnet56_st_cifar10.py',
-       f'model.backbone.depth={depth}') for depth in (20, 32, 44, 110)],
+    *[
+        (
+            'configs/st_cifar/resnet56_st_cifar10.py',
+            f'model.backbone.depth={depth}',
+        )
+        for depth in (20, 32, 44, 110)
+    ],
     ('configs/st_cifar/resnet56_ct_cifar10.py', 'model.backbone.depth=20'),
-    ('configs/st/vit-small_st_in1k.py',
-     'custom_hooks.0.size_range=[0.43,1.0] model.backbone.img_size=64 '
-     'train_dataloader.dataset.pipeline.1.scale=64'),
-    ('configs/st_cifar/densenet100_st_cifar100.py',
-     'model.backbone.depth=40 model.head.head.in_channels=132'),
+    (
+        'configs/st/vit-small_st_in1k.py',
+        'custom_hooks.0.size_range=[0.43,1.0] model.backbone.img_size=64 '
+        'train_dataloader.dataset.pipeline.1.scale=64',
+    ),
+    (
+        'configs/st_cifar/densenet100_st_cifar100.py',
+        'model.backbone.depth=40 model.head.head.in_channels=132',
+    ),
 ]
 
 
-@pytest.mark.parametrize('config, option', [(c, '') for c in CONFIGS] +
-                         VARIANTS)
+@pytest.mark.parametrize(
+    'config, option', [(c, '') for c in CONFIGS] + VARIANTS
+)
 def test_trains_validates_and_logs(config, option, request, train, tmp_path):
     options = options_for(config, request) + option.split()
-    train([config, '--work-dir', str(tmp_path), '--cfg-options',
-           'default_hooks.logger.interval=1', *options])
+    train(
+        [
+            config,
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            'default_hooks.logger.interval=1',
+            *options,
+        ]
+    )
     lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
     assert 'accuracy/top1' in lines
-    losses = [float(line.split('"loss": ')[1].split(',')[0])
-              for line in lines.splitlines() if '"loss": ' in line]
+    losses = [
+        float(line.split('"loss": ')[1].split(',')[0])
+        for line in lines.splitlines()
+        if '"loss": ' in line
+    ]
     assert len(losses) >= 2 and all(map(math.isfinite, losses))
     if 'subnet0_loss' in lines:
-        check_report(next(tmp_path.glob('*/*.log')).read_text(),
-                     Config.fromfile(tmp_path / Path(config).name))
+        check_report(
+            next(tmp_path.glob('*/*.log')).read_text(),
+            Config.fromfile(tmp_path / Path(config).name),
+        )
 
 
 def check_report(text: str, cfg: Config) -> None:
@@ -177,14 +225,19 @@ def check_report(text: str, cfg: Config) -> None:
     stages = find_stages(model)
     fewest = [hook.get('min_depth', 1)] * len(stages)
     if hook.get('space'):
-        fewest = [len(stage) - number + 1
-                  for stage, number in zip(stages, hook.space)]
+        fewest = [
+            len(stage) - number + 1
+            for stage, number in zip(stages, hook.space)
+        ]
     for stage, least in zip(stages, fewest):
-        drawn = ('branch or shortcut of each block'
-                 if hook.get('strategy') == 'raw' else
-                 ', '.join(map(str, range(len(stage), least - 1, -1))))
-        assert re.search(rf'{stage.name} +{len(stage)} +\d+\.\d%  {drawn}\n',
-                         text)
+        drawn = (
+            'branch or shortcut of each block'
+            if hook.get('strategy') == 'raw'
+            else ', '.join(map(str, range(len(stage), least - 1, -1)))
+        )
+        assert re.search(
+            rf'{stage.name} +{len(stage)} +\d+\.\d%  {drawn}\n', text
+        )
     # The cost, of what is drawn, as it is run and counted.
     side = int(re.search(r'main input: (\d+) px', text)[1])
     sampler = HOOKS.build({**hook, 'num_subnets': 40})
@@ -193,7 +246,8 @@ def check_report(text: str, cfg: Config) -> None:
 
     def flops(subnet, size):
         with activate(model, subnet), FlopCounterMode(
-                display=False) as counter, torch.no_grad():
+            display=False
+        ) as counter, torch.no_grad():
             model.backbone(resize_inputs(image, size))
         return counter.get_total_flops()
 
@@ -215,30 +269,47 @@ def test_builds_with_stages_and_head(config):
     assert len(find_stages(model)) >= 3 - 2 * ('vit' in config)
     st = cfg.train_cfg.get('type', '').startswith('mmst.ST')
     assert isinstance(model.head, STClsHead) is st
-    samplers = [h for h in cfg.get('custom_hooks', [])
-                if h['type'] == 'mmst.SubnetSamplerHook']
+    samplers = [
+        h
+        for h in cfg.get('custom_hooks', [])
+        if h['type'] == 'mmst.SubnetSamplerHook'
+    ]
     assert len(samplers) == st
 
 
 # What MMEngine's runner and tools/train.py read at a config's top level.
-READ = {*inspect.signature(Runner.__init__).parameters, 'auto_scale_lr',
-        'custom_imports'}
+READ = {
+    *inspect.signature(Runner.__init__).parameters,
+    'auto_scale_lr',
+    'custom_imports',
+}
 
 
 def files_of(path: Path) -> list:
     """A config's file and the files below it."""
     bases = Config._get_base_files(str(path))
-    return [path, *(file for base in bases if '::' not in base
-                    for file in files_of((path.parent / base).resolve()))]
+    return [
+        path,
+        *(
+            file
+            for base in bases
+            if '::' not in base
+            for file in files_of((path.parent / base).resolve())
+        ),
+    ]
 
 
 @pytest.mark.parametrize('config', CONFIGS)
 def test_nothing_that_is_set_is_left_unread(config):
     """What a registry builds refuses unknown options; this is the rest."""
     text = ''.join(file.read_text() for file in files_of(ROOT / config))
-    used = {node.id for node in ast.walk(ast.parse(
-        text.replace('{{', '').replace('}}', '')))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    used = {
+        node.id
+        for node in ast.walk(
+            ast.parse(text.replace('{{', '').replace('}}', ''))
+        )
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
     used |= set(re.findall(r'_base_\.(\w+)', text))
     assert not set(Config.fromfile(ROOT / config)) - READ - used
 
@@ -251,62 +322,129 @@ def flat(value, name='') -> dict:
         items = enumerate(value)
     else:
         return {name[1:]: value}
-    return {key: leaf for child, inner in items
-            for key, leaf in flat(inner, f'{name}.{child}').items()}
+    return {
+        key: leaf
+        for child, inner in items
+        for key, leaf in flat(inner, f'{name}.{child}').items()
+    }
 
 
 def difference(first: str, second: str) -> dict:
     """What differs between two configs of configs/st, and into what."""
     folder = ROOT / 'configs/st'
-    a, b = (flat(Config.fromfile(folder / f'{name}_in1k.py').to_dict())
-            for name in (first, second))
-    return {key: (a.get(key), b.get(key)) for key in {*a, *b}
-            if a.get(key) != b.get(key)
-            # Variables that only serve to write the config.
-            and key.split('.')[0] not in ('st_head', 'subnet_sampler',
-                                          'train_pipeline', 'test_pipeline',
-                                          'uniform_augment')}
+    a, b = (
+        flat(Config.fromfile(folder / f'{name}_in1k.py').to_dict())
+        for name in (first, second)
+    )
+    return {
+        key: (a.get(key), b.get(key))
+        for key in {*a, *b}
+        if a.get(key) != b.get(key)
+        # Variables that only serve to write the config.
+        and key.split('.')[0]
+        not in (
+            'st_head',
+            'subnet_sampler',
+            'train_pipeline',
+            'test_pipeline',
+            'uniform_augment',
+        )
+    }
 
 
-ST, KLM, SIT = ('table3/resnet50_st-kl-k1', 'table3/resnet50_st-klm-k6',
-                'table3/resnet50_st-klm-k6-sit')
+ST, KLM, SIT = (
+    'table3/resnet50_st-kl-k1',
+    'table3/resnet50_st-klm-k6',
+    'table3/resnet50_st-klm-k6-sit',
+)
 VRS, TCS = SIT + '_vrs240', SIT + '_vrs240-tcs200'
 HOOK, HEAD = 'custom_hooks.0.', 'model.head.'
 
 
-@pytest.mark.parametrize('first, second, expected', [
-    (ST, KLM, {HOOK + 'num_subnets': (1, 6), HEAD + 'normalize_main':
-               (None, True), HEAD + 'loss_kl.normalize':
-               (None, 'standardize')}),
-    (ST, 'table3/resnet50_st-kl-k1-sit',
-     {HOOK + 'size_range.0': (None, 96), HOOK + 'size_range.1': (None, 224)}),
-    (KLM, SIT,
-     {HOOK + 'size_range.0': (None, 96), HOOK + 'size_range.1': (None, 224)}),
-    (SIT, VRS, {f'{split}_dataloader.dataset.pipeline.1.scale': (256, 240)
-                for split in ('val', 'test')}),
-    (VRS, TCS, {'train_dataloader.dataset.pipeline.1.scale': (224, 200),
+@pytest.mark.parametrize(
+    'first, second, expected',
+    [
+        (
+            ST,
+            KLM,
+            {
+                HOOK + 'num_subnets': (1, 6),
+                HEAD + 'normalize_main': (None, True),
+                HEAD + 'loss_kl.normalize': (None, 'standardize'),
+            },
+        ),
+        (
+            ST,
+            'table3/resnet50_st-kl-k1-sit',
+            {
+                HOOK + 'size_range.0': (None, 96),
+                HOOK + 'size_range.1': (None, 224),
+            },
+        ),
+        (
+            KLM,
+            SIT,
+            {
+                HOOK + 'size_range.0': (None, 96),
+                HOOK + 'size_range.1': (None, 224),
+            },
+        ),
+        (
+            SIT,
+            VRS,
+            {
+                f'{split}_dataloader.dataset.pipeline.1.scale': (256, 240)
+                for split in ('val', 'test')
+            },
+        ),
+        (
+            VRS,
+            TCS,
+            {
+                'train_dataloader.dataset.pipeline.1.scale': (224, 200),
                 HOOK + 'size_range.0': (96, 86),
-                HOOK + 'size_range.1': (224, 200)}),
-    (TCS, 'resnet50_st', {f'{HOOK}space.{i}': (None, n)
-                          for i, n in enumerate([1, 2, 4, 1])}),
-    ('resnet50_st', 'resnet50_st-l2',
-     {HEAD + 'normalize_main': (True, False), HEAD + 'loss_kl.normalize':
-      ('standardize', 'l2')}),
-    ('resnet50_st', 'resnet50_st-as-released',
-     {'train_cfg.update_running_stats': (None, True),
-      'train_cfg.chain_inputs': (None, True),
-      'train_cfg.input_transforms.0': (None, 'normalize'),
-      'custom_hooks.1.type': (None, 'PreciseBNHook'),
-      'custom_hooks.1.num_samples': (None, 2000)}),
-])
+                HOOK + 'size_range.1': (224, 200),
+            },
+        ),
+        (
+            TCS,
+            'resnet50_st',
+            {
+                f'{HOOK}space.{i}': (None, n)
+                for i, n in enumerate([1, 2, 4, 1])
+            },
+        ),
+        (
+            'resnet50_st',
+            'resnet50_st-l2',
+            {
+                HEAD + 'normalize_main': (True, False),
+                HEAD + 'loss_kl.normalize': ('standardize', 'l2'),
+            },
+        ),
+        (
+            'resnet50_st',
+            'resnet50_st-as-released',
+            {
+                'train_cfg.update_running_stats': (None, True),
+                'train_cfg.chain_inputs': (None, True),
+                'train_cfg.input_transforms.0': (None, 'normalize'),
+                'custom_hooks.1.type': (None, 'PreciseBNHook'),
+                'custom_hooks.1.num_samples': (None, 2000),
+            },
+        ),
+    ],
+)
 def test_rows_differ_in_what_they_say(first, second, expected):
     """Table 3: one component after the other, and nothing besides."""
     assert difference(first, second) == expected
 
 
 def test_a2_is_a1_with_uniform_augment():
-    a1, a2 = (Config.fromfile(ROOT / f'configs/st/{name}_in1k.py').to_dict()
-              for name in ('resnet50_st', 'resnet50_st-ua'))
+    a1, a2 = (
+        Config.fromfile(ROOT / f'configs/st/{name}_in1k.py').to_dict()
+        for name in ('resnet50_st', 'resnet50_st-ua')
+    )
     augment = a2['train_dataloader']['dataset']['pipeline'].pop(3)
     assert a2['train_cfg'].pop('max_epochs') == 400
     for cfg in (a1, a2):
@@ -322,23 +460,34 @@ def test_a2_is_a1_with_uniform_augment():
         if operation.magnitude_range is not None:
             draws = [operation.random_magnitude() for _ in range(2000)]
             magnitudes[key.strip()] = (min(draws), max(draws))
-    ends = {'Rotate': (0, 30), 'Solarize': (0, 256), 'Posterize': (4, 8),
-            'ColorTransform': (0, .9), 'Contrast': (0, .9),
-            'Brightness': (0, .9), 'Sharpness': (0, .9),
-            'Shear horizontal': (0, .3), 'Shear vertical': (0, .3),
-            # of 200 px: 0 to 10
-            'Translate horizontal': (0, .05), 'Translate vertical': (0, .05)}
+    ends = {
+        'Rotate': (0, 30),
+        'Solarize': (0, 256),
+        'Posterize': (4, 8),
+        'ColorTransform': (0, 0.9),
+        'Contrast': (0, 0.9),
+        'Brightness': (0, 0.9),
+        'Sharpness': (0, 0.9),
+        'Shear horizontal': (0, 0.3),
+        'Shear vertical': (0, 0.3),
+        # of 200 px: 0 to 10
+        'Translate horizontal': (0, 0.05),
+        'Translate vertical': (0, 0.05),
+    }
     assert set(magnitudes) == set(ends)
     for key, (low, high) in ends.items():
-        assert magnitudes[key] == pytest.approx((low, high),
-                                                abs=0.02 * (high - low))
+        assert magnitudes[key] == pytest.approx(
+            (low, high), abs=0.02 * (high - low)
+        )
 
 
 README = (ROOT / 'configs/st/README.md').read_text()
 
 
-@pytest.mark.parametrize('option', sorted(set(re.findall(
-    r'`((?:custom_hooks|train_cfg)[^`]+)`', README))))
+@pytest.mark.parametrize(
+    'option',
+    sorted(set(re.findall(r'`((?:custom_hooks|train_cfg)[^`]+)`', README))),
+)
 def test_one_line_differences_are_read(option):
     """Each documented option is one that the hook or the loop takes."""
     key, value = option.split('=')
@@ -353,7 +502,8 @@ def test_one_line_differences_are_read(option):
     assert key.split('.')[-1] in {
         **inspect.signature(type(sampler)).parameters,
         **inspect.signature(STEpochBasedTrainLoop).parameters,
-        **inspect.signature(EpochBasedTrainLoop).parameters}
+        **inspect.signature(EpochBasedTrainLoop).parameters,
+    }
 
 
 @pytest.mark.parametrize('family', ['demo', 'st', 'st_cifar'])
@@ -368,11 +518,14 @@ def test_readme_lists_every_config(family):
 
 def test_st_is_ct_but_for_the_method():
     """Comparing them compares the training method and nothing else."""
-    for st, ct in (('st/resnet50_st_in1k', 'st/resnet50_ct_in1k'),
-                   ('demo/resnet20_stpp_mnistm5k',
-                    'demo/resnet20_ct_mnistm5k')):
-        st, ct = (Config.fromfile(ROOT / 'configs' / f'{name}.py').to_dict()
-                  for name in (st, ct))
+    for st, ct in (
+        ('st/resnet50_st_in1k', 'st/resnet50_ct_in1k'),
+        ('demo/resnet20_stpp_mnistm5k', 'demo/resnet20_ct_mnistm5k'),
+    ):
+        st, ct = (
+            Config.fromfile(ROOT / 'configs' / f'{name}.py').to_dict()
+            for name in (st, ct)
+        )
         assert st['model']['head'].pop('head') == ct['model'].pop('head')
         st['model'].pop('head')
         for key in ('type', 'by_epoch'):
@@ -386,42 +539,62 @@ def test_a1_recipe():
     """The released recipe's facts, as design and paper give them."""
     cfg = Config.fromfile(ROOT / 'configs/st/resnet50_st_in1k.py')
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr, optimizer.momentum,
-            optimizer.nesterov, optimizer.weight_decay) == ('SGD', 0.2, 0.9,
-                                                            True, 1e-4)
+    assert (
+        optimizer.type,
+        optimizer.lr,
+        optimizer.momentum,
+        optimizer.nesterov,
+        optimizer.weight_decay,
+    ) == ('SGD', 0.2, 0.9, True, 1e-4)
     assert 'paramwise_cfg' not in cfg.optim_wrapper
     assert cfg.train_dataloader.batch_size == 64
     assert cfg.auto_scale_lr.base_batch_size == 512
     assert cfg.model.backbone.zero_init_residual is False
     hook = cfg.custom_hooks[0]
-    assert (hook.num_subnets, hook.space, hook.size_range) == (6, [1, 2, 4, 1],
-                                                              (86, 200))
+    assert (hook.num_subnets, hook.space, hook.size_range) == (
+        6,
+        [1, 2, 4, 1],
+        (86, 200),
+    )
     assert cfg.train_dataloader.dataset.pipeline[1].scale == 200
-    assert [t.get('scale', t.get('crop_size'))
-            for t in cfg.val_dataloader.dataset.pipeline[1:3]] == [240, 224]
+    assert [
+        t.get('scale', t.get('crop_size'))
+        for t in cfg.val_dataloader.dataset.pipeline[1:3]
+    ] == [240, 224]
 
 
 def test_lighting_against_plain_numpy(monkeypatch):
     """Channel order and scale: mmpretrain's images are BGR, 0 to 255."""
     cfg = Config.fromfile(ROOT / 'configs/st/resnet50_ct_in1k.py')
-    light = [TRANSFORMS.build(t) for t in cfg.train_pipeline
-             if t['type'] in ('PILToNumpy', 'Lighting')]
+    light = [
+        TRANSFORMS.build(t)
+        for t in cfg.train_pipeline
+        if t['type'] in ('PILToNumpy', 'Lighting')
+    ]
     assert len(light) == 2
     alpha = np.array([0.3, -0.2, 0.1])
-    monkeypatch.setattr(np.random, 'normal',
-                        lambda mean, std, size: alpha * (std / 0.1))
-    rgb = np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(
-        np.uint8)
+    monkeypatch.setattr(
+        np.random, 'normal', lambda mean, std, size: alpha * (std / 0.1)
+    )
+    rgb = (
+        np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(np.uint8)
+    )
     results = dict(img=rgb[..., ::-1].copy())
     for transform in light:
         results = transform(results)
     # On images in 0 to 1, in RGB, as AlexNet's authors give it.
     values = np.array([0.2175, 0.0188, 0.0045])
-    vectors = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140],
-                        [-0.5836, -0.6948, 0.4203]])
+    vectors = np.array(
+        [
+            [-0.5675, 0.7192, 0.4009],
+            [-0.5808, -0.0045, -0.8140],
+            [-0.5836, -0.6948, 0.4203],
+        ]
+    )
     expected = rgb / 255 + vectors @ (alpha * values)
-    np.testing.assert_allclose(results['img'][..., ::-1] / 255, expected,
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        results['img'][..., ::-1] / 255, expected, atol=1e-5
+    )
     assert results['img'].min() < 0 or results['img'].max() > 255
 
 
@@ -430,14 +603,21 @@ def test_colour_jitter_against_plain_numpy(kind):
     """Grey is a mean with a weight for each channel: B, G, R it has to be."""
     cfg = Config.fromfile(ROOT / 'configs/st/resnet50_ct_in1k.py')
     jitter = next(t for t in cfg.train_pipeline if t['type'] == 'ColorJitter')
-    jitter = TRANSFORMS.build({**jitter, **dict.fromkeys(
-        ('brightness', 'contrast', 'saturation'), 0.), kind: (0.6, 0.6)})
-    rgb = np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(
-        np.uint8)
+    jitter = TRANSFORMS.build(
+        {
+            **jitter,
+            **dict.fromkeys(('brightness', 'contrast', 'saturation'), 0.0),
+            kind: (0.6, 0.6),
+        }
+    )
+    rgb = (
+        np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(np.uint8)
+    )
     out = jitter(dict(img=rgb[..., ::-1].copy()))['img'][..., ::-1]
     grey = rgb @ np.array([0.299, 0.587, 0.114])
-    other = dict(brightness=0., contrast=grey.mean(),
-                 saturation=grey[..., None])[kind]
+    other = dict(
+        brightness=0.0, contrast=grey.mean(), saturation=grey[..., None]
+    )[kind]
     np.testing.assert_allclose(out, 0.6 * rgb + 0.4 * other, atol=1.5)
 
 
@@ -445,9 +625,11 @@ def test_learning_rate_of_every_iteration(tiny_runner):
     """Cosine to zero, stepped every iteration, no warm-up."""
     cfg = Config.fromfile(ROOT / 'configs/st/resnet50_ct_in1k.py')
     runner = tiny_runner(
-        sampler=dict(num_subnets=0), max_epochs=4,
+        sampler=dict(num_subnets=0),
+        max_epochs=4,
         param_scheduler=cfg.param_scheduler,
-        optim_wrapper=cfg.optim_wrapper)
+        optim_wrapper=cfg.optim_wrapper,
+    )
     rates = []
     step = runner.train_loop._run_st_iter
 
@@ -467,7 +649,7 @@ def test_two_processes_agree(digits, tmp_path):
 
     Contract 5: both write their weights after the last iteration.
     """
-    (tmp_path / 'keep_weights.py').write_text('''
+    (tmp_path / 'keep_weights.py').write_text("""
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -481,23 +663,40 @@ class KeepWeights(Hook):
         torch.save(
             dict(runner.model.module.named_parameters()),
             f'{runner.work_dir}/rank{get_rank()}.pth')
-''')
+""")
     config = tmp_path / 'config.py'
-    config.write_text(f'''
+    config.write_text(f"""
 _base_ = '{ROOT}/configs/demo/resnet20_stpp_mnistm5k.py'
 custom_imports = dict(imports=['mmst', 'keep_weights'])
 custom_hooks = _base_.custom_hooks + [dict(type='KeepWeights')]
-''')
-    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1',
-               PYTHONPATH=str(tmp_path))
+""")
+    env = dict(
+        os.environ,
+        PYTHON=sys.executable,
+        OMP_NUM_THREADS='1',
+        PYTHONPATH=str(tmp_path),
+    )
     done = subprocess.run(
-        ['bash', str(ROOT / 'tools/dist_train.sh'), str(config), '2',
-         '--work-dir', str(tmp_path / 'work'), '--cfg-options',
-         *data_options(digits, 20), 'train_cfg.max_epochs=3'],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [
+            'bash',
+            str(ROOT / 'tools/dist_train.sh'),
+            str(config),
+            '2',
+            '--work-dir',
+            str(tmp_path / 'work'),
+            '--cfg-options',
+            *data_options(digits, 20),
+            'train_cfg.max_epochs=3',
+        ],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
     assert 'subnet2_loss' in done.stdout
-    first, second = (torch.load(tmp_path / 'work' / f'rank{rank}.pth')
-                     for rank in range(2))
+    first, second = (
+        torch.load(tmp_path / 'work' / f'rank{rank}.pth') for rank in range(2)
+    )
     for name, parameter in first.items():
         assert torch.equal(parameter, second[name]), name

@@ -1,4 +1,5 @@
 """Every config of detection, segmentation and pose parses, builds and fits."""
+
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from torch.utils.data import DataLoader
 from mmst.engine import STEpochBasedTrainLoop, STIterBasedTrainLoop
 from mmst.engine.toolbox import check_toolbox, read_config
 from mmst.subnets import find_stages
+
 from .test_configs import flat
 
 ROOT = Path(__file__).parents[2]
 SCOPES = dict(st_det='mmdet', st_seg='mmseg', st_pose='mmpose')
 CONFIGS = sorted(
-    str(path.relative_to(ROOT / 'configs')) for family in SCOPES
-    for path in (ROOT / 'configs' / family).glob('*.py'))
+    str(path.relative_to(ROOT / 'configs'))
+    for family in SCOPES
+    for path in (ROOT / 'configs' / family).glob('*.py')
+)
 SEG = 'st_seg/fpn_r50-st_4xb2-adamw-80k_cityscapes-512x1024.py'
 POSE = 'st_pose/td-hm_res50-st_8xb64-210e_coco-256x192.py'
 DETECTORS = {
@@ -37,10 +41,13 @@ FRAMEWORKS = {
     **{ours: f'mmdet::{stock}' for ours, stock in DETECTORS.items()},
     SEG: 'mmseg::sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py',
     POSE: 'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-    'td-hm_res50_8xb64-210e_coco-256x192.py'
+    'td-hm_res50_8xb64-210e_coco-256x192.py',
 }
-ST = dict(type='Pretrained', checkpoint='checkpoints/resnet50_st-ua_in1k.pth',
-          prefix='backbone.')
+ST = dict(
+    type='Pretrained',
+    checkpoint='checkpoints/resnet50_st-ua_in1k.pth',
+    prefix='backbone.',
+)
 # Top-level names that only serve to write the configs.
 VARIABLES = ('backbone_init', 'adamw', 'subnet_sampler')
 
@@ -82,10 +89,12 @@ def build(config: str) -> nn.Module:
 def difference(first: Config, second: Config) -> dict:
     """What differs between two configs, and into what."""
     a, b = (flat(cfg.to_dict()) for cfg in (first, second))
-    return {key: (a.get(key), b.get(key)) for key in {*a, *b}
-            if (key in a) != (key in b) or a.get(key) != b.get(key)
-            if key.split('.')[0] not in VARIABLES
-            and not key.endswith('_scope_')}
+    return {
+        key: (a.get(key), b.get(key))
+        for key in {*a, *b}
+        if (key in a) != (key in b) or a.get(key) != b.get(key)
+        if key.split('.')[0] not in VARIABLES and not key.endswith('_scope_')
+    }
 
 
 def test_every_config_has_its_variants():
@@ -107,11 +116,19 @@ def test_st_is_the_stock_config_with_another_backbone(config, tmp_path):
             'model.data_preprocessor.bgr_to_rgb': (False, True),
         }
         for key, before, after in (
-                ('mean', [102.9801, 115.9465, 122.7717],
-                 [123.675, 116.28, 103.53]),
-                ('std', [1.0, 1.0, 1.0], [58.395, 57.12, 57.375])):
-            expected.update({f'model.data_preprocessor.{key}.{i}': pair
-                             for i, pair in enumerate(zip(before, after))})
+            (
+                'mean',
+                [102.9801, 115.9465, 122.7717],
+                [123.675, 116.28, 103.53],
+            ),
+            ('std', [1.0, 1.0, 1.0], [58.395, 57.12, 57.375]),
+        ):
+            expected.update(
+                {
+                    f'model.data_preprocessor.{key}.{i}': pair
+                    for i, pair in enumerate(zip(before, after))
+                }
+            )
     if config == SEG:
         old = None
         expected = {
@@ -120,32 +137,44 @@ def test_st_is_the_stock_config_with_another_backbone(config, tmp_path):
             'model.pretrained': ('open-mmlab://resnet50_v1c', None),
         }
         optimizer = 'optim_wrapper.optimizer.'
-        expected.update({
-            optimizer + 'type': ('SGD', 'AdamW'),
-            optimizer + 'lr': (0.01, 5e-4),
-            optimizer + 'momentum': (0.9, None),
-            optimizer + 'weight_decay': (0.0005, 0.05)
-        })
-    expected.update({
-        backbone + 'init_cfg.checkpoint': (old, ST['checkpoint']),
-        backbone + 'init_cfg.prefix': (None, 'backbone.')
-    })
+        expected.update(
+            {
+                optimizer + 'type': ('SGD', 'AdamW'),
+                optimizer + 'lr': (0.01, 5e-4),
+                optimizer + 'momentum': (0.9, None),
+                optimizer + 'weight_decay': (0.0005, 0.05),
+            }
+        )
+    expected.update(
+        {
+            backbone + 'init_cfg.checkpoint': (old, ST['checkpoint']),
+            backbone + 'init_cfg.prefix': (None, 'backbone.'),
+        }
+    )
     assert changed == expected
 
 
 @pytest.mark.parametrize('config', DETECTORS)
 def test_adamw_is_sgd_but_for_the_optimizer(config):
     lr = 0.01 if 'fcos' in config or 'atss' in config else 0.02
-    for pair in ((config, adamw_of(config)),
-                 (star_of(config), star_of(adamw_of(config)))):
+    for pair in (
+        (config, adamw_of(config)),
+        (star_of(config), star_of(adamw_of(config))),
+    ):
         assert difference(*map(parse, pair)) == {
-            f'optim_wrapper.optimizer.{key}': values for key, values in dict(
-                type=('SGD', 'AdamW'), lr=(lr, 1e-4), momentum=(0.9, None),
-                weight_decay=(1e-4, 0.1)).items()}
+            f'optim_wrapper.optimizer.{key}': values
+            for key, values in dict(
+                type=('SGD', 'AdamW'),
+                lr=(lr, 1e-4),
+                momentum=(0.9, None),
+                weight_decay=(1e-4, 0.1),
+            ).items()
+        }
 
 
-@pytest.mark.parametrize('config', [
-    *DETECTORS, *map(adamw_of, DETECTORS), SEG, POSE])
+@pytest.mark.parametrize(
+    'config', [*DETECTORS, *map(adamw_of, DETECTORS), SEG, POSE]
+)
 def test_star_is_st_but_for_the_subnets(config):
     plain, star = parse(config), parse(star_of(config))
     hooks = plain.get('custom_hooks') or []
@@ -157,12 +186,13 @@ def test_star_is_st_but_for_the_subnets(config):
         at + 'num_subnets': (None, 1),
         at + 'size_range.0': (None, 0.43),
         at + 'size_range.1': (None, 1.0),
-        **{f'{at}space.{i}': (None, n) for i, n in enumerate([1, 2, 4, 1])}
+        **{f'{at}space.{i}': (None, n) for i, n in enumerate([1, 2, 4, 1])},
     }
     by_iter = config == SEG
     expected['train_cfg.type'] = (
         plain.train_cfg.get('type'),
-        f'mmst.ST{"Iter" if by_iter else "Epoch"}BasedTrainLoop')
+        f'mmst.ST{"Iter" if by_iter else "Epoch"}BasedTrainLoop',
+    )
     if config == POSE:
         expected['train_cfg.by_epoch'] = (True, None)
     assert difference(plain, star) == expected
@@ -172,15 +202,18 @@ def test_star_is_st_but_for_the_subnets(config):
 def test_loop_is_built_in_the_toolbox_scope(config):
     cfg = parse(config)
     enter_scope(cfg)
-    loop = LOOPS.build(dict(cfg.train_cfg), default_args=dict(
-        runner=None, dataloader=DataLoader([0])))
+    loop = LOOPS.build(
+        dict(cfg.train_cfg),
+        default_args=dict(runner=None, dataloader=DataLoader([0])),
+    )
     if config == star_of(SEG):
         assert isinstance(loop, STIterBasedTrainLoop)
         assert (loop.max_iters, loop.val_interval) == (80000, 8000)
     else:
         assert isinstance(loop, STEpochBasedTrainLoop)
         assert (loop.max_epochs, loop.val_interval) == (
-            (210, 10) if config == star_of(POSE) else (12, 1))
+            (210, 10) if config == star_of(POSE) else (12, 1)
+        )
 
 
 @pytest.mark.parametrize('config', FRAMEWORKS)
@@ -193,28 +226,42 @@ def test_model_and_space_fit(config):
     hook.fit(model, seed=0)
     # Stage 1, which mmdet freezes, is never cut.
     assert [sorted(depths) for depths in hook.space.depths] == [
-        [3], [3, 4], [3, 4, 5, 6], [3]]
+        [3],
+        [3, 4],
+        [3, 4, 5, 6],
+        [3],
+    ]
     frozen = config in DETECTORS
     backbone = model.backbone
-    assert frozen is not any(p.requires_grad
-                             for p in backbone.layer1.parameters())
+    assert frozen is not any(
+        p.requires_grad for p in backbone.layer1.parameters()
+    )
     assert all(p.requires_grad for p in backbone.layer2.parameters())
     backbone.train()
     assert backbone.layer2[0].bn1.training is not frozen  # norm_eval
     # What ImageNet's backbones are trained with.
     preprocessor = model.data_preprocessor
     assert preprocessor.mean.flatten().tolist() == pytest.approx(
-        [123.675, 116.28, 103.53])
+        [123.675, 116.28, 103.53]
+    )
     assert preprocessor.std.flatten().tolist() == pytest.approx(
-        [58.395, 57.12, 57.375])
+        [58.395, 57.12, 57.375]
+    )
     assert star.model.data_preprocessor.bgr_to_rgb
 
 
-@pytest.mark.parametrize('config, name, lr, decay', [
-    *[(adamw_of(c), 'AdamW', 1e-4, 0.1) for c in DETECTORS],
-    *[(c, 'SGD', 0.01 if 'fcos' in c or 'atss' in c else 0.02, 1e-4)
-      for c in DETECTORS],
-    (SEG, 'AdamW', 5e-4, 0.05), (POSE, 'Adam', 5e-4, 0)])
+@pytest.mark.parametrize(
+    'config, name, lr, decay',
+    [
+        *[(adamw_of(c), 'AdamW', 1e-4, 0.1) for c in DETECTORS],
+        *[
+            (c, 'SGD', 0.01 if 'fcos' in c or 'atss' in c else 0.02, 1e-4)
+            for c in DETECTORS
+        ],
+        (SEG, 'AdamW', 5e-4, 0.05),
+        (POSE, 'Adam', 5e-4, 0),
+    ],
+)
 def test_optimizer_of_the_tables(config, name, lr, decay):
     """Tables 6 to 13."""
     cfg = parse(config)
@@ -223,18 +270,26 @@ def test_optimizer_of_the_tables(config, name, lr, decay):
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     assert type(optimizer).__name__ == name
     weight = model.backbone.layer4[0].conv1.weight
-    group = next(group for group in optimizer.param_groups
-                 if any(p is weight for p in group['params']))
+    group = next(
+        group
+        for group in optimizer.param_groups
+        if any(p is weight for p in group['params'])
+    )
     assert (group['lr'], group['weight_decay']) == (lr, decay)
 
 
-@pytest.mark.parametrize('config', ['st_det/atss_r50-st_fpn_1x_coco.py', SEG,
-                                    star_of(POSE)])
-@pytest.mark.parametrize('name, weights', [
-    ('r50_base', 'resnet50-0676ba61.pth'),
-    ('r50_tnr', 'resnet50-11ad3fa6.pth'),
-    ('r50_timm', 'resnet50_a1_0-14fe96d1.pth'),
-    ('r50_st', ST['checkpoint'])])
+@pytest.mark.parametrize(
+    'config', ['st_det/atss_r50-st_fpn_1x_coco.py', SEG, star_of(POSE)]
+)
+@pytest.mark.parametrize(
+    'name, weights',
+    [
+        ('r50_base', 'resnet50-0676ba61.pth'),
+        ('r50_tnr', 'resnet50-11ad3fa6.pth'),
+        ('r50_timm', 'resnet50_a1_0-14fe96d1.pth'),
+        ('r50_st', ST['checkpoint']),
+    ],
+)
 def test_backbone_from_the_environment(config, name, weights, monkeypatch):
     pytest.importorskip(SCOPES[config.split('/')[0]])
     monkeypatch.setenv('MMST_BACKBONE', name)
@@ -246,12 +301,14 @@ def test_backbone_from_the_environment(config, name, weights, monkeypatch):
         checkpoint = get_torchvision_models()[checkpoint.split('//')[1]]
     assert checkpoint.endswith(weights)
     # Only checkpoints of ours have a whole classifier's keys.
-    assert init_cfg.get('prefix') == ('backbone.' if name == 'r50_st'
-                                      else None)
+    assert init_cfg.get('prefix') == (
+        'backbone.' if name == 'r50_st' else None
+    )
 
 
-@pytest.mark.parametrize('config', [c for c in FRAMEWORKS
-                                    if c != SEG and 'fcos' not in c])
+@pytest.mark.parametrize(
+    'config', [c for c in FRAMEWORKS if c != SEG and 'fcos' not in c]
+)
 def test_r50_base_is_the_stock_config(config, monkeypatch, tmp_path):
     own = stock(FRAMEWORKS[config], tmp_path)
     monkeypatch.setenv('MMST_BACKBONE', 'r50_base')
@@ -262,17 +319,28 @@ def test_backbone_on_the_command_line(load_tool):
     """One line replaces the checkpoint, and takes its prefix away."""
     pytest.importorskip('mmpose')
     tool = load_tool('train')
-    cfg = tool.load_config(tool.parse_args([
-        str(ROOT / 'configs' / POSE), '--cfg-options',
-        'model.backbone.init_cfg.checkpoint=my.pth',
-        'model.backbone.init_cfg.prefix=None']))
+    cfg = tool.load_config(
+        tool.parse_args(
+            [
+                str(ROOT / 'configs' / POSE),
+                '--cfg-options',
+                'model.backbone.init_cfg.checkpoint=my.pth',
+                'model.backbone.init_cfg.prefix=None',
+            ]
+        )
+    )
     assert cfg.model.backbone.init_cfg == dict(
-        type='Pretrained', checkpoint='my.pth', prefix=None)
+        type='Pretrained', checkpoint='my.pth', prefix=None
+    )
 
 
-@pytest.mark.parametrize('config, install', [
-    (c, rf"'mmst\[{SCOPES[c.split('/')[0]][2:]}\]'")
-    for c in map(star_of, (adamw_of(next(iter(DETECTORS))), SEG, POSE))])
+@pytest.mark.parametrize(
+    'config, install',
+    [
+        (c, rf"'mmst\[{SCOPES[c.split('/')[0]][2:]}\]'")
+        for c in map(star_of, (adamw_of(next(iter(DETECTORS))), SEG, POSE))
+    ],
+)
 def test_missing_toolbox_is_named(config, install, monkeypatch):
     monkeypatch.setattr('mmengine.config.config.is_installed', lambda _: False)
     with pytest.raises(ModuleNotFoundError, match=install):

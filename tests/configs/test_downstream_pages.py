@@ -1,4 +1,5 @@
 """The pages of the downstream configs say what is so."""
+
 import re
 from pathlib import Path
 
@@ -8,17 +9,34 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS, LOOPS, MODELS
 from torch.utils.data import DataLoader
 
-from .test_downstream_configs import (CONFIGS, ROOT, SCOPES, ST, difference,
-                                      enter_scope, stock)
+from .test_downstream_configs import (
+    CONFIGS,
+    ROOT,
+    SCOPES,
+    ST,
+    difference,
+    enter_scope,
+    stock,
+)
 
 
 def snippets() -> list:
     """(page, number, code) of every Python block of the pages."""
-    pages = [*(ROOT / 'configs' / f for f in SCOPES),
-             ROOT / 'configs/_base_/backbones']
-    found = [(page.name, i, code) for page in pages for i, code in enumerate(
-        re.findall(r'```python\n(.*?)```', (page / 'README.md').read_text(),
-                   re.DOTALL))]
+    pages = [
+        *(ROOT / 'configs' / f for f in SCOPES),
+        ROOT / 'configs/_base_/backbones',
+    ]
+    found = [
+        (page.name, i, code)
+        for page in pages
+        for i, code in enumerate(
+            re.findall(
+                r'```python\n(.*?)```',
+                (page / 'README.md').read_text(),
+                re.DOTALL,
+            )
+        )
+    ]
     assert len(found) == 5
     return found
 
@@ -35,13 +53,18 @@ def test_documented_lines_are_enough(page, number, code, tmp_path):
     changed = {key.rsplit('.', 1)[0] for key in difference(before, cfg)}
     if page == 'backbones':
         assert cfg.model.backbone.init_cfg == ST
-        assert changed <= {'model', 'model.backbone',
-                           'model.backbone.init_cfg'}
+        assert changed <= {
+            'model',
+            'model.backbone',
+            'model.backbone.init_cfg',
+        }
         assert type(MODELS.build(cfg.model).backbone).__name__ == 'ResNet'
         return
     assert not any(key.startswith('model') for key in changed)
-    loop = LOOPS.build(dict(cfg.train_cfg), default_args=dict(
-        runner=None, dataloader=DataLoader([0])))
+    loop = LOOPS.build(
+        dict(cfg.train_cfg),
+        default_args=dict(runner=None, dataloader=DataLoader([0])),
+    )
     limit = 'max_iters' if page == 'st_seg' else 'max_epochs'
     assert getattr(loop, limit) == before.train_cfg[limit]
     assert loop.val_interval == before.train_cfg.val_interval

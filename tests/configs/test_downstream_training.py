@@ -3,6 +3,7 @@
 The real configs with ST*, shrunk as tools/demo_downstream.py shrinks them, on
 a few digit scenes in COCO's files and Cityscapes' layout.
 """
+
 import json
 import math
 
@@ -12,8 +13,16 @@ import torch
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpose')
-NAMES = ['faster-rcnn', 'cascade-rcnn', 'fcos', 'atss', 'mask-rcnn',
-         'panoptic-fpn', 'semantic-fpn', 'simple-baseline']
+NAMES = [
+    'faster-rcnn',
+    'cascade-rcnn',
+    'fcos',
+    'atss',
+    'mask-rcnn',
+    'panoptic-fpn',
+    'semantic-fpn',
+    'simple-baseline',
+]
 
 
 @pytest.fixture
@@ -24,8 +33,10 @@ def options_of(load_tool, digit_scenes):
 
     def options_of(name: str, length: int) -> list:
         framework = demo.FRAMEWORKS[name]
-        given = [option.replace('data/digit_scenes', str(digit_scenes))
-                 for option in (*demo.BACKBONE, *framework.options)]
+        given = [
+            option.replace('data/digit_scenes', str(digit_scenes))
+            for option in (*demo.BACKBONE, *framework.options)
+        ]
         by_iter = name == 'semantic-fpn'
         limit = 'max_iters' if by_iter else 'max_epochs'
         small = [
@@ -35,23 +46,30 @@ def options_of(load_tool, digit_scenes):
             f'train_cfg.val_interval={1 + by_iter}',
             f'default_hooks.checkpoint.interval={1 + by_iter}',
             'default_hooks.logger.interval=1',
-            'train_dataloader.batch_size=2', 'randomness.seed=0',
+            'train_dataloader.batch_size=2',
+            'randomness.seed=0',
         ]
-        small += [f'{split}_dataloader.{option}'
-                  for split in ('train', 'val')
-                  for option in ('num_workers=0', 'persistent_workers=False')]
+        small += [
+            f'{split}_dataloader.{option}'
+            for split in ('train', 'val')
+            for option in ('num_workers=0', 'persistent_workers=False')
+        ]
         if not by_iter:  # 2 iterations an epoch
-            small += ['train_dataloader.dataset.indices=3',
-                      'val_dataloader.dataset.indices=2']
+            small += [
+                'train_dataloader.dataset.indices=3',
+                'val_dataloader.dataset.indices=2',
+            ]
         return [*given, *small]
 
     return options_of
 
 
 def records(folder) -> list:
-    return [json.loads(line)
-            for log in sorted(folder.glob('*/vis_data/scalars.json'))
-            for line in log.read_text().splitlines()]
+    return [
+        json.loads(line)
+        for log in sorted(folder.glob('*/vis_data/scalars.json'))
+        for line in log.read_text().splitlines()
+    ]
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -60,14 +78,24 @@ def test_trains_and_validates(name, options_of, load_tool, train, tmp_path):
         pytest.importorskip('panopticapi')
     framework = load_tool('demo_downstream').FRAMEWORKS[name]
     config = 'configs/' + framework.config.format('st-star')
-    train([config, '--work-dir', str(tmp_path), '--cfg-options',
-           *options_of(name, 1)])
+    train(
+        [
+            config,
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *options_of(name, 1),
+        ]
+    )
     logged = records(tmp_path)
     steps = [r for r in logged if 'subnet0_loss' in r]
     assert len(steps) == 2
     assert all(math.isfinite(r['loss']) for r in steps)
-    assert all(r['loss'] == pytest.approx(r['main_loss'] + r['subnet0_loss'],
-                                          rel=1e-3) for r in steps)
+    assert all(
+        r['loss']
+        == pytest.approx(r['main_loss'] + r['subnet0_loss'], rel=1e-3)
+        for r in steps
+    )
     # COCO's metric says nothing where nothing is detected.
     if name in ('semantic-fpn', 'simple-baseline', 'panoptic-fpn'):
         assert any(framework.metric in r for r in logged)
@@ -78,10 +106,19 @@ def test_resumed_run_goes_on(name, options_of, load_tool, train, tmp_path):
     framework = load_tool('demo_downstream').FRAMEWORKS[name]
     config = 'configs/' + framework.config.format('st-star')
     for length in (1, 2):
-        train([config, '--work-dir', str(tmp_path), '--resume',
-               '--cfg-options', *options_of(name, length)])
-    last = torch.load((tmp_path / 'last_checkpoint').read_text(),
-                      map_location='cpu')
+        train(
+            [
+                config,
+                '--work-dir',
+                str(tmp_path),
+                '--resume',
+                '--cfg-options',
+                *options_of(name, length),
+            ]
+        )
+    last = torch.load(
+        (tmp_path / 'last_checkpoint').read_text(), map_location='cpu'
+    )
     assert last['meta']['iter'] == 4
     steps = [r for r in records(tmp_path) if 'subnet0_loss' in r]
     assert [r['step'] for r in steps] == [1, 2, 3, 4]

@@ -2,6 +2,7 @@
 
 The same ResNet-50, of torchvision, on the same weights, batches and subnets.
 """
+
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -31,8 +32,10 @@ def random_batch(dtype, shape):
 
 def named(items):
     """torchvision's parameters or buffers under mmpretrain's names."""
-    return {('head.' if key.startswith('fc.') else 'backbone.') + key: value
-            for key, value in items}
+    return {
+        ('head.' if key.startswith('fc.') else 'backbone.') + key: value
+        for key, value in items
+    }
 
 
 def standardized(logits):
@@ -49,8 +52,9 @@ def kept_statistics(net):
 
 def truncated(net, x, depths):
     x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-    for layer, depth in zip([net.layer1, net.layer2, net.layer3, net.layer4],
-                            depths):
+    for layer, depth in zip(
+        [net.layer1, net.layer2, net.layer3, net.layer4], depths
+    ):
         x = layer[:depth](x)
     return net.fc(net.avgpool(x).flatten(1))
 
@@ -66,25 +70,32 @@ def released_iteration(net, images, labels, subnets, as_released):
     target = main.detach().softmax(1)
     previous = x
     for subnet in subnets:
-        small = F.interpolate(previous if as_released else x,
-                              (subnet.size, subnet.size), mode='bilinear',
-                              align_corners=False)
+        small = F.interpolate(
+            previous if as_released else x,
+            (subnet.size, subnet.size),
+            mode='bilinear',
+            align_corners=False,
+        )
         if as_released:
             small = previous = (small - mean) / std
         with nullcontext() if as_released else kept_statistics(net):
-            log_q = standardized(truncated(net, small, subnet.depths)
-                                 ).log_softmax(1)
+            log_q = standardized(
+                truncated(net, small, subnet.depths)
+            ).log_softmax(1)
             losses.append(F.kl_div(log_q, target, reduction='batchmean'))
             losses[-1].backward()
     return torch.stack(losses).detach()
 
 
-@pytest.mark.parametrize('name, dtype, shape, tolerance', [
-    ('resnet50_st', torch.float64, (4, 3, 48, 48), 1e-10),
-    ('resnet50_st-as-released', torch.float64, (4, 3, 48, 48), 1e-10),
-    # Larger: batch statistics over few pixels enlarge what float32 rounds.
-    ('resnet50_st', torch.float32, (8, 3, 192, 192), 1e-6),
-])
+@pytest.mark.parametrize(
+    'name, dtype, shape, tolerance',
+    [
+        ('resnet50_st', torch.float64, (4, 3, 48, 48), 1e-10),
+        ('resnet50_st-as-released', torch.float64, (4, 3, 48, 48), 1e-10),
+        # Larger: batch statistics over few pixels enlarge what float32 rounds.
+        ('resnet50_st', torch.float32, (8, 3, 192, 192), 1e-6),
+    ],
+)
 def test_losses_gradients_and_step(name, dtype, shape, tolerance):
     cfg = Config.fromfile(ROOT / f'configs/st/{name}_in1k.py')
     cfg.model.data_preprocessor = cfg.data_preprocessor
@@ -98,30 +109,40 @@ def test_losses_gradients_and_step(name, dtype, shape, tolerance):
     sampler.fit(model, seed=0)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     steps = Steps(optim_wrapper.optimizer, model)
-    optimizer = torch.optim.SGD(net.parameters(), 0.2, momentum=0.9,
-                                nesterov=True, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(
+        net.parameters(), 0.2, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
     subnets = sampler.draw(iteration=0)
     assert len(subnets) == 6
     images, labels = random_batch(dtype, shape)
     log = st_step(
         model,
-        dict(inputs=images.flip(1),  # mmpretrain's images are BGR
-             data_samples=[DataSample().set_gt_label(int(i))
-                           for i in labels]),
-        optim_wrapper, subnets,
+        dict(
+            inputs=images.flip(1),  # mmpretrain's images are BGR
+            data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
+        ),
+        optim_wrapper,
+        subnets,
         cfg.train_cfg.get('update_running_stats', False),
-        SubnetInputs(cfg.train_cfg.get('input_transforms', ()),
-                     cfg.train_cfg.get('chain_inputs', False)))
-    losses = released_iteration(net, images, labels, subnets,
-                                'released' in name)
-    logged = torch.stack([log['main_loss'], *(
-        log[f'subnet{k}_loss'] for k in range(6))])
+        SubnetInputs(
+            cfg.train_cfg.get('input_transforms', ()),
+            cfg.train_cfg.get('chain_inputs', False),
+        ),
+    )
+    losses = released_iteration(
+        net, images, labels, subnets, 'released' in name
+    )
+    logged = torch.stack(
+        [log['main_loss'], *(log[f'subnet{k}_loss'] for k in range(6))]
+    )
     # Relative to the sum: a divergence is what is left of larger terms.
     assert (logged - losses).abs().max() <= tolerance * losses.sum()
     theirs = named(net.named_parameters())
     # The wrapped head's parameters are one level down.
-    gradients = {key.replace('head.head', 'head'): gradient
-                 for key, gradient in steps.gradients[0].items()}
+    gradients = {
+        key.replace('head.head', 'head'): gradient
+        for key, gradient in steps.gradients[0].items()
+    }
     assert set(gradients) == set(theirs)
     for key, gradient in gradients.items():
         expected = theirs[key].grad
@@ -129,5 +150,6 @@ def test_losses_gradients_and_step(name, dtype, shape, tolerance):
     optimizer.step()
     theirs.update(named(net.named_buffers()))
     for key, value in model.state_dict().items():
-        torch.testing.assert_close(value, theirs[key], rtol=tolerance,
-                                   atol=tolerance)
+        torch.testing.assert_close(
+            value, theirs[key], rtol=tolerance, atol=tolerance
+        )

@@ -1,4 +1,5 @@
 """The ST iteration with ground truth, the same checks for every dense task."""
+
 import copy
 
 import numpy as np
@@ -23,7 +24,7 @@ FULL = (2, 2, 2, 2)
 SUBNETS = [
     Subnet.ordered((2, 1, 1, 2), FULL, 55),
     Subnet.ordered((1, 2, 1, 1), FULL, 0.7),
-    Subnet.ordered((2, 2, 1, 1), FULL)
+    Subnet.ordered((2, 2, 1, 1), FULL),
 ]
 
 
@@ -74,18 +75,24 @@ def gradients(model, data):
     """Loss and gradients of one pass, by mmengine alone."""
     model.zero_grad()
     loss, _ = model.parse_losses(
-        model._run_forward(copy.deepcopy(data), mode='loss'))
+        model._run_forward(copy.deepcopy(data), mode='loss')
+    )
     loss.backward()
     return loss.detach(), {
-        name: parameter.grad for name, parameter in model.named_parameters()
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
         if parameter.grad is not None
     }
 
 
-@pytest.mark.parametrize('backbone', [
-    dict(),  # frozen_stages=1, norm_eval=True
-    dict(frozen_stages=-1, norm_eval=False, with_cp=True),
-], ids=['frozen', 'checkpointed'])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(),  # frozen_stages=1, norm_eval=True
+        dict(frozen_stages=-1, norm_eval=False, with_cp=True),
+    ],
+    ids=['frozen', 'checkpointed'],
+)
 def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     """To 1e-5 of the largest gradient in each parameter, in float32."""
     model = build(task, **backbone)
@@ -93,26 +100,33 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     main = copy.deepcopy(model)
     passes = [gradients(main, data)]
     passes += [
-        gradients(cut(model, subnet),
-                  subnet_batch(data, subnet, SubnetInputs(), model))
+        gradients(
+            cut(model, subnet),
+            subnet_batch(data, subnet, SubnetInputs(), model),
+        )
         for subnet in SUBNETS
     ]
-    optim_wrapper = sgd(model, lr=0.)
+    optim_wrapper = sgd(model, lr=0.0)
     seen = {}
-    optim_wrapper.optimizer.register_step_pre_hook(lambda *_: seen.update({
-        name: parameter.grad.clone()
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None
-    }))
+    optim_wrapper.optimizer.register_step_pre_hook(
+        lambda *_: seen.update(
+            {
+                name: parameter.grad.clone()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+        )
+    )
 
     log = st_step(model, batch(task), optim_wrapper, SUBNETS)
 
     for name, (loss, _) in zip(
-        ['main_loss'] + [f'subnet{k}_loss' for k in range(3)], passes):
+        ['main_loss'] + [f'subnet{k}_loss' for k in range(3)], passes
+    ):
         assert torch.isfinite(loss) and loss > 0
         torch.testing.assert_close(log[name], loss, rtol=1e-6, atol=0)
     frozen = ('backbone.conv1.', 'backbone.stem.', 'backbone.layer1.')
-    for name, parameter in model.named_parameters():
+    for name, _ in model.named_parameters():
         parts = [grads[name] for _, grads in passes if name in grads]
         assert (name in seen) == bool(parts), name
         if not backbone and name.startswith(frozen):
@@ -120,11 +134,13 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
         if parts:
             expected = sum(parts)
             torch.testing.assert_close(
-                seen[name], expected, rtol=0,
-                atol=1e-5 * float(expected.abs().max()) + 1e-12)
+                seen[name],
+                expected,
+                rtol=0,
+                atol=1e-5 * float(expected.abs().max()) + 1e-12,
+            )
     # Only the main pass has touched running statistics.
-    for (name, one), other in zip(model.named_buffers(),
-                                  main.buffers()):
+    for (name, one), other in zip(model.named_buffers(), main.buffers()):
         assert torch.equal(one, other), name
 
 
@@ -133,7 +149,8 @@ def test_samples_stay_as_they_came(task):
     model = build(task)
     kept, given = [], []
     model.data_preprocessor.register_forward_hook(
-        lambda m, a, out: kept.extend([out, snapshot(out['data_samples'])]))
+        lambda m, a, out: kept.extend([out, snapshot(out['data_samples'])])
+    )
 
     def write(module, args, kwargs, output):
         for sample in kwargs['data_samples']:
@@ -143,12 +160,12 @@ def test_samples_stay_as_they_came(task):
                 delattr(part, name)
             sample.set_metainfo(dict(img_shape=None))
 
-    log = st_step(model, batch(task), sgd(model, lr=0.), SUBNETS)
+    log = st_step(model, batch(task), sgd(model, lr=0.0), SUBNETS)
     before = snapshot(kept[0]['data_samples'])
     assert_same(before, kept[1])
 
     model.register_forward_hook(write, with_kwargs=True)
-    again = st_step(model, batch(task), sgd(model, lr=0.), SUBNETS)
+    again = st_step(model, batch(task), sgd(model, lr=0.0), SUBNETS)
     assert len(given) == 8 and len({id(sample) for sample in given}) == 8
     assert_same(snapshot(kept[2]['data_samples']), kept[1])
     assert_same(snapshot(again), snapshot(log))
@@ -169,22 +186,32 @@ def test_subnet_that_sees_no_instance(task):
         assert torch.isfinite(log['subnet0_loss'])
 
 
-
 def train(task, folder, loop, hooks=(), **cfg):
     """Two iterations by the runner; all that training has changed."""
     forget_earlier_runs()
-    runner = Runner.from_cfg(Config(dict(
-        model=model_cfg(task), work_dir=str(folder),
-        train_dataloader=dict(
-            batch_size=2, num_workers=0,
-            dataset=dict(type='TinyScenes', task=task),
-            sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='pseudo_collate')),
-        train_cfg=dict(type=loop, max_epochs=1),
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
-        default_hooks=dict(checkpoint=None),
-        custom_hooks=list(hooks), default_scope=TASKS[task][0],
-        randomness=dict(seed=0), experiment_name=str(folder), **cfg)))
+    runner = Runner.from_cfg(
+        Config(
+            dict(
+                model=model_cfg(task),
+                work_dir=str(folder),
+                train_dataloader=dict(
+                    batch_size=2,
+                    num_workers=0,
+                    dataset=dict(type='TinyScenes', task=task),
+                    sampler=dict(type='DefaultSampler', shuffle=True),
+                    collate_fn=dict(type='pseudo_collate'),
+                ),
+                train_cfg=dict(type=loop, max_epochs=1),
+                optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+                default_hooks=dict(checkpoint=None),
+                custom_hooks=list(hooks),
+                default_scope=TASKS[task][0],
+                randomness=dict(seed=0),
+                experiment_name=str(folder),
+                **cfg,
+            )
+        )
+    )
     runner.train()
     state = runner.optim_wrapper.optimizer.state_dict()['state']
     return dict(runner.model.state_dict()), snapshot(state)
@@ -194,12 +221,23 @@ def test_no_subnets_is_the_toolbox_s_own_training(task, tmp_path):
     """Bit for bit, optimizer state included; with subnets it is another."""
     hook = dict(type='mmst.SubnetSamplerHook', min_depth=1)
     plain = train(task, tmp_path / 'plain', 'EpochBasedTrainLoop')
-    none = train(task, tmp_path / 'none', 'mmst.STEpochBasedTrainLoop',
-                 [dict(hook, num_subnets=0)])
+    none = train(
+        task,
+        tmp_path / 'none',
+        'mmst.STEpochBasedTrainLoop',
+        [dict(hook, num_subnets=0)],
+    )
     assert_same(snapshot(plain), snapshot(none))
-    some = train(task, tmp_path / 'some', 'mmst.STEpochBasedTrainLoop',
-                 [dict(hook, num_subnets=2, size_range=(0.5, 1.0))])
+    some = train(
+        task,
+        tmp_path / 'some',
+        'mmst.STEpochBasedTrainLoop',
+        [dict(hook, num_subnets=2, size_range=(0.5, 1.0))],
+    )
     assert list(some[0]) == list(plain[0])
-    changed = [name for name in plain[0]
-               if not torch.equal(plain[0][name], some[0][name])]
+    changed = [
+        name
+        for name in plain[0]
+        if not torch.equal(plain[0][name], some[0][name])
+    ]
     assert changed and all(torch.isfinite(v).all() for v in some[0].values())

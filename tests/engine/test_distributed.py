@@ -1,4 +1,5 @@
 """Two real processes, gloo on a CPU: one pair runs all that is tested."""
+
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -18,11 +19,12 @@ from tests.conftest import batch, build_classifier, sgd
 FULL = (3, 3, 3)
 # The last block of the first stage is left out by all of these, on both
 # ranks; each of the others by some.
-SUBNETS = [[Subnet.ordered((2, 3, 1), FULL, 12)],
-           [Subnet.ordered((1, 1, 1), FULL, 0.5),
-            Subnet.ordered((2, 2, 3), FULL)],
-           [],
-           [Subnet.ordered((2, 1, 2), FULL, 10)]]
+SUBNETS = [
+    [Subnet.ordered((2, 3, 1), FULL, 12)],
+    [Subnet.ordered((1, 1, 1), FULL, 0.5), Subnet.ordered((2, 2, 3), FULL)],
+    [],
+    [Subnet.ordered((2, 1, 2), FULL, 10)],
+]
 
 
 def _start(rank, folder):
@@ -33,9 +35,12 @@ def _start(rank, folder):
         init_method=f'file://{folder}/meeting',
         rank=rank,
         world_size=2,
-        timeout=timedelta(seconds=60))
-    torch.save({function.__name__: function() for function in FUNCTIONS},
-               f'{folder}/{rank}.pth')
+        timeout=timedelta(seconds=60),
+    )
+    torch.save(
+        {function.__name__: function() for function in FUNCTIONS},
+        f'{folder}/{rank}.pth',
+    )
     # Nobody leaves while another still talks to it.
     torch_dist.barrier()
 
@@ -44,7 +49,7 @@ def _start(rank, folder):
 def ranks(tmp_path_factory):
     """What each of FUNCTIONS returned in each of two ranks."""
     folder = tmp_path_factory.mktemp('ranks')
-    multiprocessing.spawn(_start, (str(folder), ), nprocs=2)
+    multiprocessing.spawn(_start, (str(folder),), nprocs=2)
     return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
 
 
@@ -52,7 +57,8 @@ def train(wrap, accumulative_counts=1):
     """Some iterations, each rank on its half of the batch."""
     torch.manual_seed(0)
     model = build_classifier(
-        norm='GN', loss_kl=dict(type='mmst.KLMinusLoss', normalize=None))
+        norm='GN', loss_kl=dict(type='mmst.KLMinusLoss', normalize=None)
+    )
     optim_wrapper = sgd(model, accumulative_counts=accumulative_counts)
     wrapped = MMDistributedDataParallel(model) if wrap else model
     for iteration in range(4 * accumulative_counts):
@@ -60,8 +66,9 @@ def train(wrap, accumulative_counts=1):
         if wrap:
             rank = get_rank()
             data = dict(
-                inputs=data['inputs'][4 * rank:4 * rank + 4],
-                data_samples=data['data_samples'][4 * rank:4 * rank + 4])
+                inputs=data['inputs'][4 * rank : 4 * rank + 4],
+                data_samples=data['data_samples'][4 * rank : 4 * rank + 4],
+            )
         subnets = SUBNETS[iteration % 4]
         if subnets:
             st_step(wrapped, data, optim_wrapper, subnets)
@@ -78,8 +85,9 @@ def train_wrapped_accumulating():
     return train(True, 2)
 
 
-@pytest.mark.parametrize('function, counts', [
-    (train_wrapped, 1), (train_wrapped_accumulating, 2)])
+@pytest.mark.parametrize(
+    'function, counts', [(train_wrapped, 1), (train_wrapped_accumulating, 2)]
+)
 def test_ranks_agree_with_each_other_and_with_one(ranks, function, counts):
     """Contract 5: bit for bit, and as one process on the joined batch."""
     first, second = (rank[function.__name__] for rank in ranks)
@@ -87,22 +95,23 @@ def test_ranks_agree_with_each_other_and_with_one(ranks, function, counts):
     for name, parameter in single.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(
-            first[name], parameter, rtol=1e-9, atol=1e-11)
+            first[name], parameter, rtol=1e-9, atol=1e-11
+        )
 
 
 def reduce_some():
     """Rank 0 lacks the first gradient, both lack the last."""
     a, b, c = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     if get_rank() == 1:
-        a.grad = torch.tensor([2., 4.])
-    b.grad = torch.full((2, ), float(get_rank()))
+        a.grad = torch.tensor([2.0, 4.0])
+    b.grad = torch.full((2,), float(get_rank()))
     reduce_gradients([a, b, c])
     return [a.grad, b.grad, c.grad]
 
 
 def test_gradients_that_only_some_ranks_have(ranks):
     for a, b, c in (rank['reduce_some'] for rank in ranks):
-        assert torch.equal(a, torch.tensor([1., 2.]))
+        assert torch.equal(a, torch.tensor([1.0, 2.0]))
         assert torch.equal(b, torch.tensor([0.5, 0.5]))
         assert c is None
 
@@ -113,8 +122,9 @@ def pooled_statistics():
     model = build_classifier()
     images = batch(10)
     cut = [slice(0, 4), slice(4, 10)][get_rank()]
-    half = dict(inputs=images['inputs'][cut],
-                data_samples=images['data_samples'][cut])
+    half = dict(
+        inputs=images['inputs'][cut], data_samples=images['data_samples'][cut]
+    )
     with reestimated_statistics(model, [half]):
         norm = model.backbone.norm1
         return [norm.running_mean.clone(), norm.running_var.clone()]
@@ -128,7 +138,8 @@ def test_statistics_are_pooled_over_processes(ranks):
         torch.testing.assert_close(mean, x.mean((0, 2, 3)))
         # Each half's variance is the unbiased one: one part in 1024.
         torch.testing.assert_close(
-            var, x.var((0, 2, 3), unbiased=False), rtol=2e-3, atol=0)
+            var, x.var((0, 2, 3), unbiased=False), rtol=2e-3, atol=0
+        )
 
 
 def drawn():
@@ -137,7 +148,8 @@ def drawn():
     loop = object.__new__(STEpochBasedTrainLoop)
     loop.subnet_inputs = SubnetInputs()
     runner = SimpleNamespace(
-        train_loop=loop, seed=5 + get_rank(), hooks=[hook])
+        train_loop=loop, seed=5 + get_rank(), hooks=[hook]
+    )
     runner.model = MMDistributedDataParallel(build_classifier())
     hook.before_train(runner)
     return [hook.draw(iteration) for iteration in range(5)]
@@ -157,7 +169,8 @@ def checked():
     loop = object.__new__(STEpochBasedTrainLoop)
     loop.subnet_inputs = SubnetInputs()
     loop._runner = runner = SimpleNamespace(
-        cfg={}, train_loop=loop, seed=0, hooks=[hook])
+        cfg={}, train_loop=loop, seed=0, hooks=[hook]
+    )
     messages = []
     for st in (True, False):
         runner.model = MMDistributedDataParallel(build_classifier(st=st))
@@ -178,5 +191,11 @@ def test_wrapped_models_are_checked(ranks):
         assert 'model.head is LinearClsHead: set' in refused
 
 
-FUNCTIONS = (train_wrapped, train_wrapped_accumulating, reduce_some,
-             pooled_statistics, drawn, checked)
+FUNCTIONS = (
+    train_wrapped,
+    train_wrapped_accumulating,
+    reduce_some,
+    pooled_statistics,
+    drawn,
+    checked,
+)

@@ -1,4 +1,5 @@
 """Pipelines pack the keypoints that subnets' targets are made from."""
+
 import pytest
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.registry import init_default_scope
@@ -10,7 +11,8 @@ from tests.engine.dense_tasks import TinyScenes  # noqa: E402
 
 def keypoints(dataset, index):
     return dataset[index]['data_samples'].gt_instances.get(
-        'transformed_keypoints')
+        'transformed_keypoints'
+    )
 
 
 def test_inside_of_wrappers():

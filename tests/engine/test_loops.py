@@ -1,4 +1,5 @@
 """Whole runs: plain training, resuming, checkpoints, and what is refused."""
+
 import json
 from pathlib import Path
 
@@ -35,15 +36,20 @@ def assert_equal(a, b):
 def test_no_subnets_is_plain_training(tiny_runner, loop):
     """Contract 1: K = 0 is MMEngine's own run, bit for bit."""
     plain = tiny_runner(
-        'plain', classifier(st=False, dropout=0.2),
-        loop=loop.replace('mmst.ST', ''))
+        'plain',
+        classifier(st=False, dropout=0.2),
+        loop=loop.replace('mmst.ST', ''),
+    )
     plain.train()
     st = tiny_runner(
-        'st', classifier(dropout=0.2), dict(num_subnets=0), loop=loop)
+        'st', classifier(dropout=0.2), dict(num_subnets=0), loop=loop
+    )
     st.train()
     assert_equal(weights(plain), weights(st))
-    for a, b in zip(plain.optim_wrapper.state_dict()['state'].values(),
-                    st.optim_wrapper.state_dict()['state'].values()):
+    for a, b in zip(
+        plain.optim_wrapper.state_dict()['state'].values(),
+        st.optim_wrapper.state_dict()['state'].values(),
+    ):
         assert torch.equal(a['momentum_buffer'], b['momentum_buffer'])
 
 
@@ -57,19 +63,33 @@ class Watch(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.seen.append((runner.iter, batch_idx, len(data_batch['inputs'])))
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None,
-                         outputs=None):
-        self.seen.append((runner.iter, batch_idx, len(data_batch['inputs']),
-                          'loss' in outputs))
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ):
+        self.seen.append(
+            (
+                runner.iter,
+                batch_idx,
+                len(data_batch['inputs']),
+                'loss' in outputs,
+            )
+        )
 
 
 @pytest.mark.parametrize('loop', LOOPS)
 def test_hooks_are_told_what_plain_loops_tell(tiny_runner, loop):
     told = []
-    for name, kind, st in (('a', loop.replace('mmst.ST', ''), False),
-                           ('b', loop, True)):
-        runner = tiny_runner(name, classifier(st=st), SAMPLER if st else None,
-                             loop=kind, hooks=[dict(type='Watch')])
+    for name, kind, st in (
+        ('a', loop.replace('mmst.ST', ''), False),
+        ('b', loop, True),
+    ):
+        runner = tiny_runner(
+            name,
+            classifier(st=st),
+            SAMPLER if st else None,
+            loop=kind,
+            hooks=[dict(type='Watch')],
+        )
         runner.train()
         told.append(next(h for h in runner.hooks if isinstance(h, Watch)).seen)
     assert told[0] == told[1] and len(told[0]) == 12
@@ -77,8 +97,12 @@ def test_hooks_are_told_what_plain_loops_tell(tiny_runner, loop):
 
 @pytest.mark.parametrize('update', [False, True])
 def test_loop_hands_on_update_running_stats(tiny_runner, update):
-    runner = tiny_runner(sampler=SAMPLER, train_cfg=dict(
-        type=LOOPS[0], max_epochs=1, update_running_stats=update))
+    runner = tiny_runner(
+        sampler=SAMPLER,
+        train_cfg=dict(
+            type=LOOPS[0], max_epochs=1, update_running_stats=update
+        ),
+    )
     runner.train()
     # 3 iterations of a main pass and 2 subnets.
     counted = runner.model.backbone.norm1.num_batches_tracked
@@ -87,8 +111,9 @@ def test_loop_hands_on_update_running_stats(tiny_runner, update):
 
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_resumed_run_equals_the_uninterrupted(tiny_runner, tmp_path, loop,
-                                              num_workers):
+def test_resumed_run_equals_the_uninterrupted(
+    tiny_runner, tmp_path, loop, num_workers
+):
     """Contract 7, with dropout and random augmentation."""
     if num_workers == 0 and 'Iter' in loop:
         pytest.skip('skipping over seen batches draws in the main process')
@@ -98,7 +123,8 @@ def test_resumed_run_equals_the_uninterrupted(tiny_runner, tmp_path, loop,
         sampler=SAMPLER,
         loop=loop,
         hooks=[dict(type='mmst.ReseedHook')],
-        num_workers=num_workers)
+        num_workers=num_workers,
+    )
     whole = tiny_runner('whole', max_epochs=4, **options)
     whole.train()
 
@@ -112,7 +138,8 @@ def test_resumed_run_equals_the_uninterrupted(tiny_runner, tmp_path, loop,
     hook = stopped.hooks[0]
     after = stopped.hooks[0].after_train_iter
     hook.after_train_iter = lambda runner, *a, **k: (
-        stop() if runner.iter == 7 else after(runner, *a, **k))
+        stop() if runner.iter == 7 else after(runner, *a, **k)
+    )
     with pytest.raises(Stop):
         stopped.train()
     resumed = tiny_runner('stopped', max_epochs=4, resume=True, **options)
@@ -126,11 +153,13 @@ def test_resumed_run_equals_the_uninterrupted(tiny_runner, tmp_path, loop,
 
 
 def test_late_begin_starts_like_plain_training(tiny_runner):
-    plain = tiny_runner('plain', classifier(), dict(num_subnets=0),
-                        max_epochs=1)
+    plain = tiny_runner(
+        'plain', classifier(), dict(num_subnets=0), max_epochs=1
+    )
     plain.train()
-    late = tiny_runner('late', classifier(), dict(num_subnets=1, begin=1),
-                       max_epochs=2)
+    late = tiny_runner(
+        'late', classifier(), dict(num_subnets=1, begin=1), max_epochs=2
+    )
     seen = []
     model_step = late.train_loop._run_st_iter
 
@@ -153,51 +182,111 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     losses = next(line for line in lines if 'loss' in line)
     assert {'main_loss', 'subnet0_loss', 'subnet1_loss'} <= set(losses)
-    total = losses['main_loss'] + losses['subnet0_loss'] + losses[
-        'subnet1_loss']
+    total = (
+        losses['main_loss'] + losses['subnet0_loss'] + losses['subnet1_loss']
+    )
     assert losses['loss'] == pytest.approx(total, rel=1e-5)
     drawn = next(line for line in lines if 'subnet0_size' in line)
     sampler = next(h for h in runner.hooks if hasattr(h, 'draw'))
     for k, subnet in enumerate(sampler.draw(drawn['step'] - 1)):
         assert drawn[f'subnet{k}_size'] == subnet.size
-        assert tuple(drawn[f'subnet{k}_depth_layer{i}']
-                     for i in (1, 2, 3)) == subnet.depths
+        assert (
+            tuple(drawn[f'subnet{k}_depth_layer{i}'] for i in (1, 2, 3))
+            == subnet.depths
+        )
     text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
     assert 'predicted cost of an iteration:' in text
 
 
-@pytest.mark.parametrize('spoil, error, message', [
-    (dict(sampler=dict(min_depth=4)), ValueError,
-     r'min_depth \[4, 4, 4\]: .*stage 1, 4, .* between 1 and 3'),
-    (dict(sampler=dict(space=[1, 2])), ValueError,
-     r'space \[1, 2\] has 2 entries, but the network has 3 stages'),
-    (dict(sampler=dict(space=[1, 2, 1, 1])), ValueError, 'has 4 entries'),
-    (dict(sampler=dict(space=[0, 1, 1])), ValueError,
-     r'space \[0, 1, 1\]: .*stage 1, 0, is not .* between 1 and 3'),
-    (dict(sampler=dict(space=[1, 1, 4])), ValueError, 'stage 3, 4, is not'),
-    (dict(sampler=dict(num_subnets=-1)), ValueError,
-     'num_subnets -1 is not a whole number from 0'),
-    (dict(sampler=dict(size_range=(0.5, 1.5))), ValueError,
-     r'size_range \(0.5, 1.5\): sizes are all fractions .*in \(0, 1\]'),
-    (dict(sampler=dict(size_range=(1.0, 0.5))), ValueError, 'L_min > L_max'),
-    (dict(sampler=dict(size_range=(0., 0.5))), ValueError, r'in \(0, 1\]'),
-    (dict(sampler=dict(begin=1, by_epoch=True),
-          loop='mmst.STIterBasedTrainLoop'), ValueError, 'by_epoch=False'),
-    (dict(sampler=dict(), loop='EpochBasedTrainLoop'), ValueError,
-     "train_cfg gives EpochBasedTrainLoop: set .*STEpochBasedTrainLoop'"),
-    (dict(), ValueError, 'add .*mmst.SubnetSamplerHook'),
-    (dict(sampler=dict(), model=classifier(st=False)), ValueError,
-     r"model.head is LinearClsHead: .*mmst.STClsHead"),
-    (dict(sampler=dict(), compile=True), ValueError,
-     'compile=True .*set compile=False'),
-    (dict(sampler=dict(), compile=dict()), ValueError,
-     r'compile=\{\} .*set compile=False'),
-    (dict(sampler=dict(), model=dict(
-        classifier(), backbone=dict(type='VGG', depth=11, num_classes=-1))),
-     TypeError, 'no residual stages found in VGG. Known families: .*ResNet'),
-])
-def test_refused_before_training_starts(tiny_runner, monkeypatch, spoil,
-                                        error, message):
+@pytest.mark.parametrize(
+    'spoil, error, message',
+    [
+        (
+            dict(sampler=dict(min_depth=4)),
+            ValueError,
+            r'min_depth \[4, 4, 4\]: .*stage 1, 4, .* between 1 and 3',
+        ),
+        (
+            dict(sampler=dict(space=[1, 2])),
+            ValueError,
+            r'space \[1, 2\] has 2 entries, but the network has 3 stages',
+        ),
+        (dict(sampler=dict(space=[1, 2, 1, 1])), ValueError, 'has 4 entries'),
+        (
+            dict(sampler=dict(space=[0, 1, 1])),
+            ValueError,
+            r'space \[0, 1, 1\]: .*stage 1, 0, is not .* between 1 and 3',
+        ),
+        (
+            dict(sampler=dict(space=[1, 1, 4])),
+            ValueError,
+            'stage 3, 4, is not',
+        ),
+        (
+            dict(sampler=dict(num_subnets=-1)),
+            ValueError,
+            'num_subnets -1 is not a whole number from 0',
+        ),
+        (
+            dict(sampler=dict(size_range=(0.5, 1.5))),
+            ValueError,
+            r'size_range \(0.5, 1.5\): sizes are all fractions .*in \(0, 1\]',
+        ),
+        (
+            dict(sampler=dict(size_range=(1.0, 0.5))),
+            ValueError,
+            'L_min > L_max',
+        ),
+        (
+            dict(sampler=dict(size_range=(0.0, 0.5))),
+            ValueError,
+            r'in \(0, 1\]',
+        ),
+        (
+            dict(
+                sampler=dict(begin=1, by_epoch=True),
+                loop='mmst.STIterBasedTrainLoop',
+            ),
+            ValueError,
+            'by_epoch=False',
+        ),
+        (
+            dict(sampler=dict(), loop='EpochBasedTrainLoop'),
+            ValueError,
+            "gives EpochBasedTrainLoop: set .*STEpochBasedTrainLoop'",
+        ),
+        (dict(), ValueError, 'add .*mmst.SubnetSamplerHook'),
+        (
+            dict(sampler=dict(), model=classifier(st=False)),
+            ValueError,
+            r'model.head is LinearClsHead: .*mmst.STClsHead',
+        ),
+        (
+            dict(sampler=dict(), compile=True),
+            ValueError,
+            'compile=True .*set compile=False',
+        ),
+        (
+            dict(sampler=dict(), compile=dict()),
+            ValueError,
+            r'compile=\{\} .*set compile=False',
+        ),
+        (
+            dict(
+                sampler=dict(),
+                model=dict(
+                    classifier(),
+                    backbone=dict(type='VGG', depth=11, num_classes=-1),
+                ),
+            ),
+            TypeError,
+            'no residual stages found in VGG. Known families: .*ResNet',
+        ),
+    ],
+)
+def test_refused_before_training_starts(
+    tiny_runner, monkeypatch, spoil, error, message
+):
     """Contract 10."""
     # The real one disables the step hooks of every later optimizer.
     monkeypatch.setattr(torch, 'compile', lambda function, **_: function)
@@ -215,8 +304,10 @@ def test_too_small_an_input_is_refused_before_the_first_step(tiny_runner):
     before = {k: v.clone() for k, v in weights(runner).items()}
     runner.model.init_weights = lambda: None
     with pytest.raises(
-            ValueError, match=r'subnets of 3 px are too small: .*'
-            r'3 x 3 px leaves no feature map .*now 3 to 16 px'):
+        ValueError,
+        match=r'subnets of 3 px are too small: .*'
+        r'3 x 3 px leaves no feature map .*now 3 to 16 px',
+    ):
         runner.train()
     assert_equal(before, weights(runner))
 
@@ -227,8 +318,7 @@ def test_own_train_step_is_refused(tiny_runner):
         runner.train()
 
 
-@pytest.mark.parametrize('model', [dict(type='OwnStep'),
-                                   classifier(st=False)])
+@pytest.mark.parametrize('model', [dict(type='OwnStep'), classifier(st=False)])
 def test_no_subnets_need_nothing_special(tiny_runner, model):
     """Contract 1: the step is the model's own, whatever its head."""
     runner = tiny_runner(model=model, sampler=dict(num_subnets=0))
@@ -246,10 +336,12 @@ def test_other_wrappers_are_refused(tiny_runner):
 def test_several_optimizers_are_refused(tiny_runner):
     runner = tiny_runner(sampler=dict(), param_scheduler=None)
     parameters = runner.model.backbone, runner.model.head
-    runner.optim_wrapper = OptimWrapperDict(**{
-        name: OptimWrapper(torch.optim.SGD(part.parameters(), 0.1))
-        for name, part in zip(('backbone', 'head'), parameters)
-    })
+    runner.optim_wrapper = OptimWrapperDict(
+        **{
+            name: OptimWrapper(torch.optim.SGD(part.parameters(), 0.1))
+            for name, part in zip(('backbone', 'head'), parameters)
+        }
+    )
     with pytest.raises(ValueError, match='cannot with OptimWrapperDict: ch'):
         runner.train()
 
@@ -288,15 +380,18 @@ class NoPadding(torch.nn.Module):
         super().__init__()
         net = MODELS.build(classifier()['backbone'])
         self.stem = torch.nn.Conv2d(3, 4, 4, 4)
-        self.layer1, self.layer2, self.layer3 = (net.layer1, net.layer2,
-                                                 net.layer3)
+        self.layer1, self.layer2, self.layer3 = (
+            net.layer1,
+            net.layer2,
+            net.layer3,
+        )
 
     def forward(self, x):
-        return (self.layer3(self.layer2(self.layer1(self.stem(x)))), )
+        return (self.layer3(self.layer2(self.layer1(self.stem(x)))),)
 
 
 def at_size(data, size):
-    subnet = Subnet.ordered((3, ), (3, ), size)
+    subnet = Subnet.ordered((3,), (3,), size)
     model = torch.nn.Module()
     model.data_preprocessor = torch.nn.Module()
     return subnet_batch(data, subnet, SubnetInputs(), model)
@@ -320,8 +415,9 @@ class Boxes:
 
 
 def test_samples_are_resized_with_their_images(monkeypatch):
-    monkeypatch.setattr('mmst.subnets.targets.registry._RESIZERS',
-                        dict(_RESIZERS))
+    monkeypatch.setattr(
+        'mmst.subnets.targets.registry._RESIZERS', dict(_RESIZERS)
+    )
 
     @register_resizer(f'{__name__}.Boxes')
     def resize(sample, resizing):
@@ -337,10 +433,18 @@ def test_samples_are_resized_with_their_images(monkeypatch):
     assert whole['data_samples'] == [sample]
 
 
-@pytest.mark.parametrize('data', [
-    dict(inputs=[torch.zeros(3, 8, 8)]), dict(inputs=torch.zeros(3, 8, 8)),
-    dict(inputs=dict(sup=torch.zeros(1, 3, 8, 8)), data_samples=dict(sup=[])),
-    dict(points=torch.zeros(1, 3)), (torch.zeros(1, 3, 8, 8), )])
+@pytest.mark.parametrize(
+    'data',
+    [
+        dict(inputs=[torch.zeros(3, 8, 8)]),
+        dict(inputs=torch.zeros(3, 8, 8)),
+        dict(
+            inputs=dict(sup=torch.zeros(1, 3, 8, 8)), data_samples=dict(sup=[])
+        ),
+        dict(points=torch.zeros(1, 3)),
+        (torch.zeros(1, 3, 8, 8),),
+    ],
+)
 def test_inputs_that_are_no_batch_of_images(data):
     assert at_size(data, None) is data
     with pytest.raises(TypeError, match=r'no \(N, C, H, W\) tensor as `inp'):

@@ -1,4 +1,5 @@
 """Random numbers from (seed, iteration, rank) alone."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ def draw(monkeypatch, point, iteration, seed=0, rank=0):
     monkeypatch.setattr(reseed_hook, 'get_rank', lambda: rank)
     torch.rand(3)  # whatever was drawn before has no part in it
     runner = SimpleNamespace(seed=seed, iter=iteration)
-    args = (0, ) if point == 'after_train_iter' else ()
+    args = (0,) if point == 'after_train_iter' else ()
     getattr(ReseedHook(), point)(runner, *args)
     return torch.rand(()).item()
 
@@ -23,7 +24,7 @@ def test_all_points_seed_the_coming_iteration_alike(monkeypatch):
     drawn = {
         draw(monkeypatch, 'before_train_epoch', 5),
         draw(monkeypatch, 'after_train_iter', 4),
-        draw(monkeypatch, 'after_val_epoch', 5)
+        draw(monkeypatch, 'after_val_epoch', 5),
     }
     assert len(drawn) == 1
 

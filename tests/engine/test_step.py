@@ -1,4 +1,5 @@
 """The ST iteration against a few lines of plain PyTorch, in float64."""
+
 import itertools
 
 import pytest
@@ -16,7 +17,7 @@ FULL = (3, 3, 3)
 SUBNETS = [
     Subnet.ordered((3, 1, 2), FULL, 12),
     Subnet.ordered((1, 3, 1), FULL, 0.5),
-    Subnet.ordered((2, 2, 3), FULL)
+    Subnet.ordered((2, 2, 3), FULL),
 ]
 
 
@@ -33,8 +34,9 @@ def plain_logits(model, images, depths, size):
 
 
 def standardized(logits):
-    return ((logits - logits.mean(1, keepdim=True)) /
-            (logits.var(1, keepdim=True, unbiased=False) + 1e-7).sqrt())
+    return (logits - logits.mean(1, keepdim=True)) / (
+        logits.var(1, keepdim=True, unbiased=False) + 1e-7
+    ).sqrt()
 
 
 def plain_loss(model, data, subnets, normal=lambda z: z, normal_main=False):
@@ -42,9 +44,7 @@ def plain_loss(model, data, subnets, normal=lambda z: z, normal_main=False):
     images = (data['inputs'] - 127.5) / 64
     labels = torch.cat([s.gt_label for s in data['data_samples']])
     main = plain_logits(model, images, FULL, None)
-    losses = [
-        F.cross_entropy(normal(main) if normal_main else main, labels)
-    ]
+    losses = [F.cross_entropy(normal(main) if normal_main else main, labels)]
     p = normal(main.detach()).softmax(1)
     for depths, size in subnets:
         q = normal(plain_logits(model, images, depths, size)).softmax(1)
@@ -52,21 +52,29 @@ def plain_loss(model, data, subnets, normal=lambda z: z, normal_main=False):
     return losses
 
 
-@pytest.mark.parametrize('normalize, normalize_main, norm', [
-    (None, False, 'BN'),
-    ('standardize', True, 'BN'),
-    ('standardize', False, 'GN'),
-])
+@pytest.mark.parametrize(
+    'normalize, normalize_main, norm',
+    [
+        (None, False, 'BN'),
+        ('standardize', True, 'BN'),
+        ('standardize', False, 'GN'),
+    ],
+)
 def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
     """Contract 2."""
     model = build_classifier(
         norm=norm,
         loss_kl=dict(type='mmst.KLMinusLoss', normalize=normalize),
-        normalize_main=normalize_main)
+        normalize_main=normalize_main,
+    )
     normal = standardized if normalize else (lambda z: z)
-    expected = plain_loss(model, batch(), [((3, 1, 2), 12), ((1, 3, 1), 8),
-                                           ((2, 2, 3), None)], normal,
-                          normalize_main)
+    expected = plain_loss(
+        model,
+        batch(),
+        [((3, 1, 2), 12), ((1, 3, 1), 8), ((2, 2, 3), None)],
+        normal,
+        normalize_main,
+    )
     gradients = torch.autograd.grad(sum(expected), model.parameters())
     optim_wrapper = sgd(model)
     steps = Steps(optim_wrapper.optimizer, model)
@@ -76,10 +84,12 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
     assert len(steps) == 1
     for (name, _), gradient in zip(model.named_parameters(), gradients):
         torch.testing.assert_close(
-            steps.gradients[0][name], gradient, rtol=1e-10, atol=1e-12)
+            steps.gradients[0][name], gradient, rtol=1e-10, atol=1e-12
+        )
     logged = [log['main_loss']] + [log[f'subnet{k}_loss'] for k in range(3)]
     torch.testing.assert_close(
-        torch.stack(logged), torch.stack(expected), rtol=1e-10, atol=1e-12)
+        torch.stack(logged), torch.stack(expected), rtol=1e-10, atol=1e-12
+    )
     torch.testing.assert_close(log['loss'], sum(expected).detach())
     assert not any(value.requires_grad for value in log.values())
 
@@ -98,8 +108,11 @@ def test_one_step_an_iteration(num_subnets):
 
 def halves(data):
     return [
-        dict(inputs=data['inputs'][i::2],
-             data_samples=data['data_samples'][i::2]) for i in range(2)
+        dict(
+            inputs=data['inputs'][i::2],
+            data_samples=data['data_samples'][i::2],
+        )
+        for i in range(2)
     ]
 
 
@@ -119,8 +132,10 @@ def test_accumulation_equals_the_larger_batch(max_counts):
     for a, b in zip(whole.parameters(), accumulated.parameters()):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
     if max_counts == 3:  # a last iteration of its own, not scaled down
-        for model, wrapper in ((whole, expected), (accumulated,
-                                                   optim_wrapper)):
+        for model, wrapper in (
+            (whole, expected),
+            (accumulated, optim_wrapper),
+        ):
             st_step(model, batch(seed=1), wrapper, SUBNETS)
         assert len(steps) == 2
         for a, b in zip(whole.parameters(), accumulated.parameters()):
@@ -135,13 +150,15 @@ def test_clipping_acts_once_on_the_sum():
     norm = torch.cat([g.flatten() for g in gradients]).norm()
     before = [p.detach().clone() for p in model.parameters()]
     model.head.loss_kl.normalize = None
-    optim_wrapper = sgd(model, lr=1., clip_grad=dict(max_norm=0.1))
+    optim_wrapper = sgd(model, lr=1.0, clip_grad=dict(max_norm=0.1))
     assert norm > 0.1
     st_step(model, batch(), optim_wrapper, SUBNETS[:1])
-    step = torch.cat([(a - b).flatten()
-                      for a, b in zip(before, model.parameters())])
-    expected = torch.cat([g.flatten() for g in gradients]) * 0.1 / (
-        norm + 1e-6)
+    step = torch.cat(
+        [(a - b).flatten() for a, b in zip(before, model.parameters())]
+    )
+    expected = (
+        torch.cat([g.flatten() for g in gradients]) * 0.1 / (norm + 1e-6)
+    )
     torch.testing.assert_close(step, expected, rtol=1e-8, atol=1e-12)
 
 
@@ -163,8 +180,12 @@ def test_loss_scaling_acts_once():
     """Contract 3: the scaled run takes the plain run's steps."""
     plain, scaled = (build_classifier() for _ in range(2))
     scaled.load_state_dict(plain.state_dict())
-    wrappers = sgd(plain), ScalingWrapper(
-        torch.optim.SGD(scaled.parameters(), lr=0.1, momentum=0.9))
+    wrappers = (
+        sgd(plain),
+        ScalingWrapper(
+            torch.optim.SGD(scaled.parameters(), lr=0.1, momentum=0.9)
+        ),
+    )
     for seed in range(2):
         for model, wrapper in zip((plain, scaled), wrappers):
             st_step(model, batch(seed=seed), wrapper, SUBNETS)
@@ -174,8 +195,9 @@ def test_loss_scaling_acts_once():
 
 def test_amp_casts_passes_but_not_the_divergence(monkeypatch):
     """Contract 3, with MMEngine's own wrapper in bfloat16 on a CPU."""
-    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available',
-                        lambda: True)
+    monkeypatch.setattr(
+        amp_optimizer_wrapper, 'is_cuda_available', lambda: True
+    )
     model = build_classifier(double=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     optim_wrapper = AmpOptimWrapper(optimizer=optimizer, dtype='bfloat16')
@@ -222,20 +244,20 @@ def test_model_is_itself_again_after_an_exception(update):
     model = build_classifier()
     reference = build_classifier()
     reference.load_state_dict(model.state_dict())
-    reference.train_step(batch(), sgd(reference, lr=0.))
+    reference.train_step(batch(), sgd(reference, lr=0.0))
 
     class Fail(nn.Module):
-
         def forward(self, subnet, main):
             raise KeyError('in a subnet')
 
     model.head.loss_kl = Fail()
     with pytest.raises(KeyError, match='in a subnet'):
-        st_step(model, batch(), sgd(model, lr=0.), SUBNETS, update)
+        st_step(model, batch(), sgd(model, lr=0.0), SUBNETS, update)
     assert model.head._main_logits is None
     if not update:  # only the main pass has touched the statistics
-        for (name, a), b in zip(model.state_dict().items(),
-                                reference.state_dict().values()):
+        for (name, a), b in zip(
+            model.state_dict().items(), reference.state_dict().values()
+        ):
             assert torch.equal(a, b), name
         model.eval()
         reference.eval()
@@ -265,7 +287,6 @@ def test_memory_does_not_grow_with_the_number_of_subnets():
         live, highest = [0], [0]
 
         class Held:
-
             def __init__(self, tensor):
                 self.tensor = tensor
                 live[0] += tensor.numel()
@@ -275,9 +296,14 @@ def test_memory_does_not_grow_with_the_number_of_subnets():
                 live[0] -= self.tensor.numel()
 
         with torch.autograd.graph.saved_tensors_hooks(
-                Held, lambda held: held.tensor):
-            st_step(model, batch(), sgd(model),
-                    [Subnet.ordered(FULL, FULL)] * num_subnets)
+            Held, lambda held: held.tensor
+        ):
+            st_step(
+                model,
+                batch(),
+                sgd(model),
+                [Subnet.ordered(FULL, FULL)] * num_subnets,
+            )
         return highest[0]
 
     assert peak(6) == peak(1)
@@ -287,8 +313,14 @@ def test_raw_subnets_train():
     """Blocks reduced to one path leave the others' gradients alone."""
     model = build_classifier()
     branch, shortcut = Path.BRANCH, Path.SHORTCUT
-    subnet = Subnet(((branch, shortcut, branch), (shortcut, branch, shortcut),
-                     (shortcut, shortcut, branch)), 8)
+    subnet = Subnet(
+        (
+            (branch, shortcut, branch),
+            (shortcut, branch, shortcut),
+            (shortcut, shortcut, branch),
+        ),
+        8,
+    )
     log = st_step(model, batch(), sgd(model), [subnet])
     assert torch.isfinite(log['loss'])
     assert not any('forward' in vars(m) for m in model.modules())
@@ -302,7 +334,7 @@ def test_checkpointing_recomputes_inside_the_subnet():
         for stage in (1, 2, 3):
             for block in getattr(model.backbone, f'layer{stage}'):
                 block.with_cp = True
-    subnet = Subnet(((Path.BRANCH, Path.BOTH, Path.SHORTCUT), ) * 3, 12)
+    subnet = Subnet(((Path.BRANCH, Path.BOTH, Path.SHORTCUT),) * 3, 12)
     gradients = []
     for model in (plain, saving):
         optim_wrapper = sgd(model)
@@ -311,7 +343,8 @@ def test_checkpointing_recomputes_inside_the_subnet():
         gradients += steps.gradients
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(
-            gradients[1][name], gradient, rtol=1e-10, atol=1e-12)
+            gradients[1][name], gradient, rtol=1e-10, atol=1e-12
+        )
     # A main pass recomputes too, and updates its statistics twice.
     main.train_step(batch(), sgd(main))
     for (name, a), b in zip(main.named_buffers(), saving.buffers()):
@@ -329,14 +362,16 @@ def test_main_networks_other_figures_keep_their_names():
 
 def test_anomalous_parameters_are_looked_for_in_the_main_pass(monkeypatch):
     seen = []
-    monkeypatch.setattr('mmst.engine.step.detect_anomalous_params',
-                        lambda loss, model: seen.append((loss, model)))
+    monkeypatch.setattr(
+        'mmst.engine.step.detect_anomalous_params',
+        lambda loss, model: seen.append((loss, model)),
+    )
     model = build_classifier()
     st_step(model, batch(), sgd(model), SUBNETS)
     assert not seen
     model.detect_anomalous_params = True
     log = st_step(model, batch(), sgd(model), SUBNETS)
-    (loss, looked_at), = seen
+    ((loss, looked_at),) = seen
     assert loss == log['main_loss'] and loss.requires_grad
     assert looked_at is model
 

@@ -1,4 +1,5 @@
 """Subnets' inputs: Table 1's transforms, and what the released code does."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from mmst.subnets import Subnet, SubnetInputs
 from tests.conftest import batch, build_classifier, sgd
 
 FULL = (3, 3, 3)
-MEAN, STD = 127.5, 64.
+MEAN, STD = 127.5, 64.0
 
 
 def seen_inputs(subnets, *options, model=None):
@@ -16,9 +17,16 @@ def seen_inputs(subnets, *options, model=None):
     model = model or build_classifier()
     seen = []
     handle = model.backbone.register_forward_pre_hook(
-        lambda module, args: seen.append(args[0]))
-    st_step(model, batch(), sgd(model, lr=0.), subnets, False,
-            SubnetInputs(*options))
+        lambda module, args: seen.append(args[0])
+    )
+    st_step(
+        model,
+        batch(),
+        sgd(model, lr=0.0),
+        subnets,
+        False,
+        SubnetInputs(*options),
+    )
     handle.remove()
     return seen
 
@@ -79,27 +87,36 @@ def test_unknown_transform():
 
 
 def test_loop_hands_them_on(tiny_runner):
-    runner = tiny_runner(sampler=dict(num_subnets=1), max_epochs=1,
-                         train_cfg=dict(
-                             type='mmst.STEpochBasedTrainLoop', max_epochs=1,
-                             input_transforms=['normalize'],
-                             chain_inputs=True))
+    runner = tiny_runner(
+        sampler=dict(num_subnets=1),
+        max_epochs=1,
+        train_cfg=dict(
+            type='mmst.STEpochBasedTrainLoop',
+            max_epochs=1,
+            input_transforms=['normalize'],
+            chain_inputs=True,
+        ),
+    )
     seen = []
     runner.model.backbone.register_forward_pre_hook(
-        lambda module, args: seen.append(args[0]))
+        lambda module, args: seen.append(args[0])
+    )
     runner.train()
     passes = [x for x in seen if len(x) == 4]  # not the cost's one image
     for main, subnet in zip(passes[::2], passes[1::2]):
         torch.testing.assert_close(
-            subnet, (main - MEAN / 255) / (STD / 255), rtol=1e-4, atol=1e-4)
+            subnet, (main - MEAN / 255) / (STD / 255), rtol=1e-4, atol=1e-4
+        )
     assert len(passes) == 6
 
 
 def test_chained_fractions_are_refused(tiny_runner):
     runner = tiny_runner(
         sampler=dict(size_range=(0.5, 1.0)),
-        train_cfg=dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1,
-                       chain_inputs=True))
+        train_cfg=dict(
+            type='mmst.STEpochBasedTrainLoop', max_epochs=1, chain_inputs=True
+        ),
+    )
     with pytest.raises(ValueError, match='fractions, which chain_inputs'):
         runner.train()
 
@@ -110,11 +127,14 @@ def test_moving_pixels_is_for_classifiers(tiny_runner, moved):
 
     runner = tiny_runner(
         sampler=dict(),
-        train_cfg=dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1,
-                       input_transforms=[moved]))
+        train_cfg=dict(
+            type='mmst.STEpochBasedTrainLoop',
+            max_epochs=1,
+            input_transforms=[moved],
+        ),
+    )
 
     class Detector(BaseModel):
-
         def __init__(self, backbone):
             super().__init__()
             self.backbone = backbone

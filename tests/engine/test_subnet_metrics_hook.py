@@ -1,4 +1,5 @@
 """Subnets are reported, and the training does not notice."""
+
 import json
 import os
 import random
@@ -27,8 +28,9 @@ from tests.conftest import TinyImages, batch, build_classifier, classifier
 HOOK = dict(type='mmst.SubnetMetricsHook')
 VALIDATION = dict(
     val_dataloader=loader(16, 40),
-    val_evaluator=[dict(type='Accuracy', topk=(1, )), dict(type='MeanScore')],
-    val_cfg=dict())
+    val_evaluator=[dict(type='Accuracy', topk=(1,)), dict(type='MeanScore')],
+    val_cfg=dict(),
+)
 EPOCHS = 'mmst.STEpochBasedTrainLoop'
 ITERATIONS = 'mmst.STIterBasedTrainLoop'
 
@@ -37,8 +39,10 @@ def scalars_of(runner):
     """All that was logged, but for times."""
     path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{key: value for key, value in line.items() if 'time' not in key}
-            for line in lines]
+    return [
+        {key: value for key, value in line.items() if 'time' not in key}
+        for line in lines
+    ]
 
 
 def is_report(line):
@@ -52,39 +56,52 @@ def plain(value):
     if isinstance(value, HistoryBuffer):
         return [column.tolist() for column in value.data]
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()
-                if 'time' not in str(key) and key not in (
-                    'meta', 'runtime_info')}
+        return {
+            key: plain(item)
+            for key, item in value.items()
+            if 'time' not in str(key) and key not in ('meta', 'runtime_info')
+        }
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
 
 
-@pytest.mark.parametrize('loop, hook, options', [
-    (EPOCHS, dict(), dict(hooks=[dict(type='EMAHook', momentum=0.3)])),
-    (EPOCHS, dict(), dict(num_workers=1)),
-    (ITERATIONS, dict(by_epoch=False, interval=2), dict()),
-])
+@pytest.mark.parametrize(
+    'loop, hook, options',
+    [
+        (EPOCHS, dict(), dict(hooks=[dict(type='EMAHook', momentum=0.3)])),
+        (EPOCHS, dict(), dict(num_workers=1)),
+        (ITERATIONS, dict(by_epoch=False, interval=2), dict()),
+    ],
+)
 def test_training_is_the_one_without_it(tiny_runner, loop, hook, options):
     """Weights, checkpoint, logs and the random numbers drawn afterwards."""
     ends = []
     for name, hooks in (('without', []), ('with', [dict(HOOK, **hook)])):
         extra = dict(options, hooks=[*options.get('hooks', ()), *hooks])
         runner = tiny_runner(
-            name, sampler=dict(num_subnets=1), loop=loop, **VALIDATION,
-            **extra)
+            name, sampler=dict(num_subnets=1), loop=loop, **VALIDATION, **extra
+        )
         if 'num_workers' in options:
             runner.cfg.train_dataloader.persistent_workers = True
             runner._train_dataloader['persistent_workers'] = True
         runner.train()
         drawn = torch.rand(3).tolist(), np.random.rand(), random.random()
-        file = next(Path(runner.work_dir).glob(
-            'epoch_2.pth' if loop == EPOCHS else 'iter_6.pth'))
+        file = next(
+            Path(runner.work_dir).glob(
+                'epoch_2.pth' if loop == EPOCHS else 'iter_6.pth'
+            )
+        )
         scalars = scalars_of(runner)
         assert any(map(is_report, scalars)) is bool(hooks)
-        ends.append((drawn, plain(torch.load(file)), [
-            line for line in scalars if not is_report(line)],
-            {n: m.training for n, m in runner.model.named_modules()}))
+        ends.append(
+            (
+                drawn,
+                plain(torch.load(file)),
+                [line for line in scalars if not is_report(line)],
+                {n: m.training for n, m in runner.model.named_modules()},
+            )
+        )
     assert ends[0] == ends[1]
 
 
@@ -95,8 +112,12 @@ def test_numbers_are_those_of_an_evaluation_by_hand(tiny_runner, averaged):
     if averaged:
         hooks.append(dict(type='EMAHook', momentum=0.3))
     runner = tiny_runner(
-        sampler=dict(num_subnets=1), hooks=hooks, max_epochs=3,
-        train_dataloader=loader(NUM_TRAIN, NUM_TRAIN), **VALIDATION)
+        sampler=dict(num_subnets=1),
+        hooks=hooks,
+        max_epochs=3,
+        train_dataloader=loader(NUM_TRAIN, NUM_TRAIN),
+        **VALIDATION,
+    )
     runner.train()
     lines = [line for line in scalars_of(runner) if is_report(line)]
     assert [line['step'] for line in lines] == [2]
@@ -109,26 +130,39 @@ def test_numbers_are_those_of_an_evaluation_by_hand(tiny_runner, averaged):
         assert lines[0][f'{name}/accuracy/top1'] == pytest.approx(top1)
         assert lines[0][f'{name}/mean_score'] == pytest.approx(mean, rel=1e-4)
     text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
-    assert re.search(r'Subnet\(val\) \[epoch 2\]  1-2-1  accuracy/top1: '
-                     r'[\d.]+  mean_score: [\d.]+\n', text)
+    assert re.search(
+        r'Subnet\(val\) \[epoch 2\]  1-2-1  accuracy/top1: '
+        r'[\d.]+  mean_score: [\d.]+\n',
+        text,
+    )
 
 
 def test_reports_at_iterations(tiny_runner):
     runner = tiny_runner(
-        sampler=dict(num_subnets=1), loop=ITERATIONS,
-        hooks=[dict(HOOK, interval=4, by_epoch=False)], **VALIDATION)
+        sampler=dict(num_subnets=1),
+        loop=ITERATIONS,
+        hooks=[dict(HOOK, interval=4, by_epoch=False)],
+        **VALIDATION,
+    )
     runner.train()
-    line, = filter(is_report, scalars_of(runner))
+    (line,) = filter(is_report, scalars_of(runner))
     assert line['step'] == 4
     assert {key.split('/')[0] for key in line} == {
-        'subnet_1-1-1', 'subnet_2-2-2', 'subnet_3-3-3', 'step'}
+        'subnet_1-1-1',
+        'subnet_2-2-2',
+        'subnet_3-3-3',
+        'step',
+    }
 
 
 def test_images_are_read_apart_from_the_run(tiny_runner):
     runner = tiny_runner(
         hooks=[dict(HOOK, num_samples=5, depths=[[1, 1, 1]])],
-        loop='EpochBasedTrainLoop', max_epochs=1, model=classifier(st=False),
-        **VALIDATION)
+        loop='EpochBasedTrainLoop',
+        max_epochs=1,
+        model=classifier(st=False),
+        **VALIDATION,
+    )
     hook = next(h for h in runner.hooks if isinstance(h, SubnetMetricsHook))
     runner.train()
     assert isinstance(hook._dataset, TinyImages)
@@ -147,31 +181,42 @@ class Witness(Hook):
 
 def test_later_hooks_see_a_model_in_training(tiny_runner):
     runner = tiny_runner(
-        sampler=dict(num_subnets=1), loop=ITERATIONS,
+        sampler=dict(num_subnets=1),
+        loop=ITERATIONS,
         hooks=[dict(HOOK, interval=6, by_epoch=False), dict(type='Witness')],
-        **VALIDATION)
+        **VALIDATION,
+    )
     runner.train()
     witness = next(h for h in runner.hooks if isinstance(h, Witness))
     assert witness.modes == {True}
 
 
-@pytest.mark.parametrize('hook, options, message', [
-    (dict(depths=[[1, 4, 1]]), VALIDATION,
-     r'SubnetMetricsHook .* depth 4 of stage 2'),
-    (dict(), dict(), 'no validation: give it val_dataloader'),
-    (dict(), dict(VALIDATION, loop=ITERATIONS), 'set by_epoch=False'),
-])
+@pytest.mark.parametrize(
+    'hook, options, message',
+    [
+        (
+            dict(depths=[[1, 4, 1]]),
+            VALIDATION,
+            r'SubnetMetricsHook .* depth 4 of stage 2',
+        ),
+        (dict(), dict(), 'no validation: give it val_dataloader'),
+        (dict(), dict(VALIDATION, loop=ITERATIONS), 'set by_epoch=False'),
+    ],
+)
 def test_what_cannot_be_evaluated_is_refused_before_training(
-        tiny_runner, hook, options, message):
-    runner = tiny_runner(sampler=dict(num_subnets=1),
-                         hooks=[dict(HOOK, **hook)], **options)
+    tiny_runner, hook, options, message
+):
+    runner = tiny_runner(
+        sampler=dict(num_subnets=1), hooks=[dict(HOOK, **hook)], **options
+    )
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert runner.iter == 0
 
 
-@pytest.mark.parametrize('options', [dict(interval=0), dict(interval=1.5),
-                                     dict(num_samples=0)])
+@pytest.mark.parametrize(
+    'options', [dict(interval=0), dict(interval=1.5), dict(num_samples=0)]
+)
 def test_wrong_numbers(options):
     name, value = next(iter(options.items()))
     with pytest.raises(ValueError, match=f'{name} {value} is not a whole'):
@@ -183,23 +228,37 @@ def train_in_two(rank, folder):
     torch.set_num_threads(1)
     os.environ['LOCAL_RANK'] = str(rank)
     torch_dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/meeting', rank=rank,
-        world_size=2, timeout=timedelta(seconds=120))
+        'gloo',
+        init_method=f'file://{folder}/meeting',
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=120),
+    )
     ends = {}
     for name, hooks in (('without', []), ('with', [dict(HOOK)])):
         settings = dict(
-            model=classifier(), work_dir=f'{folder}/{name}',
+            model=classifier(),
+            work_dir=f'{folder}/{name}',
             train_dataloader=loader(NUM_TRAIN // 2, NUM_TRAIN),
             train_cfg=dict(type=EPOCHS, max_epochs=2),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
             custom_hooks=[
-                *hooks, dict(type='mmst.SubnetSamplerHook', num_subnets=1)],
-            visualizer=dict(type='UniversalVisualizer',
-                            vis_backends=[dict(type='LocalVisBackend')]),
+                *hooks,
+                dict(type='mmst.SubnetSamplerHook', num_subnets=1),
+            ],
+            visualizer=dict(
+                type='UniversalVisualizer',
+                vis_backends=[dict(type='LocalVisBackend')],
+            ),
             model_wrapper_cfg=dict(
-                type='MMDistributedDataParallel', device_ids=None),
-            default_scope='mmpretrain', randomness=dict(seed=0),
-            launcher='pytorch', experiment_name=name, **VALIDATION)
+                type='MMDistributedDataParallel', device_ids=None
+            ),
+            default_scope='mmpretrain',
+            randomness=dict(seed=0),
+            launcher='pytorch',
+            experiment_name=name,
+            **VALIDATION,
+        )
         runner = Runner.from_cfg(Config(settings))
         runner.train()
         ends[name] = plain(runner.model.module.state_dict())
@@ -218,7 +277,7 @@ def train_in_two(rank, folder):
 @pytest.fixture(scope='module')
 def two_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ranks')
-    multiprocessing.spawn(train_in_two, (str(folder), ), nprocs=2)
+    multiprocessing.spawn(train_in_two, (str(folder),), nprocs=2)
     return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
 
 
@@ -229,21 +288,29 @@ def test_distributed(two_ranks):
     line = [line for line in two_ranks[0]['scalars'] if is_report(line)][-1]
     assert line['step'] == 2
     model = build_classifier(double=False)
-    model.load_state_dict({key: torch.tensor(value) for key, value in
-                           two_ranks[0]['with'].items()})
+    model.load_state_dict(
+        {
+            key: torch.tensor(value)
+            for key, value in two_ranks[0]['with'].items()
+        }
+    )
     data = TinyImages(NUM_TRAIN, flip=False)
-    halves = [dict(inputs=list(data.images[rank::2]), data_samples=None)
-              for rank in range(2)]
+    halves = [
+        dict(inputs=list(data.images[rank::2]), data_samples=None)
+        for rank in range(2)
+    ]
     validation = TinyImages(40, flip=False)
     images = (validation.images.float() - 127.5) / 64
     for depths in ((1, 1, 1), (2, 2, 2)):
-        with activate(model, depths, update_running_stats=True), \
-                reestimated_statistics(model, halves), torch.no_grad():
+        with activate(
+            model, depths, update_running_stats=True
+        ), reestimated_statistics(model, halves), torch.no_grad():
             model.eval()
             p = model(images).softmax(1)[range(40), validation.labels]
         name = 'subnet_' + '-'.join(map(str, depths))
         assert line[f'{name}/mean_score'] == pytest.approx(
-            100 * p.mean().item(), rel=1e-5)
+            100 * p.mean().item(), rel=1e-5
+        )
 
 
 def test_statistics_where_one_rank_has_no_image(two_ranks):

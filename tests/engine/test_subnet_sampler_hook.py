@@ -1,4 +1,5 @@
 """The sampler is a function of (seed, iteration), and reports its space."""
+
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -7,8 +8,15 @@ import pytest
 import torch
 
 from mmst.engine import SubnetSamplerHook
-from mmst.subnets import (Block, InputSizes, SamplingSpace, Stage, find_stages,
-                          iteration_cost, register_stage_finder)
+from mmst.subnets import (
+    Block,
+    InputSizes,
+    SamplingSpace,
+    Stage,
+    find_stages,
+    iteration_cost,
+    register_stage_finder,
+)
 from mmst.subnets.stages import _FINDERS
 
 SAMPLER = dict(num_subnets=3, space=[1, 2, 3], size_range=(8, 16))
@@ -21,8 +29,9 @@ def sampler_of(runner):
 def test_draws_depend_on_seed_and_iteration_alone(tiny_runner):
     draws = []
     for name, seed in (('a', 0), ('b', 0), ('c', 1)):
-        runner = tiny_runner(name, sampler=SAMPLER, max_epochs=1,
-                             randomness=dict(seed=seed))
+        runner = tiny_runner(
+            name, sampler=SAMPLER, max_epochs=1, randomness=dict(seed=seed)
+        )
         runner.train()
         torch.rand(7)  # the global state has no part in it
         sampler = sampler_of(runner)
@@ -52,11 +61,11 @@ def test_loop_trains_what_was_drawn(tiny_runner):
     assert trained == [sampler_of(runner).draw(i) for i in range(6)]
 
 
-@pytest.mark.parametrize('begin, by_epoch, first', [(1, True, 3),
-                                                    (4, False, 4)])
+@pytest.mark.parametrize(
+    'begin, by_epoch, first', [(1, True, 3), (4, False, 4)]
+)
 def test_first_iteration_with_subnets(tiny_runner, begin, by_epoch, first):
-    runner = tiny_runner(sampler=dict(SAMPLER, begin=begin,
-                                      by_epoch=by_epoch))
+    runner = tiny_runner(sampler=dict(SAMPLER, begin=begin, by_epoch=by_epoch))
     counts = []
     step = runner.train_loop._run_st_iter
 
@@ -75,8 +84,10 @@ def test_other_strategies_train(tiny_runner, strategy):
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
     runner.train()
     assert runner.iter == 6
-    assert any(not torch.equal(before[k], v)
-               for k, v in runner.model.state_dict().items())
+    assert any(
+        not torch.equal(before[k], v)
+        for k, v in runner.model.state_dict().items()
+    )
 
 
 @pytest.fixture
@@ -90,9 +101,22 @@ def chain(monkeypatch):
 
         @register_stage_finder('Mine')
         def find(backbone):
-            return [Stage('all', (Block(first, None), *(
-                Block(block, branch_only=branch_only) for block in rest)))
-                    ] if backbone is net else None
+            return (
+                [
+                    Stage(
+                        'all',
+                        (
+                            Block(first, None),
+                            *(
+                                Block(block, branch_only=branch_only)
+                                for block in rest
+                            ),
+                        ),
+                    )
+                ]
+                if backbone is net
+                else None
+            )
 
         return net
 
@@ -109,8 +133,11 @@ def test_raw_draws_keep_blocks_without_a_shortcut(chain):
 
 def test_raw_needs_branches(chain):
     hook = SubnetSamplerHook(strategy='raw')
-    with pytest.raises(ValueError, match="'raw' is not known for Identity in "
-                       "all: set strategy to 'ordered' or"):
+    with pytest.raises(
+        ValueError,
+        match="'raw' is not known for Identity in "
+        "all: set strategy to 'ordered' or",
+    ):
         hook.fit(chain(None), seed=0)
 
 
@@ -122,18 +149,25 @@ def test_report_tells_space_and_cost(tiny_runner):
     assert 'drawn from: 8 to 16 px (main input: 16 px' in text
     assert text.count('predicted cost of an iteration') == 1
     printed = float(
-        re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1])
-    space = SamplingSpace([len(s) for s in find_stages(runner.model)],
-                          [1, 2, 3])
-    expected = iteration_cost(runner.model, torch.zeros(1, 3, 16, 16), space,
-                              InputSizes((8, 16)), 3)
+        re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1]
+    )
+    space = SamplingSpace(
+        [len(s) for s in find_stages(runner.model)], [1, 2, 3]
+    )
+    expected = iteration_cost(
+        runner.model, torch.zeros(1, 3, 16, 16), space, InputSizes((8, 16)), 3
+    )
     assert printed == pytest.approx(expected, abs=0.005)
     # By drawing: each subnet's own share of the main network's FLOPs.
     from random import Random
 
     from mmst.subnets import measure_cost, resize_inputs
-    rng, image, sizes = Random(0), torch.zeros(1, 3, 16, 16), InputSizes(
-        (8, 16))
+
+    rng, image, sizes = (
+        Random(0),
+        torch.zeros(1, 3, 16, 16),
+        InputSizes((8, 16)),
+    )
     main = measure_cost(runner.model, image).total
     shares = []
     for _ in range(300):

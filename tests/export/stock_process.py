@@ -3,6 +3,7 @@
 Run as a process of its own: 'outputs FOLDER ...' compares the outputs of the
 models with those in expected.pt, 'test FOLDER' tests as tools/test.py does.
 """
+
 import json
 import sys
 from importlib import import_module
@@ -28,7 +29,7 @@ from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 
 def read(folder):
     """The one config with weights beside it."""
-    weights, = Path(folder).glob('*.pth')
+    (weights,) = Path(folder).glob('*.pth')
     return Config.fromfile(str(weights.with_suffix('.py'))), weights
 
 

@@ -1,4 +1,5 @@
 """What cannot be exported is refused, and nothing half-written is left."""
+
 import re
 
 import pytest
@@ -18,12 +19,20 @@ class Random(nn.Module):
         return tuple(x + torch.rand_like(x) for x in features)
 
 
-def refuse(runner, folder, message, depths=(1, 1, 1), error=ValueError,
-           **options):
+def refuse(
+    runner, folder, message, depths=(1, 1, 1), error=ValueError, **options
+):
     """Nothing of the folder, nor beside it, is there afterwards."""
     with pytest.raises(error, match=message):
-        write_standalone(runner, options.pop('cfg', runner.cfg), depths,
-                         folder / 'out', 'n', 4, **options)
+        write_standalone(
+            runner,
+            options.pop('cfg', runner.cfg),
+            depths,
+            folder / 'out',
+            'n',
+            4,
+            **options,
+        )
     assert not folder.exists() or not list(folder.iterdir())
 
 
@@ -40,8 +49,13 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
     cfg.model.head.head.num_classes = 5
     refuse(runner, folder, 'size mismatch', error=RuntimeError, cfg=cfg)
     monkeypatch.setattr('mmst.export.formats.find_spec', lambda name: None)
-    refuse(runner, folder, 'pip install onnx', error=ModuleNotFoundError,
-           formats=['onnx'])
+    refuse(
+        runner,
+        folder,
+        'pip install onnx',
+        error=ModuleNotFoundError,
+        formats=['onnx'],
+    )
     runner.model.neck = nn.Sequential(runner.model.neck, Random())
     refuse(runner, folder, 'does not give the outputs of the subnet in place')
 
@@ -55,14 +69,31 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['mine']
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(train_dataloader=None, train_cfg=None, optim_wrapper=None,
-          param_scheduler=None), 'takes training images: give the config'),
-    (dict(train_dataloader=dict(
-        batch_size=4, num_workers=0,
-        dataset=dict(type='TinyImages', length=0),
-        sampler=dict(type='DefaultSampler', shuffle=False))),
-     'no training images: train_dataloader gives no batch')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            dict(
+                train_dataloader=None,
+                train_cfg=None,
+                optim_wrapper=None,
+                param_scheduler=None,
+            ),
+            'takes training images: give the config',
+        ),
+        (
+            dict(
+                train_dataloader=dict(
+                    batch_size=4,
+                    num_workers=0,
+                    dataset=dict(type='TinyImages', length=0),
+                    sampler=dict(type='DefaultSampler', shuffle=False),
+                )
+            ),
+            'no training images: train_dataloader gives no batch',
+        ),
+    ],
+)
 def test_no_training_images(make_runner, tmp_path, options, message):
     refuse(make_runner(classifier(), **options), tmp_path / 'folder', message)
 
@@ -70,28 +101,39 @@ def test_no_training_images(make_runner, tmp_path, options, message):
 def test_no_samples_asked_for(make_runner, tmp_path):
     runner = make_runner(classifier())
     with pytest.raises(ValueError, match='num_samples 0'):
-        write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n',
-                         0)
+        write_standalone(
+            runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n', 0
+        )
     assert not (tmp_path / 'out').exists()
 
 
 def test_trained_space():
     model = nn.Module()
-    model.layer1, model.layer2 = (nn.Sequential(
-        *(nn.Identity() for _ in range(n))) for n in (2, 3))
+    model.layer1, model.layer2 = (
+        nn.Sequential(*(nn.Identity() for _ in range(n))) for n in (2, 3)
+    )
     for layer in (model.layer1, model.layer2):
         for block in layer:
             block.downsample = None
-    cfg = Config(dict(custom_hooks=[
-        dict(type='EMAHook'),
-        dict(type='mmst.SubnetSamplerHook', space=[1, 2])]))
+    cfg = Config(
+        dict(
+            custom_hooks=[
+                dict(type='EMAHook'),
+                dict(type='mmst.SubnetSamplerHook', space=[1, 2]),
+            ]
+        )
+    )
     space = trained_space(cfg, model)
-    assert space.depths == ((2, ), (3, 2))
+    assert space.depths == ((2,), (3, 2))
     assert check_depths(space, (2, 2)) == [2, 2]
-    for depths in ((1, 3), (2, 1), (2, 4), (2, )):
-        with pytest.raises(ValueError, match=re.escape(
-                f'{list(depths)} are not in the sampling space') +
-                '.*: 2; 2 or 3'):
+    for depths in ((1, 3), (2, 1), (2, 4), (2,)):
+        with pytest.raises(
+            ValueError,
+            match=re.escape(f'{list(depths)} are not in the sampling space')
+            + '.*: 2; 2 or 3',
+        ):
             check_depths(space, depths)
-    assert trained_space(Config(dict()), model).depths == SamplingSpace(
-        (2, 3)).depths
+    assert (
+        trained_space(Config(dict()), model).depths
+        == SamplingSpace((2, 3)).depths
+    )

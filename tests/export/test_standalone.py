@@ -1,4 +1,5 @@
 """Exported folders stand alone: stock toolbox, no mmst, the same outputs."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -29,38 +30,83 @@ class BoxedScenes(Dataset):
 
     def __getitem__(self, index):
         from mmdet.structures import DetDataSample
+
         generator = torch.Generator().manual_seed(index)
         image = torch.randint(
-            256, (3, 64, 64), generator=generator, dtype=torch.uint8)
+            256, (3, 64, 64), generator=generator, dtype=torch.uint8
+        )
         sample = DetDataSample(metainfo=dict(img_shape=(64, 64)))
         return dict(inputs=image, data_samples=sample)
 
 
 RETINANET = dict(
     type='RetinaNet',
-    data_preprocessor=dict(type='DetDataPreprocessor', mean=[127.5] * 3,
-                           std=[64.] * 3),
-    backbone=dict(type='ResNet', depth=18, base_channels=8,
-                  init_cfg=dict(type='Pretrained', checkpoint='far/away.pth')),
-    neck=dict(type='FPN', in_channels=[8, 16, 32, 64], out_channels=8,
-              num_outs=5),
-    bbox_head=dict(type='RetinaHead', num_classes=3, in_channels=8,
-                   feat_channels=8, stacked_convs=1))
+    data_preprocessor=dict(
+        type='DetDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3
+    ),
+    backbone=dict(
+        type='ResNet',
+        depth=18,
+        base_channels=8,
+        init_cfg=dict(type='Pretrained', checkpoint='far/away.pth'),
+    ),
+    neck=dict(
+        type='FPN', in_channels=[8, 16, 32, 64], out_channels=8, num_outs=5
+    ),
+    bbox_head=dict(
+        type='RetinaHead',
+        num_classes=3,
+        in_channels=8,
+        feat_channels=8,
+        stacked_convs=1,
+    ),
+)
 MODELS = dict(
     cifar=(classifier(), (2, 1, 3)),
     main=(classifier(), (3, 3, 3)),
-    resnet=(stock(dict(type='ResNet', depth=18, base_channels=8,
-                       stem_channels=8), 64), (1, 2, 1, 1)),
-    mobilenet=(stock(dict(type='MobileNetV3', arch='small'), 576),
-               (1, 1, 3, 1, 2)),
-    vit=(stock(dict(type='VisionTransformer', img_size=16, patch_size=4,
-                    arch=dict(embed_dims=16, num_layers=4, num_heads=2,
-                              feedforward_channels=32)), 16, False,
-               'VisionTransformerClsHead'), (3, )),
-    densenet=(stock(dict(type='DenseNet', arch=dict(
-        growth_rate=4, depths=[2, 3, 2], init_channels=8)), 18), (1, 3, 1)),
-    cifar_densenet=(stock(dict(type='mmst.CIFARDenseNet', depth=16,
-                               growth_rate=4), 16), (2, 1, 1)),
+    resnet=(
+        stock(
+            dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
+        ),
+        (1, 2, 1, 1),
+    ),
+    mobilenet=(
+        stock(dict(type='MobileNetV3', arch='small'), 576),
+        (1, 1, 3, 1, 2),
+    ),
+    vit=(
+        stock(
+            dict(
+                type='VisionTransformer',
+                img_size=16,
+                patch_size=4,
+                arch=dict(
+                    embed_dims=16,
+                    num_layers=4,
+                    num_heads=2,
+                    feedforward_channels=32,
+                ),
+            ),
+            16,
+            False,
+            'VisionTransformerClsHead',
+        ),
+        (3,),
+    ),
+    densenet=(
+        stock(
+            dict(
+                type='DenseNet',
+                arch=dict(growth_rate=4, depths=[2, 3, 2], init_channels=8),
+            ),
+            18,
+        ),
+        (1, 3, 1),
+    ),
+    cifar_densenet=(
+        stock(dict(type='mmst.CIFARDenseNet', depth=16, growth_rate=4), 16),
+        (2, 1, 1),
+    ),
 )
 
 
@@ -70,7 +116,8 @@ def expect(runner, depths, size, folder):
     runner.model.eval()
     whole = tuple(map(len, find_stages(runner.model))) == depths
     with torch.no_grad(), running_subnet(
-            runner, None if whole else depths, NUM_IMAGES):
+        runner, None if whole else depths, NUM_IMAGES
+    ):
         outputs = runner.model(images)
         state = {k: v.clone() for k, v in runner.model.state_dict().items()}
     flat = []
@@ -94,44 +141,68 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path):
         runner = make_runner(model)
         before = {k: v.clone() for k, v in runner.model.state_dict().items()}
         out = tmp_path / 'new' / name
-        left = write_standalone(runner, runner.cfg, depths, out, name,
-                                NUM_IMAGES, dict(classes=('x', 'y')))
+        left = write_standalone(
+            runner,
+            runner.cfg,
+            depths,
+            out,
+            name,
+            NUM_IMAGES,
+            dict(classes=('x', 'y')),
+        )
         assert left == []
         checkpoint = torch.load(out / f'{name}.pth')
         assert checkpoint['meta'] == dict(
-            dataset_meta=dict(classes=('x', 'y')))
-        expected = expect(runner, depths, 16 if name != 'densenet' else 32,
-                          out)
+            dataset_meta=dict(classes=('x', 'y'))
+        )
+        expected = expect(
+            runner, depths, 16 if name != 'densenet' else 32, out
+        )
         for key, value in checkpoint['state_dict'].items():
             if expected[key].shape == value.shape:
                 assert torch.equal(value, expected[key]), (name, key)
             else:
                 assert 'densenet' in name
-        assert all(torch.equal(value, before[key]) for key, value in
-                   runner.model.state_dict().items())
+        assert all(
+            torch.equal(value, before[key])
+            for key, value in runner.model.state_dict().items()
+        )
         modules = [path.name for path in out.glob('backbone_*.py')]
         assert modules == [f'backbone_{name}.py']
-        assert 'mmst.' not in (out / f'{name}.py').read_text().partition(
-            'import sys')[2]
+        assert (
+            'mmst.'
+            not in (out / f'{name}.py').read_text().partition('import sys')[2]
+        )
         folders.append(str(out))
     assert sorted(p.name for p in (tmp_path / 'new').iterdir()) == sorted(
-        MODELS)
+        MODELS
+    )
     folders.append(export_detector(make_runner, tmp_path / 'detector'))
     done = subprocess.run(
-        [sys.executable, str(STOCK), 'outputs', *folders], cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        universal_newlines=True)
+        [sys.executable, str(STOCK), 'outputs', *folders],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
 
 
 def export_detector(make_runner, out):
     import mmdet.models  # noqa: F401
+
     runner = make_runner(
-        RETINANET, default_scope='mmdet', visualizer=None,
+        RETINANET,
+        default_scope='mmdet',
+        visualizer=None,
         loop='mmst.STIterBasedTrainLoop',
         train_dataloader=dict(
-            batch_size=2, num_workers=0, dataset=dict(type='BoxedScenes'),
-            sampler=dict(type='DefaultSampler', shuffle=False)))
+            batch_size=2,
+            num_workers=0,
+            dataset=dict(type='BoxedScenes'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+    )
     depths = (1, 2, 1, 1)
     assert write_standalone(runner, runner.cfg, depths, out, 'det', 4) == []
     assert 'far/away' not in (out / 'det.py').read_text()
@@ -140,15 +211,27 @@ def export_detector(make_runner, out):
 
 
 def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
-    runner = make_runner(classifier(), hooks=[
-        dict(type='EMAHook'), dict(type='mmst.SubnetSamplerHook')])
-    cfg = Config(dict(
-        runner.cfg, plain_head=dict(type='mmst.STClsHead'),
-        custom_imports=dict(imports=['mmst', 'mmst.models', 'json']),
-        train_cfg=dict(type='mmst.STIterBasedTrainLoop', max_iters=7,
-                       update_running_stats=True, chain_inputs=True),
-        default_hooks=dict(reseed=dict(type='mmst.ReseedHook'),
-                           timer=dict(type='IterTimerHook'))))
+    runner = make_runner(
+        classifier(),
+        hooks=[dict(type='EMAHook'), dict(type='mmst.SubnetSamplerHook')],
+    )
+    cfg = Config(
+        dict(
+            runner.cfg,
+            plain_head=dict(type='mmst.STClsHead'),
+            custom_imports=dict(imports=['mmst', 'mmst.models', 'json']),
+            train_cfg=dict(
+                type='mmst.STIterBasedTrainLoop',
+                max_iters=7,
+                update_running_stats=True,
+                chain_inputs=True,
+            ),
+            default_hooks=dict(
+                reseed=dict(type='mmst.ReseedHook'),
+                timer=dict(type='IterTimerHook'),
+            ),
+        )
+    )
     write_standalone(runner, cfg, (1, 2, 3), tmp_path / 'out', 'a b', 4)
     plain = Config.fromfile(str(tmp_path / 'out' / 'a b.py'))
     module = 'backbone_a_b'
@@ -167,19 +250,26 @@ def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
 
 
 def test_what_needs_mmst_is_told(make_runner, tmp_path):
-    runner = make_runner(stock(dict(type='ResNet', depth=18, base_channels=8,
-                                    stem_channels=8), 64))
+    runner = make_runner(
+        stock(
+            dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
+        )
+    )
     cfg = Config(dict(runner.cfg, val_evaluator=dict(type='mmst.Mine')))
-    left = write_standalone(runner, cfg, (2, 1, 1, 2), tmp_path / 'out', 'n',
-                            4)
+    left = write_standalone(
+        runner, cfg, (2, 1, 1, 2), tmp_path / 'out', 'n', 4
+    )
     assert left == ['mmst.Mine']
     imports = Config.fromfile(str(tmp_path / 'out' / 'n.py')).custom_imports
     assert set(imports.imports) == {'mmst', 'backbone_n'}
 
 
 def test_stock_main_network_needs_no_module(make_runner, tmp_path):
-    runner = make_runner(stock(dict(type='ResNet', depth=18, base_channels=8,
-                                    stem_channels=8), 64))
+    runner = make_runner(
+        stock(
+            dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
+        )
+    )
     out = tmp_path / 'out'
     write_standalone(runner, runner.cfg, (2, 2, 2, 2), out, 'n', 4)
     assert sorted(p.name for p in out.iterdir()) == ['n.pth', 'n.py']
@@ -193,28 +283,40 @@ def test_stock_main_network_needs_no_module(make_runner, tmp_path):
 def test_torchscript_gives_the_same_outputs(make_runner, tmp_path):
     runner, depths = make_runner(classifier()), (2, 1, 3)
     out = tmp_path / 'out'
-    write_standalone(runner, runner.cfg, depths, out, 'n', NUM_IMAGES,
-                     formats=['torchscript'])
+    write_standalone(
+        runner,
+        runner.cfg,
+        depths,
+        out,
+        'n',
+        NUM_IMAGES,
+        formats=['torchscript'],
+    )
     expect(runner, depths, 16, out)
     expected = torch.load(out / 'expected.pt')
     script = torch.jit.load(str(out / 'n.torchscript.pt'))
-    outputs, = expected['outputs']
+    (outputs,) = expected['outputs']
     with torch.no_grad():
         torch.testing.assert_close(
-            script(expected['images']), outputs, rtol=1e-6, atol=1e-6)
+            script(expected['images']), outputs, rtol=1e-6, atol=1e-6
+        )
 
 
 def test_onnx_gives_the_same_outputs(make_runner, tmp_path):
     reference = pytest.importorskip(
-        'onnx.reference', reason="PyTorch's exporter needs the package onnx")
+        'onnx.reference', reason="PyTorch's exporter needs the package onnx"
+    )
     runner, depths = make_runner(classifier()), (2, 1, 3)
     out = tmp_path / 'out'
-    write_standalone(runner, runner.cfg, depths, out, 'n', NUM_IMAGES,
-                     formats=['onnx'])
+    write_standalone(
+        runner, runner.cfg, depths, out, 'n', NUM_IMAGES, formats=['onnx']
+    )
     expect(runner, depths, 16, out)
     # Two images, where four were traced.
     expected = torch.load(out / 'expected.pt')
-    outputs, = reference.ReferenceEvaluator(str(out / 'n.onnx')).run(
-        None, dict(images=expected['images'].numpy()))
-    torch.testing.assert_close(torch.from_numpy(outputs),
-                               expected['outputs'][0], rtol=1e-5, atol=1e-5)
+    (outputs,) = reference.ReferenceEvaluator(str(out / 'n.onnx')).run(
+        None, dict(images=expected['images'].numpy())
+    )
+    torch.testing.assert_close(
+        torch.from_numpy(outputs), expected['outputs'][0], rtol=1e-5, atol=1e-5
+    )

@@ -1,4 +1,5 @@
 """KL- against its equations, written out in float64."""
+
 import math
 
 import pytest
@@ -17,23 +18,31 @@ def direction(z, normalize):
 
 
 @pytest.mark.parametrize('normalize', ['l2', 'standardize', None])
-@pytest.mark.parametrize('scale, temperature, weight', [(1., 1., 1.),
-                                                        (4., 2., 0.5)])
+@pytest.mark.parametrize(
+    'scale, temperature, weight', [(1.0, 1.0, 1.0), (4.0, 2.0, 0.5)]
+)
 @pytest.mark.parametrize('num_classes', [10, 1000])
 def test_equations(normalize, scale, temperature, weight, num_classes):
     """Eq. 4 to 6; batchmean; gradient to the subnet only (contract 4)."""
     torch.manual_seed(0)
-    main, subnet = (torch.randn(5, num_classes).double().mul(3)
-                    .requires_grad_() for _ in range(2))
+    main, subnet = (
+        torch.randn(5, num_classes).double().mul(3).requires_grad_()
+        for _ in range(2)
+    )
     loss = KLMinusLoss(normalize, scale, temperature, weight)(subnet, main)
-    p, q = ((direction(z, normalize) * scale / temperature).softmax(1)
-            for z in (main.detach(), subnet))
+    p, q = (
+        (direction(z, normalize) * scale / temperature).softmax(1)
+        for z in (main.detach(), subnet)
+    )
     expected = weight * temperature**2 * (p * (p / q).log()).sum() / 5
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
     loss.backward()
     torch.testing.assert_close(
-        subnet.grad, torch.autograd.grad(expected, subnet)[0],
-        rtol=1e-9, atol=1e-15)
+        subnet.grad,
+        torch.autograd.grad(expected, subnet)[0],
+        rtol=1e-9,
+        atol=1e-15,
+    )
     assert main.grad is None
 
 
@@ -49,7 +58,8 @@ def test_bound_of_the_literal_form(num_classes):
     literal = KLMinusLoss('l2')(-z, z).item()
     p, q = (direction(s * z, 'l2').softmax(1) for s in (1, -1))
     assert literal == pytest.approx(
-        (p * (p / q).log()).sum().item() / 64, rel=1e-9)
+        (p * (p / q).log()).sum().item() / 64, rel=1e-9
+    )
     released = KLMinusLoss('standardize')(-z, z).item()
     assert literal < 0.3 < released and literal < 4 / math.sqrt(num_classes)
 
@@ -83,7 +93,7 @@ def test_autocast_is_off():
 
 
 @pytest.mark.parametrize('normalize', ['l2', 'standardize', None])
-@pytest.mark.parametrize('size', [0., 1e-30, 1e-12, 1e12, 1e30])
+@pytest.mark.parametrize('size', [0.0, 1e-30, 1e-12, 1e12, 1e30])
 def test_zero_and_huge_logits(normalize, size):
     torch.manual_seed(0)
     subnet = (torch.randn(3, 10) * size).requires_grad_()
@@ -103,16 +113,20 @@ def test_huge_logits_keep_their_direction(normalize, size):
     torch.manual_seed(0)
     z, main = torch.randn(3, 10), torch.randn(3, 10)
     loss = KLMinusLoss(normalize)
-    torch.testing.assert_close(loss(z * size, main), loss(z, main),
-                               rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        loss(z * size, main), loss(z, main), rtol=1e-4, atol=0
+    )
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(normalize='L2'), r"normalize 'L2' is not one of \['l2'"),
-    (dict(scale=0), 'scale 0 is not above 0'),
-    (dict(temperature=-1), 'temperature -1 is not above 0'),
-    (dict(loss_weight=-0.5), 'loss_weight -0.5 is below 0'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(normalize='L2'), r"normalize 'L2' is not one of \['l2'"),
+        (dict(scale=0), 'scale 0 is not above 0'),
+        (dict(temperature=-1), 'temperature -1 is not above 0'),
+        (dict(loss_weight=-0.5), 'loss_weight -0.5 is below 0'),
+    ],
+)
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         KLMinusLoss(**options)

@@ -1,4 +1,5 @@
 """The head wrapper around real heads of mmpretrain."""
+
 import copy
 
 import pytest
@@ -38,19 +39,45 @@ def level(seed, *shape):
 
 
 HEADS = [
-    (dict(type='LinearClsHead', num_classes=3, in_channels=8),
-     lambda s: (level(s, 4, 8), )),
-    (dict(type='LinearClsHead', num_classes=3, in_channels=8),
-     lambda s: (level(s, 4, 5), level(s + 10, 4, 8))),
-    (dict(type='StackedLinearClsHead', num_classes=3, in_channels=8,
-          mid_channels=[6]), lambda s: (level(s, 4, 8), )),
-    (dict(type='VisionTransformerClsHead', num_classes=3, in_channels=8),
-     lambda s: (level(s, 4, 8), )),
-    (dict(type='EfficientFormerClsHead', num_classes=3, in_channels=8,
-          distillation=False), lambda s: (level(s, 4, 8), )),
-    (dict(type='LinearClsHead', num_classes=3, in_channels=8,
-          loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
-     lambda s: (level(s, 4, 8), )),
+    (
+        dict(type='LinearClsHead', num_classes=3, in_channels=8),
+        lambda s: (level(s, 4, 8),),
+    ),
+    (
+        dict(type='LinearClsHead', num_classes=3, in_channels=8),
+        lambda s: (level(s, 4, 5), level(s + 10, 4, 8)),
+    ),
+    (
+        dict(
+            type='StackedLinearClsHead',
+            num_classes=3,
+            in_channels=8,
+            mid_channels=[6],
+        ),
+        lambda s: (level(s, 4, 8),),
+    ),
+    (
+        dict(type='VisionTransformerClsHead', num_classes=3, in_channels=8),
+        lambda s: (level(s, 4, 8),),
+    ),
+    (
+        dict(
+            type='EfficientFormerClsHead',
+            num_classes=3,
+            in_channels=8,
+            distillation=False,
+        ),
+        lambda s: (level(s, 4, 8),),
+    ),
+    (
+        dict(
+            type='LinearClsHead',
+            num_classes=3,
+            in_channels=8,
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+        ),
+        lambda s: (level(s, 4, 8),),
+    ),
 ]
 
 
@@ -60,17 +87,20 @@ def test_main_and_subnet_losses(config, features, normalize_main):
     plain = MODELS.build(config)
     loss_kl = dict(type='mmst.KLMinusLoss', normalize=None, loss_weight=0.7)
     if normalize_main:
-        loss_kl.update(normalize='standardize', scale=2.)
+        loss_kl.update(normalize='standardize', scale=2.0)
     head = STClsHead(copy.deepcopy(plain), loss_kl, normalize_main)
     data = samples([0, 2, 1, 1])
     main, small = features(0), features(1)
 
     losses = head.loss(main, data)
     if normalize_main:
-        logits = F.layer_norm(plain(main), (3, ), eps=1e-7) * 2
-        expected = plain._get_loss(logits, data) if hasattr(
-            plain, '_get_loss') else None
-        targets = (logits, F.layer_norm(plain(small), (3, ), eps=1e-7) * 2)
+        logits = F.layer_norm(plain(main), (3,), eps=1e-7) * 2
+        expected = (
+            plain._get_loss(logits, data)
+            if hasattr(plain, '_get_loss')
+            else None
+        )
+        targets = (logits, F.layer_norm(plain(small), (3,), eps=1e-7) * 2)
     else:
         expected = plain.loss(main, data)
         targets = plain(main), plain(small)
@@ -89,34 +119,41 @@ def test_head_with_two_classifiers():
     """Conformer's head gives two sets of logits: each is taught by its own."""
     config = dict(type='ConformerHead', num_classes=3, in_channels=[8, 6])
     plain = MODELS.build(config)
-    head = STClsHead(copy.deepcopy(plain),
-                     dict(type='mmst.KLMinusLoss', normalize=None))
+    head = STClsHead(
+        copy.deepcopy(plain), dict(type='mmst.KLMinusLoss', normalize=None)
+    )
     main, small = ([[level(s, 4, 8), level(s + 1, 4, 6)]] for s in (0, 5))
     data = samples([0, 1, 2, 0])
-    torch.testing.assert_close(head.loss(main, data)['loss'],
-                               plain.loss(main, data)['loss'])
+    torch.testing.assert_close(
+        head.loss(main, data)['loss'], plain.loss(main, data)['loss']
+    )
     expected = sum(kl(m, s) for m, s in zip(plain(main), plain(small)))
     torch.testing.assert_close(
-        in_subnet(head, small, data)['loss_kl'], expected)
+        in_subnet(head, small, data)['loss_kl'], expected
+    )
 
 
 @pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
 def test_mixed_labels(augment):
     """Soft labels go to the main loss; subnets see the mixed images."""
     config = classifier(loss_kl=dict(type='mmst.KLMinusLoss', normalize=None))
-    config['train_cfg'] = dict(
-        augments=dict(type=augment, alpha=1.0))
+    config['train_cfg'] = dict(augments=dict(type=augment, alpha=1.0))
     model = MODELS.build(config)
     model.train()
     seen = []
     model.backbone.register_forward_pre_hook(
-        lambda m, args: seen.append(args[0]))
-    log = st_step(model, batch(double=False), sgd(model, lr=0.), [
-        Subnet.ordered((1, 1, 1), FULL), Subnet.ordered(FULL, FULL)
-    ])
+        lambda m, args: seen.append(args[0])
+    )
+    log = st_step(
+        model,
+        batch(double=False),
+        sgd(model, lr=0.0),
+        [Subnet.ordered((1, 1, 1), FULL), Subnet.ordered(FULL, FULL)],
+    )
     assert torch.equal(seen[0], seen[1])
     assert not torch.allclose(
-        seen[0], (batch(double=False)['inputs'] - 127.5) / 64)
+        seen[0], (batch(double=False)['inputs'] - 127.5) / 64
+    )
     assert log['subnet0_loss'] > 0
     # The full depth on the same input is the main network once more.
     assert abs(log['subnet1_loss']) < 1e-6
@@ -134,15 +171,15 @@ def test_main_logits_are_a_fixed_target():
     head = STClsHead(HEADS[0][0])
     head.loss_kl = Difference()
     main, small = (level(seed, 4, 8).requires_grad_() for seed in range(2))
-    head.loss((main, ), samples([0] * 4))
-    in_subnet(head, (small, ), samples([0] * 4))['loss_kl'].backward()
+    head.loss((main,), samples([0] * 4))
+    in_subnet(head, (small,), samples([0] * 4))['loss_kl'].backward()
     assert main.grad is None and small.grad is not None
 
 
 def test_main_pass_that_fails_leaves_no_hook():
     head = STClsHead(HEADS[0][0], normalize_main=True)
     with pytest.raises(TypeError):
-        head.loss((level(0, 4, 8), ), [None] * 4)
+        head.loss((level(0, 4, 8),), [None] * 4)
     assert not head.head._forward_hooks
 
 
@@ -163,26 +200,35 @@ class Odd(Without):
         return dict(loss=self(feats)['logits'].sum())
 
 
-@pytest.mark.parametrize('kind, message', [
-    (Without, 'cannot wrap Without: its `loss` does not call the head'),
-    (Odd, 'needs a head whose output is a tensor of logits'),
-])
+@pytest.mark.parametrize(
+    'kind, message',
+    [
+        (Without, 'cannot wrap Without: its `loss` does not call the head'),
+        (Odd, 'needs a head whose output is a tensor of logits'),
+    ],
+)
 def test_heads_without_logits_are_refused(kind, message):
     with pytest.raises(TypeError, match=message):
-        STClsHead(kind()).loss((level(0, 4, 8), ), samples([0] * 4))
+        STClsHead(kind()).loss((level(0, 4, 8),), samples([0] * 4))
 
 
 def test_subnet_before_main_is_refused():
     head = STClsHead(HEADS[0][0])
     with pytest.raises(RuntimeError, match='run the main network'):
-        in_subnet(head, (level(0, 4, 8), ), samples([0] * 4))
+        in_subnet(head, (level(0, 4, 8),), samples([0] * 4))
 
 
-@pytest.mark.parametrize('config', [
-    dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=8),
-    dict(type='MultiTaskHead', in_channels=8,
-         task_heads=dict(a=dict(type='LinearClsHead', num_classes=3))),
-])
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=8),
+        dict(
+            type='MultiTaskHead',
+            in_channels=8,
+            task_heads=dict(a=dict(type='LinearClsHead', num_classes=3)),
+        ),
+    ],
+)
 def test_other_tasks_are_refused(config):
     with pytest.raises(TypeError, match='cannot wrap Multi.*one label'):
         STClsHead(config)
@@ -211,9 +257,18 @@ def test_checkpoint_keys_are_the_plain_heads(tmp_path):
         st.load_state_dict(state)
 
 
-@pytest.mark.parametrize('config', [config for config, _ in HEADS] + [
-    dict(type='LeViTClsHead', num_classes=3, in_channels=8,
-         distillation=False)])
+@pytest.mark.parametrize(
+    'config',
+    [config for config, _ in HEADS]
+    + [
+        dict(
+            type='LeViTClsHead',
+            num_classes=3,
+            in_channels=8,
+            distillation=False,
+        )
+    ],
+)
 def test_keys_of_other_heads(config):
     """Contract 6; some heads have a part that is itself called head."""
     models = [torch.nn.Module() for _ in range(2)]
@@ -252,4 +307,4 @@ def test_attributes_of_the_wrapped_head():
     head = STClsHead(HEADS[0][0])
     assert head.num_classes == 3 and head.fc is head.head.fc
     with pytest.raises(AttributeError, match='no_such'):
-        head.no_such
+        _ = head.no_such

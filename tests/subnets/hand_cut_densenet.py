@@ -3,6 +3,7 @@
 Layers are removed, and the channels of their features are taken out of every
 norm, convolution and linear layer that follows.
 """
+
 import copy
 
 import pytest
@@ -27,7 +28,9 @@ def subnet_of(kept, depths=DEPTHS):
     return Subnet(
         tuple(
             tuple(Path.BOTH if i in keep else Path.SHORTCUT for i in range(n))
-            for keep, n in zip(kept, depths)))
+            for keep, n in zip(kept, depths)
+        )
+    )
 
 
 def randomize(model):
@@ -51,8 +54,10 @@ def mmpretrain_densenet(**options):
                 type='mmpretrain.ImageClassifier',
                 backbone=dict(type='DenseNet', arch=ARCH, **options),
                 neck=dict(type='GlobalAveragePooling'),
-                head=dict(type='LinearClsHead', num_classes=5,
-                          in_channels=25))))
+                head=dict(type='LinearClsHead', num_classes=5, in_channels=25),
+            )
+        )
+    )
 
 
 def torchvision_densenet(**options):
@@ -71,11 +76,19 @@ def layout(model):
     """Dense blocks, transitions between them, last norm and linear layer."""
     if hasattr(model, 'backbone'):
         net = model.backbone
-        return ([stage.block for stage in net.stages], net.transitions[:-1],
-                net.transitions[-1][0], model.head.fc)
+        return (
+            [stage.block for stage in net.stages],
+            net.transitions[:-1],
+            net.transitions[-1][0],
+            model.head.fc,
+        )
     net = model.features
-    return ([net.denseblock1, net.denseblock2, net.denseblock3],
-            [net.transition1, net.transition2], net.norm5, model.classifier)
+    return (
+        [net.denseblock1, net.denseblock2, net.denseblock3],
+        [net.transition1, net.transition2],
+        net.norm5,
+        model.classifier,
+    )
 
 
 class Cut:
@@ -126,8 +139,11 @@ class Cut:
         tensor = getattr(module, name)
         index = torch.tensor(self.channels)
         small = tensor.detach().index_select(dim, index)
-        setattr(module, name, nn.Parameter(small) if isinstance(
-            tensor, nn.Parameter) else small)
+        setattr(
+            module,
+            name,
+            nn.Parameter(small) if isinstance(tensor, nn.Parameter) else small,
+        )
         self.places[f'{self.names[module]}.{name}'] = dim, index
 
     def assert_same(self, name, ours, expected, rest):
@@ -144,8 +160,12 @@ class Cut:
         elif name in self.places:
             expected = rest.index_copy(*self.places[name], expected)
         torch.testing.assert_close(
-            ours, expected, rtol=1e-10, atol=1e-10,
-            msg=lambda text: f'{name}: {text}')
+            ours,
+            expected,
+            rtol=1e-10,
+            atol=1e-10,
+            msg=lambda text: f'{name}: {text}',
+        )
 
 
 def logits(model, image):

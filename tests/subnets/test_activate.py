@@ -1,4 +1,5 @@
 """A subnet run in place is the network one would get by leaving blocks out."""
+
 import copy
 
 import pytest
@@ -7,8 +8,17 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from mmst.subnets import (Block, Path, Stage, Subnet, activate, active_subnet,
-                          find_stages, measure_cost, register_stage_finder)
+from mmst.subnets import (
+    Block,
+    Path,
+    Stage,
+    Subnet,
+    activate,
+    active_subnet,
+    find_stages,
+    measure_cost,
+    register_stage_finder,
+)
 from mmst.subnets.stages import _FINDERS
 
 BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
@@ -17,8 +27,15 @@ BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
 def resnet(depth=50, **options):
     torch.manual_seed(0)
     model = ROOT_MODELS.build(
-        dict(type='mmpretrain.ResNet', depth=depth, base_channels=8,
-             stem_channels=8, zero_init_residual=False, **options))
+        dict(
+            type='mmpretrain.ResNet',
+            depth=depth,
+            base_channels=8,
+            stem_channels=8,
+            zero_init_residual=False,
+            **options,
+        )
+    )
     model.init_weights()
     return model.double()
 
@@ -48,7 +65,8 @@ def test_ordered_subnet_is_the_cut_network(with_cp):
     ours = dict(model.named_parameters())
     for name, parameter in small.named_parameters():
         torch.testing.assert_close(
-            ours.pop(name).grad, parameter.grad, rtol=1e-10, atol=1e-12)
+            ours.pop(name).grad, parameter.grad, rtol=1e-10, atol=1e-12
+        )
     assert all(parameter.grad is None for parameter in ours.values())
 
 
@@ -58,8 +76,9 @@ def test_stochastic_subnet_leaves_out_blocks_in_between():
     model.layer3.append(copy.deepcopy(model.layer3[1]))
     torch.nn.init.normal_(model.layer3[2].conv1.weight)
     model.eval()
-    subnet = Subnet(((BOTH, SHORTCUT), (BOTH, BOTH), (BOTH, SHORTCUT, BOTH),
-                     (BOTH, BOTH)))
+    subnet = Subnet(
+        ((BOTH, SHORTCUT), (BOTH, BOTH), (BOTH, SHORTCUT, BOTH), (BOTH, BOTH))
+    )
     small = cut(model, (1, 2, 3, 2))
     del small.layer3[1]
     small.eval()
@@ -82,13 +101,18 @@ def test_raw_paths_are_branch_and_shortcut():
     def shortcut(block, x):
         return F.relu(block.downsample(x)) if block.downsample else x
 
-    table = {BRANCH: branch, SHORTCUT: shortcut,
-             BOTH: lambda block, x: block(x)}
+    table = {
+        BRANCH: branch,
+        SHORTCUT: shortcut,
+        BOTH: lambda block, x: block(x),
+    }
     for a in table:
         for b in table:
             expected = table[b](second, table[a](first, x))
-            with activate(model, Subnet(
-                ((BOTH, BOTH), (a, b), (BOTH, BOTH), (BOTH, BOTH)))):
+            with activate(
+                model,
+                Subnet(((BOTH, BOTH), (a, b), (BOTH, BOTH), (BOTH, BOTH))),
+            ):
                 out = model.layer2(x)
             torch.testing.assert_close(out, expected, rtol=1e-12, atol=0)
     assert second.downsample is None
@@ -132,9 +156,16 @@ class OwnNorm(nn.Module):
 
 
 @pytest.mark.parametrize('update', [False, True])
-@pytest.mark.parametrize('norm', [
-    nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=None), OwnNorm(),
-    nn.InstanceNorm2d(3, track_running_stats=True), nn.SyncBatchNorm(3)])
+@pytest.mark.parametrize(
+    'norm',
+    [
+        nn.BatchNorm2d(3),
+        nn.BatchNorm2d(3, momentum=None),
+        OwnNorm(),
+        nn.InstanceNorm2d(3, track_running_stats=True),
+        nn.SyncBatchNorm(3),
+    ],
+)
 def test_running_statistics(norm, update):
     model = torch.nn.Sequential()
     model.layer1 = nn.Sequential(nn.Identity())
@@ -167,11 +198,14 @@ def test_frozen_norms_keep_using_their_statistics():
             assert torch.equal(model(image)[0], small(image)[0])
 
 
-@pytest.mark.parametrize('depths, message', [
-    ((1, 1, 1), 'has 3 entries, but the network has 4 stages'),
-    ((1, 1, 3, 1), 'depth 3 of stage 3 .*not between 1 and 2'),
-    ((0, 1, 1, 1), 'depth 0 of stage 1'),
-])
+@pytest.mark.parametrize(
+    'depths, message',
+    [
+        ((1, 1, 1), 'has 3 entries, but the network has 4 stages'),
+        ((1, 1, 3, 1), 'depth 3 of stage 3 .*not between 1 and 2'),
+        ((0, 1, 1, 1), 'depth 0 of stage 1'),
+    ],
+)
 def test_depths_that_do_not_fit(depths, message):
     with pytest.raises(ValueError, match=message):
         with activate(resnet(18), depths):
@@ -206,26 +240,38 @@ def bare(monkeypatch):
 
     @register_stage_finder('bare')
     def find(backbone):
-        return [Stage('all', (Block(net[0], None), Block(net[1])))
-                ] if backbone is net else None
+        return (
+            [Stage('all', (Block(net[0], None), Block(net[1])))]
+            if backbone is net
+            else None
+        )
 
     return net
 
 
 def test_block_without_a_shortcut_is_its_branch(bare):
     x = torch.randn(7)
-    with activate(bare, Subnet(((BRANCH, SHORTCUT), ))):
+    with activate(bare, Subnet(((BRANCH, SHORTCUT),))):
         assert torch.equal(bare(x), x.relu())
     assert torch.equal(bare(x), x.relu().tanh())
 
 
-@pytest.mark.parametrize('paths, message', [
-    ((SHORTCUT, BOTH), 'a block of all has no shortcut and cannot be skipped'),
-    ((BOTH, BRANCH), 'raw sampling is not known for Tanh in all: .*`branch_o'),
-])
+@pytest.mark.parametrize(
+    'paths, message',
+    [
+        (
+            (SHORTCUT, BOTH),
+            'a block of all has no shortcut and cannot be skipped',
+        ),
+        (
+            (BOTH, BRANCH),
+            'raw sampling is not known for Tanh in all: .*`branch_o',
+        ),
+    ],
+)
 def test_paths_that_a_block_has_not(bare, paths, message):
     with pytest.raises(ValueError, match=message):
-        with activate(bare, Subnet((paths, ))):
+        with activate(bare, Subnet((paths,))):
             pass
     assert active_subnet() is None
     assert not any('forward' in vars(block) for block in bare)
@@ -241,8 +287,9 @@ def test_cost_leaves_the_model_as_it_was():
     assert [m.training for m in model.modules()] == modes
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
-    assert not any(m._forward_hooks or m._forward_pre_hooks
-                   for m in model.modules())
+    assert not any(
+        m._forward_hooks or m._forward_pre_hooks for m in model.modules()
+    )
 
 
 class Slicing(nn.Sequential):
@@ -258,6 +305,8 @@ def test_empty_feature_maps_are_refused():
     net.layer2 = nn.Sequential(nn.Identity())
     net.layer1[0].downsample = net.layer2[0].downsample = None
     assert measure_cost(net, torch.zeros(1, 3, 5, 5)).total == 0
-    with pytest.raises(ValueError, match='4 x 4 px leaves no feature map at '
-                       'the end of Slicing'):
+    with pytest.raises(
+        ValueError,
+        match='4 x 4 px leaves no feature map at the end of Slicing',
+    ):
         measure_cost(net, torch.zeros(1, 3, 4, 4))

@@ -1,4 +1,5 @@
 """A DenseNet's subnet is the network without some of its layers."""
+
 import copy
 from itertools import combinations, product
 
@@ -8,24 +9,42 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmst.subnets import (Path, SamplingSpace, Subnet, activate, find_stages,
-                          measure_cost)
-from tests.subnets.hand_cut_densenet import (ALL, DEPTHS, KEPT, ORDERED,
-                                            STOCHASTIC, Cut, logits,
-                                            mmpretrain_densenet, subnet_of,
-                                            timm_densenet,
-                                            torchvision_densenet)
+from mmst.subnets import (
+    Path,
+    SamplingSpace,
+    Subnet,
+    activate,
+    find_stages,
+    measure_cost,
+)
+from tests.subnets.hand_cut_densenet import (
+    ALL,
+    DEPTHS,
+    KEPT,
+    ORDERED,
+    STOCHASTIC,
+    Cut,
+    logits,
+    mmpretrain_densenet,
+    subnet_of,
+    timm_densenet,
+    torchvision_densenet,
+)
 
 
 @pytest.mark.parametrize('kept', KEPT)
 @pytest.mark.parametrize('training', [False, True])
-@pytest.mark.parametrize('build, options', [
-    (mmpretrain_densenet, {}),
-    (mmpretrain_densenet, dict(memory_efficient=True)),
-    (torchvision_densenet, {}),
-    (torchvision_densenet, dict(memory_efficient=True)),
-    (timm_densenet, {}),
-    (timm_densenet, dict(memory_efficient=True))])
+@pytest.mark.parametrize(
+    'build, options',
+    [
+        (mmpretrain_densenet, {}),
+        (mmpretrain_densenet, dict(memory_efficient=True)),
+        (torchvision_densenet, {}),
+        (torchvision_densenet, dict(memory_efficient=True)),
+        (timm_densenet, {}),
+        (timm_densenet, dict(memory_efficient=True)),
+    ],
+)
 @pytest.mark.filterwarnings('ignore:.*use_reentrant')
 def test_subnet_is_the_network_cut_by_hand(build, options, training, kept):
     """Logits, gradients and running statistics, to 1e-10."""
@@ -45,8 +64,11 @@ def test_subnet_is_the_network_cut_by_hand(build, options, training, kept):
     for name, parameter in model.named_parameters():
         zero = torch.zeros_like(parameter)
         cut.assert_same(
-            name, zero if parameter.grad is None else parameter.grad,
-            cut.tensors[name].grad, zero)
+            name,
+            zero if parameter.grad is None else parameter.grad,
+            cut.tensors[name].grad,
+            zero,
+        )
     for name, buffer in model.named_buffers():
         cut.assert_same(name, buffer, cut.tensors[name], before[name])
 
@@ -67,9 +89,15 @@ def test_running_statistics_stay_by_default(kept):
         assert torch.equal(buffer, before[name]), name
 
 
-@pytest.mark.parametrize('norm_cfg', [
-    dict(type='BN', affine=False), dict(type='BN', track_running_stats=False),
-    dict(type='IN'), dict(type='IN', affine=True, track_running_stats=True)])
+@pytest.mark.parametrize(
+    'norm_cfg',
+    [
+        dict(type='BN', affine=False),
+        dict(type='BN', track_running_stats=False),
+        dict(type='IN'),
+        dict(type='IN', affine=True, track_running_stats=True),
+    ],
+)
 @pytest.mark.parametrize('training', [False, True])
 def test_other_norms(norm_cfg, training):
     model = mmpretrain_densenet(norm_cfg=norm_cfg)
@@ -80,7 +108,8 @@ def test_other_norms(norm_cfg, training):
     with activate(model, subnet_of(STOCHASTIC), update_running_stats=True):
         out = logits(model, image)
     torch.testing.assert_close(
-        out, logits(cut.model, image), rtol=1e-10, atol=1e-10)
+        out, logits(cut.model, image), rtol=1e-10, atol=1e-10
+    )
     for name, buffer in model.named_buffers():
         cut.assert_same(name, buffer, cut.tensors[name], before[name])
 
@@ -97,8 +126,10 @@ def test_main_and_subnets_in_one_graph(update):
             loss = logits(model, image).square().sum()
         total = total + loss
         gradients.append(
-            torch.autograd.grad(
-                loss, model.head.fc.weight, retain_graph=True)[0])
+            torch.autograd.grad(loss, model.head.fc.weight, retain_graph=True)[
+                0
+            ]
+        )
     total.backward()
     torch.testing.assert_close(model.head.fc.weight.grad, sum(gradients))
 
@@ -139,8 +170,10 @@ def test_cost_is_that_of_the_network_cut_by_hand(kept):
         assert flops_of(model.backbone, image) == expected
 
 
-@pytest.mark.parametrize('strategy, min_depth', [
-    ('ordered', 1), ('ordered', 2), ('stochastic', 1), ('stochastic', 2)])
+@pytest.mark.parametrize(
+    'strategy, min_depth',
+    [('ordered', 1), ('ordered', 2), ('stochastic', 1), ('stochastic', 2)],
+)
 def test_mean_cost_is_the_mean_over_all_subnets(strategy, min_depth):
     """Every subnet of the space, each with the chance that it is drawn."""
     model = mmpretrain_densenet()
@@ -153,22 +186,28 @@ def test_mean_cost_is_the_mean_over_all_subnets(strategy, min_depth):
             others = list(combinations(range(1, full), depth - 1))
             if strategy == 'ordered':
                 others = [tuple(range(1, depth))]
-            stage += [((0, *other), 1 / len(depths) / len(others))
-                      for other in others]
+            stage += [
+                ((0, *other), 1 / len(depths) / len(others))
+                for other in others
+            ]
         choices.append(stage)
     mean = sum(
         a[1] * b[1] * c[1] * cost.of(subnet_of((a[0], b[0], c[0])))
-        for a, b, c in product(*choices))
+        for a, b, c in product(*choices)
+    )
     space = SamplingSpace(DEPTHS, min_depth=min_depth, strategy=strategy)
     assert cost.mean(space) == pytest.approx(mean, rel=1e-12)
 
 
 def test_raw_sampling_is_refused():
     model = mmpretrain_densenet()
-    paths = ((Path.BRANCH, Path.SHORTCUT, Path.SHORTCUT), ) + tuple(
-        (Path.BOTH, ) * n for n in DEPTHS[1:])
-    with pytest.raises(ValueError, match='raw sampling is not known for Dense'
-                       'Layer in stages.0'):
+    paths = ((Path.BRANCH, Path.SHORTCUT, Path.SHORTCUT),) + tuple(
+        (Path.BOTH,) * n for n in DEPTHS[1:]
+    )
+    with pytest.raises(
+        ValueError,
+        match='raw sampling is not known for DenseLayer in stages.0',
+    ):
         with activate(model, Subnet(paths)):
             pass
     assert not any('forward' in vars(m) for m in model.modules())
@@ -176,17 +215,25 @@ def test_raw_sampling_is_refused():
 
 def test_norms_that_mix_channels_are_refused():
     model = mmpretrain_densenet(norm_cfg=dict(type='GN', num_groups=1))
-    with pytest.raises(TypeError, match='BatchNorm or InstanceNorm .*stages.0'
-                       '.*norm_cfg'):
+    with pytest.raises(
+        TypeError, match='BatchNorm or InstanceNorm .*stages.0.*norm_cfg'
+    ):
         find_stages(model)
 
 
-@pytest.mark.parametrize('arch, blocks', [
-    ('121', (6, 12, 24, 16)), ('169', (6, 12, 32, 32)),
-    ('201', (6, 12, 48, 32)), ('161', (6, 12, 36, 24))])
+@pytest.mark.parametrize(
+    'arch, blocks',
+    [
+        ('121', (6, 12, 24, 16)),
+        ('169', (6, 12, 32, 32)),
+        ('201', (6, 12, 48, 32)),
+        ('161', (6, 12, 36, 24)),
+    ],
+)
 def test_stages_of_the_published_networks(arch, blocks):
     backbone = ROOT_MODELS.build(dict(type='mmpretrain.DenseNet', arch=arch))
     stages = find_stages(backbone)
     assert tuple(map(len, stages)) == blocks
     assert [stage.name for stage in stages] == [
-        f'stages.{index}' for index in range(4)]
+        f'stages.{index}' for index in range(4)
+    ]

@@ -1,4 +1,5 @@
 """Every network family, in its real class: blocks, skipping, raw paths."""
+
 import copy
 from random import Random
 
@@ -9,8 +10,14 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 from torchvision.models.convnext import CNBlockConfig
 
-from mmst.subnets import (Path, SamplingSpace, activate, find_backbone,
-                          find_stages, measure_cost)
+from mmst.subnets import (
+    Path,
+    SamplingSpace,
+    activate,
+    find_backbone,
+    find_stages,
+    measure_cost,
+)
 
 NARROW = dict(base_channels=8, stem_channels=8)
 CHANNELS = dict(channels=(8, 16, 24, 32))
@@ -21,7 +28,8 @@ SWIN = dict(img_size=64, embed_dim=24)
 
 def timm(name, **options):
     return 'mmpretrain.TIMMBackbone', dict(
-        model_name=name, pretrained=False, **options)
+        model_name=name, pretrained=False, **options
+    )
 
 
 # Full name, options, image size, blocks of each stage.
@@ -80,53 +88,97 @@ OTHERS = [
     ('mmseg.MobileNetV3', {}, 64, (1, 2, 3, 2, 3)),
     ('mmpose.MobileNetV2', {}, 64, (1, 2, 3, 4, 3, 3, 1)),
     ('mmpose.MobileNetV3', {}, 64, (1, 2, 3, 2, 3)),
-    ('mmpretrain.VisionTransformer', dict(arch='deit-tiny', img_size=32), 32,
-     (12, )),
-    ('mmpretrain.DistilledVisionTransformer',
-     dict(arch='deit-tiny', img_size=32), 32, (12, )),
-    ('mmpretrain.SwinTransformer',
-     dict(arch=dict(embed_dims=24, depths=[2, 2, 6, 2],
-                    num_heads=[3, 6, 12, 24]), pad_small_map=True), 64,
-     (2, 2, 6, 2)),
+    (
+        'mmpretrain.VisionTransformer',
+        dict(arch='deit-tiny', img_size=32),
+        32,
+        (12,),
+    ),
+    (
+        'mmpretrain.DistilledVisionTransformer',
+        dict(arch='deit-tiny', img_size=32),
+        32,
+        (12,),
+    ),
+    (
+        'mmpretrain.SwinTransformer',
+        dict(
+            arch=dict(
+                embed_dims=24, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]
+            ),
+            pad_small_map=True,
+        ),
+        64,
+        (2, 2, 6, 2),
+    ),
     ('mmdet.SwinTransformer', dict(embed_dims=24), 64, (2, 2, 6, 2)),
     ('mmseg.SwinTransformer', dict(embed_dims=24), 64, (2, 2, 6, 2)),
-    ('mmdet.PyramidVisionTransformer',
-     dict(embed_dims=8, pretrain_img_size=64), 64, (3, 4, 6, 3)),
-    ('mmdet.PyramidVisionTransformerV2', dict(embed_dims=8), 64,
-     (3, 4, 6, 3)),
+    (
+        'mmdet.PyramidVisionTransformer',
+        dict(embed_dims=8, pretrain_img_size=64),
+        64,
+        (3, 4, 6, 3),
+    ),
+    ('mmdet.PyramidVisionTransformerV2', dict(embed_dims=8), 64, (3, 4, 6, 3)),
     ('mmseg.MixVisionTransformer', dict(embed_dims=8), 64, (3, 4, 6, 3)),
     ('mmpretrain.ConvNeXt', dict(arch='atto'), 64, (2, 2, 6, 2)),
-    ('torchvision.VisionTransformer',
-     dict(image_size=32, patch_size=8, num_layers=4, num_heads=3,
-          hidden_dim=24, mlp_dim=48), 32, (4, )),
-    ('torchvision.SwinTransformer',
-     dict(patch_size=[4, 4], embed_dim=24, depths=[2, 3], num_heads=[3, 6],
-          window_size=[4, 4]), 32, (2, 3)),
-    ('torchvision.ConvNeXt',
-     dict(block_setting=[CNBlockConfig(8, 16, 3), CNBlockConfig(16, None, 4)]),
-     32, (3, 4)),
-    (*timm('vit_tiny_patch16_224', **VIT), 32, (12, )),
-    (*timm('vit_tiny_patch16_224', features_only=True, **VIT), 32, (12, )),
-    (*timm('deit_tiny_distilled_patch16_224', **VIT), 32, (12, )),
+    (
+        'torchvision.VisionTransformer',
+        dict(
+            image_size=32,
+            patch_size=8,
+            num_layers=4,
+            num_heads=3,
+            hidden_dim=24,
+            mlp_dim=48,
+        ),
+        32,
+        (4,),
+    ),
+    (
+        'torchvision.SwinTransformer',
+        dict(
+            patch_size=[4, 4],
+            embed_dim=24,
+            depths=[2, 3],
+            num_heads=[3, 6],
+            window_size=[4, 4],
+        ),
+        32,
+        (2, 3),
+    ),
+    (
+        'torchvision.ConvNeXt',
+        dict(
+            block_setting=[CNBlockConfig(8, 16, 3), CNBlockConfig(16, None, 4)]
+        ),
+        32,
+        (3, 4),
+    ),
+    (*timm('vit_tiny_patch16_224', **VIT), 32, (12,)),
+    (*timm('vit_tiny_patch16_224', features_only=True, **VIT), 32, (12,)),
+    (*timm('deit_tiny_distilled_patch16_224', **VIT), 32, (12,)),
     (*timm('swin_tiny_patch4_window7_224', **SWIN), 64, (2, 2, 6, 2)),
     (*timm('convnext_atto', **CONVNEXT), 32, (2, 2, 6, 2)),
-    (*timm('convnext_atto', features_only=True, **CONVNEXT), 32,
-     (2, 2, 6, 2)),
+    (*timm('convnext_atto', features_only=True, **CONVNEXT), 32, (2, 2, 6, 2)),
 ]
 NETWORKS = RESNETS + OTHERS
 
 
 def row_id(row):
     name, options, *_ = row
-    marks = ['features' if k == 'features_only' else str(options[k])
-             for k in ('model_name', 'depth', 'arch', 'features_only')
-             if k in options and not isinstance(options[k], dict)]
+    marks = [
+        'features' if k == 'features_only' else str(options[k])
+        for k in ('model_name', 'depth', 'arch', 'features_only')
+        if k in options and not isinstance(options[k], dict)
+    ]
     return '-'.join([name, *marks])
 
 
 def rows(table):
     return pytest.mark.parametrize(
-        'name, options, size, blocks', table, ids=map(row_id, table))
+        'name, options, size, blocks', table, ids=map(row_id, table)
+    )
 
 
 def build(name, options):
@@ -176,10 +228,15 @@ def cut(backbone, subnet):
 
 
 def draw(stages, strategy, seed=0):
-    has_shortcut = [[block.shortcut is not None for block in stage.blocks]
-                    for stage in stages]
-    space = SamplingSpace([len(stage) for stage in stages], strategy=strategy,
-                          has_shortcut=has_shortcut)
+    has_shortcut = [
+        [block.shortcut is not None for block in stage.blocks]
+        for stage in stages
+    ]
+    space = SamplingSpace(
+        [len(stage) for stage in stages],
+        strategy=strategy,
+        has_shortcut=has_shortcut,
+    )
     return space.sample(Random(seed))
 
 
@@ -207,10 +264,12 @@ def resnet_branch(block, x):
     """What a ResNet block's last layer before the addition gives, in ReLU."""
     names = ('se_layer', 'se', 'norm3', 'bn3', 'norm2', 'bn2')
     before_sum = next(
-        getattr(block, n) for n in names if getattr(block, n, None))
+        getattr(block, n) for n in names if getattr(block, n, None)
+    )
     seen = []
     handle = before_sum.register_forward_hook(
-        lambda module, args, out: seen.append(out.clone()))
+        lambda module, args, out: seen.append(out.clone())
+    )
     block(x)
     handle.remove()
     return seen[0].relu()
@@ -237,11 +296,18 @@ def test_raw_branch_and_shortcut(name, options, size, blocks):
     seen = {}
 
     def record(module, args, out):
-        seen[module] = tuple(a.clone() if isinstance(a, torch.Tensor) else a
-                             for a in args), out.clone()
+        seen[module] = (
+            tuple(
+                a.clone() if isinstance(a, torch.Tensor) else a for a in args
+            ),
+            out.clone(),
+        )
 
-    handles = [block.module.register_forward_hook(record)
-               for stage in stages for block in stage.blocks]
+    handles = [
+        block.module.register_forward_hook(record)
+        for stage in stages
+        for block in stage.blocks
+    ]
     subnet = draw(stages, 'raw')
     assert {Path.BRANCH, Path.SHORTCUT} == set(sum(subnet.paths, ()))
     with torch.no_grad():
@@ -254,22 +320,28 @@ def test_raw_branch_and_shortcut(name, options, size, blocks):
             for block, path in zip(stage.blocks, paths):
                 args, out = seen[block.module]
                 torch.testing.assert_close(
-                    out, expected_of_raw(block, path, args), rtol=1e-9,
-                    atol=1e-9 * args[0].abs().max().item())
+                    out,
+                    expected_of_raw(block, path, args),
+                    rtol=1e-9,
+                    atol=1e-9 * args[0].abs().max().item(),
+                )
         assert torch.equal(last(backbone(image)), full)
 
 
-@pytest.mark.parametrize('name, options', [
-    ('mmpretrain.EfficientNet', dict(arch='b0')),
-    ('mmpretrain.EdgeNeXt', dict(arch='xxsmall')),
-    ('mmpretrain.MlpMixer', dict(arch='b', img_size=64)),
-    ('mmpretrain.MobileViT', dict(arch='xx_small')),
-    ('mmpretrain.ShuffleNetV2', {}),
-    ('torchvision.squeezenet1_1', {}),
-    timm('efficientnet_b0'),
-    # Its features leave the network before the next norm.
-    timm('densenet121', features_only=True),
-])
+@pytest.mark.parametrize(
+    'name, options',
+    [
+        ('mmpretrain.EfficientNet', dict(arch='b0')),
+        ('mmpretrain.EdgeNeXt', dict(arch='xxsmall')),
+        ('mmpretrain.MlpMixer', dict(arch='b', img_size=64)),
+        ('mmpretrain.MobileViT', dict(arch='xx_small')),
+        ('mmpretrain.ShuffleNetV2', {}),
+        ('torchvision.squeezenet1_1', {}),
+        timm('efficientnet_b0'),
+        # Its features leave the network before the next norm.
+        timm('densenet121', features_only=True),
+    ],
+)
 def test_families_that_are_not_known(name, options):
     with pytest.raises(TypeError, match='no residual stages found in'):
         find_stages(build(name, options))
@@ -288,8 +360,10 @@ def test_timm_backbone_in_a_model(toolbox):
     small = cut(model.backbone.timm_model, subnet)
     for ours, expected in zip(maps, small(image)):
         assert torch.equal(ours, expected)
-    assert measure_cost(model, image).of(subnet) == measure_cost(
-        small, image).total
+    assert (
+        measure_cost(model, image).of(subnet)
+        == measure_cost(small, image).total
+    )
 
 
 def test_timm_densenet():

@@ -1,4 +1,5 @@
 """Spaces and sizes: what can be drawn, and how often it is."""
+
 import itertools
 from collections import Counter
 from random import Random
@@ -7,32 +8,54 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmst.subnets import (InputSizes, Path, SamplingSpace, resize_inputs,
-                          shorter_side)
+from mmst.subnets import (
+    InputSizes,
+    Path,
+    SamplingSpace,
+    resize_inputs,
+    shorter_side,
+)
 
 RESNET50 = (3, 4, 6, 3)
 # Table 2 of the paper.
-TABLE2 = [[3, 4, 6, 3], [2, 3, 6, 3], [2, 3, 5, 2], [1, 2, 4, 1], [1, 2, 5, 2],
-          [1, 2, 4, 2]]
+TABLE2 = [
+    [3, 4, 6, 3],
+    [2, 3, 6, 3],
+    [2, 3, 5, 2],
+    [1, 2, 4, 1],
+    [1, 2, 5, 2],
+    [1, 2, 4, 2],
+]
 
 
 def test_two_spellings_of_one_space():
     paper = SamplingSpace(RESNET50, [1, 2, 4, 1])
-    assert paper.depths == ((3, ), (4, 3), (6, 5, 4, 3), (3, ))
+    assert paper.depths == ((3,), (4, 3), (6, 5, 4, 3), (3,))
     assert SamplingSpace(RESNET50, min_depth=3).depths == paper.depths
-    assert SamplingSpace((3, 4, 23, 3), min_depth=3).candidates == (1, 2, 21,
-                                                                    1)
+    assert SamplingSpace((3, 4, 23, 3), min_depth=3).candidates == (
+        1,
+        2,
+        21,
+        1,
+    )
     assert SamplingSpace(RESNET50).candidates == RESNET50
     assert SamplingSpace(RESNET50, min_depth=[2, 2, 2, 2]).candidates == (
-        2, 3, 5, 2)
+        2,
+        3,
+        5,
+        2,
+    )
 
 
 @pytest.mark.parametrize('candidates', TABLE2)
 def test_ordered_draws_are_uniform_over_the_space(candidates):
     space, rng = SamplingSpace(RESNET50, candidates), Random(0)
     drawn = Counter(space.sample(rng).depths for _ in range(20000))
-    expected = set(itertools.product(
-        *(range(n - c + 1, n + 1) for n, c in zip(RESNET50, candidates))))
+    expected = set(
+        itertools.product(
+            *(range(n - c + 1, n + 1) for n, c in zip(RESNET50, candidates))
+        )
+    )
     assert set(drawn) == expected
     mean = 20000 / len(expected)
     # Five standard deviations of a multinomial count.
@@ -40,12 +63,14 @@ def test_ordered_draws_are_uniform_over_the_space(candidates):
 
 
 def test_stochastic_draws():
-    space, rng = SamplingSpace((1, 4), min_depth=[1, 2],
-                               strategy='stochastic'), Random(0)
+    space, rng = (
+        SamplingSpace((1, 4), min_depth=[1, 2], strategy='stochastic'),
+        Random(0),
+    )
     drawn = Counter()
     for _ in range(12000):
         subnet = space.sample(rng)
-        assert subnet.paths[0] == (Path.BOTH, )
+        assert subnet.paths[0] == (Path.BOTH,)
         assert set(subnet.paths[1]) <= {Path.BOTH, Path.SHORTCUT}
         drawn[tuple(path is Path.BOTH for path in subnet.paths[1])] += 1
     # 3 + 3 + 1 choices among the last three blocks, depths equally likely.
@@ -54,13 +79,14 @@ def test_stochastic_draws():
     for kept, count in drawn.items():
         by_depth[sum(kept)] += count
         share = {2: 1 / 9, 3: 1 / 9, 4: 1 / 3}[sum(kept)]
-        assert abs(count - 12000 * share) < 5 * (12000 * share)**0.5
+        assert abs(count - 12000 * share) < 5 * (12000 * share) ** 0.5
     assert set(by_depth) == {2, 3, 4}
 
 
 def test_raw_draws_a_path_for_every_block():
-    space = SamplingSpace((2, 2), strategy='raw',
-                          has_shortcut=[[False, True], [True, True]])
+    space = SamplingSpace(
+        (2, 2), strategy='raw', has_shortcut=[[False, True], [True, True]]
+    )
     rng = Random(0)
     drawn = Counter(space.sample(rng).paths for _ in range(8000))
     assert len(drawn) == 8
@@ -73,10 +99,13 @@ def test_raw_draws_a_path_for_every_block():
 def test_probabilities_are_the_observed_ones(strategy):
     options = dict(candidates=[1, 2, 4, 1])
     if strategy == 'raw':
-        options = dict(has_shortcut=[[False] + [True] * (n - 1)
-                                     for n in RESNET50])
-    space, rng = SamplingSpace(RESNET50, strategy=strategy, **options), \
-        Random(0)
+        options = dict(
+            has_shortcut=[[False] + [True] * (n - 1) for n in RESNET50]
+        )
+    space, rng = (
+        SamplingSpace(RESNET50, strategy=strategy, **options),
+        Random(0),
+    )
     draws = [space.sample(rng) for _ in range(4000)]
     for i, row in enumerate(space.keep_probability()):
         for j, probability in enumerate(row):
@@ -84,21 +113,30 @@ def test_probabilities_are_the_observed_ones(strategy):
             assert abs(kept / 4000 - probability) < 5 * 0.5 / 4000**0.5
     for i, row in enumerate(space.mean_skipped_before()):
         for j, expected in enumerate(row):
-            skipped = [s.paths[i][:j].count(Path.SHORTCUT) for s in draws
-                       if s.paths[i][j] is not Path.SHORTCUT]
+            skipped = [
+                s.paths[i][:j].count(Path.SHORTCUT)
+                for s in draws
+                if s.paths[i][j] is not Path.SHORTCUT
+            ]
             assert abs(sum(skipped) / 4000 - expected) <= 5 * j / 4000**0.5
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(strategy='odd'), r"'odd' is not one of \['ordered'"),
-    (dict(candidates=[1] * 4, min_depth=1), 'two spellings'),
-    (dict(strategy='raw', min_depth=1), "strategy 'raw' decides"),
-    (dict(candidates=[1, 2, 4]), 'has 3 entries'),
-    (dict(candidates=[1, 2, 7, 1]), 'stage 3, 7, .*between 1 and 6'),
-    (dict(min_depth=4), 'stage 1, 4, .*between 1 and 3'),
-    (dict(min_depth=0), 'stage 1, 0'),
-    (dict(min_depth=[1, 1.5, 1, 1]), 'stage 2, 1.5, is not a whole number'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(strategy='odd'), r"'odd' is not one of \['ordered'"),
+        (dict(candidates=[1] * 4, min_depth=1), 'two spellings'),
+        (dict(strategy='raw', min_depth=1), "strategy 'raw' decides"),
+        (dict(candidates=[1, 2, 4]), 'has 3 entries'),
+        (dict(candidates=[1, 2, 7, 1]), 'stage 3, 7, .*between 1 and 6'),
+        (dict(min_depth=4), 'stage 1, 4, .*between 1 and 3'),
+        (dict(min_depth=0), 'stage 1, 0'),
+        (
+            dict(min_depth=[1, 1.5, 1, 1]),
+            'stage 2, 1.5, is not a whole number',
+        ),
+    ],
+)
 def test_bad_spaces(options, message):
     with pytest.raises(ValueError, match=message):
         SamplingSpace(RESNET50, **options)
@@ -136,7 +174,7 @@ def test_a_range_may_be_one_size(size_range):
 def test_spread_sizes_stand_for_the_range():
     """All that there are, or as many as asked, symmetric in the range."""
     assert InputSizes((5, 8)).spread(4) == (5, 6, 7, 8)
-    assert InputSizes().spread(4) == (None, )
+    assert InputSizes().spread(4) == (None,)
     assert InputSizes(sizes=[9, 7]).spread(1) == (9, 7)
     for low, high, middle in ((86, 200, 143), (0.43, 1.0, 0.715)):
         spread = InputSizes((low, high)).spread(5)
@@ -145,26 +183,42 @@ def test_spread_sizes_stand_for_the_range():
         assert spread[0] - low == pytest.approx((high - low) / 10, rel=0.05)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(size_range=(0.5, 200)), r'size_range \(0.5, 200\): sizes are all'),
-    (dict(size_range=(0, 1)), r'in \(0, 1\]'),
-    (dict(size_range=(-8, 16)), r'in \(0, 1\]'),
-    (dict(size_range=(12.5, 16)), 'whole numbers'),
-    (dict(size_range=(16, 8)), 'L_min > L_max'),
-    (dict(size_range=(8, )), 'is not a pair'),
-    (dict(sizes=[]), 'sizes is empty'),
-    (dict(sizes=[8], size_range=(8, 16)), 'exclude each other'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            dict(size_range=(0.5, 200)),
+            r'size_range \(0.5, 200\): sizes are all',
+        ),
+        (dict(size_range=(0, 1)), r'in \(0, 1\]'),
+        (dict(size_range=(-8, 16)), r'in \(0, 1\]'),
+        (dict(size_range=(12.5, 16)), 'whole numbers'),
+        (dict(size_range=(16, 8)), 'L_min > L_max'),
+        (dict(size_range=(8,)), 'is not a pair'),
+        (dict(sizes=[]), 'sizes is empty'),
+        (dict(sizes=[8], size_range=(8, 16)), 'exclude each other'),
+    ],
+)
 def test_bad_sizes(options, message):
     with pytest.raises(ValueError, match=message):
         InputSizes(**options)
 
 
-@pytest.mark.parametrize('size, shape', [
-    (10, (10, 15)), (0.5, (10, 15)), (7, (7, 10)), (30, (30, 45)),
-    (20, (20, 30)), (None, (20, 30)), (1.0, (20, 30)), (0.001, (1, 2)),
-    (9, (9, 14)), (0.49, (10, 15)),
-])
+@pytest.mark.parametrize(
+    'size, shape',
+    [
+        (10, (10, 15)),
+        (0.5, (10, 15)),
+        (7, (7, 10)),
+        (30, (30, 45)),
+        (20, (20, 30)),
+        (None, (20, 30)),
+        (1.0, (20, 30)),
+        (0.001, (1, 2)),
+        (9, (9, 14)),
+        (0.49, (10, 15)),
+    ],
+)
 def test_resize_keeps_the_aspect(size, shape):
     inputs = torch.rand(2, 3, 20, 30)
     small = resize_inputs(inputs, size)
@@ -173,5 +227,6 @@ def test_resize_keeps_the_aspect(size, shape):
     if shape == (20, 30):
         assert small is inputs
     else:
-        assert torch.equal(small, F.interpolate(inputs, shape,
-                                                mode='bilinear'))
+        assert torch.equal(
+            small, F.interpolate(inputs, shape, mode='bilinear')
+        )

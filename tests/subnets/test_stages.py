@@ -1,28 +1,65 @@
 """Finding stages: who is asked, who is refused."""
+
 import pytest
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from mmst.subnets import (Block, Path, Stage, Subnet, activate, find_stages,
-                          measure_cost, register_stage_finder)
+from mmst.subnets import (
+    Block,
+    Path,
+    Stage,
+    Subnet,
+    activate,
+    find_stages,
+    measure_cost,
+    register_stage_finder,
+)
 from mmst.subnets.stages import _FINDERS
 
 
-@pytest.mark.parametrize('name, options', [
-    ('mmpretrain.VGG', dict(depth=11)),
-    ('mmdet.HourglassNet', dict()),
-    ('mmdet.HRNet', dict(extra=dict(
-        stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK',
-                    num_blocks=(4, ), num_channels=(64, )),
-        stage2=dict(num_modules=1, num_branches=2, block='BASIC',
-                    num_blocks=(4, 4), num_channels=(32, 64)),
-        stage3=dict(num_modules=1, num_branches=3, block='BASIC',
-                    num_blocks=(4, 4, 4), num_channels=(32, 64, 128)),
-        stage4=dict(num_modules=1, num_branches=4, block='BASIC',
-                    num_blocks=(4, 4, 4, 4),
-                    num_channels=(32, 64, 128, 256))))),
-])
+@pytest.mark.parametrize(
+    'name, options',
+    [
+        ('mmpretrain.VGG', dict(depth=11)),
+        ('mmdet.HourglassNet', dict()),
+        (
+            'mmdet.HRNet',
+            dict(
+                extra=dict(
+                    stage1=dict(
+                        num_modules=1,
+                        num_branches=1,
+                        block='BOTTLENECK',
+                        num_blocks=(4,),
+                        num_channels=(64,),
+                    ),
+                    stage2=dict(
+                        num_modules=1,
+                        num_branches=2,
+                        block='BASIC',
+                        num_blocks=(4, 4),
+                        num_channels=(32, 64),
+                    ),
+                    stage3=dict(
+                        num_modules=1,
+                        num_branches=3,
+                        block='BASIC',
+                        num_blocks=(4, 4, 4),
+                        num_channels=(32, 64, 128),
+                    ),
+                    stage4=dict(
+                        num_modules=1,
+                        num_branches=4,
+                        block='BASIC',
+                        num_blocks=(4, 4, 4, 4),
+                        num_channels=(32, 64, 128, 256),
+                    ),
+                )
+            ),
+        ),
+    ],
+)
 def test_other_networks_are_refused(name, options):
     backbone = ROOT_MODELS.build(dict(type=name, **options))
     with pytest.raises(TypeError, match='no residual stages found in .*Known'):
@@ -33,11 +70,11 @@ def test_a_registered_family_is_found(monkeypatch):
     monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
 
     class Mine(nn.Module):
-
         def __init__(self):
             super().__init__()
-            self.parts = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1)
-                                       for _ in range(3))
+            self.parts = nn.ModuleList(
+                nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)
+            )
 
         def forward(self, x):
             for part in self.parts:
@@ -55,7 +92,7 @@ def test_a_registered_family_is_found(monkeypatch):
     with activate(model, [1]):
         assert torch.equal(model(x), model.parts[0](x))
     # 3 * 3 * 3 * 3 multiply-adds for each of 25 pixels, in each block.
-    assert measure_cost(model, x).blocks == ((2025, ) * 3, )
+    assert measure_cost(model, x).blocks == ((2025,) * 3,)
 
 
 def test_a_later_finder_goes_before_an_earlier(monkeypatch):
@@ -64,7 +101,7 @@ def test_a_later_finder_goes_before_an_earlier(monkeypatch):
 
     @register_stage_finder('my ResNets')
     def find(net):
-        return [Stage('mine', (Block(net.layer1[0]), ))]
+        return [Stage('mine', (Block(net.layer1[0]),))]
 
     assert [stage.name for stage in find_stages(backbone)] == ['mine']
 
@@ -86,10 +123,14 @@ class Numbered(nn.Module):
             self.add_module(name, activation)
 
 
-@pytest.mark.parametrize('activations, last', [
-    (dict(act1=nn.Sigmoid(), act2=nn.Tanh(), act3=nn.ReLU()), 'act3'),
-    (dict(act1=nn.Sigmoid(), act2=nn.Tanh()), 'act2'),
-    (dict(act1=nn.Sigmoid()), None)])
+@pytest.mark.parametrize(
+    'activations, last',
+    [
+        (dict(act1=nn.Sigmoid(), act2=nn.Tanh(), act3=nn.ReLU()), 'act3'),
+        (dict(act1=nn.Sigmoid(), act2=nn.Tanh()), 'act2'),
+        (dict(act1=nn.Sigmoid()), None),
+    ],
+)
 def test_numbered_activations(activations, last):
     net = nn.Sequential()
     net.layer1 = nn.Sequential(Numbered(**activations))
@@ -99,7 +140,11 @@ def test_numbered_activations(activations, last):
             find_stages(net)
         return
     x = torch.randn(1, 3, 4, 4)
-    with activate(net, Subnet(((Path.SHORTCUT, ), (Path.SHORTCUT, )))):
+    with activate(net, Subnet(((Path.SHORTCUT,), (Path.SHORTCUT,)))):
         first, second = net.layer1[0], net.layer2[0]
-        assert torch.equal(net(x), activations[last](second.downsample(
-            activations[last](first.downsample(x)))))
+        assert torch.equal(
+            net(x),
+            activations[last](
+                second.downsample(activations[last](first.downsample(x)))
+            ),
+        )

@@ -1,4 +1,5 @@
 """A config, a few images and one trained checkpoint for the tools."""
+
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from PIL import Image
 
 from tests.conftest import run_alone
 
-CONFIG = '''
+CONFIG = """
 default_scope = 'mmpretrain'
 data_root = {data_root!r}
 model = dict(
@@ -45,7 +46,7 @@ default_hooks = dict(logger=dict(type='LoggerHook', interval=1),
 visualizer = dict(type='UniversalVisualizer',
                   vis_backends=[dict(type='LocalVisBackend')])
 randomness = dict(seed=0)
-'''
+"""
 
 
 @pytest.fixture(scope='session')
@@ -90,7 +91,8 @@ def analyse(load_tool):
 
     def analyse(tool: str, out: Path, *args) -> dict:
         run_alone(load_tool(f'analysis_tools/{tool}').main)(
-            [str(arg) for arg in (*args, '--out', out)])
+            [str(arg) for arg in (*args, '--out', out)]
+        )
         with Image.open(out / f'{tool}.png') as image:
             assert image.format == 'PNG'
             assert len(image.getcolors(2**24)) > 10
@@ -103,11 +105,11 @@ def analyse(load_tool):
 def refuse(load_tool):
     """Run an analysis tool that fails, and see that it leaves no results."""
 
-    def refuse(tool: str, out: Path, error: type, message: str,
-               *args) -> None:
+    def refuse(tool: str, out: Path, error: type, message: str, *args) -> None:
         with pytest.raises(error, match=message):
             run_alone(load_tool(f'analysis_tools/{tool}').main)(
-                [str(arg) for arg in (*args, '--out', out)])
+                [str(arg) for arg in (*args, '--out', out)]
+            )
         assert not list(out.glob('*.png')) and not list(out.glob('*.json'))
 
     return refuse

@@ -1,4 +1,5 @@
 """The tool for training cost, on the log of a real run."""
+
 import json
 
 import pytest
@@ -7,24 +8,39 @@ from mmst.analysis.training_cost import TrainingCost, cost_table
 
 
 def test_table_numbers_and_picture(analyse, trained, tmp_path, capsys):
-    results = analyse('cost', tmp_path / 'out', '--run', 'a', trained,
-                      '--run', 'b', trained, '--size', '32', '32')
+    results = analyse(
+        'cost',
+        tmp_path / 'out',
+        '--run',
+        'a',
+        trained,
+        '--run',
+        'b',
+        trained,
+        '--size',
+        '32',
+        '32',
+    )
     assert results['a'] == results['b']
     scalars = sorted(trained.glob('*/vis_data/scalars.json'))[-1]
     last = json.loads(scalars.read_text().splitlines()[-1])
     assert results['a']['scores'] == [last['accuracy/top1']]
     assert results['a']['epochs'] == [1]
     assert results['a']['iterations'] == 2
-    table = cost_table({name: TrainingCost(**result)
-                        for name, result in results.items()})
+    table = cost_table(
+        {name: TrainingCost(**result) for name, result in results.items()}
+    )
     assert table in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('message, args', [
-    ("two runs are named 'a'", ['same']),
-    ("metric 'mIoU' is not one of", ['--metric', 'mIoU']),
-    ('--size HEIGHT WIDTH', []),  # images are taken as they are
-])
+@pytest.mark.parametrize(
+    'message, args',
+    [
+        ("two runs are named 'a'", ['same']),
+        ("metric 'mIoU' is not one of", ['--metric', 'mIoU']),
+        ('--size HEIGHT WIDTH', []),  # images are taken as they are
+    ],
+)
 def test_bad_input_leaves_nothing(refuse, trained, tmp_path, message, args):
     run = ('--run', 'a', trained)
     args = [*run, '--size', '32', '32'] if args == ['same'] else args
@@ -32,5 +48,12 @@ def test_bad_input_leaves_nothing(refuse, trained, tmp_path, message, args):
 
 
 def test_no_log(refuse, tmp_path):
-    refuse('cost', tmp_path / 'out', ValueError, 'has no training log',
-           '--run', 'a', tmp_path)
+    refuse(
+        'cost',
+        tmp_path / 'out',
+        ValueError,
+        'has no training log',
+        '--run',
+        'a',
+        tmp_path,
+    )

@@ -1,4 +1,5 @@
 """Writing the small data for dense tasks: seeded, whole, once."""
+
 import shutil
 from pathlib import Path
 
@@ -18,14 +19,19 @@ def data(digit_scenes) -> Path:
 
 
 def files(folder: Path) -> dict:
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob('*') if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
 
 
 def test_no_digit_is_in_two_splits(tool, load_tool):
     sources = tool.load_split_sources(3)
-    train, val = ({digit.tobytes() for digit in sources[split].digits}
-                  for split in ('train', 'val'))
+    train, val = (
+        {digit.tobytes() for digit in sources[split].digits}
+        for split in ('train', 'val')
+    )
     assert len(train) == 4000 and len(val) == 1000 and not train & val
     mnistm5k = load_tool('dataset_converters/mnistm5k')
     digits, labels, _ = tool.load_sources()
@@ -45,9 +51,11 @@ def test_same_seed_same_bytes(tool, data, tmp_path):
             assert first[name] != other[name]
             assert first[name] == whole[name]  # whatever is written besides
     image = 'cityscapes/leftImg8bit/val/digits/digits_000001_000000' + (
-        '_leftImg8bit.png')
-    pixels, others = (np.asarray(Image.open(tmp_path / name / image))
-                      for name in 'ac')
+        '_leftImg8bit.png'
+    )
+    pixels, others = (
+        np.asarray(Image.open(tmp_path / name / image)) for name in 'ac'
+    )
     assert (pixels == others).mean() < 0.2  # not only other digits
 
 
@@ -64,10 +72,16 @@ def small(tool, tmp_path) -> Path:
     return tmp_path / 'data'
 
 
-@pytest.mark.parametrize('lost', [
-    'coco/val2017', 'coco/annotations/panoptic_train2017.json',
-    'coco/annotations/panoptic_train2017', 'cityscapes/gtFine',
-    'cityscapes/leftImg8bit/train'])
+@pytest.mark.parametrize(
+    'lost',
+    [
+        'coco/val2017',
+        'coco/annotations/panoptic_train2017.json',
+        'coco/annotations/panoptic_train2017',
+        'cityscapes/gtFine',
+        'cityscapes/leftImg8bit/train',
+    ],
+)
 def test_lost_files_come_back(tool, small, lost):
     before = files(small)
     path = small / lost

@@ -3,6 +3,7 @@
 It is read with the data settings of the toolboxes' own configs, of which only
 the data root changes, and the truth gets the full score from their metrics.
 """
+
 import json
 import re
 from pathlib import Path
@@ -29,8 +30,11 @@ def read(data):
     """Return a stock config's validation data and its metric."""
 
     def read(path: str, loading: list, **changes) -> tuple:
-        text = re.sub(r'data/(coco|cityscapes)/', rf'{data}/\1/',
-                      get_config(path).pretty_text)
+        text = re.sub(
+            r'data/(coco|cityscapes)/',
+            rf'{data}/\1/',
+            get_config(path).pretty_text,
+        )
         cfg = Config.fromstring(text, '.py')
         init_default_scope(cfg.default_scope)
         cfg.val_dataloader.dataset.update(pipeline=loading, **changes)
@@ -53,10 +57,14 @@ def annotations(data: Path, name: str) -> dict:
 
 def test_instances(read):
     pytest.importorskip('mmdet')
-    dataset, metric = read('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-        dict(type='PackDetInputs')])
+    dataset, metric = read(
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        [
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(type='PackDetInputs'),
+        ],
+    )
     assert len(dataset) == NUM['val'] and len(dataset.cat_ids) == 80
     samples, labels = [], set()
     for item in dataset:
@@ -69,10 +77,17 @@ def test_instances(read):
             assert box.tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
         assert masks.sum(dim=0).max() == 1  # what is hidden is not annotated
         labels |= set(truth.labels.tolist())
-        samples.append(dict(
-            item['data_samples'].metainfo,
-            pred_instances=dict(bboxes=boxes, labels=truth.labels, masks=masks,
-                                scores=torch.ones(len(boxes)))))
+        samples.append(
+            dict(
+                item['data_samples'].metainfo,
+                pred_instances=dict(
+                    bboxes=boxes,
+                    labels=truth.labels,
+                    masks=masks,
+                    scores=torch.ones(len(boxes)),
+                ),
+            )
+        )
     assert labels <= set(range(11)) and len(labels) > 5
     scores = score(metric, samples)
     assert scores['coco/bbox_mAP'] == scores['coco/segm_mAP'] == 1
@@ -87,10 +102,13 @@ def test_panoptic(read):
     pytest.importorskip('mmdet')
     pytest.importorskip('panopticapi')
     dataset, metric = read(
-        'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py', [
+        'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
+        [
             dict(type='LoadImageFromFile'),
             dict(type='LoadPanopticAnnotations'),
-            dict(type='PackDetInputs')])
+            dict(type='PackDetInputs'),
+        ],
+    )
     assert len(dataset) == NUM['val'] and len(dataset.cat_ids) == 133
     maps, metas, stuff = [], [], set()
     for item in dataset:
@@ -101,7 +119,8 @@ def test_panoptic(read):
         stuff |= set(semantic[(semantic >= 80) & (semantic < 255)].tolist())
         truth = sample.gt_instances
         for number, (mask, label) in enumerate(
-                zip(truth.masks.masks, truth.labels), start=1):
+            zip(truth.masks.masks, truth.labels), start=1
+        ):
             assert (semantic[mask > 0] == label).all()
             panoptic[mask > 0] += 1000 * number
         assert (panoptic < 1000)[semantic < 80].sum() == 0
@@ -109,12 +128,22 @@ def test_panoptic(read):
         metas.append(sample.metainfo)
     classes = dataset.metainfo['classes']
     assert {classes[label] for label in stuff} == {
-        'flower', 'banner', 'building-other-merged'}
+        'flower',
+        'banner',
+        'building-other-merged',
+    }
 
     def pq(maps) -> dict:
-        return score(metric, [
-            dict(meta, pred_panoptic_seg=dict(sem_seg=panoptic[None].clone()))
-            for meta, panoptic in zip(metas, maps)])
+        return score(
+            metric,
+            [
+                dict(
+                    meta,
+                    pred_panoptic_seg=dict(sem_seg=panoptic[None].clone()),
+                )
+                for meta, panoptic in zip(metas, maps)
+            ],
+        )
 
     scores = pq(maps)
     assert scores['coco_panoptic/PQ_th'] == 100
@@ -129,10 +158,13 @@ def test_keypoints(read):
     pytest.importorskip('mmpose')
     dataset, metric = read(
         'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-        'td-hm_res50_8xb64-210e_coco-256x192.py', [
+        'td-hm_res50_8xb64-210e_coco-256x192.py',
+        [
             dict(type='LoadImage'),
-            dict(type='RandomFlip', direction='horizontal', prob=1.)],
-        bbox_file=None)
+            dict(type='RandomFlip', direction='horizontal', prob=1.0),
+        ],
+        bbox_file=None,
+    )
     names = list(dataset.metainfo['keypoint_id2name'].values())
     left, right = names.index('left_shoulder'), names.index('right_shoulder')
     samples = []
@@ -142,11 +174,17 @@ def test_keypoints(read):
         if both:  # the puppet's left is on the right, also in a mirror
             for points in (info['keypoints'], dataset[index]['keypoints']):
                 assert points[0, left, 0] > points[0, right, 0]
-        samples.append(dict(
-            id=info['id'], img_id=info['img_id'],
-            pred_instances=dict(keypoints=info['keypoints'],
-                                keypoint_scores=np.ones((1, 17))),
-            gt_instances=dict(bbox_scores=np.ones(1))))
+        samples.append(
+            dict(
+                id=info['id'],
+                img_id=info['img_id'],
+                pred_instances=dict(
+                    keypoints=info['keypoints'],
+                    keypoint_scores=np.ones((1, 17)),
+                ),
+                gt_instances=dict(bbox_scores=np.ones(1)),
+            )
+        )
     assert NUM['val'] <= len(samples) <= 2 * NUM['val']
     assert score(metric, samples)['coco/AP'] == 1
     for sample in samples:
@@ -158,9 +196,13 @@ def test_keypoints(read):
 def test_cityscapes(read):
     pytest.importorskip('mmseg')
     dataset, metric = read(
-        'mmseg::sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py', [
-            dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs')])
+        'mmseg::sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py',
+        [
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+    )
     assert len(dataset) == NUM['val']
     truths = []
     for item in dataset:
@@ -171,28 +213,43 @@ def test_cityscapes(read):
     assert set(ids[:-1]) <= {2, 3, 5, 6, 7, 8, *range(11, 19)}
 
     def miou(predictions) -> dict:
-        return score(metric, [
-            dict(pred_sem_seg=dict(data=prediction),
-                 gt_sem_seg=dict(data=truth))
-            for prediction, truth in zip(predictions, truths)])['mIoU']
+        return score(
+            metric,
+            [
+                dict(
+                    pred_sem_seg=dict(data=prediction),
+                    gt_sem_seg=dict(data=truth),
+                )
+                for prediction, truth in zip(predictions, truths)
+            ],
+        )['mIoU']
 
     # What is guessed where the truth is to be ignored does not count.
     assert miou([truth.clamp(max=18) for truth in truths]) == 100
-    assert miou([torch.where(truth == 11, 2, truth.clamp(max=18))
-                 for truth in truths]) < 95
+    assert (
+        miou(
+            [
+                torch.where(truth == 11, 2, truth.clamp(max=18))
+                for truth in truths
+            ]
+        )
+        < 95
+    )
 
 
 def test_categories(data):
     CocoPanopticDataset = pytest.importorskip(
-        'mmdet.datasets').CocoPanopticDataset
+        'mmdet.datasets'
+    ).CocoPanopticDataset
     for split in NUM:
         panoptic, instances, person = (
             annotations(data, f'{name}_{split}2017')['categories']
-            for name in ('panoptic', 'instances', 'person_keypoints'))
+            for name in ('panoptic', 'instances', 'person_keypoints')
+        )
         for isthing, key in ((1, 'thing_classes'), (0, 'stuff_classes')):
-            assert [each['name'] for each in panoptic
-                    if each['isthing'] == isthing
-                    ] == list(CocoPanopticDataset.METAINFO[key])
+            assert [
+                each['name'] for each in panoptic if each['isthing'] == isthing
+            ] == list(CocoPanopticDataset.METAINFO[key])
         assert instances == panoptic[:80]
         shows = [each['shows'] for each in instances[:11]]
         assert shows == ['puppet'] + DIGITS
@@ -203,7 +260,7 @@ def test_categories(data):
 def test_keypoint_names(data):
     CocoDataset = pytest.importorskip('mmpose.datasets.datasets').CocoDataset
     names = CocoDataset(lazy_init=True).metainfo['keypoint_id2name']
-    person, = annotations(data, 'person_keypoints_val2017')['categories']
+    (person,) = annotations(data, 'person_keypoints_val2017')['categories']
     assert dict(enumerate(person['keypoints'])) == names
 
 
@@ -212,31 +269,42 @@ def test_files_agree(data, split):
     """The three COCO files are about the same objects."""
     instances, person, panoptic = (
         annotations(data, f'{name}_{split}2017')
-        for name in ('instances', 'person_keypoints', 'panoptic'))
+        for name in ('instances', 'person_keypoints', 'panoptic')
+    )
     assert instances['images'] == person['images'] == panoptic['images']
     assert len(instances['images']) == NUM[split]
     things = {each['id']: each for each in instances['annotations']}
     assert len(things) == len(instances['annotations'])
-    assert [each['id'] for each in things.values()
-            if each['category_id'] == 1
-            ] == [each['id'] for each in person['annotations']]
+    assert [
+        each['id'] for each in things.values() if each['category_id'] == 1
+    ] == [each['id'] for each in person['annotations']]
     for puppet in person['annotations']:
         assert things[puppet['id']].items() <= puppet.items()
     for image, entry in zip(panoptic['images'], panoptic['annotations']):
         assert entry['image_id'] == image['id']
-        colours = np.asarray(Image.open(
-            data / f'coco/annotations/panoptic_{split}2017' /
-            entry['file_name']), int)
+        colours = np.asarray(
+            Image.open(
+                data
+                / f'coco/annotations/panoptic_{split}2017'
+                / entry['file_name']
+            ),
+            int,
+        )
         with Image.open(data / f'coco/{split}2017' / image['file_name']) as it:
             assert it.size == (image['width'], image['height'])
             assert it.size == colours.shape[1::-1] and it.mode == 'RGB'
         segments = {each['id']: each for each in entry['segments_info']}
-        areas = dict(zip(*np.unique(colours @ (1, 256, 65536),
-                                    return_counts=True)))
+        areas = dict(
+            zip(*np.unique(colours @ (1, 256, 65536), return_counts=True))
+        )
         areas.pop(0)
         assert areas == {key: each['area'] for key, each in segments.items()}
-        assert [(each['category_id'], each['area'], each['bbox'])
-                for each in segments.values() if each['category_id'] < 91] == [
-                    (each['category_id'], each['area'], each['bbox'])
-                    for each in things.values()
-                    if each['image_id'] == image['id']]
+        assert [
+            (each['category_id'], each['area'], each['bbox'])
+            for each in segments.values()
+            if each['category_id'] < 91
+        ] == [
+            (each['category_id'], each['area'], each['bbox'])
+            for each in things.values()
+            if each['image_id'] == image['id']
+        ]

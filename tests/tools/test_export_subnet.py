@@ -1,4 +1,5 @@
 """From a trained checkpoint to a family of subnets to one of them alone."""
+
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from PIL import Image
 from tests.conftest import run_alone
 
 STOCK = Path(__file__).parents[1] / 'export' / 'stock_process.py'
-CONFIG = '''
+CONFIG = """
 _base_ = {base!r}
 custom_imports = dict(imports=['mmst'], allow_failed_imports=False)
 plain_head = {{{{_base_.model.head}}}}
@@ -24,7 +25,7 @@ data_root = {data_root!r}
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root))
-'''
+"""
 SUBNETS = [[1, 2, 1, 2], [1, 2, 2, 2], [2, 2, 1, 2], [2, 2, 2, 2]]
 
 
@@ -45,8 +46,7 @@ def st_config(config, tmp_path_factory) -> str:
             pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f'{index}.png')
     path = root / 'st.py'
-    path.write_text(CONFIG.format(
-        base=config, data_root=str(root / 'images')))
+    path.write_text(CONFIG.format(base=config, data_root=str(root / 'images')))
     return str(path)
 
 
@@ -60,7 +60,8 @@ def family(load_tool, run, tmp_path_factory) -> Path:
     """What the tool measures of all subnets."""
     out = tmp_path_factory.mktemp('family') / 'out'
     run_alone(load_tool('analysis_tools/accuracy_cost').main)(
-        [*run, '--out', str(out), '--num-samples', '40', '--seconds', '0'])
+        [*run, '--out', str(out), '--num-samples', '40', '--seconds', '0']
+    )
     return out
 
 
@@ -88,36 +89,57 @@ def test_family_is_measured(family):
     networks = {tuple(n['depths']): n for n in written['networks']}
     assert sorted(networks) == sorted(map(tuple, SUBNETS))
     for depths, network in networks.items():
-        assert (network['flops'],
-                network['params']) == conv_and_linear(depths)
+        assert (network['flops'], network['params']) == conv_and_linear(depths)
         assert network['latency'] > 0
     with Image.open(family / 'accuracy_cost.png') as image:
         assert image.format == 'PNG'
 
 
-def test_exported_subnet_tests_as_it_was_measured(export, run, family,
-                                                  tmp_path, capsys):
+def test_exported_subnet_tests_as_it_was_measured(
+    export, run, family, tmp_path, capsys
+):
     """Chosen by its FLOPs, then tested by the stock toolbox alone."""
-    networks = json.loads(
-        (family / 'accuracy_cost.json').read_text())['networks']
+    networks = json.loads((family / 'accuracy_cost.json').read_text())[
+        'networks'
+    ]
     limit = sorted(n['flops'] for n in networks)[0]
-    chosen, = (n for n in networks if n['flops'] <= limit)
-    export([*run, '--evaluated', str(family / 'accuracy_cost.json'),
-            '--max-flops', str(limit), '--out', str(tmp_path / 'out'),
-            '--num-samples', '40', '--torchscript'])
+    (chosen,) = (n for n in networks if n['flops'] <= limit)
+    export(
+        [
+            *run,
+            '--evaluated',
+            str(family / 'accuracy_cost.json'),
+            '--max-flops',
+            str(limit),
+            '--out',
+            str(tmp_path / 'out'),
+            '--num-samples',
+            '40',
+            '--torchscript',
+        ]
+    )
     name = 'st_' + '-'.join(map(str, chosen['depths']))
     files = sorted(path.name for path in (tmp_path / 'out').iterdir())
-    assert files == sorted([
-        f'{name}.pth', f'{name}.py', f'{name}.torchscript.pt',
-        f'backbone_{name.replace("-", "_")}.py'])
+    assert files == sorted(
+        [
+            f'{name}.pth',
+            f'{name}.py',
+            f'{name}.torchscript.pt',
+            f'backbone_{name.replace("-", "_")}.py',
+        ]
+    )
     assert ', '.join(files) in capsys.readouterr().out
     weights = torch.load(tmp_path / 'out' / f'{name}.pth')
     assert weights['meta']['dataset_meta']['classes'] == ('a', 'b') or (
-        weights['meta']['dataset_meta']['classes'] == ['a', 'b'])
+        weights['meta']['dataset_meta']['classes'] == ['a', 'b']
+    )
     done = subprocess.run(
         [sys.executable, str(STOCK), 'test', str(tmp_path / 'out')],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        universal_newlines=True)
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
     metrics = json.loads(done.stdout.strip().splitlines()[-1])
     assert metrics['accuracy/top1'] == pytest.approx(chosen['score'])
@@ -129,8 +151,7 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
     out = tmp_path / 'work_dirs' / 'exported' / 'st_2-2-1-2'
     weights = torch.load(out / 'st_2-2-1-2.pth')['state_dict']
     trained = torch.load(run[1])['state_dict']
-    assert weights.keys() == {
-        key for key in trained if 'layer3.1' not in key}
+    assert weights.keys() == {key for key in trained if 'layer3.1' not in key}
     for key, value in weights.items():
         if 'running' not in key and 'tracked' not in key:
             assert torch.equal(value, trained[key]), key
@@ -140,38 +161,74 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
         export([*run, '--depths', '2', '2', '1', '2'])
 
 
-@pytest.mark.parametrize('flags, error, message', [
-    (['--depths', '2', '1', '2', '2'], ValueError,
-     r'depths \[2, 1, 2, 2\] are not in the sampling space.*: 1 or 2; 2; '),
-    (['--depths', '3', '2', '2', '2'], ValueError, 'not in the sampling'),
-    (['--depths', '2', '2', '1', '2', '--cfg-options',
-      'model.backbone.depth=34'], RuntimeError, r'layer3\.3\.conv1\.weight'),
-    (['--depths', '2', '2', '1', '2', '--cfg-options',
-      'train_dataloader.dataset.data_root=nowhere'], ValueError,
-     "images cannot be read .*'nowhere/train'.*: set the paths"),
-    (['--depths', '2', '2', '1', '2', '--num-samples', '0'], ValueError,
-     'num_samples 0'),
-])
-def test_bad_input_leaves_nothing_behind(export, run, tmp_path, flags, error,
-                                         message):
+@pytest.mark.parametrize(
+    'flags, error, message',
+    [
+        (
+            ['--depths', '2', '1', '2', '2'],
+            ValueError,
+            r'\[2, 1, 2, 2\] are not in the sampling space.*: 1 or 2; 2; ',
+        ),
+        (['--depths', '3', '2', '2', '2'], ValueError, 'not in the sampling'),
+        (
+            [
+                '--depths',
+                '2',
+                '2',
+                '1',
+                '2',
+                '--cfg-options',
+                'model.backbone.depth=34',
+            ],
+            RuntimeError,
+            r'layer3\.3\.conv1\.weight',
+        ),
+        (
+            [
+                '--depths',
+                '2',
+                '2',
+                '1',
+                '2',
+                '--cfg-options',
+                'train_dataloader.dataset.data_root=nowhere',
+            ],
+            ValueError,
+            "images cannot be read .*'nowhere/train'.*: set the paths",
+        ),
+        (
+            ['--depths', '2', '2', '1', '2', '--num-samples', '0'],
+            ValueError,
+            'num_samples 0',
+        ),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(
+    export, run, tmp_path, flags, error, message
+):
     with pytest.raises(error, match=message):
         export([*run, '--out', str(tmp_path / 'out'), *flags])
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('flags, message', [
-    ([], 'give either --depths, or --evaluated'),
-    (['--depths', '1', '--evaluated', 'f'], 'give either'),
-    (['--depths', '1', '--max-flops', '1'], 'go together'),
-    (['--evaluated', 'f'], 'go together')])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        ([], 'give either --depths, or --evaluated'),
+        (['--depths', '1', '--evaluated', 'f'], 'give either'),
+        (['--depths', '1', '--max-flops', '1'], 'go together'),
+        (['--evaluated', 'f'], 'go together'),
+    ],
+)
 def test_flags_that_do_not_fit(export, capsys, flags, message):
     with pytest.raises(SystemExit):
         export(['config', 'checkpoint', *flags])
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('text', ['{}', '[]', 'no JSON',
-                                  '{"networks": [{"depths": [1]}]}'])
+@pytest.mark.parametrize(
+    'text', ['{}', '[]', 'no JSON', '{"networks": [{"depths": [1]}]}']
+)
 def test_file_that_is_no_family(export, tmp_path, text):
     path = tmp_path / 'family.json'
     path.write_text(text)

@@ -1,10 +1,10 @@
 """The loafing tool: table, numbers and picture; bad input."""
+
 import pytest
 
 from mmst.analysis import evaluate_subnet, trained_runner
 from mmst.analysis.loafing import loafing_table
 from tests.conftest import forget_earlier_runs
-
 
 
 @pytest.fixture(scope='module')
@@ -18,8 +18,9 @@ def score(config, trained, tmp_path):
 
     def score(depths):
         forget_earlier_runs()
-        runner = trained_runner(config, str(trained / 'epoch_1.pth'),
-                                tmp_path / 'score')
+        runner = trained_runner(
+            config, str(trained / 'epoch_1.pth'), tmp_path / 'score'
+        )
         return evaluate_subnet(runner, depths)['accuracy/top1']
 
     return score
@@ -30,8 +31,11 @@ def test_main_network_and_subnets(analyse, run, score, tmp_path, capsys):
     out = tmp_path / 'deep' / 'out'
     other = ('--run', 'other', *run[2:])
     results = analyse('loafing', out, *run, *run, *other)
-    scores = {'main': score(None), '1-1-1-1': score((1, 1, 1, 1)),
-              '2-2-2-2': score((2, 2, 2, 2))}
+    scores = {
+        'main': score(None),
+        '1-1-1-1': score((1, 1, 1, 1)),
+        '2-2-2-2': score((2, 2, 2, 2)),
+    }
     assert results == dict(ST=[scores, scores], other=[scores])
     printed = capsys.readouterr().out
     assert 'accuracy/top1 (%)\n' + loafing_table(results) in printed
@@ -41,8 +45,15 @@ def test_main_network_and_subnets(analyse, run, score, tmp_path, capsys):
 def test_chosen_subnets_and_a_network_alone(analyse, run, tmp_path, score):
     """One trained alone stands at the subnet of its depths, scored as well."""
     results = analyse(
-        'loafing', tmp_path / 'out', *run, '--depths', '1-2-1-2',
-        '--alone', 'alone', *run[2:])
+        'loafing',
+        tmp_path / 'out',
+        *run,
+        '--depths',
+        '1-2-1-2',
+        '--alone',
+        'alone',
+        *run[2:],
+    )
     assert list(results) == ['ST', 'alone']
     assert list(results['ST'][0]) == ['main', '1-2-1-2', '2-2-2-2']
     assert results['ST'][0]['1-2-1-2'] == score((1, 2, 1, 2))
@@ -51,32 +62,68 @@ def test_chosen_subnets_and_a_network_alone(analyse, run, tmp_path, score):
 
 def test_options_reach_the_config(analyse, run, tmp_path):
     results = analyse(
-        'loafing', tmp_path / 'out', *run, '--depths', '--metric',
-        'accuracy/top2', '--cfg-options', 'val_evaluator.topk=(2,)')
-    assert results == dict(ST=[{'main': 100.}])  # of two classes
+        'loafing',
+        tmp_path / 'out',
+        *run,
+        '--depths',
+        '--metric',
+        'accuracy/top2',
+        '--cfg-options',
+        'val_evaluator.topk=(2,)',
+    )
+    assert results == dict(ST=[{'main': 100.0}])  # of two classes
 
 
-@pytest.mark.parametrize('error, message, args', [
-    (ValueError, 'depth 3 of stage 1 in depths', ['--depths', '3-1-1-1']),
-    (ValueError, 'has 3 entries, but the network has 4', ['--depths',
-                                                          '1-1-1']),
-    (SystemExit, '2', ['--depths', '1,1,1']),
-    (ValueError, r"metric 'mAP' is not .*\['accuracy/top1'\]",
-     ['--metric', 'mAP']),
-    (ValueError, 'num_samples 0', ['--num-samples', '0']),
-    (RuntimeError, r'layer1\.2\.conv1\.weight',
-     ['--cfg-options', 'model.backbone.depth=34']),
-    (ValueError, 'give it val_dataloader',
-     ['--cfg-options', 'val_dataloader=None', 'val_evaluator=None',
-      'val_cfg=None']),
-    (FileNotFoundError, 'nowhere',
-     ['--cfg-options', 'val_dataloader.dataset.data_root=nowhere']),
-])
-def test_bad_input_leaves_nothing(refuse, run, tmp_path, error, message,
-                                  args):
+@pytest.mark.parametrize(
+    'error, message, args',
+    [
+        (ValueError, 'depth 3 of stage 1 in depths', ['--depths', '3-1-1-1']),
+        (
+            ValueError,
+            'has 3 entries, but the network has 4',
+            ['--depths', '1-1-1'],
+        ),
+        (SystemExit, '2', ['--depths', '1,1,1']),
+        (
+            ValueError,
+            r"metric 'mAP' is not .*\['accuracy/top1'\]",
+            ['--metric', 'mAP'],
+        ),
+        (ValueError, 'num_samples 0', ['--num-samples', '0']),
+        (
+            RuntimeError,
+            r'layer1\.2\.conv1\.weight',
+            ['--cfg-options', 'model.backbone.depth=34'],
+        ),
+        (
+            ValueError,
+            'give it val_dataloader',
+            [
+                '--cfg-options',
+                'val_dataloader=None',
+                'val_evaluator=None',
+                'val_cfg=None',
+            ],
+        ),
+        (
+            FileNotFoundError,
+            'nowhere',
+            ['--cfg-options', 'val_dataloader.dataset.data_root=nowhere'],
+        ),
+    ],
+)
+def test_bad_input_leaves_nothing(refuse, run, tmp_path, error, message, args):
     refuse('loafing', tmp_path / 'out', error, message, *run, *args)
 
 
 def test_missing_checkpoint(refuse, config, tmp_path):
-    refuse('loafing', tmp_path / 'out', FileNotFoundError, 'no.pth',
-           '--run', 'a', config, 'no.pth')
+    refuse(
+        'loafing',
+        tmp_path / 'out',
+        FileNotFoundError,
+        'no.pth',
+        '--run',
+        'a',
+        config,
+        'no.pth',
+    )

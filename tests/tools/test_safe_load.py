@@ -1,4 +1,5 @@
 """Checkpoints cannot run code; those of our own runs load."""
+
 import os
 import pickle
 import warnings
@@ -40,8 +41,9 @@ def test_the_payload_works(malicious):
     assert trace.exists()
 
 
-@pytest.mark.parametrize('way', [
-    'test', 'resume', 'auto', 'load_from', 'init_cfg'])
+@pytest.mark.parametrize(
+    'way', ['test', 'resume', 'auto', 'load_from', 'init_cfg']
+)
 def test_tools_refuse_code(way, train, test, config, malicious, tmp_path):
     path, trace = malicious
     out = ['--work-dir', str(tmp_path)]
@@ -56,9 +58,15 @@ def test_tools_refuse_code(way, train, test, config, malicious, tmp_path):
         elif way == 'load_from':
             train([config, '--cfg-options', f'load_from={path}', *out])
         else:
-            train([config, '--cfg-options',
-                   'model.init_cfg.type=Pretrained',
-                   f'model.init_cfg.checkpoint={path}', *out])
+            train(
+                [
+                    config,
+                    '--cfg-options',
+                    'model.init_cfg.type=Pretrained',
+                    f'model.init_cfg.checkpoint={path}',
+                    *out,
+                ]
+            )
     assert not trace.exists()
 
 
@@ -69,20 +77,31 @@ def test_both_file_formats(tmp_path, zipped):
     torch.save(plain, path, _use_new_zipfile_serialization=zipped)
     with safe_load():
         assert torch.load(path)['weight'].tolist() == [1, 1]
-    torch.save(Payload(os.mkdir, str(trace)), path,
-               _use_new_zipfile_serialization=zipped)
+    torch.save(
+        Payload(os.mkdir, str(trace)),
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     with safe_load(), pytest.raises(UnsafeCheckpointError):
         torch.load(path, weights_only=False)
     assert not trace.exists()
 
 
 def test_plain_values_load(tmp_path):
-    buffer = HistoryBuffer([1., 2.], [1, 1])
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
     values = dict(
-        buffer=buffer, milestones=Counter([1, 3]), empty=b'', raw=b'\xff',
-        number=np.float32(2), names=np.array(['a', 'b']), kind=torch.int64,
-        half=torch.ones(2, dtype=torch.bfloat16), classes={'a'},
-        parameter=torch.nn.Parameter(torch.ones(1)), device=torch.device(0))
+        buffer=buffer,
+        milestones=Counter([1, 3]),
+        empty=b'',
+        raw=b'\xff',
+        number=np.float32(2),
+        names=np.array(['a', 'b']),
+        kind=torch.int64,
+        half=torch.ones(2, dtype=torch.bfloat16),
+        classes={'a'},
+        parameter=torch.nn.Parameter(torch.ones(1)),
+        device=torch.device(0),
+    )
     torch.save(values, tmp_path / 'x.pth')
     with safe_load():
         loaded = torch.load(tmp_path / 'x.pth')
@@ -93,9 +112,18 @@ def test_plain_values_load(tmp_path):
     assert loaded['names'].tolist() == ['a', 'b']
 
 
-@pytest.mark.parametrize('function', [
-    os.system, eval, print, getattr, torch.load,
-    torch.storage._load_from_bytes, np.load])
+@pytest.mark.parametrize(
+    'function',
+    [
+        os.system,
+        eval,
+        print,
+        getattr,
+        torch.load,
+        torch.storage._load_from_bytes,
+        np.load,
+    ],
+)
 def test_functions_are_refused(tmp_path, function):
     torch.save(Payload(function, 'x', 'y'), tmp_path / 'x.pth')
     with safe_load(), pytest.raises(UnsafeCheckpointError):
@@ -103,8 +131,10 @@ def test_functions_are_refused(tmp_path, function):
 
 
 def test_allowed_classes_cannot_be_changed(tmp_path):
-    change = (b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\n'
-              b'N}U\x04meanNs\x86b.')
+    change = (
+        b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\n'
+        b'N}U\x04meanNs\x86b.'
+    )
     path = tmp_path / 'x.pth'
     torch.save({}, path)
     with zipfile.ZipFile(path) as archive:
@@ -112,7 +142,8 @@ def test_allowed_classes_cannot_be_changed(tmp_path):
     with zipfile.ZipFile(path, 'w') as archive:
         for name, data in records.items():
             archive.writestr(
-                name, change if name.endswith('data.pkl') else data)
+                name, change if name.endswith('data.pkl') else data
+            )
     with safe_load(), pytest.raises(UnsafeCheckpointError, match='changing'):
         torch.load(path)
     assert HistoryBuffer.mean is not None
@@ -130,8 +161,7 @@ def test_torchscript_is_refused(tmp_path):
 def test_damaged_file_is_not_called_unsafe(tmp_path):
     path = tmp_path / 'x.pth'
     path.write_bytes(b'not a checkpoint')
-    with safe_load(), pytest.raises(
-            pickle.UnpicklingError, match='damaged'):
+    with safe_load(), pytest.raises(pickle.UnpicklingError, match='damaged'):
         torch.load(path)
 
 

@@ -1,4 +1,5 @@
 """Scenes and puppets: what the small data for dense tasks is drawn from."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ def puppet(load_tool):
 def scene(tool):
     """Grey, 40 wide and 30 high."""
     scene = tool.Scene(40, 30)
-    scene.fill('ground', np.ones((30, 40), bool), np.full((30, 40, 3), 90.))
+    scene.fill('ground', np.ones((30, 40), bool), np.full((30, 40, 3), 90.0))
     return scene
 
 
@@ -38,19 +39,27 @@ def test_paste(scene):
     assert (scene.image[expected == 1] == 90).all()
 
 
-@pytest.mark.parametrize('opacity, owner', [
-    (20, 1), (30, 0), (127, 0), (128, 2)])
+@pytest.mark.parametrize(
+    'opacity, owner', [(20, 1), (30, 0), (127, 0), (128, 2)]
+)
 def test_soft_rims_are_nobodys(scene, opacity, owner):
     assert scene.paste('a', tile(4, 4, opacity), (0, 0))
     assert (scene.owners[:4, :4] == owner).all()
     assert np.allclose(scene.image[0, 0, 0], 90 + 110 * opacity / 255)
 
 
-@pytest.mark.parametrize('corner, fits', [
-    ((0, 0), True),
-    ((-3, 0), True), ((-4, 0), False),  # 7 and 6 of 10 columns in the image
-    ((33, 0), True), ((34, 0), False),
-    ((20, 13), True), ((20, 14), False)])  # and of the rows of the first
+@pytest.mark.parametrize(
+    'corner, fits',
+    [
+        ((0, 0), True),
+        ((-3, 0), True),
+        ((-4, 0), False),  # 7 and 6 of 10 columns in the image
+        ((33, 0), True),
+        ((34, 0), False),
+        ((20, 13), True),
+        ((20, 14), False),
+    ],
+)  # and of the rows of the first
 def test_enough_stays_in_view(scene, corner, fits):
     assert scene.paste('first', tile(10, 10), (20, 20))
     before = scene.owners.copy(), scene.image.copy()
@@ -62,18 +71,26 @@ def test_enough_stays_in_view(scene, corner, fits):
 
 
 def test_keypoints(scene):
-    points = np.array([[-1., 2], [0, 0], [9, 9], [5, 5.4], [2, 11]])
+    points = np.array([[-1.0, 2], [0, 0], [9, 9], [5, 5.4], [2, 11]])
     assert scene.paste('a', tile(10, 10), (0, 19), points)
     assert scene.paste('b', tile(3, 3), (4, 23))
     assert scene.get_keypoints(2).tolist() == [
-        [0, 0, 0], [0, 19, 2], [9, 28, 2], [5, 24.4, 1], [0, 0, 0]]
+        [0, 0, 0],
+        [0, 19, 2],
+        [9, 28, 2],
+        [5, 24.4, 1],
+        [0, 0, 0],
+    ]
 
 
 def test_composed_scenes(tool):
     generator = np.random.default_rng(0)
-    photos = {name: Image.fromarray(generator.integers(
-        256, size=(120, 160, 3), dtype=np.uint8)) for name in (
-            tool.CHINA, tool.FLOWER)}
+    photos = {
+        name: Image.fromarray(
+            generator.integers(256, size=(120, 160, 3), dtype=np.uint8)
+        )
+        for name in (tool.CHINA, tool.FLOWER)
+    }
     digit = np.zeros((28, 28), np.uint8)
     digit[5:23, 12:16] = 255
     sources = tool.Sources(digit[None], np.array([7]), photos)
@@ -95,9 +112,14 @@ def test_digits_stand_out(tool):
     stencil = Image.new('L', (10, 20), 255)
     for shade in (0, 128, 255):
         ground = np.full((40, 40, 3), float(shade))
-        colours = [np.asarray(tool.colour_digit(
-            stencil, ground, (-3, 30), np.random.default_rng(seed)))[0, 0]
-                   for seed in range(30)]
+        colours = [
+            np.asarray(
+                tool.colour_digit(
+                    stencil, ground, (-3, 30), np.random.default_rng(seed)
+                )
+            )[0, 0]
+            for seed in range(30)
+        ]
         assert np.ptp(colours, axis=0)[:3].min() > 60
         contrast = np.abs(np.array(colours)[:, :3] - float(shade)).sum(axis=1)
         assert contrast.min() > 120
@@ -123,23 +145,46 @@ def test_puppet_keypoints_are_where_they_are_drawn(puppet):
         assert (pixels[rows, columns, 3] == 255).all()
         for x, y in points[1:3]:  # the eyes: the darkest spot about is there
             left, top = int(x) - 3, int(y) - 3
-            patch = 255 - pixels[top:top + 8, left:left + 8, :3].sum(-1) / 3
+            patch = (
+                255 - pixels[top : top + 8, left : left + 8, :3].sum(-1) / 3
+            )
             weights = np.where(patch > 150, patch, 0)
-            yy, xx = np.mgrid[top:top + 8, left:left + 8]
+            yy, xx = np.mgrid[top : top + 8, left : left + 8]
             middle = ((xx * weights).sum(), (yy * weights).sum())
             assert np.abs(middle / weights.sum() - (x, y)).max() < 0.35
 
 
 def test_puppets_have_no_handedness(puppet):
-    poses = np.array([puppet.sample_pose(np.random.default_rng(seed))
-                      for seed in range(4000)])
-    left = [puppet.KEYPOINTS.index(f'left_{part}') for part in (
-        'eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')]
+    poses = np.array(
+        [
+            puppet.sample_pose(np.random.default_rng(seed))
+            for seed in range(4000)
+        ]
+    )
+    left = [
+        puppet.KEYPOINTS.index(f'left_{part}')
+        for part in (
+            'eye',
+            'ear',
+            'shoulder',
+            'elbow',
+            'wrist',
+            'hip',
+            'knee',
+            'ankle',
+        )
+    ]
     mean, spread = poses.mean(axis=0), poses.std(axis=0)
     for index in left:  # the right one comes next
         assert mean[index, 0] > 0.02
         assert np.abs(mean[index] - mean[index + 1] * (-1, 1)).max() < 0.01
         assert np.abs(spread[index] - spread[index + 1]).max() < 0.01
-    torso = poses[:, [puppet.KEYPOINTS.index('left_shoulder'),
-                      puppet.KEYPOINTS.index('right_shoulder')], 0]
+    torso = poses[
+        :,
+        [
+            puppet.KEYPOINTS.index('left_shoulder'),
+            puppet.KEYPOINTS.index('right_shoulder'),
+        ],
+        0,
+    ]
     assert (torso[:, 0] > torso[:, 1]).all()

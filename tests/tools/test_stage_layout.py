@@ -1,4 +1,5 @@
 """The tool for stage layouts, on configs of this repository."""
+
 import pytest
 
 from tests.conftest import ROOT
@@ -8,8 +9,18 @@ VIT = ROOT / 'configs/st/vit-small_st_in1k.py'
 
 
 def test_tables_numbers_and_picture(analyse, tmp_path, capsys):
-    results = analyse('stage_layout', tmp_path / 'out', DEMO, VIT, '--size',
-                      '32', '48', '--min-depths', '1', '2')
+    results = analyse(
+        'stage_layout',
+        tmp_path / 'out',
+        DEMO,
+        VIT,
+        '--size',
+        '32',
+        '48',
+        '--min-depths',
+        '1',
+        '2',
+    )
     assert list(results) == ['resnet20_stpp_mnistm5k', 'vit-small_st_in1k']
     demo, vit = results.values()
     assert demo['blocks'] == dict(layer1=3, layer2=3, layer3=3)
@@ -23,21 +34,42 @@ def test_tables_numbers_and_picture(analyse, tmp_path, capsys):
 
 
 def test_size_comes_from_the_config(analyse, tmp_path):
-    results = analyse('stage_layout', tmp_path / 'out', DEMO, '--cfg-options',
-                      'model.backbone.depth=32')
+    results = analyse(
+        'stage_layout',
+        tmp_path / 'out',
+        DEMO,
+        '--cfg-options',
+        'model.backbone.depth=32',
+    )
     assert results[DEMO.stem]['size'] == [32, 32]
     assert results[DEMO.stem]['blocks'] == dict(layer1=5, layer2=5, layer3=5)
 
 
-@pytest.mark.parametrize('error, message, args', [
-    (ValueError, 'leaves no feature map', ['--size', '0', '32']),
-    (ValueError, 'no model.backbone', ['--cfg-options',
-                                       'model.backbone=None']),
-    (TypeError, 'no residual stages found in VGG', [
-        '--cfg-options', 'model.backbone._delete_=True',
-        'model.backbone.type=VGG', 'model.backbone.depth=11']),
-    (ValueError, 'is not a whole number between 1 and', ['--min-depths',
-                                                         '0']),
-])
+@pytest.mark.parametrize(
+    'error, message, args',
+    [
+        (ValueError, 'leaves no feature map', ['--size', '0', '32']),
+        (
+            ValueError,
+            'no model.backbone',
+            ['--cfg-options', 'model.backbone=None'],
+        ),
+        (
+            TypeError,
+            'no residual stages found in VGG',
+            [
+                '--cfg-options',
+                'model.backbone._delete_=True',
+                'model.backbone.type=VGG',
+                'model.backbone.depth=11',
+            ],
+        ),
+        (
+            ValueError,
+            'is not a whole number between 1 and',
+            ['--min-depths', '0'],
+        ),
+    ],
+)
 def test_bad_input_leaves_nothing(refuse, tmp_path, error, message, args):
     refuse('stage_layout', tmp_path / 'out', error, message, DEMO, *args)

@@ -1,4 +1,5 @@
 """The flags of tools/train.py and tools/test.py."""
+
 import json
 import pickle
 
@@ -42,8 +43,18 @@ def test_trains_and_validates(trained):
 def test_resume_goes_on(train, config, work_dir, flag):
     before = torch.load(work_dir / 'epoch_1.pth')
     flags = [] if flag == 'auto' else [str(work_dir / 'epoch_1.pth')]
-    train([config, '--resume', *flags, '--work-dir', str(work_dir),
-           '--no-validate', '--cfg-options', 'train_cfg.max_epochs=2'])
+    train(
+        [
+            config,
+            '--resume',
+            *flags,
+            '--work-dir',
+            str(work_dir),
+            '--no-validate',
+            '--cfg-options',
+            'train_cfg.max_epochs=2',
+        ]
+    )
     after = torch.load(work_dir / 'epoch_2.pth')
     assert after['meta']['iter'] == 4
 
@@ -62,8 +73,11 @@ def test_no_validate(read):
 
 
 def test_cfg_options_change_the_config(read):
-    cfg = read('--cfg-options', 'optim_wrapper.optimizer.lr=0.5',
-               'param_scheduler.milestones=[2,4]')
+    cfg = read(
+        '--cfg-options',
+        'optim_wrapper.optimizer.lr=0.5',
+        'param_scheduler.milestones=[2,4]',
+    )
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert cfg.param_scheduler.milestones == [2, 4]
 
@@ -71,8 +85,10 @@ def test_cfg_options_change_the_config(read):
 def test_work_dir_follows_the_config_name(read):
     assert read().work_dir == 'work_dirs/tiny'
     assert read('--cfg-options', 'work_dir=here').work_dir == 'here'
-    assert read('--cfg-options', 'work_dir=here', '--work-dir',
-                'there').work_dir == 'there'
+    assert (
+        read('--cfg-options', 'work_dir=here', '--work-dir', 'there').work_dir
+        == 'there'
+    )
 
 
 def test_dataloaders(read, gpu):
@@ -107,8 +123,9 @@ def test_amp_on_an_accelerator(read, gpu):
 def test_auto_scale_lr(read):
     with pytest.raises(ValueError, match='base_batch_size'):
         read('--auto-scale-lr')
-    cfg = read('--auto-scale-lr', '--cfg-options',
-               'auto_scale_lr.base_batch_size=4')
+    cfg = read(
+        '--auto-scale-lr', '--cfg-options', 'auto_scale_lr.base_batch_size=4'
+    )
     assert cfg.auto_scale_lr.enable is True
 
 
@@ -130,8 +147,11 @@ def test_each_toolbox_is_imported(scope):
 
 def test_missing_toolbox_is_named_first(train, config, monkeypatch):
     monkeypatch.setattr(toolbox, 'find_spec', lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"'mmdet' needs mmdetection:"
-                       r" pip install 'mmst\[det\]'"):
+    with pytest.raises(
+        ModuleNotFoundError,
+        match=r"'mmdet' needs mmdetection:"
+        r" pip install 'mmst\[det\]'",
+    ):
         train([config, '--cfg-options', 'default_scope=mmdet'])
     with pytest.raises(ValueError, match='mmdte.*one of mmpretrain, mmdet'):
         train([config, '--cfg-options', 'default_scope=mmdte'])
@@ -159,36 +179,60 @@ def test_test_writes_metrics_and_predictions(test, config, work_dir):
 
 
 def test_test_ignores_a_config_that_resumes(test, config, work_dir):
-    test([config, str(work_dir / 'epoch_1.pth'), '--work-dir', str(work_dir),
-          '--cfg-options', 'resume=True', 'load_from=nowhere.pth'])
+    test(
+        [
+            config,
+            str(work_dir / 'epoch_1.pth'),
+            '--work-dir',
+            str(work_dir),
+            '--cfg-options',
+            'resume=True',
+            'load_from=nowhere.pth',
+        ]
+    )
 
 
-@pytest.mark.parametrize('flags, message', [
-    (['--out-item', 'pred'], 'needs --out'),
-    (['--out', 'x.txt'], 'end with one of .pkl'),
-    (['--out', 'x.txt', '--out-item', 'metrics'], 'end with one of .json'),
-    (['--tta'], 'tta_model and tta_pipeline'),
-    (['--show', '--cfg-options', 'default_hooks.visualization=None'],
-     'visualization'),
-])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--out-item', 'pred'], 'needs --out'),
+        (['--out', 'x.txt'], 'end with one of .pkl'),
+        (['--out', 'x.txt', '--out-item', 'metrics'], 'end with one of .json'),
+        (['--tta'], 'tta_model and tta_pipeline'),
+        (
+            ['--show', '--cfg-options', 'default_hooks.visualization=None'],
+            'visualization',
+        ),
+    ],
+)
 def test_wrong_flags_of_test(test, config, flags, message):
     with pytest.raises(ValueError, match=message):
         test([config, 'x.pth', *flags])
 
 
-@pytest.mark.parametrize('scope, expected', [
-    ('mmpretrain', dict(enable=True, out_dir='drawn')),
-    ('mmpose', dict(enable=True, out_dir='drawn')),
-    ('mmdet', dict(draw=True, test_out_dir='drawn')),
-    ('mmseg', dict(draw=True)),
-])
+@pytest.mark.parametrize(
+    'scope, expected',
+    [
+        ('mmpretrain', dict(enable=True, out_dir='drawn')),
+        ('mmpose', dict(enable=True, out_dir='drawn')),
+        ('mmdet', dict(draw=True, test_out_dir='drawn')),
+        ('mmseg', dict(draw=True)),
+    ],
+)
 def test_drawing_speaks_each_toolbox(load_tool, scope, expected):
     tool = load_tool('test')
     hooks = dict(visualization=dict(type='X'))
-    cfg = Config(dict(default_scope=scope, default_hooks=hooks,
-                      visualizer=dict(type='Y')))
-    tool.draw_results(cfg, tool.parse_args(
-        ['c.py', 'x.pth', '--show-dir', 'drawn', '--interval', '5']))
+    cfg = Config(
+        dict(
+            default_scope=scope, default_hooks=hooks, visualizer=dict(type='Y')
+        )
+    )
+    tool.draw_results(
+        cfg,
+        tool.parse_args(
+            ['c.py', 'x.pth', '--show-dir', 'drawn', '--interval', '5']
+        ),
+    )
     hook = cfg.default_hooks.visualization
     common = dict(type='X', show=False, interval=5, wait_time=2)
     assert hook == dict(common, **expected)
@@ -196,10 +240,19 @@ def test_drawing_speaks_each_toolbox(load_tool, scope, expected):
 
 
 def test_tta_reaches_the_pipeline(load_tool):
-    cfg = Config(dict(
-        model=dict(type='M'), tta_model=dict(type='T'), tta_pipeline=['t'],
-        test_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=dict(
-            type='D', pipeline=['p'])))))
+    cfg = Config(
+        dict(
+            model=dict(type='M'),
+            tta_model=dict(type='T'),
+            tta_pipeline=['t'],
+            test_dataloader=dict(
+                dataset=dict(
+                    type='RepeatDataset',
+                    dataset=dict(type='D', pipeline=['p']),
+                )
+            ),
+        )
+    )
     load_tool('test').use_tta(cfg)
     assert cfg.model == dict(type='T', module=dict(type='M'))
     assert cfg.test_dataloader.dataset.dataset.pipeline == ['t']

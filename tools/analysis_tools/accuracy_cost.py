@@ -4,14 +4,19 @@
 One training, many depths: FLOPs, parameters and time of each subnet as
 tools/export_subnet.py exports it, which can choose from what this writes.
 """
+
 import argparse
 from typing import Optional, Sequence
 
 import torch
 
 from mmst.analysis import trained_runner
-from mmst.analysis.accuracy_cost import (candidate_depths, draw_family,
-                                         family_table, measure_family)
+from mmst.analysis.accuracy_cost import (
+    candidate_depths,
+    draw_family,
+    family_table,
+    measure_family,
+)
 from mmst.analysis.command_line import add_out_arguments, depths_argument
 from mmst.analysis.metric_names import metric_label
 from mmst.analysis.results import write_results
@@ -23,26 +28,43 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('config', help='config of the training')
     parser.add_argument('checkpoint', help='what it gave')
     parser.add_argument(
-        '--depths', nargs='+', type=depths_argument, metavar='D-D-D',
+        '--depths',
+        nargs='+',
+        type=depths_argument,
+        metavar='D-D-D',
         help='subnets, by the blocks kept in each stage, as in 3-3-4-3; '
-        "default: those of the config's sampling space")
+        "default: those of the config's sampling space",
+    )
     parser.add_argument(
-        '--most', type=int, default=32,
-        help='of a larger space, take so many subnets; default: %(default)s')
+        '--most',
+        type=int,
+        default=32,
+        help='of a larger space, take so many subnets; default: %(default)s',
+    )
     parser.add_argument(
-        '--metric', help='such as accuracy/top1 or coco/bbox_mAP; default: '
-        'the usual one of the task')
+        '--metric',
+        help='such as accuracy/top1 or coco/bbox_mAP; default: '
+        'the usual one of the task',
+    )
     parser.add_argument(
-        '--num-samples', type=int, default=2000,
-        help="training images for each subnet's BatchNorm statistics")
+        '--num-samples',
+        type=int,
+        default=2000,
+        help="training images for each subnet's BatchNorm statistics",
+    )
     parser.add_argument(
-        '--seconds', type=float, default=2., metavar='S',
+        '--seconds',
+        type=float,
+        default=2.0,
+        metavar='S',
         help='how long to time each subnet, the shortest time counts; '
-        'default: %(default)s')
+        'default: %(default)s',
+    )
     add_out_arguments(parser, 'accuracy_cost')
     return parser.parse_args(args)
 
@@ -53,23 +75,31 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     cfg = read_config(parsed.config)
     if parsed.cfg_options:
         cfg.merge_from_dict(parsed.cfg_options)
-    runner = trained_runner(parsed.config, parsed.checkpoint, parsed.out,
-                            parsed.cfg_options)
+    runner = trained_runner(
+        parsed.config, parsed.checkpoint, parsed.out, parsed.cfg_options
+    )
     subnets = parsed.depths or candidate_depths(
-        runner, trained_space(cfg, runner.model), parsed.most)
-    metric, networks = measure_family(runner, subnets, parsed.metric,
-                                      parsed.num_samples, parsed.seconds)
+        runner, trained_space(cfg, runner.model), parsed.most
+    )
+    metric, networks = measure_family(
+        runner, subnets, parsed.metric, parsed.num_samples, parsed.seconds
+    )
     device = next(runner.model.parameters()).device.type
-    print(f'Time on {device}, {torch.get_num_threads()} threads\n' +
-          family_table(networks, metric_label(metric)))
+    print(
+        f'Time on {device}, {torch.get_num_threads()} threads\n'
+        + family_table(networks, metric_label(metric))
+    )
     write_results(
-        parsed.out, 'accuracy_cost',
+        parsed.out,
+        'accuracy_cost',
         dict(
             metric=metric,
             device=device,
             threads=torch.get_num_threads(),
-            networks=[network._asdict() for network in networks]),
-        draw_family(networks, metric_label(metric)))
+            networks=[network._asdict() for network in networks],
+        ),
+        draw_family(networks, metric_label(metric)),
+    )
 
 
 if __name__ == '__main__':

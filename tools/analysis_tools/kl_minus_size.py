@@ -6,6 +6,7 @@ networks' are, the subnet's are those with noise added. The last column is the
 largest value that the loss can have between any two logit vectors, found by
 gradient ascent.
 """
+
 import argparse
 from typing import Optional
 
@@ -26,13 +27,15 @@ def typical_logits(num_classes: int, batch_size: int) -> Tensor:
 def largest(normalize: str, num_classes: int, steps: int) -> float:
     """The largest loss between two logit vectors."""
     loss = KLMinusLoss(normalize)
-    main, subnet = (torch.randn(8, num_classes).double().requires_grad_()
-                    for _ in range(2))
+    main, subnet = (
+        torch.randn(8, num_classes).double().requires_grad_() for _ in range(2)
+    )
     optimizer = torch.optim.Adam([main, subnet], lr=0.05)
-    highest = 0.
+    highest = 0.0
     for _ in range(steps):
-        p, q = (loss.normalize_logits(z).log_softmax(1) for z in
-                (main, subnet))
+        p, q = (
+            loss.normalize_logits(z).log_softmax(1) for z in (main, subnet)
+        )
         value = (p.exp() * (p - q)).sum(1)
         highest = max(highest, value.max().item())
         optimizer.zero_grad()
@@ -45,15 +48,19 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        '--num-classes', type=int, nargs='+', default=[10, 100, 1000])
+        '--num-classes', type=int, nargs='+', default=[10, 100, 1000]
+    )
     parser.add_argument('--batch-size', type=int, default=256)
     parser.add_argument('--steps', type=int, default=2000)
     args = parser.parse_args()
     torch.manual_seed(0)
-    print(f'{"classes":>8}{"normalize":>14}{"loss":>12}{"gradient":>12}'
-          f'{"largest loss":>14}')
+    print(
+        f'{"classes":>8}{"normalize":>14}{"loss":>12}{"gradient":>12}'
+        f'{"largest loss":>14}'
+    )
     for num_classes in args.num_classes:
         main_logits = typical_logits(num_classes, args.batch_size)
         noise = torch.randn_like(main_logits)
@@ -67,8 +74,11 @@ def main() -> None:
             if normalize is not None:
                 bound = largest(normalize, num_classes, args.steps)
             shown = 'none' if bound is None else f'{bound:.4f}'
-            print(f'{num_classes:>8}{str(normalize):>14}{loss.item():>12.6f}'
-                  f'{gradient.item():>12.2e}{shown:>14}', flush=True)
+            print(
+                f'{num_classes:>8}{str(normalize):>14}{loss.item():>12.6f}'
+                f'{gradient.item():>12.2e}{shown:>14}',
+                flush=True,
+            )
 
 
 if __name__ == '__main__':

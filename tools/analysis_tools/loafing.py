@@ -4,6 +4,7 @@
 Networks that were trained alone are compared with the subnets of the same
 depths.
 """
+
 import argparse
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -11,8 +12,14 @@ from mmengine.runner import Runner
 
 from mmst.analysis import trained_runner
 from mmst.analysis.command_line import add_network_arguments
-from mmst.analysis.loafing import (MAIN, Scores, draw_loafing, loafing_table,
-                                   measure_loafing, network_name)
+from mmst.analysis.loafing import (
+    MAIN,
+    Scores,
+    draw_loafing,
+    loafing_table,
+    measure_loafing,
+    network_name,
+)
 from mmst.analysis.metric_names import metric_label
 from mmst.analysis.results import write_results
 from mmst.analysis.subnet_metrics import uniform_depths
@@ -24,13 +31,19 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_network_arguments(parser, 'loafing')
     parser.add_argument(
-        '--alone', nargs=3, action='append', default=[],
+        '--alone',
+        nargs=3,
+        action='append',
+        default=[],
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
         help='a network trained by itself, drawn at the subnet of its depths; '
-        'several of one NAME are one line')
+        'several of one NAME are one line',
+    )
     parser.add_argument(
-        '--metric', help='such as accuracy/top1 or coco/bbox_mAP; default: '
-        'the usual one of the task')
+        '--metric',
+        help='such as accuracy/top1 or coco/bbox_mAP; default: '
+        'the usual one of the task',
+    )
     return parser.parse_args(args)
 
 
@@ -39,14 +52,19 @@ def num_blocks(runner: Runner) -> Tuple[int, ...]:
     return tuple(len(stage) for stage in find_stages(runner.model))
 
 
-def subnets_of(runner: Runner, asked: Optional[List[Tuple[int, ...]]],
-               alone: List[Tuple[int, ...]]) -> List[Tuple[int, ...]]:
+def subnets_of(
+    runner: Runner,
+    asked: Optional[List[Tuple[int, ...]]],
+    alone: List[Tuple[int, ...]],
+) -> List[Tuple[int, ...]]:
     """The subnets to score: those asked for, and twins of networks alone."""
     blocks = num_blocks(runner)
     subnets = list(uniform_depths(blocks) if asked is None else asked)
     return subnets + [
-        depths for depths in alone
-        if depths not in subnets and len(depths) == len(blocks)
+        depths
+        for depths in alone
+        if depths not in subnets
+        and len(depths) == len(blocks)
         and all(depth <= full for depth, full in zip(depths, blocks))
     ]
 
@@ -58,24 +76,34 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     alone: Dict[str, List[Scores]] = {}
     depths: List[Tuple[int, ...]] = []
     for name, config, checkpoint in parsed.alone:
-        runner = trained_runner(config, checkpoint, parsed.out,
-                                parsed.cfg_options)
+        runner = trained_runner(
+            config, checkpoint, parsed.out, parsed.cfg_options
+        )
         metric, scores = measure_loafing(runner, metric, subnets=())
         depths.append(num_blocks(runner))
         alone.setdefault(name, []).append(
-            {network_name(depths[-1]): scores[MAIN]})
+            {network_name(depths[-1]): scores[MAIN]}
+        )
     for name, config, checkpoint in parsed.run:
-        runner = trained_runner(config, checkpoint, parsed.out,
-                                parsed.cfg_options)
+        runner = trained_runner(
+            config, checkpoint, parsed.out, parsed.cfg_options
+        )
         metric, scores = measure_loafing(
-            runner, metric, parsed.num_samples,
-            subnets_of(runner, parsed.depths, list(dict.fromkeys(depths))))
+            runner,
+            metric,
+            parsed.num_samples,
+            subnets_of(runner, parsed.depths, list(dict.fromkeys(depths))),
+        )
         results.setdefault(name, []).append(scores)
     for name, runs in alone.items():
         results.setdefault(name, []).extend(runs)
     print(f'{metric_label(metric)}\n{loafing_table(results)}')
-    write_results(parsed.out, 'loafing', results,
-                  draw_loafing(results, metric_label(metric)))
+    write_results(
+        parsed.out,
+        'loafing',
+        results,
+        draw_loafing(results, metric_label(metric)),
+    )
 
 
 if __name__ == '__main__':

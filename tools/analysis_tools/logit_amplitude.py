@@ -3,14 +3,18 @@
 
 Of each network and its subnets, over the validation set.
 """
+
 import argparse
 from typing import Optional, Sequence
 
 from mmst.analysis import trained_runner
 from mmst.analysis.command_line import add_network_arguments
-from mmst.analysis.logit_amplitude import (Results, amplitude_table,
-                                           draw_amplitudes,
-                                           measure_amplitudes)
+from mmst.analysis.logit_amplitude import (
+    Results,
+    amplitude_table,
+    draw_amplitudes,
+    measure_amplitudes,
+)
 from mmst.analysis.results import write_results
 
 
@@ -19,7 +23,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_network_arguments(parser, 'logit_amplitude')
     parser.add_argument(
-        '--metric', help='default: the usual one of the task, accuracy/top1')
+        '--metric', help='default: the usual one of the task, accuracy/top1'
+    )
     return parser.parse_args(args)
 
 
@@ -30,16 +35,21 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     for name, config, checkpoint in parsed.run:
         if name in results:
             raise ValueError(
-                f"two runs are named '{name}': give each --run a name")
-        runner = trained_runner(config, checkpoint, parsed.out,
-                                parsed.cfg_options)
+                f"two runs are named '{name}': give each --run a name"
+            )
+        runner = trained_runner(
+            config, checkpoint, parsed.out, parsed.cfg_options
+        )
         results[name] = measure_amplitudes(
-            runner, parsed.metric, parsed.num_samples, parsed.depths)
+            runner, parsed.metric, parsed.num_samples, parsed.depths
+        )
     print(amplitude_table(results))
     write_results(
-        parsed.out, 'logit_amplitude',
+        parsed.out,
+        'logit_amplitude',
         {name: run._asdict() for name, run in results.items()},
-        draw_amplitudes(results))
+        draw_amplitudes(results),
+    )
 
 
 if __name__ == '__main__':

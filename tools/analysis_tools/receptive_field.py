@@ -5,6 +5,7 @@ The effective receptive field of networks and their subnets at one or more
 input sizes: as heat maps, and as the sides of the centred squares that hold
 20, 30, 50 and 99 % of all contribution.
 """
+
 import argparse
 from typing import List, Optional, Sequence
 
@@ -14,11 +15,15 @@ from mmengine.runner import Runner
 from mmst.analysis import trained_runner
 from mmst.analysis.command_line import add_network_arguments
 from mmst.analysis.loafing import network_name, networks_of
-from mmst.analysis.receptive_field import (SHARES, Field, choose_stage,
-                                           draw_receptive_fields,
-                                           effective_receptive_field,
-                                           input_images,
-                                           receptive_field_table)
+from mmst.analysis.receptive_field import (
+    SHARES,
+    Field,
+    choose_stage,
+    draw_receptive_fields,
+    effective_receptive_field,
+    input_images,
+    receptive_field_table,
+)
 from mmst.analysis.results import write_results
 from mmst.analysis.subnet_metrics import running_subnet
 
@@ -28,16 +33,27 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_network_arguments(parser, 'receptive_field')
     parser.add_argument(
-        '--sizes', nargs='+', type=int, default=[224], metavar='PX',
-        help='sides of the square inputs; default: 224')
+        '--sizes',
+        nargs='+',
+        type=int,
+        default=[224],
+        metavar='PX',
+        help='sides of the square inputs; default: 224',
+    )
     parser.add_argument(
-        '--stage', help='such as layer3; default: the last one')
+        '--stage', help='such as layer3; default: the last one'
+    )
     parser.add_argument(
-        '--num-images', type=int, default=50,
-        help='validation images to average over; default: 50')
+        '--num-images',
+        type=int,
+        default=50,
+        help='validation images to average over; default: 50',
+    )
     parser.add_argument(
-        '--noise', action='store_true',
-        help='take images of Gaussian noise instead')
+        '--noise',
+        action='store_true',
+        help='take images of Gaussian noise instead',
+    )
     return parser.parse_args(args)
 
 
@@ -48,37 +64,53 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         raise ValueError('--num-images and --sizes have to be at least 1')
     fields: List[Field] = []
     for run, config, checkpoint in parsed.run:
-        runner = trained_runner(config, checkpoint, parsed.out,
-                                parsed.cfg_options)
+        runner = trained_runner(
+            config, checkpoint, parsed.out, parsed.cfg_options
+        )
         stage = choose_stage(runner.model, parsed.stage)
         for depths in networks_of(runner, parsed.depths):
             with running_subnet(runner, depths, parsed.num_samples):
                 for size in parsed.sizes:
                     name = network_name(depths)
                     runner.logger.info(f'{run}: {name} at {size} px')
-                    fields.append(Field(
-                        run, name, size, effective_receptive_field(
-                            runner.model, images_of(runner, size, parsed),
-                            stage)))
-    print(f'Sides of the squares that hold so much of the contribution\n'
-          f'{receptive_field_table(fields)}')
+                    fields.append(
+                        Field(
+                            run,
+                            name,
+                            size,
+                            effective_receptive_field(
+                                runner.model,
+                                images_of(runner, size, parsed),
+                                stage,
+                            ),
+                        )
+                    )
+    print(
+        f'Sides of the squares that hold so much of the contribution\n'
+        f'{receptive_field_table(fields)}'
+    )
     numbers = [
-        dict(run=field.run, network=field.network, size=field.size,
-             sides={f'{share:.0%}': field.sides[share] for share in SHARES})
+        dict(
+            run=field.run,
+            network=field.network,
+            size=field.size,
+            sides={f'{share:.0%}': field.sides[share] for share in SHARES},
+        )
         for field in fields
     ]
-    write_results(parsed.out, 'receptive_field', numbers,
-                  draw_receptive_fields(fields))
+    write_results(
+        parsed.out, 'receptive_field', numbers, draw_receptive_fields(fields)
+    )
 
 
-def images_of(runner: Runner, size: int,
-              args: argparse.Namespace) -> torch.Tensor:
+def images_of(
+    runner: Runner, size: int, args: argparse.Namespace
+) -> torch.Tensor:
     """The images that the command line asks for, (N, C, size, size)."""
     if not args.noise:
         return input_images(runner, size, args.num_images)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(
-        args.num_images, 3, size, size, generator=generator)
+    images = torch.randn(args.num_images, 3, size, size, generator=generator)
     return images.to(next(runner.model.parameters()).device)
 
 

@@ -5,6 +5,7 @@ For each backbone the spaces that the inter-stage sampling rule proposes, in
 both spellings, with the number of subnets and what they cost. Weights and
 data are not needed.
 """
+
 import argparse
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +16,18 @@ from rich.progress import track
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
 from mmst.analysis.command_line import add_out_arguments
-from mmst.analysis.configured_training import (build_backbone, subnet_sampler,
-                                               training_image)
+from mmst.analysis.configured_training import (
+    build_backbone,
+    subnet_sampler,
+    training_image,
+)
 from mmst.analysis.results import write_results
-from mmst.analysis.stage_layout import (Layout, draw_layouts, layout_table,
-                                        stage_layout)
+from mmst.analysis.stage_layout import (
+    Layout,
+    draw_layouts,
+    layout_table,
+    stage_layout,
+)
 from mmst.engine.toolbox import read_config
 
 
@@ -28,12 +36,21 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('configs', nargs='+', metavar='CONFIG')
     parser.add_argument(
-        '--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
-        help="training images' size; default: what the pipeline tells")
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help="training images' size; default: what the pipeline tells",
+    )
     parser.add_argument(
-        '--min-depths', nargs='+', type=int, default=[1, 2, 3], metavar='M',
+        '--min-depths',
+        nargs='+',
+        type=int,
+        default=[1, 2, 3],
+        metavar='M',
         help='propose spaces that keep at least so many blocks in every '
-        'stage; default: 1 2 3')
+        'stage; default: 1 2 3',
+    )
     add_out_arguments(parser, 'stage_layout')
     return parser.parse_args(args)
 
@@ -42,21 +59,30 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     """Lay out each backbone, print tables, write them as JSON and PNG."""
     parsed = parse_args(args)
     layouts: Dict[str, Layout] = {}
-    with closing(track(
-            parsed.configs, 'backbones', transient=True,
-            console=Console(stderr=True))) as configs:
+    with closing(
+        track(
+            parsed.configs,
+            'backbones',
+            transient=True,
+            console=Console(stderr=True),
+        )
+    ) as configs:
         for config in configs:
             cfg = read_config(config)
             cfg.merge_from_dict(parsed.cfg_options or {})
             backbone = build_backbone(cfg)
             layouts[Path(config).stem] = stage_layout(
-                backbone, training_image(cfg, parsed.size),
-                subnet_sampler(cfg, backbone), parsed.min_depths)
+                backbone,
+                training_image(cfg, parsed.size),
+                subnet_sampler(cfg, backbone),
+                parsed.min_depths,
+            )
     for name, layout in layouts.items():
         print(layout_table(name, layout) + '\n')
     numbers = {
-        name: dict(layout._asdict(),
-                   proposals=[p._asdict() for p in layout.proposals])
+        name: dict(
+            layout._asdict(), proposals=[p._asdict() for p in layout.proposals]
+        )
         for name, layout in layouts.items()
     }
     write_results(parsed.out, 'stage_layout', numbers, draw_layouts(layouts))

@@ -5,6 +5,7 @@ Compares the measured ratio with the one that the FLOPs of the drawn subnets
 predict. Each case runs in a process of its own, on made-up images. Run it on
 an otherwise idle machine.
 """
+
 import argparse
 import json
 import resource
@@ -31,22 +32,29 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        '--config', default='configs/st/resnet50_st_in1k.py',
-        help='an ST classification config')
+        '--config',
+        default='configs/st/resnet50_st_in1k.py',
+        help='an ST classification config',
+    )
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--size', type=int, default=200, help='px, square')
-    parser.add_argument(
-        '--num-subnets', type=int, nargs='+', default=[1, 6])
+    parser.add_argument('--num-subnets', type=int, nargs='+', default=[1, 6])
     parser.add_argument('--iterations', type=int, default=8)
     parser.add_argument(
-        '--rounds', type=int, default=2,
-        help='times that every case is run; the fastest counts')
+        '--rounds',
+        type=int,
+        default=2,
+        help='times that every case is run; the fastest counts',
+    )
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument(
-        '--same-size', action='store_true',
-        help="subnets on the main input's size, to compare memory over K")
+        '--same-size',
+        action='store_true',
+        help="subnets on the main input's size, to compare memory over K",
+    )
     parser.add_argument('--case', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -64,25 +72,34 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.default_scope)
     cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    layout = (torch.channels_last
-              if args.channels_last else torch.contiguous_format)
+    layout = (
+        torch.channels_last if args.channels_last else torch.contiguous_format
+    )
     model = MODELS.build(cfg.model).to(device, memory_format=layout)
     optim_wrapper = Runner.build_optim_wrapper(
-        argparse.Namespace(model=model), cfg.optim_wrapper)
+        argparse.Namespace(model=model), cfg.optim_wrapper
+    )
     num_classes = model.head.num_classes
     data = dict(
-        inputs=torch.rand(args.batch_size, 3, args.size, args.size).mul(
-            255).to(device, memory_format=layout),
+        inputs=torch.rand(args.batch_size, 3, args.size, args.size)
+        .mul(255)
+        .to(device, memory_format=layout),
         data_samples=[
             DataSample().set_gt_label(i % num_classes).to(device)
             for i in range(args.batch_size)
-        ])
+        ],
+    )
     sampler = next(
         HOOKS.build(
-            dict(hook, num_subnets=args.case,
-                 **(dict(size_range=None) if args.same_size else {})))
+            dict(
+                hook,
+                num_subnets=args.case,
+                **(dict(size_range=None) if args.same_size else {}),
+            )
+        )
         for hook in cfg.custom_hooks
-        if hook['type'] == 'mmst.SubnetSamplerHook')
+        if hook['type'] == 'mmst.SubnetSamplerHook'
+    )
     sampler.fit(model, seed=0)
     model.train()
     seconds, ratios = [], []
@@ -101,17 +118,24 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
     return dict(
         seconds=sum(seconds[1:]) / args.iterations,
         predicted=sum(ratios[1:]) / args.iterations,
-        memory=peak_memory(device))
+        memory=peak_memory(device),
+    )
 
 
-def predicted_ratio(model: torch.nn.Module, inputs: torch.Tensor,
-                    subnets: List) -> float:
+def predicted_ratio(
+    model: torch.nn.Module, inputs: torch.Tensor, subnets: List
+) -> float:
     """Cost of these subnets' iteration by FLOPs; plain training is 1."""
     image = inputs[:1]
     main = measure_cost(model, image).total
-    return 1 + sum(
-        measure_cost(model, resize_inputs(image, subnet.size)).of(subnet)
-        for subnet in subnets) / main
+    return (
+        1
+        + sum(
+            measure_cost(model, resize_inputs(image, subnet.size)).of(subnet)
+            for subnet in subnets
+        )
+        / main
+    )
 
 
 def main() -> None:
@@ -124,27 +148,36 @@ def main() -> None:
     best: Dict[int, Dict[str, float]] = {}
     for round_ in range(args.rounds):
         for case in cases:
-            print(f'round {round_ + 1} of {args.rounds}: K = {case}',
-                  file=sys.stderr, flush=True)
+            print(
+                f'round {round_ + 1} of {args.rounds}: K = {case}',
+                file=sys.stderr,
+                flush=True,
+            )
             output = subprocess.run(
                 [sys.executable, *sys.argv, '--case', str(case)],
-                stdout=subprocess.PIPE, check=True, text=True).stdout
+                stdout=subprocess.PIPE,
+                check=True,
+                text=True,
+            ).stdout
             result = json.loads(output.splitlines()[-1])
-            if (case not in best
-                    or result['seconds'] < best[case]['seconds']):
+            if case not in best or result['seconds'] < best[case]['seconds']:
                 best[case] = result
     plain = best[0]
-    print(f'{"":<10}{"s/iter":>9}{"ratio":>8}{"by FLOPs":>10}'
-          f'{"measured/predicted":>20}{"peak MiB":>10}{"of CT":>7}')
+    print(
+        f'{"":<10}{"s/iter":>9}{"ratio":>8}{"by FLOPs":>10}'
+        f'{"measured/predicted":>20}{"peak MiB":>10}{"of CT":>7}'
+    )
     for case in cases:
         result = best[case]
         ratio = result['seconds'] / plain['seconds']
-        print(f'{"CT" if case == 0 else f"ST K={case}":<10}'
-              f'{result["seconds"]:>9.3f}{ratio:>8.2f}'
-              f'{result["predicted"]:>10.2f}'
-              f'{ratio / result["predicted"]:>20.3f}'
-              f'{result["memory"]:>10.0f}'
-              f'{result["memory"] / plain["memory"]:>7.2f}')
+        print(
+            f'{"CT" if case == 0 else f"ST K={case}":<10}'
+            f'{result["seconds"]:>9.3f}{ratio:>8.2f}'
+            f'{result["predicted"]:>10.2f}'
+            f'{ratio / result["predicted"]:>20.3f}'
+            f'{result["memory"]:>10.0f}'
+            f'{result["memory"] / plain["memory"]:>7.2f}'
+        )
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write scenes in Cityscapes' layout, for semantic segmentation."""
+
 from pathlib import Path
 from typing import Iterable
 
@@ -31,14 +32,17 @@ def write_cityscapes(root: Path, split: str, scenes: Iterable[Scene]) -> None:
         split (str): 'train' or 'val'.
         scenes (Iterable[Scene]): Asked for one after the other.
     """
-    images_dir, labels_dir = (root / part / split / CITY
-                              for part in ('leftImg8bit', 'gtFine'))
+    images_dir, labels_dir = (
+        root / part / split / CITY for part in ('leftImg8bit', 'gtFine')
+    )
     images_dir.mkdir(parents=True)
     labels_dir.mkdir(parents=True)
     for index, scene in enumerate(scenes):
         stem = f'{CITY}_{index:06d}_000000'
         ids = [IGNORED] + [TRAIN_IDS[kind] for kind in scene.kinds.values()]
         Image.fromarray(scene.image.round().astype(np.uint8)).save(
-            images_dir / f'{stem}_leftImg8bit.png')
+            images_dir / f'{stem}_leftImg8bit.png'
+        )
         Image.fromarray(np.array(ids, np.uint8)[scene.owners]).save(
-            labels_dir / f'{stem}_gtFine_labelTrainIds.png')
+            labels_dir / f'{stem}_gtFine_labelTrainIds.png'
+        )

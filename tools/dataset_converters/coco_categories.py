@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """The categories of COCO, which its data sets' readers look up by name."""
+
 from typing import Dict
 
 
@@ -9,7 +10,7 @@ def _parse(table: str) -> Dict[int, str]:
 
 
 #: id -> name of what is counted: instances, keypoints, panoptic things.
-THINGS = _parse('''
+THINGS = _parse("""
 1 person, 2 bicycle, 3 car, 4 motorcycle, 5 airplane, 6 bus, 7 train, 8 truck,
 9 boat, 10 traffic light, 11 fire hydrant, 13 stop sign, 14 parking meter,
 15 bench, 16 bird, 17 cat, 18 dog, 19 horse, 20 sheep, 21 cow, 22 elephant,
@@ -22,10 +23,10 @@ THINGS = _parse('''
 64 potted plant, 65 bed, 67 dining table, 70 toilet, 72 tv, 73 laptop,
 74 mouse, 75 remote, 76 keyboard, 77 cell phone, 78 microwave, 79 oven,
 80 toaster, 81 sink, 82 refrigerator, 84 book, 85 clock, 86 vase, 87 scissors,
-88 teddy bear, 89 hair drier, 90 toothbrush''')
+88 teddy bear, 89 hair drier, 90 toothbrush""")
 
 #: id -> name of what is not counted, only in the panoptic files.
-STUFF = _parse('''
+STUFF = _parse("""
 92 banner, 93 blanket, 95 bridge, 100 cardboard, 107 counter, 109 curtain,
 112 door-stuff, 118 floor-wood, 119 flower, 122 fruit, 125 gravel, 128 house,
 130 light, 133 mirror-stuff, 138 net, 141 pillow, 144 platform,
@@ -37,4 +38,4 @@ STUFF = _parse('''
 189 table-merged, 190 floor-other-merged, 191 pavement-merged,
 192 mountain-merged, 193 grass-merged, 194 dirt-merged, 195 paper-merged,
 196 food-other-merged, 197 building-other-merged, 198 rock-merged,
-199 wall-other-merged, 200 rug-merged''')
+199 wall-other-merged, 200 rug-merged""")

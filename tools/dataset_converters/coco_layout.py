@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write scenes as COCO's files: instances, keypoints and panoptic."""
+
 import json
 from pathlib import Path
 from typing import Dict, Iterable, List
@@ -41,27 +42,46 @@ def write_coco(root: Path, split: str, scenes: Iterable[Scene]) -> None:
         folder.mkdir(parents=True)
     images: List[dict] = []
     annotations: Dict[str, List[dict]] = dict(
-        instances=[], person_keypoints=[], panoptic=[])
+        instances=[], person_keypoints=[], panoptic=[]
+    )
     for image_id, scene in enumerate(scenes, start=FIRST_IMAGE_IDS[split]):
         stem = f'{image_id:012d}'
         Image.fromarray(scene.image.round().astype(np.uint8)).save(
-            root / name / f'{stem}.jpg', quality=95)
+            root / name / f'{stem}.jpg', quality=95
+        )
         ids = scene.owners * SEGMENT_ID_FACTOR % NUM_SEGMENT_IDS
         colours = np.stack((ids % 256, ids // 256 % 256, ids // 65536), -1)
         Image.fromarray(colours.astype(np.uint8)).save(
-            panoptic_dir / f'{stem}.png')
+            panoptic_dir / f'{stem}.png'
+        )
         height, width = ids.shape
-        images.append(dict(id=image_id, file_name=f'{stem}.jpg',
-                           height=height, width=width))
+        images.append(
+            dict(
+                id=image_id,
+                file_name=f'{stem}.jpg',
+                height=height,
+                width=width,
+            )
+        )
         for kind, entries in annotate(scene, image_id).items():
             annotations[kind] += entries
-        annotations['panoptic'].append(dict(
-            image_id=image_id, file_name=f'{stem}.png',
-            segments_info=list_segments(scene)))
+        annotations['panoptic'].append(
+            dict(
+                image_id=image_id,
+                file_name=f'{stem}.png',
+                segments_info=list_segments(scene),
+            )
+        )
     for kind, categories in list_categories().items():
         (root / 'annotations' / f'{kind}_{name}.json').write_text(
-            json.dumps(dict(images=images, categories=categories,
-                            annotations=annotations[kind])))
+            json.dumps(
+                dict(
+                    images=images,
+                    categories=categories,
+                    annotations=annotations[kind],
+                )
+            )
+        )
 
 
 def list_categories() -> Dict[str, List[dict]]:
@@ -71,23 +91,37 @@ def list_categories() -> Dict[str, List[dict]]:
     and ``shows`` tells what an image has in place of one.
     """
     shows = {number: kind for kind, number in CATEGORY_IDS.items()}
-    things, stuff = ([
-        dict(id=number, name=name, isthing=isthing, shows=shows.get(number))
-        for number, name in table.items()
-    ] for table, isthing in ((THINGS, 1), (STUFF, 0)))
-    person = dict(things[0], keypoints=KEYPOINTS, skeleton=[
-        [1 + KEYPOINTS.index(end) for end in limb] for limb in SKELETON])
-    return dict(instances=things, person_keypoints=[person],
-                panoptic=things + stuff)
+    things, stuff = (
+        [
+            dict(
+                id=number, name=name, isthing=isthing, shows=shows.get(number)
+            )
+            for number, name in table.items()
+        ]
+        for table, isthing in ((THINGS, 1), (STUFF, 0))
+    )
+    person = dict(
+        things[0],
+        keypoints=KEYPOINTS,
+        skeleton=[
+            [1 + KEYPOINTS.index(end) for end in limb] for limb in SKELETON
+        ],
+    )
+    return dict(
+        instances=things, person_keypoints=[person], panoptic=things + stuff
+    )
 
 
 def describe(mask: np.ndarray, kind: str) -> dict:
     """Return what all annotations tell about a mask, bool (height, width)."""
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return dict(category_id=CATEGORY_IDS[kind], iscrowd=0,
-                area=int(coco_mask.area(rle)),
-                bbox=coco_mask.toBbox(rle).tolist(),
-                segmentation=dict(rle, counts=rle['counts'].decode()))
+    return dict(
+        category_id=CATEGORY_IDS[kind],
+        iscrowd=0,
+        area=int(coco_mask.area(rle)),
+        bbox=coco_mask.toBbox(rle).tolist(),
+        segmentation=dict(rle, counts=rle['counts'].decode()),
+    )
 
 
 def list_segments(scene: Scene) -> List[dict]:
@@ -109,12 +143,19 @@ def annotate(scene: Scene, image_id: int) -> Dict[str, List[dict]]:
     for number, kind in scene.kinds.items():
         if CATEGORY_IDS[kind] not in THINGS:
             continue
-        instance = dict(describe(scene.owners == number, kind),
-                        id=100 * image_id + number, image_id=image_id)
+        instance = dict(
+            describe(scene.owners == number, kind),
+            id=100 * image_id + number,
+            image_id=image_id,
+        )
         instances.append(instance)
         if kind == PUPPET:
             points = scene.get_keypoints(number).round(2)
-            puppets.append(dict(
-                instance, keypoints=points.ravel().tolist(),
-                num_keypoints=int((points[:, 2] > 0).sum())))
+            puppets.append(
+                dict(
+                    instance,
+                    keypoints=points.ravel().tolist(),
+                    num_keypoints=int((points[:, 2] > 0).sum()),
+                )
+            )
     return dict(instances=instances, person_keypoints=puppets)

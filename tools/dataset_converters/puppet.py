@@ -5,22 +5,40 @@ It faces the viewer, so its left is on the right of the image. Nothing but that
 tells left from right: the two sides are drawn alike and posed by the same
 chances, so a mirrored puppet with its sides renamed is a puppet again.
 """
+
 from typing import Dict, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 SIDES = ('left', 'right')
-KEYPOINTS = ('nose', ) + tuple(
-    f'{side}_{part}' for part in ('eye', 'ear', 'shoulder', 'elbow', 'wrist',
-                                  'hip', 'knee', 'ankle') for side in SIDES)
+KEYPOINTS = ('nose',) + tuple(
+    f'{side}_{part}'
+    for part in (
+        'eye',
+        'ear',
+        'shoulder',
+        'elbow',
+        'wrist',
+        'hip',
+        'knee',
+        'ankle',
+    )
+    for side in SIDES
+)
 INDEX = {name: index for index, name in enumerate(KEYPOINTS)}
 #: Pairs of keypoints that a limb or the trunk joins.
 SKELETON = tuple(
-    (f'{side}_{start}', f'{side}_{end}') for side in SIDES
-    for start, end in (('shoulder', 'elbow'), ('elbow', 'wrist'),
-                       ('hip', 'knee'), ('knee', 'ankle'),
-                       ('shoulder', 'hip')))
+    (f'{side}_{start}', f'{side}_{end}')
+    for side in SIDES
+    for start, end in (
+        ('shoulder', 'elbow'),
+        ('elbow', 'wrist'),
+        ('hip', 'knee'),
+        ('knee', 'ankle'),
+        ('shoulder', 'hip'),
+    )
+)
 OUTLINE = (25, 25, 25)
 #: Pixels drawn for each pixel kept, along a side: smooth edges.
 OVERSAMPLING = 3
@@ -36,26 +54,33 @@ def sample_pose(generator: np.random.Generator) -> np.ndarray:
     pose = np.zeros((len(KEYPOINTS), 2))
     turn = generator.uniform(-0.02, 0.02)
     pose[0] = 1.5 * turn, -0.435
-    for side, sign in zip(SIDES, (1, -1)):
+
+    def pose_side(side: str, sign: int) -> None:
 
         def put(part: str, x: float, y: float) -> None:
             pose[INDEX[f'{side}_{part}']] = sign * x, y
 
         def hang(part: str, of: str, length: float, angle: float) -> None:
             x, y = pose[INDEX[f'{side}_{of}']]
-            put(part, sign * x + length * np.sin(angle),
-                y + length * np.cos(angle))
+            put(
+                part,
+                sign * x + length * np.sin(angle),
+                y + length * np.cos(angle),
+            )
 
         put('eye', 0.033 + sign * turn, -0.475)
         put('ear', 0.083, -0.455)
         put('shoulder', 0.115, -0.3)
-        put('hip', 0.07, 0.)
+        put('hip', 0.07, 0.0)
         # Angles in radians, outwards from straight down.
         arm, leg = generator.uniform((-0.1, -0.1), (2.5, 0.6))
         hang('elbow', 'shoulder', 0.16, arm)
         hang('wrist', 'elbow', 0.15, arm + generator.uniform(-0.6, 1.4))
         hang('knee', 'hip', 0.22, leg)
         hang('ankle', 'knee', 0.21, leg - generator.uniform(-0.1, 0.6))
+
+    for side, sign in zip(SIDES, (1, -1)):
+        pose_side(side, sign)
     tilt, lean = generator.uniform((-0.25, -0.2), (0.25, 0.2))
     head, trunk = slice(0, INDEX['left_shoulder']), slice(0, INDEX['left_hip'])
     pose[head] = rotate(pose[head], tilt, (0, -0.34))
@@ -63,15 +88,17 @@ def sample_pose(generator: np.random.Generator) -> np.ndarray:
     return pose
 
 
-def rotate(points: np.ndarray, angle: float,
-           centre: Sequence[float]) -> np.ndarray:
+def rotate(
+    points: np.ndarray, angle: float, centre: Sequence[float]
+) -> np.ndarray:
     """Turn points (N, 2) by an angle in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return (points - centre) @ np.array([[cos, sin], [-sin, cos]]) + centre
 
 
-def draw_puppet(height: float, generator: np.random.Generator
-                ) -> Tuple[Image.Image, np.ndarray]:
+def draw_puppet(
+    height: float, generator: np.random.Generator
+) -> Tuple[Image.Image, np.ndarray]:
     """Draw a puppet in a pose and in colours that are drawn by chance.
 
     Args:
@@ -92,19 +119,24 @@ def draw_puppet(height: float, generator: np.random.Generator
     return pen.image.resize(tuple(size.tolist()), Image.BOX), keypoints
 
 
-def draw_parts(pen: 'Pen', joint: Dict[str, np.ndarray],
-               generator: np.random.Generator) -> None:
+def draw_parts(
+    pen: 'Pen', joint: Dict[str, np.ndarray], generator: np.random.Generator
+) -> None:
     """Draw a puppet's parts, the hindmost first, in colours by chance."""
     skin, shirt, trousers = (
         tuple(generator.integers(low, 256, 3).tolist())
-        for low in (150, 30, 30))
+        for low in (150, 30, 30)
+    )
     # Where limbs cross, either side may be in front.
     order = generator.permutation(SIDES)
 
     def limbs(start: str, end: str, width: float, colour: tuple) -> None:
         for side in order:
-            pen.line([joint[f'{side}_{start}'], joint[f'{side}_{end}']],
-                     width, colour)
+            pen.line(
+                [joint[f'{side}_{start}'], joint[f'{side}_{end}']],
+                width,
+                colour,
+            )
 
     face = (joint['left_ear'] + joint['right_ear']) / 2
     chest = (joint['left_shoulder'] + joint['right_shoulder']) / 2
@@ -113,9 +145,21 @@ def draw_parts(pen: 'Pen', joint: Dict[str, np.ndarray],
     limbs('ankle', 'ankle', 0.07, trousers)
     limbs('hip', 'knee', 0.075, trousers)
     pen.line([joint['left_hip'], joint['right_hip']], 0.1, trousers)
-    pen.line([joint[name] for name in (
-        'left_shoulder', 'right_shoulder', 'right_hip', 'left_hip',
-        'left_shoulder')], 0.06, shirt, fill=True)
+    pen.line(
+        [
+            joint[name]
+            for name in (
+                'left_shoulder',
+                'right_shoulder',
+                'right_hip',
+                'left_hip',
+                'left_shoulder',
+            )
+        ],
+        0.06,
+        shirt,
+        fill=True,
+    )
     limbs('shoulder', 'elbow', 0.06, shirt)
     limbs('elbow', 'wrist', 0.045, skin)
     limbs('wrist', 'wrist', 0.06, skin)
@@ -138,17 +182,30 @@ class Pen:
         self.draw = ImageDraw.Draw(self.image)
         self.height = height
 
-    def line(self, points: Sequence[np.ndarray], width: float, colour: tuple,
-             fill: bool = False) -> None:
+    def line(
+        self,
+        points: Sequence[np.ndarray],
+        width: float,
+        colour: tuple,
+        fill: bool = False,
+    ) -> None:
         """Draw a line through points, in pixels, or fill what it encloses."""
         # From middles of pixels to middles of the smaller ones drawn here.
-        points = [tuple(OVERSAMPLING * (point + 0.5) - 0.5)
-                  for point in points]
-        for extra, ink in ((0.02, OUTLINE), (0., colour)):
+        points = [
+            tuple(OVERSAMPLING * (point + 0.5) - 0.5) for point in points
+        ]
+        for extra, ink in ((0.02, OUTLINE), (0.0, colour)):
             thick = OVERSAMPLING * self.height * (width + extra)
             self.draw.line(points, ink, round(thick))
             for x, y in points:
-                self.draw.ellipse((x - thick / 2, y - thick / 2,
-                                   x + thick / 2, y + thick / 2), ink)
+                self.draw.ellipse(
+                    (
+                        x - thick / 2,
+                        y - thick / 2,
+                        x + thick / 2,
+                        y + thick / 2,
+                    ),
+                    ink,
+                )
             if fill:
                 self.draw.polygon(points, ink)

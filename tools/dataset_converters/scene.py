@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Compose a scene: photographs and a panel, and on them puppets and digits."""
+
 from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -27,6 +28,7 @@ class Sources(NamedTuple):
         labels (np.ndarray): What digits they are (N, ).
         photos (Dict[str, Image.Image]): RGB photographs, CHINA and FLOWER.
     """
+
     digits: np.ndarray
     labels: np.ndarray
     photos: Dict[str, Image.Image]
@@ -66,8 +68,13 @@ class Scene:
         self.owners[where] = number
         self.image[where] = pixels[where]
 
-    def paste(self, kind: str, tile: Image.Image, corner: Tuple[int, int],
-              keypoints: Optional[np.ndarray] = None) -> bool:
+    def paste(
+        self,
+        kind: str,
+        tile: Image.Image,
+        corner: Tuple[int, int],
+        keypoints: Optional[np.ndarray] = None,
+    ) -> bool:
         """Lay a puppet or digit over the scene, if enough stays in view.
 
         Args:
@@ -91,8 +98,10 @@ class Scene:
         owners = np.where(opacity > 0.1, 0, self.owners)
         owners[opacity >= 0.5] = number
         areas = {**self._areas, number: full_area}
-        if any((owners == other).sum() < MIN_VISIBLE * area
-               for other, area in areas.items()):
+        if any(
+            (owners == other).sum() < MIN_VISIBLE * area
+            for other, area in areas.items()
+        ):
             return False
         self.image += opacity[..., None] * (pixels[..., :3] - self.image)
         self.owners, self._areas = owners, areas
@@ -117,8 +126,9 @@ class Scene:
         return np.array(rows, float)
 
 
-def compose(size: Tuple[int, int], sources: Sources,
-            generator: np.random.Generator) -> Scene:
+def compose(
+    size: Tuple[int, int], sources: Sources, generator: np.random.Generator
+) -> Scene:
     """Compose a scene by chance.
 
     Args:
@@ -147,17 +157,24 @@ def compose(size: Tuple[int, int], sources: Sources,
     return scene
 
 
-def sample_corner(tile: Tuple[int, int], size: Tuple[int, int],
-                  generator: np.random.Generator) -> Tuple[int, int]:
+def sample_corner(
+    tile: Tuple[int, int],
+    size: Tuple[int, int],
+    generator: np.random.Generator,
+) -> Tuple[int, int]:
     """Draw a place; up to an eighth of the tile may be out of the image."""
-    corner = [generator.integers(-(side // 8), max(room - side, 0) + side // 8,
-                                 endpoint=True)
-              for side, room in zip(tile, size)]
+    corner = [
+        generator.integers(
+            -(side // 8), max(room - side, 0) + side // 8, endpoint=True
+        )
+        for side, room in zip(tile, size)
+    ]
     return int(corner[0]), int(corner[1])
 
 
-def shape_digit(digit: np.ndarray, height: float,
-                generator: np.random.Generator) -> Image.Image:
+def shape_digit(
+    digit: np.ndarray, height: float, generator: np.random.Generator
+) -> Image.Image:
     """Cut a digit out, slant it a little and scale it to a height in pixels.
 
     Returns:
@@ -170,9 +187,12 @@ def shape_digit(digit: np.ndarray, height: float,
     return image.resize((max(round(width), 1), round(height)), Image.BICUBIC)
 
 
-def colour_digit(stencil: Image.Image, ground: np.ndarray,
-                 corner: Tuple[int, int],
-                 generator: np.random.Generator) -> Image.Image:
+def colour_digit(
+    stencil: Image.Image,
+    ground: np.ndarray,
+    corner: Tuple[int, int],
+    generator: np.random.Generator,
+) -> Image.Image:
     """Give a digit a colour that stands out, paler or darker downwards.
 
     Args:
@@ -185,8 +205,9 @@ def colour_digit(stencil: Image.Image, ground: np.ndarray,
         Image.Image: RGBA image of the stencil's size.
     """
     left, top = corner
-    below = ground[max(top, 0):top + stencil.height,
-                   max(left, 0):left + stencil.width].mean(axis=(0, 1))
+    below = ground[
+        max(top, 0) : top + stencil.height, max(left, 0) : left + stencil.width
+    ].mean(axis=(0, 1))
     colours = generator.uniform(0, 255, (5, 3))
     colour = max(colours, key=lambda each: np.abs(each - below).sum())
     shades = np.linspace(0, generator.uniform(-40, 40), stencil.height)
@@ -196,22 +217,31 @@ def colour_digit(stencil: Image.Image, ground: np.ndarray,
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def add_background(scene: Scene, photos: Dict[str, Image.Image],
-                   generator: np.random.Generator) -> None:
+def add_background(
+    scene: Scene,
+    photos: Dict[str, Image.Image],
+    generator: np.random.Generator,
+) -> None:
     """Lay out two photographs, at times a panel, and translucent clutter."""
     height, width = scene.owners.shape
     y, x = np.mgrid[:height, :width]
     names = generator.permutation([CHINA, FLOWER]).tolist()
-    scene.fill(names[0], np.ones_like(x, bool),
-               crop_photo(photos[names[0]], (width, height), generator))
+    scene.fill(
+        names[0],
+        np.ones_like(x, bool),
+        crop_photo(photos[names[0]], (width, height), generator),
+    )
     # The border is a wave across the image, somewhere about its middle.
     angle, phase = generator.uniform(0, 2 * np.pi, 2)
     centre = generator.uniform(0.35, 0.65, 2) * (width, height)
     across = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
     along = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
     wave = 0.06 * height * np.sin(along * 6 / height + phase)
-    scene.fill(names[1], across > wave,
-               crop_photo(photos[names[1]], (width, height), generator))
+    scene.fill(
+        names[1],
+        across > wave,
+        crop_photo(photos[names[1]], (width, height), generator),
+    )
     if generator.random() < 0.5:
         add_panel(scene, generator)
     for _ in range(generator.integers(2, 6)):
@@ -225,16 +255,19 @@ def add_background(scene: Scene, photos: Dict[str, Image.Image],
         scene.image += opacity * (generator.uniform(0, 255, 3) - scene.image)
 
 
-def crop_photo(photo: Image.Image, size: Tuple[int, int],
-               generator: np.random.Generator) -> np.ndarray:
+def crop_photo(
+    photo: Image.Image, size: Tuple[int, int], generator: np.random.Generator
+) -> np.ndarray:
     """Cut a part of the size's aspect out, scale it and mirror it at times."""
     scale = generator.uniform(0.4, 0.98) * min(
-        photo.width / size[0], photo.height / size[1])
+        photo.width / size[0], photo.height / size[1]
+    )
     room = np.subtract(photo.size, np.multiply(scale, size))
     start = generator.uniform(0, 1, 2) * room
-    part = photo.resize(size, Image.BILINEAR,
-                        box=(*start, *(start + np.multiply(scale, size))))
-    return np.asarray(part, float)[:, ::generator.choice((-1, 1))]
+    part = photo.resize(
+        size, Image.BILINEAR, box=(*start, *(start + np.multiply(scale, size)))
+    )
+    return np.asarray(part, float)[:, :: generator.choice((-1, 1))]
 
 
 def add_panel(scene: Scene, generator: np.random.Generator) -> None:
@@ -249,5 +282,8 @@ def add_panel(scene: Scene, generator: np.random.Generator) -> None:
     offset = offset @ np.array([[cos, -sin], [sin, cos]])
     stripes = offset[..., 0] // generator.uniform(5, 12) % 2
     colours = generator.uniform(0, 255, (2, 3))
-    scene.fill(PANEL, (np.abs(offset) < half).all(axis=-1),
-               colours[stripes.astype(int)])
+    scene.fill(
+        PANEL,
+        (np.abs(offset) < half).all(axis=-1),
+        colours[stripes.astype(int)],
+    )

@@ -1,5 +1,6 @@
 # Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write a data set as a whole or not at all, and never over something else."""
+
 import json
 import shutil
 from pathlib import Path
@@ -22,13 +23,20 @@ def is_complete(out: Path, manifest: dict, counts: Dict[str, int]) -> bool:
         wanted = ', '.join(f'{key} {value}' for key, value in manifest.items())
         raise ValueError(
             f'--out {out} exists and is not {wanted} (its manifest.json: '
-            f'{found}); remove it or choose another folder')
-    return all(len(list(out.glob(pattern))) == count
-               for pattern, count in counts.items())
+            f'{found}); remove it or choose another folder'
+        )
+    return all(
+        len(list(out.glob(pattern))) == count
+        for pattern, count in counts.items()
+    )
 
 
-def write_once(out: Path, manifest: dict, counts: Dict[str, int],
-               write: Callable[[Path], None]) -> bool:
+def write_once(
+    out: Path,
+    manifest: dict,
+    counts: Dict[str, int],
+    write: Callable[[Path], None],
+) -> bool:
     """Write a data set, unless it is there.
 
     It is written under another name and renamed at the end, so that a run that

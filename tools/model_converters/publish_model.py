@@ -9,20 +9,26 @@ of mmpretrain's in mmpretrain, and in mmdet, mmseg and mmpose by
 
     init_cfg=dict(type='Pretrained', checkpoint='FILE', prefix='backbone.')
 """
+
 import argparse
 from typing import Optional, Sequence
 
-from mmst.checkpoints import (read_checkpoint, strip_checkpoint,
-                              write_checkpoint)
+from mmst.checkpoints import (
+    read_checkpoint,
+    strip_checkpoint,
+    write_checkpoint,
+)
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('source', metavar='IN', help='checkpoint of a run')
     parser.add_argument(
-        'out', metavar='OUT', help='the file to write, without the hash')
+        'out', metavar='OUT', help='the file to write, without the hash'
+    )
     return parser.parse_args(args)
 
 

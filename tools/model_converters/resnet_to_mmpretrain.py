@@ -9,44 +9,61 @@ of either kind of file starts another network by
 
     init_cfg=dict(type='Pretrained', checkpoint='OUT', prefix='backbone.')
 """
+
 import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
-from mmst.checkpoints import (LAYOUTS, RESNETS, convert_resnet,
-                              read_checkpoint, select_state_dict,
-                              write_checkpoint)
+from mmst.checkpoints import (
+    LAYOUTS,
+    RESNETS,
+    convert_resnet,
+    read_checkpoint,
+    select_state_dict,
+    write_checkpoint,
+)
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('source', metavar='IN', help='their checkpoint')
     parser.add_argument('out', metavar='OUT', help='the file to write')
     parser.add_argument(
-        '--layout', choices=list(LAYOUTS), help="whose keys; 'released' are "
-        "the authors'. Default: found from the keys")
+        '--layout',
+        choices=list(LAYOUTS),
+        help="whose keys; 'released' are "
+        "the authors'. Default: found from the keys",
+    )
     parser.add_argument(
-        '--depth', type=int, choices=list(RESNETS),
-        help='Default: found from the keys')
+        '--depth',
+        type=int,
+        choices=list(RESNETS),
+        help='Default: found from the keys',
+    )
     parser.add_argument(
-        '--entry', help='the entry that holds the weights, where the file '
-        'has several, such as state_dict_ema')
+        '--entry',
+        help='the entry that holds the weights, where the file '
+        'has several, such as state_dict_ema',
+    )
     parser.add_argument(
-        '--backbone-only', action='store_true',
-        help='leave the classifier out')
+        '--backbone-only', action='store_true', help='leave the classifier out'
+    )
     return parser.parse_args(args)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
     if Path(parsed.source).resolve() == Path(parsed.out).resolve():
-        raise ValueError(f'OUT would replace IN, {parsed.source}; '
-                         'give OUT another name')
+        raise ValueError(
+            f'OUT would replace IN, {parsed.source}; give OUT another name'
+        )
     source = select_state_dict(read_checkpoint(parsed.source), parsed.entry)
-    converted = convert_resnet(source, parsed.layout, parsed.depth,
-                               parsed.backbone_only)
+    converted = convert_resnet(
+        source, parsed.layout, parsed.depth, parsed.backbone_only
+    )
     out = write_checkpoint(dict(state_dict=converted, meta={}), parsed.out)
     print(f'{len(converted)} tensors, from {len(source)}, are in {out}')
 

@@ -3,4 +3,5 @@
 backbone_init = dict(
     type='Pretrained',
     checkpoint='checkpoints/resnet50_st-ua_in1k.pth',
-    prefix='backbone.')
+    prefix='backbone.',
+)

@@ -2,4 +2,5 @@
 backbone_init = dict(
     type='Pretrained',
     checkpoint='https://github.com/huggingface/pytorch-image-models/releases/'
-    'download/v0.1-rsb-weights/resnet50_a1_0-14fe96d1.pth')
+    'download/v0.1-rsb-weights/resnet50_a1_0-14fe96d1.pth',
+)

@@ -6,7 +6,8 @@ data_preprocessor = dict(
     num_classes=1000,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+    to_rgb=True,
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -25,7 +26,8 @@ train_pipeline = [
             [-0.5675, 0.7192, 0.4009],
         ],
         alphastd=0.1,
-        to_rgb=False),
+        to_rgb=False,
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -46,7 +48,9 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         split='train',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=64,
     num_workers=5,
@@ -57,7 +61,9 @@ val_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         split='val',
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='Accuracy', topk=(1, 5))

@@ -6,7 +6,8 @@ data_preprocessor = dict(
     num_classes=10,
     mean=[127.5, 127.5, 127.5],
     std=[63.75, 63.75, 63.75],
-    to_rgb=True)
+    to_rgb=True,
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -26,7 +27,9 @@ train_dataloader = dict(
         data_root=data_root,
         data_prefix='train',
         with_label=True,
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=200,
     num_workers=0,
@@ -38,8 +41,10 @@ val_dataloader = dict(
         data_root=data_root,
         data_prefix='val',
         with_label=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='Accuracy', topk=(1, ))
+val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator

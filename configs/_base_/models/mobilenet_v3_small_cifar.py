@@ -8,4 +8,6 @@ model = dict(
         num_classes=10,
         in_channels=576,
         mid_channels=[1280],
-        act_cfg=dict(type='HSwish')))
+        act_cfg=dict(type='HSwish'),
+    ),
+)

@@ -2,28 +2,33 @@
 # more: the rest is what is customary for a ViT of this size.
 optim_wrapper = dict(
     optimizer=dict(
-        type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05),
+        type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05
+    ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         custom_keys={
             '.cls_token': dict(decay_mult=0.0),
-            '.pos_embed': dict(decay_mult=0.0)
-        }),
-    clip_grad=dict(max_norm=5.0))
+            '.pos_embed': dict(decay_mult=0.0),
+        },
+    ),
+    clip_grad=dict(max_norm=5.0),
+)
 param_scheduler = [
     dict(
         type='LinearLR',
         start_factor=1e-3,
         end=5,
         by_epoch=True,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         begin=5,
         eta_min=1e-5,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=1)

@@ -2,12 +2,15 @@
 # rate, its decay and the weight decay: these are customary ones.
 optim_wrapper = dict(
     optimizer=dict(
-        type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4))
+        type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+)
 param_scheduler = dict(
     type='CosineAnnealingLR',
-    eta_min=0.,
+    eta_min=0.0,
     by_epoch=True,
-    convert_to_iter_based=True)
+    convert_to_iter_based=True,
+)
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=500, val_interval=5)
 val_cfg = dict()

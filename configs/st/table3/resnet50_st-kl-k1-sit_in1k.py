@@ -2,6 +2,5 @@
 _base_ = './resnet50_st-kl-k1_in1k.py'
 
 custom_hooks = [
-    dict(
-        type='mmst.SubnetSamplerHook', num_subnets=1, size_range=(96, 224))
+    dict(type='mmst.SubnetSamplerHook', num_subnets=1, size_range=(96, 224))
 ]

@@ -6,6 +6,5 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[1]['scale'] = 200
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 custom_hooks = [
-    dict(
-        type='mmst.SubnetSamplerHook', num_subnets=6, size_range=(86, 200))
+    dict(type='mmst.SubnetSamplerHook', num_subnets=6, size_range=(86, 200))
 ]

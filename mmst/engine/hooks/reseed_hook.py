@@ -1,4 +1,5 @@
 """Random numbers that a resumed run shares with the uninterrupted one."""
+
 from typing import Any, Optional
 
 from mmengine.dist import get_rank
@@ -36,11 +37,13 @@ class ReseedHook(Hook):
         """Seed the first iteration of an epoch, and its workers."""
         self._reseed(runner, runner.iter)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
         """Seed the next iteration."""
         self._reseed(runner, runner.iter + 1)
 

@@ -1,4 +1,5 @@
 """Reports how good the subnets are while the network trains."""
+
 import random
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -9,8 +10,12 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
-from mmst.analysis.subnet_metrics import (check_validation, evaluate_subnet,
-                                          training_loader, uniform_depths)
+from mmst.analysis.subnet_metrics import (
+    check_validation,
+    evaluate_subnet,
+    training_loader,
+    uniform_depths,
+)
 from mmst.registry import HOOKS
 from mmst.subnets import Subnet, find_stages, kept_modes
 
@@ -40,16 +45,22 @@ class SubnetMetricsHook(Hook):
     # After those that change weights.
     priority = 'LOW'
 
-    def __init__(self,
-                 interval: int = 1,
-                 by_epoch: bool = True,
-                 depths: Optional[Sequence[Sequence[int]]] = None,
-                 num_samples: int = 2000) -> None:
-        for name, value in (('interval', interval),
-                            ('num_samples', num_samples)):
+    def __init__(
+        self,
+        interval: int = 1,
+        by_epoch: bool = True,
+        depths: Optional[Sequence[Sequence[int]]] = None,
+        num_samples: int = 2000,
+    ) -> None:
+        for name, value in (
+            ('interval', interval),
+            ('num_samples', num_samples),
+        ):
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f'SubnetMetricsHook: {name} {value!r} is not '
-                                 'a whole number from 1 on')
+                raise ValueError(
+                    f'SubnetMetricsHook: {name} {value!r} is not '
+                    'a whole number from 1 on'
+                )
         self.interval = interval
         self.by_epoch = by_epoch
         self.depths = depths
@@ -63,13 +74,16 @@ class SubnetMetricsHook(Hook):
             raise ValueError(
                 'SubnetMetricsHook loads training images of its own for '
                 'BatchNorm statistics: give the runner train_dataloader as a '
-                'config')
-        if self.by_epoch and not isinstance(runner.train_loop,
-                                            EpochBasedTrainLoop):
+                'config'
+            )
+        if self.by_epoch and not isinstance(
+            runner.train_loop, EpochBasedTrainLoop
+        ):
             raise ValueError(
                 f'SubnetMetricsHook: interval={self.interval} counts epochs, '
                 f'which {type(runner.train_loop).__name__} has not: set '
-                'by_epoch=False')
+                'by_epoch=False'
+            )
         blocks = [len(stage) for stage in find_stages(runner.model)]
         if self.depths is None:
             self.depths = uniform_depths(blocks)
@@ -77,22 +91,26 @@ class SubnetMetricsHook(Hook):
             try:
                 Subnet.ordered(depths, blocks)
             except ValueError as error:
-                raise ValueError('SubnetMetricsHook in custom_hooks: '
-                                 f'{error}') from error
+                raise ValueError(
+                    f'SubnetMetricsHook in custom_hooks: {error}'
+                ) from error
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Report after every ``interval`` epochs."""
         if self.by_epoch and self.every_n_epochs(runner, self.interval):
             self._report(runner, runner.epoch + 1)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
         """Report after every ``interval`` iterations."""
         if not self.by_epoch and self.every_n_train_iters(
-                runner, self.interval):
+            runner, self.interval
+        ):
             self._report(runner, runner.iter + 1)
 
     def _report(self, runner: Runner, step: int) -> None:
@@ -100,33 +118,47 @@ class SubnetMetricsHook(Hook):
         scalars = {}
         for depths, metrics in self.evaluate(runner):
             name = '-'.join(map(str, depths))
-            line = '  '.join(f'{key}: {value:.4f}'
-                             for key, value in metrics.items())
+            line = '  '.join(
+                f'{key}: {value:.4f}' for key, value in metrics.items()
+            )
             runner.logger.info(f'Subnet(val) [{unit} {step}]  {name}  {line}')
-            scalars.update({f'subnet_{name}/{key}': value
-                            for key, value in metrics.items()})
+            scalars.update(
+                {
+                    f'subnet_{name}/{key}': value
+                    for key, value in metrics.items()
+                }
+            )
         runner.visualizer.add_scalars(scalars, step=step)
 
-    def evaluate(self, runner: Runner
-                 ) -> List[Tuple[Sequence[int], Dict[str, float]]]:
+    def evaluate(
+        self, runner: Runner
+    ) -> List[Tuple[Sequence[int], Dict[str, float]]]:
         """Metrics of each subnet, those that are numbers.
 
         Args:
             runner: The runner, in the midst of its training.
         """
         results = []
-        with _kept_random_state(), kept_modes(runner.model), \
-                _validated_weights(runner), _without_hooks(runner):
+        with _kept_random_state(), kept_modes(
+            runner.model
+        ), _validated_weights(runner), _without_hooks(runner):
             if self._dataset is None:
                 # The training's own may be halfway through something.
                 self._dataset = training_loader(runner).dataset
             for depths in self.depths:
-                metrics = evaluate_subnet(runner, depths, self.num_samples,
-                                          self._dataset)
-                results.append((depths, {
-                    key: float(value) for key, value in metrics.items()
-                    if isinstance(value, (int, float, np.number))
-                }))
+                metrics = evaluate_subnet(
+                    runner, depths, self.num_samples, self._dataset
+                )
+                results.append(
+                    (
+                        depths,
+                        {
+                            key: float(value)
+                            for key, value in metrics.items()
+                            if isinstance(value, (int, float, np.number))
+                        },
+                    )
+                )
         return results
 
 
@@ -134,8 +166,9 @@ class SubnetMetricsHook(Hook):
 def _kept_random_state() -> Iterator[None]:
     """Draw what would have been drawn, afterwards."""
     states = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() \
-        else []
+    devices = (
+        [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    )
     try:
         with torch.random.fork_rng(devices):
             yield
@@ -148,7 +181,9 @@ def _kept_random_state() -> Iterator[None]:
 def _validated_weights(runner: Runner) -> Iterator[None]:
     """Swap in averaged weights where validation would."""
     hooks = [
-        hook for hook in runner.hooks if isinstance(hook, EMAHook)
+        hook
+        for hook in runner.hooks
+        if isinstance(hook, EMAHook)
         # mmpretrain's may leave the weights as they are.
         and getattr(hook, 'evaluate_on_ema', True)
     ]

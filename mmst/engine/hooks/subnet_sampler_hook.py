@@ -1,4 +1,5 @@
 """Decides which subnets an iteration trains."""
+
 from contextlib import contextmanager
 from random import Random
 from typing import Any, Iterator, List, Optional, Sequence, Union
@@ -12,9 +13,17 @@ from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
 from mmst.registry import HOOKS
-from mmst.subnets import (InputSizes, SamplingSpace, Subnet, find_stages,
-                          iteration_cost, measure_cost, resize_inputs,
-                          shorter_side, unwrapped)
+from mmst.subnets import (
+    InputSizes,
+    SamplingSpace,
+    Subnet,
+    find_stages,
+    iteration_cost,
+    measure_cost,
+    resize_inputs,
+    shorter_side,
+    unwrapped,
+)
 
 
 @HOOKS.register_module()
@@ -45,27 +54,34 @@ class SubnetSamplerHook(Hook):
         ValueError: If an option has a value that it cannot have.
     """
 
-    def __init__(self,
-                 num_subnets: int = 1,
-                 space: Optional[Sequence[int]] = None,
-                 min_depth: Optional[Union[int, Sequence[int]]] = None,
-                 strategy: str = 'ordered',
-                 size_range: Optional[Sequence[Union[int, float]]] = None,
-                 sizes: Optional[Sequence[Union[int, float]]] = None,
-                 begin: int = 0,
-                 by_epoch: bool = True,
-                 interval: Optional[int] = None) -> None:
-        for name, value, least in (('num_subnets', num_subnets, 0),
-                                   ('begin', begin, 0),
-                                   ('interval', interval, 1)):
-            if value is not None and (not isinstance(value, int)
-                                      or value < least):
+    def __init__(
+        self,
+        num_subnets: int = 1,
+        space: Optional[Sequence[int]] = None,
+        min_depth: Optional[Union[int, Sequence[int]]] = None,
+        strategy: str = 'ordered',
+        size_range: Optional[Sequence[Union[int, float]]] = None,
+        sizes: Optional[Sequence[Union[int, float]]] = None,
+        begin: int = 0,
+        by_epoch: bool = True,
+        interval: Optional[int] = None,
+    ) -> None:
+        for name, value, least in (
+            ('num_subnets', num_subnets, 0),
+            ('begin', begin, 0),
+            ('interval', interval, 1),
+        ):
+            if value is not None and (
+                not isinstance(value, int) or value < least
+            ):
                 raise ValueError(
                     f'SubnetSamplerHook: {name} {value!r} is not a whole '
-                    f'number from {least} on')
+                    f'number from {least} on'
+                )
         self.num_subnets = num_subnets
         self.space_cfg = dict(
-            candidates=space, min_depth=min_depth, strategy=strategy)
+            candidates=space, min_depth=min_depth, strategy=strategy
+        )
         with _naming_the_hook():
             self.sizes = InputSizes(size_range, sizes)
         self.begin = begin
@@ -77,41 +93,56 @@ class SubnetSamplerHook(Hook):
         """Fit the space to the model; refuse what cannot be trained."""
         # Here, not on top: the loops import this module.
         from ..loops import STLoopMixin
+
         loop = runner.train_loop
         if not isinstance(loop, STLoopMixin):
             raise ValueError(
                 'SubnetSamplerHook needs a train loop that trains subnets, '
                 f'but train_cfg gives {type(loop).__name__}: set its type to '
-                "'mmst.STEpochBasedTrainLoop' or 'mmst.STIterBasedTrainLoop'")
+                "'mmst.STEpochBasedTrainLoop' or 'mmst.STIterBasedTrainLoop'"
+            )
         if self.num_subnets == 0:
             return
-        if (self.by_epoch and self.begin > 0
-                and not isinstance(loop, EpochBasedTrainLoop)):
+        if (
+            self.by_epoch
+            and self.begin > 0
+            and not isinstance(loop, EpochBasedTrainLoop)
+        ):
             raise ValueError(
                 f'SubnetSamplerHook: begin={self.begin} counts epochs, which '
-                f'{type(loop).__name__} has not: set by_epoch=False')
-        if (loop.subnet_inputs.chained
-                and any(isinstance(n, float) for n in self.sizes.values)):
+                f'{type(loop).__name__} has not: set by_epoch=False'
+            )
+        if loop.subnet_inputs.chained and any(
+            isinstance(n, float) for n in self.sizes.values
+        ):
             raise ValueError(
                 f'SubnetSamplerHook: sizes {self.sizes} are fractions, which '
                 'chain_inputs=True in train_cfg would multiply from subnet to '
-                'subnet: give pixels')
+                'subnet: give pixels'
+            )
         model = unwrapped(runner.model)
-        if (isinstance(model, BaseClassifier)
-                and not isinstance(model.head, STClsHead)):
+        if isinstance(model, BaseClassifier) and not isinstance(
+            model.head, STClsHead
+        ):
             raise ValueError(
                 'subnets of a classifier learn from the main network through '
                 f'STClsHead, but model.head is {type(model.head).__name__}: '
                 "set model.head to dict(type='mmst.STClsHead', "
-                'head=dict(...the head you have...))')
+                'head=dict(...the head you have...))'
+            )
         # Ranks have seeds of their own under `diff_rank_seed`.
         seed = [runner.seed]
         broadcast_object_list(seed)
         self.fit(model, seed[0])
         if self.interval is None:
             self.interval = next(
-                (h.interval for h in runner.hooks if isinstance(h, LoggerHook)
-                 ), 10)
+                (
+                    h.interval
+                    for h in runner.hooks
+                    if isinstance(h, LoggerHook)
+                ),
+                10,
+            )
 
     def fit(self, model: nn.Module, seed: int) -> None:
         """Set up the space of a model's stages, to draw from it.
@@ -130,9 +161,12 @@ class SubnetSamplerHook(Hook):
         with _naming_the_hook():
             self.space = SamplingSpace(
                 [len(stage) for stage in self.stages],
-                has_shortcut=[[block.shortcut is not None for block in
-                               stage.blocks] for stage in self.stages],
-                **self.space_cfg)
+                has_shortcut=[
+                    [block.shortcut is not None for block in stage.blocks]
+                    for stage in self.stages
+                ],
+                **self.space_cfg,
+            )
         self.seed = seed
 
     def _check_branches(self) -> None:
@@ -143,12 +177,12 @@ class SubnetSamplerHook(Hook):
                     raise ValueError(
                         "SubnetSamplerHook: strategy 'raw' is not known for "
                         f'{type(block.module).__name__} in {stage.name}: set '
-                        "strategy to 'ordered' or 'stochastic'")
+                        "strategy to 'ordered' or 'stochastic'"
+                    )
 
-    def before_train_iter(self,
-                          runner: Runner,
-                          batch_idx: int,
-                          data_batch: Any = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
         """Hand the iteration's subnets to the loop."""
         if self.num_subnets == 0:
             return
@@ -157,7 +191,8 @@ class SubnetSamplerHook(Hook):
             self._reported = True
         now = runner.epoch if self.by_epoch else runner.iter
         runner.train_loop.subnets = (
-            self.draw(runner.iter) if now >= self.begin else [])
+            self.draw(runner.iter) if now >= self.begin else []
+        )
 
     def draw(self, iteration: int) -> List[Subnet]:
         """The subnets of an iteration, counted from 0."""
@@ -167,17 +202,21 @@ class SubnetSamplerHook(Hook):
             for _ in range(self.num_subnets)
         ]
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
         """Report the drawn subnets next to the LoggerHook's line."""
         subnets = getattr(runner.train_loop, 'subnets', ())
         if not subnets or not self.every_n_train_iters(runner, self.interval):
             return
-        runner.logger.info(f'Subnets of iteration {runner.iter + 1}: ' +
-                           '; '.join(map(str, subnets)))
+        runner.logger.info(
+            f'Subnets of iteration {runner.iter + 1}: '
+            + '; '.join(map(str, subnets))
+        )
         scalars = {}
         for k, subnet in enumerate(subnets):
             if subnet.size is not None:
@@ -194,37 +233,45 @@ class SubnetSamplerHook(Hook):
         image = image.to(next(runner.model.parameters()).device)
         side = shorter_side(image, None)
         smallest = min(
-            shorter_side(image, size)
-            for size in self.sizes.values or (None, ))
+            shorter_side(image, size) for size in self.sizes.values or (None,)
+        )
         try:
             measure_cost(runner.model, resize_inputs(image, smallest))
         except ValueError as error:
             raise ValueError(
                 f'subnets of {smallest} px are too small: {error}. Raise the '
                 'least size in `size_range` or `sizes` of SubnetSamplerHook, '
-                f'now {self.sizes} (main input: {side} px)') from error
+                f'now {self.sizes} (main input: {side} px)'
+            ) from error
         if not is_main_process():
             return
         cost = measure_cost(runner.model, image)
-        ratio = iteration_cost(runner.model, image, self.space, self.sizes,
-                               self.num_subnets)
+        ratio = iteration_cost(
+            runner.model, image, self.space, self.sizes, self.num_subnets
+        )
         width = 2 + max(len(stage.name) for stage in self.stages)
         lines = [
             f'Stimulative training: {self.num_subnets} subnet(s) an '
             f'iteration, {self.space.strategy} sampling',
-            f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from'
+            f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from',
         ]
-        for stage, flops, depths in zip(self.stages, cost.blocks,
-                                        self.space.depths):
-            drawn = ('branch or shortcut of each block'
-                     if self.space.strategy == 'raw' else
-                     ', '.join(map(str, depths)))
-            lines.append(f'{stage.name:<{width}}{len(stage):>8}'
-                         f'{sum(flops) / cost.total:>9.1%}  {drawn}')
+        for stage, flops, depths in zip(
+            self.stages, cost.blocks, self.space.depths
+        ):
+            drawn = (
+                'branch or shortcut of each block'
+                if self.space.strategy == 'raw'
+                else ', '.join(map(str, depths))
+            )
+            lines.append(
+                f'{stage.name:<{width}}{len(stage):>8}'
+                f'{sum(flops) / cost.total:>9.1%}  {drawn}'
+            )
         lines += [
             f'input sizes drawn from: {self.sizes} (main input: {side} px, '
             f'{cost.total / 1e9:.3g} GFLOPs in the backbone)',
-            f'predicted cost of an iteration: {ratio:.2f} times plain training'
+            'predicted cost of an iteration: '
+            f'{ratio:.2f} times plain training',
         ]
         runner.logger.info('\n'.join(lines))
 
@@ -236,7 +283,8 @@ def _naming_the_hook() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(
-            f'SubnetSamplerHook in custom_hooks: {error}') from error
+            f'SubnetSamplerHook in custom_hooks: {error}'
+        ) from error
 
 
 def _blank_image(data_batch: Any) -> Optional[Tensor]:

@@ -1,4 +1,5 @@
 """DenseNets for small images, of 6n + 4 layers."""
+
 from mmpretrain.models.backbones import DenseNet
 from torch import nn
 
@@ -25,20 +26,25 @@ class CIFARDenseNet(DenseNet):
         ValueError: If the depth is not of that form.
     """
 
-    def __init__(self,
-                 depth: int,
-                 growth_rate: int = 12,
-                 stem_stride: int = 1,
-                 in_channels: int = 3,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        depth: int,
+        growth_rate: int = 12,
+        stem_stride: int = 1,
+        in_channels: int = 3,
+        **kwargs,
+    ) -> None:
         num_layers, rest = divmod(depth - 4, 6)
         if rest or num_layers < 1:
-            raise ValueError(f'CIFARDenseNet: depth {depth} is not 6n + 4, '
-                             'such as 40 or 100')
+            raise ValueError(
+                f'CIFARDenseNet: depth {depth} is not 6n + 4, '
+                'such as 40 or 100'
+            )
         arch = dict(
             growth_rate=growth_rate,
             depths=[num_layers] * 3,
-            init_channels=2 * growth_rate)
+            init_channels=2 * growth_rate,
+        )
         super().__init__(arch, in_channels, **kwargs)
         self.stem = nn.Sequential(
             nn.Conv2d(
@@ -47,4 +53,6 @@ class CIFARDenseNet(DenseNet):
                 3,
                 stride=stem_stride,
                 padding=1,
-                bias=False))
+                bias=False,
+            )
+        )

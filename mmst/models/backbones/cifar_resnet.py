@@ -1,4 +1,5 @@
 """ResNets for small images, of 6n + 2 layers."""
+
 from typing import Sequence
 
 from mmpretrain.models.backbones import ResNet_CIFAR
@@ -22,23 +23,26 @@ class CIFARResNet(ResNet_CIFAR):
     """
 
     arch_settings = {
-        6 * n + 2: (BasicBlock, (n, n, n))
-        for n in (3, 5, 7, 9, 18, 200)
+        6 * n + 2: (BasicBlock, (n, n, n)) for n in (3, 5, 7, 9, 18, 200)
     }
 
-    def __init__(self,
-                 depth: int,
-                 stem_stride: int = 1,
-                 stem_channels: int = 16,
-                 base_channels: int = 16,
-                 num_stages: int = 3,
-                 strides: Sequence[int] = (1, 2, 2),
-                 dilations: Sequence[int] = (1, 1, 1),
-                 out_indices: Sequence[int] = (2, ),
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        depth: int,
+        stem_stride: int = 1,
+        stem_channels: int = 16,
+        base_channels: int = 16,
+        num_stages: int = 3,
+        strides: Sequence[int] = (1, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1),
+        out_indices: Sequence[int] = (2,),
+        **kwargs,
+    ) -> None:
         if depth not in self.arch_settings:
-            raise ValueError(f'CIFARResNet: depth {depth} is not one of '
-                             f'{sorted(self.arch_settings)}')
+            raise ValueError(
+                f'CIFARResNet: depth {depth} is not one of '
+                f'{sorted(self.arch_settings)}'
+            )
         self.stem_stride = stem_stride
         super().__init__(
             depth,
@@ -48,7 +52,8 @@ class CIFARResNet(ResNet_CIFAR):
             strides=strides,
             dilations=dilations,
             out_indices=out_indices,
-            **kwargs)
+            **kwargs,
+        )
 
     def _make_stem_layer(self, in_channels: int, base_channels: int) -> None:
         super()._make_stem_layer(in_channels, base_channels)

@@ -1,4 +1,5 @@
 """A classification head that teaches subnets what the main network says."""
+
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from mmengine.model import BaseModule
@@ -35,27 +36,37 @@ class STClsHead(BaseModule):
         TypeError: If the head is not for one label an image.
     """
 
-    def __init__(self,
-                 head: Union[dict, nn.Module],
-                 loss_kl: dict = dict(type='mmst.KLMinusLoss'),
-                 normalize_main: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        head: Union[dict, nn.Module],
+        loss_kl: dict = dict(type='mmst.KLMinusLoss'),
+        normalize_main: bool = False,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
         super().__init__(init_cfg)
-        self.head = head if isinstance(
-            head, nn.Module) else MMPRETRAIN_MODELS.build(head)
+        self.head = (
+            head
+            if isinstance(head, nn.Module)
+            else MMPRETRAIN_MODELS.build(head)
+        )
         if isinstance(self.head, (MultiLabelClsHead, MultiTaskHead)):
             raise TypeError(
                 f'STClsHead cannot wrap {type(self.head).__name__}: the '
                 'divergence is between softmax outputs, which are for one '
-                'label an image')
+                'label an image'
+            )
         self.loss_kl = MODELS.build(loss_kl)
         self.normalize_main = normalize_main
         self._main_logits: Optional[List[Tensor]] = None
         self._register_state_dict_hook(_drop_prefix)
         self._register_load_state_dict_pre_hook(self._add_prefix)
 
-    def loss(self, feats: Tuple[Tensor, ...], data_samples: List[DataSample],
-             **kwargs) -> Dict[str, Tensor]:
+    def loss(
+        self,
+        feats: Tuple[Tensor, ...],
+        data_samples: List[DataSample],
+        **kwargs,
+    ) -> Dict[str, Tensor]:
         """Losses of the main network, or of the subnet that is active.
 
         Args:
@@ -72,16 +83,22 @@ class STClsHead(BaseModule):
         if self._main_logits is None:
             raise RuntimeError(
                 'a subnet has no main logits to learn from: run the main '
-                'network on the batch first, as the ST train loops do')
+                'network on the batch first, as the ST train loops do'
+            )
         logits = _as_list(self.head(feats))
         return dict(
             loss_kl=sum(
                 self.loss_kl(subnet, main)
-                for subnet, main in zip(logits, self._main_logits)))
+                for subnet, main in zip(logits, self._main_logits)
+            )
+        )
 
-    def _main_loss(self, feats: Tuple[Tensor, ...],
-                   data_samples: List[DataSample],
-                   **kwargs) -> Dict[str, Tensor]:
+    def _main_loss(
+        self,
+        feats: Tuple[Tensor, ...],
+        data_samples: List[DataSample],
+        **kwargs,
+    ) -> Dict[str, Tensor]:
         # The wrapped head computes its logits inside its own `loss`; a hook
         # reads them there and, if asked to, normalises what the loss sees.
         heard: List[Tensor] = []
@@ -101,7 +118,8 @@ class STClsHead(BaseModule):
         if not heard:
             raise TypeError(
                 f'STClsHead cannot wrap {type(self.head).__name__}: its '
-                '`loss` does not call the head to get the logits')
+                '`loss` does not call the head to get the logits'
+            )
         self._main_logits = [logits.detach() for logits in heard]
         return losses
 
@@ -126,30 +144,40 @@ class STClsHead(BaseModule):
                 raise
             return getattr(self.head, name)
 
-    def _add_prefix(self, state_dict: Dict[str, Tensor], prefix: str,
-                    *args) -> None:
+    def _add_prefix(
+        self, state_dict: Dict[str, Tensor], prefix: str, *args
+    ) -> None:
         """Before loading, turn the plain head's keys into this module's."""
         inner = f'{prefix}head.'
         # All out before any goes in: a head may have a part named `head`.
-        state_dict.update({
-            inner + key[len(prefix):]: state_dict.pop(key)
-            for key in list(state_dict) if key.startswith(prefix)
-        })
+        state_dict.update(
+            {
+                inner + key[len(prefix) :]: state_dict.pop(key)
+                for key in list(state_dict)
+                if key.startswith(prefix)
+            }
+        )
 
 
-def _drop_prefix(module: nn.Module, state_dict: Dict[str, Tensor], prefix: str,
-                 local_metadata: dict) -> None:
+def _drop_prefix(
+    module: nn.Module,
+    state_dict: Dict[str, Tensor],
+    prefix: str,
+    local_metadata: dict,
+) -> None:
     """After collecting the state, name it as the plain head would."""
     inner = f'{prefix}head.'
     for key in list(state_dict):
         if key.startswith(inner):
-            state_dict[prefix + key[len(inner):]] = state_dict.pop(key)
+            state_dict[prefix + key[len(inner) :]] = state_dict.pop(key)
 
 
 def _as_list(logits: Any) -> List[Tensor]:
     """The logits of a head with one classifier, or with several."""
     logits = [logits] if isinstance(logits, Tensor) else list(logits)
     if not all(isinstance(item, Tensor) for item in logits):
-        raise TypeError('STClsHead needs a head whose output is a tensor of '
-                        'logits or several of them')
+        raise TypeError(
+            'STClsHead needs a head whose output is a tensor of '
+            'logits or several of them'
+        )
     return logits

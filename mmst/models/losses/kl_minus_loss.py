@@ -1,4 +1,5 @@
 """KL-: the Kullback-Leibler divergence of logits freed of their magnitude."""
+
 from typing import Optional
 
 import torch
@@ -40,22 +41,26 @@ class KLMinusLoss(nn.Module):
     # counts as zero.
     eps = 1e-7
 
-    def __init__(self,
-                 normalize: Optional[str] = 'l2',
-                 scale: float = 1.0,
-                 temperature: float = 1.0,
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        normalize: Optional[str] = 'l2',
+        scale: float = 1.0,
+        temperature: float = 1.0,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         if normalize not in NORMALIZATIONS:
-            raise ValueError(f'KLMinusLoss: normalize {normalize!r} is not '
-                             f'one of {list(NORMALIZATIONS)}')
+            raise ValueError(
+                f'KLMinusLoss: normalize {normalize!r} is not '
+                f'one of {list(NORMALIZATIONS)}'
+            )
         for name, value in (('scale', scale), ('temperature', temperature)):
             if not value > 0:
-                raise ValueError(
-                    f'KLMinusLoss: {name} {value} is not above 0')
+                raise ValueError(f'KLMinusLoss: {name} {value} is not above 0')
         if loss_weight < 0:
             raise ValueError(
-                f'KLMinusLoss: loss_weight {loss_weight} is below 0')
+                f'KLMinusLoss: loss_weight {loss_weight} is below 0'
+            )
         self.normalize = normalize
         self.scale = scale
         self.temperature = temperature
@@ -81,16 +86,19 @@ class KLMinusLoss(nn.Module):
             raise ValueError(
                 f'logits of the subnet, {tuple(subnet_logits.shape)}, and of '
                 f'the main network, {tuple(main_logits.shape)}, differ in '
-                'shape')
+                'shape'
+            )
         with torch.autocast(subnet_logits.device.type, enabled=False):
             log_p_main, log_p_subnet = (
                 F.log_softmax(self.normalize_logits(z) / self.temperature, 1)
-                for z in (main_logits.detach(), subnet_logits))
+                for z in (main_logits.detach(), subnet_logits)
+            )
             divergence = F.kl_div(
                 log_p_subnet,
                 log_p_main,
                 reduction='batchmean',
-                log_target=True)
+                log_target=True,
+            )
         return self.loss_weight * self.temperature**2 * divergence
 
     def normalize_logits(self, logits: Tensor) -> Tensor:
@@ -105,18 +113,21 @@ class KLMinusLoss(nn.Module):
             # Squares of huge logits overflow. Neither normalisation depends
             # on the magnitude, so take it out first where there is much.
             logits = logits / logits.detach().abs().amax(
-                1, keepdim=True).clamp(min=1e6).div(1e6)
+                1, keepdim=True
+            ).clamp(min=1e6).div(1e6)
         if self.normalize == 'l2':
             norm = logits.norm(dim=1, keepdim=True)
             # A vector that is practically zero has no direction: leave it,
             # rather than blow up its gradient.
-            logits = logits / torch.where(norm > self.eps, norm, 1.)
+            logits = logits / torch.where(norm > self.eps, norm, 1.0)
         elif self.normalize == 'standardize':
             logits = F.layer_norm(logits, logits.shape[1:], eps=self.eps)
         return logits * self.scale
 
     def extra_repr(self) -> str:
         """The options, for ``print(model)``."""
-        return (f'normalize={self.normalize!r}, scale={self.scale}, '
-                f'temperature={self.temperature}, '
-                f'loss_weight={self.loss_weight}')
+        return (
+            f'normalize={self.normalize!r}, scale={self.scale}, '
+            f'temperature={self.temperature}, '
+            f'loss_weight={self.loss_weight}'
+        )

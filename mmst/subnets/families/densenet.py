@@ -1,4 +1,5 @@
 """DenseNets, whose blocks give channels of their own."""
+
 from typing import Any, List, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ from ..stages import Block, Stage, register_stage_finder
 
 @register_stage_finder(
     'DenseNet of mmpretrain, torchvision and timm, with dense blocks as '
-    'stages and dense layers as blocks')
+    'stages and dense layers as blocks'
+)
 def find_dense_stages(backbone: nn.Module) -> Optional[List[Stage]]:
     """A layer that is skipped leaves its features out.
 
@@ -29,32 +31,43 @@ def find_dense_stages(backbone: nn.Module) -> Optional[List[Stage]]:
 
 
 def _dense_blocks(
-        backbone: nn.Module) -> List[Tuple[str, List[nn.Module], nn.Module]]:
+    backbone: nn.Module,
+) -> List[Tuple[str, List[nn.Module], nn.Module]]:
     """Name of each dense block, its layers, and the module that follows it."""
     stages, transitions, features = (
         getattr(backbone, name, nn.Module())
-        for name in ('stages', 'transitions', 'features'))
+        for name in ('stages', 'transitions', 'features')
+    )
     # mmpretrain has two lists, torchvision and timm one after the other.
-    parts = [(f'stages.{name}', block, following)
-             for (name, block), following in zip(stages.named_children(),
-                                                 transitions.children())]
+    parts = [
+        (f'stages.{name}', block, following)
+        for (name, block), following in zip(
+            stages.named_children(), transitions.children()
+        )
+    ]
     children = list(features.named_children())
-    parts += [(f'features.{name}', block, following)
-              for (name, block), (_, following) in zip(children, children[1:])]
-    named = [(name, _dense_layers(block), following)
-             for name, block, following in parts]
+    parts += [
+        (f'features.{name}', block, following)
+        for (name, block), (_, following) in zip(children, children[1:])
+    ]
+    named = [
+        (name, _dense_layers(block), following)
+        for name, block, following in parts
+    ]
     return [part for part in named if part[1]]
 
 
 def _dense_layers(block: nn.Module) -> List[nn.Module]:
     return [
-        module for module in block.modules()
+        module
+        for module in block.modules()
         if type(module).__name__ in ('DenseLayer', '_DenseLayer')
     ]
 
 
-def _dense_stage(name: str, layers: List[nn.Module],
-                 following: nn.Module) -> Stage:
+def _dense_stage(
+    name: str, layers: List[nn.Module], following: nn.Module
+) -> Stage:
     growth = layers[0].conv2.out_channels
     readers = [
         Reader(_batch_norm(layer, name), index, growth, layer.conv1)
@@ -62,14 +75,23 @@ def _dense_stage(name: str, layers: List[nn.Module],
     ]
     # A transition convolves what its norm gives; after the last dense block
     # there is a norm and at most an activation.
-    conv = next((m for m in following.modules() if isinstance(m, nn.Conv2d)),
-                None)
+    conv = next(
+        (m for m in following.modules() if isinstance(m, nn.Conv2d)), None
+    )
     readers.append(
-        Reader(_batch_norm(following, name), len(layers), growth, conv,
-               end=following if conv is None else None))
-    return Stage(name,
-                 tuple(Block(layer, _no_features) for layer in layers),
-                 tuple(readers))
+        Reader(
+            _batch_norm(following, name),
+            len(layers),
+            growth,
+            conv,
+            end=following if conv is None else None,
+        )
+    )
+    return Stage(
+        name,
+        tuple(Block(layer, _no_features) for layer in layers),
+        tuple(readers),
+    )
 
 
 def _batch_norm(part: nn.Module, stage: str) -> nn.Module:
@@ -80,7 +102,8 @@ def _batch_norm(part: nn.Module, stage: str) -> nn.Module:
     raise TypeError(
         f'the norm layers of a DenseNet have to be BatchNorm or InstanceNorm '
         f'to run without some of their channels, but {stage} or what follows '
-        'it has none of these: set norm_cfg in `model.backbone`')
+        'it has none of these: set norm_cfg in `model.backbone`'
+    )
 
 
 def _no_features(features: Sequence[Tensor], *args: Any) -> Tensor:

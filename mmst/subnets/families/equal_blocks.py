@@ -1,4 +1,5 @@
 """Networks of lists of equal blocks: transformers and ConvNeXt."""
+
 from typing import Iterator, List, Optional, Tuple
 
 from torch import nn
@@ -26,7 +27,8 @@ _LISTS = (nn.ModuleList, nn.Sequential)
 @register_stage_finder(
     'lists of equal blocks: Vision Transformer and DeiT (as one stage), Swin '
     'Transformer, PVT, MixVisionTransformer and ConvNeXt of mmpretrain, '
-    'mmdet, mmseg, mmpose, torchvision and timm')
+    'mmdet, mmseg, mmpose, torchvision and timm'
+)
 def find_equal_block_stages(backbone: nn.Module) -> Optional[List[Stage]]:
     """Each list of blocks is a stage."""
     stages = []
@@ -34,22 +36,24 @@ def find_equal_block_stages(backbone: nn.Module) -> Optional[List[Stage]]:
         blocks = [child for child in children if _is_known(child)]
         # PVT's lists begin with a position embedding. EdgeNeXt's end with a
         # block of another kind.
-        if children[-len(blocks):] != blocks:
+        if children[-len(blocks) :] != blocks:
             return None
         stages.append(Stage(name, tuple(map(sum_block, blocks))))
     return stages
 
 
-def _block_lists(module: nn.Module, prefix: str = ''
-                 ) -> Iterator[Tuple[str, List[nn.Module]]]:
+def _block_lists(
+    module: nn.Module, prefix: str = ''
+) -> Iterator[Tuple[str, List[nn.Module]]]:
     """Name and content of each list that has known blocks."""
     for name, child in module.named_children():
         is_list = isinstance(child, _LISTS)
         if is_list and any(map(_is_known, child)):
             # An exported ViT has identities where blocks were.
-            yield prefix + name, [
-                m for m in child if not isinstance(m, nn.Identity)
-            ]
+            yield (
+                prefix + name,
+                [m for m in child if not isinstance(m, nn.Identity)],
+            )
         elif is_list or _has_list(child):
             yield from _block_lists(child, f'{prefix}{name}.')
 
@@ -64,4 +68,5 @@ def _has_list(module: nn.Module) -> bool:
     """Whether a module is a stage or an encoder around a list."""
     return any(
         isinstance(getattr(module, name, None), _LISTS)
-        for name in ('blocks', 'layers'))
+        for name in ('blocks', 'layers')
+    )

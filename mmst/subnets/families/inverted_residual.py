@@ -1,4 +1,5 @@
 """MobileNets: inverted residuals, some of which add their input."""
+
 from typing import List, Optional
 
 from torch import nn
@@ -17,9 +18,11 @@ def _has_shortcut(module: nn.Module) -> Optional[bool]:
 
 @register_stage_finder(
     'inverted residuals, layer0, layer1 ... (MobileNetV2 and MobileNetV3 of '
-    'mmpretrain, mmdet, mmseg and mmpose)')
-def find_inverted_residual_stages(backbone: nn.Module
-                                  ) -> Optional[List[Stage]]:
+    'mmpretrain, mmdet, mmseg and mmpose)'
+)
+def find_inverted_residual_stages(
+    backbone: nn.Module,
+) -> Optional[List[Stage]]:
     """A stage begins at each block that changes the shape."""
     names = getattr(backbone, 'layers', None)
     if not isinstance(names, list):
@@ -35,8 +38,7 @@ def find_inverted_residual_stages(backbone: nn.Module
             if not added or not runs:
                 runs.append([])
                 starts.append(name)
-            runs[-1].append(sum_block(module) if added else Block(
-                module, shortcut=None))
-    return [
-        Stage(start, tuple(blocks)) for start, blocks in zip(starts, runs)
-    ]
+            runs[-1].append(
+                sum_block(module) if added else Block(module, shortcut=None)
+            )
+    return [Stage(start, tuple(blocks)) for start, blocks in zip(starts, runs)]

@@ -1,12 +1,12 @@
 """ResNets and all that have their layout."""
+
 from contextlib import contextmanager
 from itertools import count
 from typing import Iterator, List, Optional
 
 from torch import Tensor, nn
 
-from ..stages import (Block, Shortcut, Stage, identity,
-                      register_stage_finder)
+from ..stages import Block, Shortcut, Stage, identity, register_stage_finder
 
 
 class _Zero(nn.Module):
@@ -35,9 +35,11 @@ def _downsampling_shortcut(block: nn.Module) -> Shortcut:
     if not names:
         raise TypeError(
             f'{type(block).__name__} has a `downsample` but neither `relu` '
-            'nor `act3` or `act2` to apply after it')
+            'nor `act3` or `act2` to apply after it'
+        )
     return lambda x, *args, **kwargs: getattr(block, names[0])(
-        block.downsample(x))
+        block.downsample(x)
+    )
 
 
 def resnet_block(module: nn.Module) -> Block:
@@ -51,7 +53,8 @@ def resnet_block(module: nn.Module) -> Block:
     'the ResNet layout, layer1, layer2 ... of blocks with a `downsample` '
     '(ResNet, ResNetV1c/d, ResNet_CIFAR, CIFARResNet, ResNeXt, SE-ResNet, '
     'SE-ResNeXt, Res2Net, ResNeSt, RegNet of mmpretrain, mmdet, mmseg and '
-    'mmpose; ResNets of torchvision and timm)')
+    'mmpose; ResNets of torchvision and timm)'
+)
 def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
     """Stages of every network with the attributes of a ResNet."""
     stages = []
@@ -63,7 +66,6 @@ def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
             return None
         if any(block.downsample is not None for block in list(layer)[1:]):
             return None
-        stages.append(
-            Stage(f'layer{index}', tuple(map(resnet_block, layer))))
+        stages.append(Stage(f'layer{index}', tuple(map(resnet_block, layer))))
     # HRNet has a `layer1` and then goes its own way.
     return stages if len(stages) > 1 else None

@@ -1,4 +1,5 @@
 """Blocks whose last operation adds their input."""
+
 from typing import ContextManager
 
 from torch import nn
@@ -16,4 +17,5 @@ def _without_input(module: nn.Module) -> ContextManager:
     """Let such a block give its branch alone, by taking its input off."""
     forward = module.forward
     return replaced_forward(
-        module, lambda x, *args, **kwargs: forward(x, *args, **kwargs) - x)
+        module, lambda x, *args, **kwargs: forward(x, *args, **kwargs) - x
+    )

@@ -3,6 +3,7 @@
 None of these files imports the toolbox that owns the type it is for before a
 sample of that type is met.
 """
+
 from . import classification, detection, pose, segmentation  # noqa: F401
 from .registry import Resizer, Resizing, register_resizer, resize_samples
 

@@ -1,4 +1,5 @@
 """Samples of mmpretrain."""
+
 from typing import Any
 
 from .registry import Resizing, register_resizer

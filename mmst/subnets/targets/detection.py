@@ -1,4 +1,5 @@
 """Samples of mmdet."""
+
 from math import ceil
 from typing import Any, Tuple
 
@@ -19,8 +20,7 @@ def resize_detection_sample(sample: Any, resizing: Resizing) -> Any:
     small = sample.clone()
     for name in ('gt_instances', 'ignored_instances'):
         if name in sample:
-            instances, visible = _resize_instances(
-                sample.get(name), resizing)
+            instances, visible = _resize_instances(sample.get(name), resizing)
             setattr(small, name, instances[visible])
     if 'proposals' in sample:
         small.proposals, _ = _resize_instances(sample.proposals, resizing)
@@ -28,10 +28,12 @@ def resize_detection_sample(sample: Any, resizing: Resizing) -> Any:
     for name in ('gt_sem_seg', 'gt_panoptic_seg'):
         if name in sample:
             setattr(
-                small, name,
+                small,
+                name,
                 resize_pixel_data(
-                    sample.get(name), resizing, sample.img_shape[:2],
-                    pad_value))
+                    sample.get(name), resizing, sample.img_shape[:2], pad_value
+                ),
+            )
     small.set_metainfo(_resized_shapes(sample, resizing))
     return small
 
@@ -49,6 +51,7 @@ def _resize_instances(instances: Any, resizing: Resizing) -> Tuple[Any, Any]:
 
 def _resize_boxes(boxes: Any, resizing: Resizing) -> Tuple[Any, Tensor]:
     from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
+
     if isinstance(boxes, BaseBoxes):
         small = boxes.clone()
     elif boxes.shape[-1] == 4:
@@ -57,7 +60,8 @@ def _resize_boxes(boxes: Any, resizing: Resizing) -> Tuple[Any, Tensor]:
         raise TypeError(
             f'boxes in a tensor of shape {tuple(boxes.shape)} are not (x1, '
             'y1, x2, y2): set boxtype2tensor=False in model.data_preprocessor '
-            'or register a resizer for your sample type')
+            'or register a resizer for your sample type'
+        )
     height, width = resizing.scale
     small.rescale_((width, height))
     visible = (small.widths > 1) & (small.heights > 1)
@@ -69,7 +73,8 @@ def _resize_masks(masks: Any, resizing: Resizing) -> Any:
         masks = masks.pad(resizing.main_shape)
     return masks.resize(resizing.resized_shape).pad(
         resizing.padded_shape,
-        pad_val=resizing.pad_setting('mask_pad_value', 0))
+        pad_val=resizing.pad_setting('mask_pad_value', 0),
+    )
 
 
 def _resized_shapes(sample: Any, resizing: Resizing) -> dict:
@@ -79,8 +84,10 @@ def _resized_shapes(sample: Any, resizing: Resizing) -> dict:
         img_shape=image_shape,
         pad_shape=tuple(
             ceil(side / resizing.divisor) * resizing.divisor
-            for side in image_shape),
-        batch_input_shape=resizing.padded_shape)
+            for side in image_shape
+        ),
+        batch_input_shape=resizing.padded_shape,
+    )
     if 'scale_factor' in sample:
         shapes['scale_factor'] = resizing.scale_factor(sample.scale_factor)
     return shapes

@@ -1,4 +1,5 @@
 """Maps with one label a pixel."""
+
 from typing import Sequence
 
 import torch
@@ -9,9 +10,12 @@ from torch import Tensor
 from .registry import Resizing
 
 
-def resize_pixel_data(pixels: PixelData, resizing: Resizing,
-                      image_shape: Sequence[int],
-                      pad_value: float) -> PixelData:
+def resize_pixel_data(
+    pixels: PixelData,
+    resizing: Resizing,
+    image_shape: Sequence[int],
+    pad_value: float,
+) -> PixelData:
     """Resize all maps of a ``PixelData``; the given one stays as it is.
 
     Args:
@@ -28,7 +32,8 @@ def resize_pixel_data(pixels: PixelData, resizing: Resizing,
         raise ValueError(
             f'maps of {pixels.shape} (h, w) cannot be resized with their '
             f'image: they are neither as large as the image, {shapes[0]}, nor '
-            f'as the batch, {shapes[1]}')
+            f'as the batch, {shapes[1]}'
+        )
     maps = {
         name: resize_label_map(label_map, resizing, pad_value)
         for name, label_map in pixels.items()
@@ -36,8 +41,9 @@ def resize_pixel_data(pixels: PixelData, resizing: Resizing,
     return type(pixels)(metainfo=pixels.metainfo, **maps)
 
 
-def resize_label_map(label_map: Tensor, resizing: Resizing,
-                     pad_value: float) -> Tensor:
+def resize_label_map(
+    label_map: Tensor, resizing: Resizing, pad_value: float
+) -> Tensor:
     """Resize a map of labels to the nearest, then pad it.
 
     The nearest pixel is the one that ``cv2.INTER_NEAREST`` takes, with which
@@ -57,7 +63,8 @@ def resize_label_map(label_map: Tensor, resizing: Resizing,
     label_map = _pad(label_map, resizing.main_shape, pad_value)
     rows, columns = (
         _nearest(old, new, label_map.device)
-        for old, new in zip(resizing.main_shape, resizing.resized_shape))
+        for old, new in zip(resizing.main_shape, resizing.resized_shape)
+    )
     label_map = label_map[..., rows[:, None], columns]
     return _pad(label_map, resizing.padded_shape, pad_value)
 
@@ -71,6 +78,5 @@ def _nearest(old: int, new: int, device: torch.device) -> Tensor:
 
 
 def _pad(label_map: Tensor, shape: Sequence[int], value: float) -> Tensor:
-    bottom, right = (to - now
-                     for to, now in zip(shape, label_map.shape[-2:]))
+    bottom, right = (to - now for to, now in zip(shape, label_map.shape[-2:]))
     return F.pad(label_map, (0, right, 0, bottom), value=value)

@@ -1,4 +1,5 @@
 """Samples of mmpose: top-down estimation of keypoints."""
+
 from copy import copy
 from inspect import signature
 from typing import Any, Dict, Tuple
@@ -44,15 +45,18 @@ def resize_pose_sample(sample: Any, resizing: Resizing) -> Any:
     instances = sample.gt_instances.clone()
     if 'transformed_keypoints' not in instances:
         raise ValueError(
-            'a subnet\'s targets are encoded anew from the keypoints in the '
+            "a subnet's targets are encoded anew from the keypoints in the "
             'input, which the samples do not hold: set '
             "dict(type='PackPoseInputs', pack_transformed=True) at the end of "
-            'the train pipeline, which needs TopdownAffine before it')
-    instances.transformed_keypoints = _shrink(instances.transformed_keypoints,
-                                              resizing)
+            'the train pipeline, which needs TopdownAffine before it'
+        )
+    instances.transformed_keypoints = _shrink(
+        instances.transformed_keypoints, resizing
+    )
     height, width = resizing.padded_shape
     encoded = codec_at(codec, (width, height)).encode(
-        instances.transformed_keypoints, instances.keypoints_visible)
+        instances.transformed_keypoints, instances.keypoints_visible
+    )
     small = sample.clone()
     small.gt_instances = instances
     if 'gt_fields' in sample:
@@ -62,7 +66,9 @@ def resize_pose_sample(sample: Any, resizing: Resizing) -> Any:
         dict(
             input_size=(width, height),
             pad_shape=resizing.padded_shape,
-            batch_input_shape=resizing.padded_shape))
+            batch_input_shape=resizing.padded_shape,
+        )
+    )
     return small
 
 
@@ -77,6 +83,7 @@ def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
         input_size: (w, h) in pixels, multiples of the heat-map's stride.
     """
     from mmpose.codecs.base import BaseKeypointCodec
+
     parts = {
         name: codec_at(part, input_size)
         for name, part in vars(codec).items()
@@ -86,13 +93,18 @@ def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
         small = copy(codec)
         vars(small).update(parts)
         return small
-    options = {name: getattr(codec, name)
-               for name in signature(type(codec)).parameters}
+    options = {
+        name: getattr(codec, name)
+        for name in signature(type(codec)).parameters
+    }
     options['input_size'] = input_size
     if 'heatmap_size' in options:
         options['heatmap_size'] = tuple(
-            new * cells // old for new, cells, old in zip(
-                input_size, codec.heatmap_size, codec.input_size))
+            new * cells // old
+            for new, cells, old in zip(
+                input_size, codec.heatmap_size, codec.input_size
+            )
+        )
     return type(codec)(**options)
 
 
@@ -100,25 +112,30 @@ def _codec(head: nn.Module) -> Any:
     """The head's codec, if smaller targets can be made with it."""
     name = type(head).__name__
     # Layers over all cells of a feature map or heat-map of one size.
-    if any(hasattr(head, attribute)
-           for attribute in ('in_featuremap_size', 'heatmap_size')):
+    if any(
+        hasattr(head, attribute)
+        for attribute in ('in_featuremap_size', 'heatmap_size')
+    ):
         raise TypeError(
             f'{name} has layers for one input size: its subnets cannot get '
             'smaller ones. Set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook')
+            'SubnetSamplerHook'
+        )
     codec = getattr(head, 'decoder', None)
     if codec is None:
         raise TypeError(
-            f'{name} has no codec to encode a subnet\'s targets with: set '
-            '`decoder` in model.head to the codec of the pipeline\'s '
+            f"{name} has no codec to encode a subnet's targets with: set "
+            "`decoder` in model.head to the codec of the pipeline's "
             'GenerateTarget, or set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook')
+            'SubnetSamplerHook'
+        )
     if codec.auxiliary_encode_keys:
         raise TypeError(
             f'{type(codec).__name__} encodes from '
             f'{sorted(codec.auxiliary_encode_keys)} too, which samples do not '
             'hold at another size: set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook')
+            'SubnetSamplerHook'
+        )
     return codec
 
 
@@ -130,14 +147,17 @@ def _shrink(keypoints: np.ndarray, resizing: Resizing) -> np.ndarray:
     return small
 
 
-def _encode_labels(sample: Any, codec: Any,
-                   encoded: Dict[str, np.ndarray]) -> Any:
+def _encode_labels(
+    sample: Any, codec: Any, encoded: Dict[str, np.ndarray]
+) -> Any:
     from mmpose.datasets.transforms import PackPoseInputs
+
     small = sample.gt_instance_labels.clone()
     names = {
-        packed: name for name, packed in (
-            codec.label_mapping_table
-            or PackPoseInputs.label_mapping_table).items()
+        packed: name
+        for name, packed in (
+            codec.label_mapping_table or PackPoseInputs.label_mapping_table
+        ).items()
     }
     for packed, old in sample.gt_instance_labels.items():
         if packed == 'keypoints_visible_weights':
@@ -150,36 +170,48 @@ def _encode_labels(sample: Any, codec: Any,
     return small
 
 
-def _encode_fields(sample: Any, codec: Any,
-                   encoded: Dict[str, np.ndarray]) -> Any:
+def _encode_fields(
+    sample: Any, codec: Any, encoded: Dict[str, np.ndarray]
+) -> Any:
     from mmengine.structures import PixelData
     from mmpose.datasets.transforms import PackPoseInputs
+
     fields = sample.gt_fields
     if not isinstance(fields, PixelData):
         raise TypeError(
             'targets on several levels have a codec each, but the model knows '
             f'{type(codec).__name__} alone: its subnets cannot get smaller '
             'inputs. Set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook')
+            'SubnetSamplerHook'
+        )
     names = {
-        packed: name for name, packed in (
-            codec.field_mapping_table
-            or PackPoseInputs.field_mapping_table).items()
+        packed: name
+        for name, packed in (
+            codec.field_mapping_table or PackPoseInputs.field_mapping_table
+        ).items()
     }
-    return PixelData(**{
-        packed: _encoded(codec, encoded, names.get(packed), packed, old)
-        for packed, old in fields.items()
-    })
+    return PixelData(
+        **{
+            packed: _encoded(codec, encoded, names.get(packed), packed, old)
+            for packed, old in fields.items()
+        }
+    )
 
 
-def _encoded(codec: Any, encoded: Dict[str, np.ndarray], name: Any,
-             packed: str, old: Tensor) -> Tensor:
+def _encoded(
+    codec: Any,
+    encoded: Dict[str, np.ndarray],
+    name: Any,
+    packed: str,
+    old: Tensor,
+) -> Tensor:
     """The new value of a target, of the old one's kind."""
     new = encoded.get(name)
     if new is None or np.ndim(new) != old.ndim:
         raise TypeError(
             f'{type(codec).__name__}, the codec of model.head, does not '
-            f'encode `{packed}` as the pipeline\'s GenerateTarget did: its '
+            f"encode `{packed}` as the pipeline's GenerateTarget did: its "
             'subnets cannot get smaller inputs. Set neither `size_range` nor '
-            '`sizes` in SubnetSamplerHook')
+            '`sizes` in SubnetSamplerHook'
+        )
     return torch.as_tensor(new, dtype=old.dtype, device=old.device)

@@ -1,4 +1,5 @@
 """Which function resizes which type of data sample."""
+
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -32,14 +33,16 @@ class Resizing:
     @property
     def scale(self) -> Tuple[float, float]:
         """New height over old, new width over old."""
-        return tuple(new / old for new, old in zip(self.resized_shape,
-                                                   self.main_shape))
+        return tuple(
+            new / old for new, old in zip(self.resized_shape, self.main_shape)
+        )
 
     def image_shape(self, shape: Sequence[int]) -> Shape:
         """(H, W) to which an image of the main batch, given alike, shrank."""
         return tuple(
             max(1, round(side * factor))
-            for side, factor in zip(shape, self.scale))
+            for side, factor in zip(shape, self.scale)
+        )
 
     def scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
         """(w, h) factors since the image file, given those of before."""
@@ -75,8 +78,9 @@ def register_resizer(sample_type: str) -> Callable[[Resizer], Resizer]:
     return register
 
 
-def resize_samples(samples: Optional[Sequence[Any]],
-                   resizing: Resizing) -> Optional[List[Any]]:
+def resize_samples(
+    samples: Optional[Sequence[Any]], resizing: Resizing
+) -> Optional[List[Any]]:
     """Resize the annotations of a batch as its images were resized.
 
     Args:
@@ -101,4 +105,5 @@ def _resizer_of(sample: Any) -> Resizer:
         f'{type(sample).__qualname__} has no resizer. Known: '
         f'{", ".join(_RESIZERS)}. Set neither `size_range` nor `sizes` in '
         'SubnetSamplerHook, or register one with '
-        '`mmst.subnets.register_resizer`')
+        '`mmst.subnets.register_resizer`'
+    )

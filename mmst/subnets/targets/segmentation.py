@@ -1,4 +1,5 @@
 """Samples of mmsegmentation."""
+
 from typing import Any
 
 from .pixel_map import resize_pixel_data
@@ -18,18 +19,23 @@ def resize_segmentation_sample(sample: Any, resizing: Resizing) -> Any:
     for name in ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map'):
         if name in sample:
             setattr(
-                small, name,
+                small,
+                name,
                 resize_pixel_data(
-                    sample.get(name), resizing, image_shape, pad_value))
+                    sample.get(name), resizing, image_shape, pad_value
+                ),
+            )
     height, width = resizing.image_shape(image_shape)
     padded_height, padded_width = resizing.padded_shape
     small.set_metainfo(
         dict(
             img_shape=(height, width),
             pad_shape=resizing.padded_shape,
-            padding_size=(0, padded_width - width, 0,
-                          padded_height - height)))
+            padding_size=(0, padded_width - width, 0, padded_height - height),
+        )
+    )
     if 'scale_factor' in sample:
         small.set_metainfo(
-            dict(scale_factor=resizing.scale_factor(sample.scale_factor)))
+            dict(scale_factor=resizing.scale_factor(sample.scale_factor))
+        )
     return small

@@ -1,4 +1,5 @@
 """What a data sample holds, as plain data that can be compared later."""
+
 from copy import deepcopy
 from typing import Any
 
@@ -13,7 +14,8 @@ def snapshot(value: Any) -> Any:
         return dict(
             type=type(value).__name__,
             meta=snapshot(value.metainfo),
-            data={name: snapshot(item) for name, item in value.items()})
+            data={name: snapshot(item) for name, item in value.items()},
+        )
     if isinstance(value, dict):
         return {name: snapshot(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -24,7 +26,8 @@ def snapshot(value: Any) -> Any:
         return dict(
             type=type(value).__name__,
             shape=[value.height, value.width],
-            masks=snapshot(value.masks))
+            masks=snapshot(value.masks),
+        )
     if hasattr(value, 'tensor'):
         return dict(type=type(value).__name__, tensor=value.tensor.clone())
     return value.item() if isinstance(value, np.generic) else value
@@ -44,8 +47,8 @@ def assert_same(one: Any, other: Any, atol: float = 0, path: str = '') -> None:
     elif isinstance(one, (torch.Tensor, np.ndarray)):
         assert one.dtype == other.dtype and one.shape == other.shape, path
         np.testing.assert_allclose(
-            np.asarray(one), np.asarray(other), rtol=0, atol=atol,
-            err_msg=path)
+            np.asarray(one), np.asarray(other), rtol=0, atol=atol, err_msg=path
+        )
     elif isinstance(one, float):
         assert abs(one - other) <= max(atol, 1e-6), path
     else:

@@ -1,12 +1,12 @@
 """Detection samples against mmdet's own Resize, filter and preprocessor."""
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 pytest.importorskip('mmdet')
-from mmdet.datasets.transforms import (FilterAnnotations,  # noqa: E402
-                                       PackDetInputs, Resize)
+from mmdet.datasets.transforms import FilterAnnotations, PackDetInputs, Resize  # noqa: E402
 from mmdet.models.data_preprocessors import DetDataPreprocessor  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.structures.bbox import HorizontalBoxes  # noqa: E402
@@ -18,10 +18,15 @@ from mmst.engine.subnet_batch import subnet_batch  # noqa: E402
 from mmst.subnets import Subnet, SubnetInputs  # noqa: E402
 from tests.subnets.targets.snapshot import assert_same, snapshot  # noqa: E402
 
-MEAN, STD = [120.] * 3, [60.] * 3
+MEAN, STD = [120.0] * 3, [60.0] * 3
 # Widths at half size: 15, 0.95, 1 and 1.05 px; the last one is ignored.
-BOXES = [[4, 6, 34, 40], [50, 10, 51.9, 30], [60, 10, 62, 30],
-         [70.5, 12, 72.6, 31], [20, 44, 60, 80]]
+BOXES = [
+    [4, 6, 34, 40],
+    [50, 10, 51.9, 30],
+    [60, 10, 62, 30],
+    [70.5, 12, 72.6, 31],
+    [20, 44, 60, 80],
+]
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +42,19 @@ class OwnBoxes(HorizontalBoxes):
         self.rescaled = True
 
 
-def annotations(shape, seed=0, masks=BitmapMasks, boxes=BOXES,
-                box_type=HorizontalBoxes):
+def annotations(
+    shape, seed=0, masks=BitmapMasks, boxes=BOXES, box_type=HorizontalBoxes
+):
     """An image with all kinds of annotations, as mmdet's loaders give it."""
     rng = np.random.default_rng(seed)
     height, width = shape
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     if masks is BitmapMasks:
         instance_masks = BitmapMasks(
-            rng.integers(0, 2, (len(boxes), height, width), np.uint8), height,
-            width)
+            rng.integers(0, 2, (len(boxes), height, width), np.uint8),
+            height,
+            width,
+        )
     else:
         corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].astype(np.float64)
         instance_masks = PolygonMasks([[c] for c in corners], height, width)
@@ -54,17 +62,28 @@ def annotations(shape, seed=0, masks=BitmapMasks, boxes=BOXES,
     ignored[4:] = True
     return dict(
         img=rng.integers(0, 256, (height, width, 3), np.uint8),
-        img_shape=shape, ori_shape=(200, 300), scale_factor=(0.4, 0.3),
-        img_id=seed, gt_bboxes=box_type(boxes),
-        gt_bboxes_labels=np.arange(len(boxes)), gt_ignore_flags=ignored,
+        img_shape=shape,
+        ori_shape=(200, 300),
+        scale_factor=(0.4, 0.3),
+        img_id=seed,
+        gt_bboxes=box_type(boxes),
+        gt_bboxes_labels=np.arange(len(boxes)),
+        gt_ignore_flags=ignored,
         gt_masks=instance_masks,
-        gt_seg_map=rng.integers(0, 5, shape).astype(np.uint8))
+        gt_seg_map=rng.integers(0, 5, shape).astype(np.uint8),
+    )
 
 
 def preprocessor(**options):
     return DetDataPreprocessor(
-        MEAN, STD, pad_size_divisor=32, pad_value=0.25, pad_mask=True,
-        pad_seg=True, **options)
+        MEAN,
+        STD,
+        pad_size_divisor=32,
+        pad_value=0.25,
+        pad_mask=True,
+        pad_seg=True,
+        **options,
+    )
 
 
 def packed(results, data_preprocessor):
@@ -74,14 +93,18 @@ def packed(results, data_preprocessor):
     return data_preprocessor(
         dict(
             inputs=[item['inputs'] for item in results],
-            data_samples=[item['data_samples'] for item in results]), True)
+            data_samples=[item['data_samples'] for item in results],
+        ),
+        True,
+    )
 
 
 def shrunk(data, size, data_preprocessor):
     model = nn.Module()
     model.data_preprocessor = data_preprocessor
-    return subnet_batch(data, Subnet.ordered((1, ), (1, ), size),
-                        SubnetInputs(), model)
+    return subnet_batch(
+        data, Subnet.ordered((1,), (1,), size), SubnetInputs(), model
+    )
 
 
 def mmdet_resized(results, shape, keep=True):
@@ -89,7 +112,8 @@ def mmdet_resized(results, shape, keep=True):
     old = results['scale_factor']
     results = Resize(scale=scale)(results)
     results['scale_factor'] = tuple(
-        a * b for a, b in zip(old, results['scale_factor']))
+        a * b for a, b in zip(old, results['scale_factor'])
+    )
     return FilterAnnotations(keep_empty=False)(results) if keep else results
 
 
@@ -100,30 +124,40 @@ def assert_like_mmdet(small, expected, atol):
     for one, other in zip(small['data_samples'], expected['data_samples']):
         # mmdet does not pad what the model never sees.
         other.ignored_instances.masks = other.ignored_instances.masks.pad(
-            other.batch_input_shape)
+            other.batch_input_shape
+        )
         assert_same(snapshot(one), snapshot(other), atol)
 
 
 @pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
-@pytest.mark.parametrize('box_type, to_tensor', [
-    (HorizontalBoxes, True), (HorizontalBoxes, False), (OwnBoxes, False)])
+@pytest.mark.parametrize(
+    'box_type, to_tensor',
+    [(HorizontalBoxes, True), (HorizontalBoxes, False), (OwnBoxes, False)],
+)
 def test_like_resize_and_filter(masks, box_type, to_tensor):
     """Exactly, boxes to 1e-4 px, where every side halves to whole pixels."""
     options = dict(masks=masks, box_type=box_type)
     pre = preprocessor(boxtype2tensor=to_tensor)
     shapes = (96, 128), (80, 100)
-    data = packed([annotations(s, i, **options)
-                   for i, s in enumerate(shapes)], pre)
+    data = packed(
+        [annotations(s, i, **options) for i, s in enumerate(shapes)], pre
+    )
     before = snapshot(data['data_samples'])
     small = shrunk(data, 48, pre)
-    expected = packed([
-        mmdet_resized(annotations(s, i, **options), (s[0] // 2, s[1] // 2))
-        for i, s in enumerate(shapes)], pre)
+    expected = packed(
+        [
+            mmdet_resized(annotations(s, i, **options), (s[0] // 2, s[1] // 2))
+            for i, s in enumerate(shapes)
+        ],
+        pre,
+    )
     assert small['inputs'].shape == (2, 3, 64, 64)
     # Between two images' content and the padding pixels are mixed.
     small['inputs'][1, :, 40], small['inputs'][1, :, :, 50] = 0.25, 0.25
     small['inputs'][1, :, 39], small['inputs'][1, :, :, 49] = (
-        expected['inputs'][1, :, 39], expected['inputs'][1, :, :, 49])
+        expected['inputs'][1, :, 39],
+        expected['inputs'][1, :, :, 49],
+    )
     assert_like_mmdet(small, expected, 1e-4)
     kept = small['data_samples'][0]
     assert kept.gt_instances.labels.tolist() == [0, 3]
@@ -142,9 +176,10 @@ def test_like_resize_at_any_size(size):
     pre = preprocessor()
     data = packed([annotations((96, 128))], pre)
     small = shrunk(data, size, pre)
-    expected = packed([
-        mmdet_resized(annotations((96, 128)), (size, round(size * 4 / 3)))
-    ], pre)
+    expected = packed(
+        [mmdet_resized(annotations((96, 128)), (size, round(size * 4 / 3)))],
+        pre,
+    )
     assert_like_mmdet(small, expected, 1e-4)
 
 
@@ -157,8 +192,11 @@ def test_smaller_images_in_a_batch_stay_where_they_are():
     expected = mmdet_resized(annotations(shapes[1], 1), (43, 59))
     assert sample.img_shape == (43, 59) and sample.pad_shape == (64, 64)
     torch.testing.assert_close(
-        sample.gt_instances.bboxes, expected['gt_bboxes'].tensor[:4],
-        rtol=0, atol=0.5)
+        sample.gt_instances.bboxes,
+        expected['gt_bboxes'].tensor[:4],
+        rtol=0,
+        atol=0.5,
+    )
     # Labels of the image stay in it, the padding is ignored.
     content = sample.gt_sem_seg.sem_seg[0, :43, :59]
     assert content.max() < 5
@@ -186,15 +224,14 @@ def test_proposals_and_panoptic_maps():
     pre = preprocessor()
     data = packed([annotations((96, 128))], pre)
     sample = data['data_samples'][0]
-    boxes = torch.tensor([[4., 6., 34., 40.], [8., 8., 9., 9.]])
+    boxes = torch.tensor([[4.0, 6.0, 34.0, 40.0], [8.0, 8.0, 9.0, 9.0]])
     sample.proposals = InstanceData(bboxes=boxes, scores=torch.ones(2))
     ids = torch.arange(96 * 128).reshape(1, 96, 128) + 2**24
     sample.gt_panoptic_seg = PixelData(pan_seg=ids)
     small = shrunk(data, 48, pre)['data_samples'][0]
     assert torch.equal(small.proposals.bboxes, boxes / 2)
     assert torch.equal(sample.proposals.bboxes, boxes)
-    assert torch.equal(small.gt_panoptic_seg.pan_seg[:, :48],
-                       ids[:, ::2, ::2])
+    assert torch.equal(small.gt_panoptic_seg.pan_seg[:, :48], ids[:, ::2, ::2])
 
 
 def test_masks_and_maps_that_the_preprocessor_left_unpadded():
@@ -203,16 +240,27 @@ def test_masks_and_maps_that_the_preprocessor_left_unpadded():
     padded = preprocessor()
     shapes = (96, 128), (67, 93)
     samples = [
-        shrunk(packed([annotations(s, i) for i, s in enumerate(shapes)], pre),
-               61, pre)['data_samples'][1] for pre in (plain, padded)
+        shrunk(
+            packed([annotations(s, i) for i, s in enumerate(shapes)], pre),
+            61,
+            pre,
+        )['data_samples'][1]
+        for pre in (plain, padded)
     ]
     assert_same(*(snapshot(sample) for sample in samples))
 
 
 def test_batch_is_not_padded_back_to_a_fixed_size():
-    pre = preprocessor(batch_augments=[
-        dict(type='BatchFixedSizePad', size=(160, 160), pad_mask=True,
-             pad_seg=True)])
+    pre = preprocessor(
+        batch_augments=[
+            dict(
+                type='BatchFixedSizePad',
+                size=(160, 160),
+                pad_mask=True,
+                pad_seg=True,
+            )
+        ]
+    )
     data = packed([annotations((96, 128))], pre)
     assert data['inputs'].shape[-2:] == (160, 160)
     small = shrunk(data, 80, pre)
@@ -237,16 +285,21 @@ def test_a_map_of_another_size_is_refused():
     pre = preprocessor()
     data = packed([annotations((96, 128))], pre)
     data['data_samples'][0].gt_sem_seg = PixelData(
-        sem_seg=torch.zeros(1, 12, 16))
-    with pytest.raises(ValueError, match=r'maps of \(12, 16\) .* image, '
-                       r'\(96, 128\), nor as the batch, \(96, 128\)'):
+        sem_seg=torch.zeros(1, 12, 16)
+    )
+    with pytest.raises(
+        ValueError,
+        match=r'maps of \(12, 16\) .* image, '
+        r'\(96, 128\), nor as the batch, \(96, 128\)',
+    ):
         shrunk(data, 48, pre)
 
 
 def test_boxes_of_another_kind_are_refused():
     sample = DetDataSample(
         metainfo=dict(img_shape=(96, 128)),
-        gt_instances=InstanceData(bboxes=torch.zeros(2, 5)))
+        gt_instances=InstanceData(bboxes=torch.zeros(2, 5)),
+    )
     data = dict(inputs=torch.zeros(1, 3, 96, 128), data_samples=[sample])
     with pytest.raises(TypeError, match=r'\(2, 5\) are not .*boxtype2tensor'):
         shrunk(data, 48, preprocessor())

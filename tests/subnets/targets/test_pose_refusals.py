@@ -1,13 +1,20 @@
 """Pose models whose subnets cannot have smaller inputs say so."""
+
 import pytest
 from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmpose')
 from mmpose.registry import TRANSFORMS  # noqa: E402
 
-from tests.subnets.targets.people import (JOINTS, codec_cfg,  # noqa: E402
-                                          head_cfg, model_for, packed,
-                                          pipeline, shrunk)
+from tests.subnets.targets.people import (  # noqa: E402
+    JOINTS,
+    codec_cfg,
+    head_cfg,
+    model_for,
+    packed,
+    pipeline,
+    shrunk,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,17 +31,37 @@ def test_keypoints_have_to_be_packed():
 
 
 FIXED = [
-    dict(type='SimCCHead', in_channels=64, out_channels=JOINTS,
-         input_size=(128, 256), in_featuremap_size=(4, 8),
-         deconv_out_channels=None),
-    dict(type='RTMCCHead', in_channels=64, out_channels=JOINTS,
-         input_size=(128, 256), in_featuremap_size=(4, 8)),
-    dict(type='IntegralRegressionHead', in_channels=64, num_joints=JOINTS,
-         in_featuremap_size=(4, 8), deconv_out_channels=(8, ),
-         deconv_kernel_sizes=(4, )),
-    dict(type='DSNTHead', in_channels=64, num_joints=JOINTS,
-         in_featuremap_size=(4, 8), deconv_out_channels=(8, ),
-         deconv_kernel_sizes=(4, )),
+    dict(
+        type='SimCCHead',
+        in_channels=64,
+        out_channels=JOINTS,
+        input_size=(128, 256),
+        in_featuremap_size=(4, 8),
+        deconv_out_channels=None,
+    ),
+    dict(
+        type='RTMCCHead',
+        in_channels=64,
+        out_channels=JOINTS,
+        input_size=(128, 256),
+        in_featuremap_size=(4, 8),
+    ),
+    dict(
+        type='IntegralRegressionHead',
+        in_channels=64,
+        num_joints=JOINTS,
+        in_featuremap_size=(4, 8),
+        deconv_out_channels=(8,),
+        deconv_kernel_sizes=(4,),
+    ),
+    dict(
+        type='DSNTHead',
+        in_channels=64,
+        num_joints=JOINTS,
+        in_featuremap_size=(4, 8),
+        deconv_out_channels=(8,),
+        deconv_kernel_sizes=(4,),
+    ),
 ]
 
 
@@ -58,8 +85,12 @@ def test_several_codecs_are_refused():
     model = model_for(head_cfg('megvii'))
     levels = pipeline('megvii')
     levels.transforms[4] = TRANSFORMS.build(
-        dict(type='GenerateTarget', multilevel=True,
-             encoder=[codec_cfg('megvii'), codec_cfg('megvii')]))
+        dict(
+            type='GenerateTarget',
+            multilevel=True,
+            encoder=[codec_cfg('megvii'), codec_cfg('megvii')],
+        )
+    )
     with pytest.raises(TypeError, match='levels .* knows MegviiHeatmap alone'):
         shrunk(packed(model, levels), 83, model)
 
@@ -67,8 +98,9 @@ def test_several_codecs_are_refused():
 def test_another_codec_than_the_pipeline_s_is_refused():
     model = model_for(dict(head_cfg('msra'), decoder=codec_cfg('regression')))
     data = packed(model, pipeline('msra'))
-    with pytest.raises(TypeError, match='RegressionLabel, .* does not encode '
-                       '`heatmaps`'):
+    with pytest.raises(
+        TypeError, match='RegressionLabel, .* does not encode `heatmaps`'
+    ):
         shrunk(data, 83, model)
 
 
@@ -77,14 +109,18 @@ def test_weights_of_another_shape_are_refused():
     model = model_for(head_cfg('msra'))
     listed = pipeline('msra')
     listed.transforms[4] = TRANSFORMS.build(
-        dict(type='GenerateTarget', encoder=[codec_cfg('msra')]))
+        dict(type='GenerateTarget', encoder=[codec_cfg('msra')])
+    )
     with pytest.raises(TypeError, match='not encode `keypoint_weights` as'):
         shrunk(packed(model, listed), 83, model)
 
 
 def test_a_codec_that_needs_more_is_refused():
-    model = model_for(dict(head_cfg('msra'), decoder=dict(
-        type='YOLOXPoseAnnotationProcessor')))
+    model = model_for(
+        dict(
+            head_cfg('msra'), decoder=dict(type='YOLOXPoseAnnotationProcessor')
+        )
+    )
     data = packed(model, pipeline('msra'))
     with pytest.raises(TypeError, match=r"encodes from \['.*'\] too"):
         shrunk(data, 83, model)

@@ -1,4 +1,5 @@
 """Samples are resized by the function that their type has."""
+
 import pytest
 from torch import nn
 
@@ -18,8 +19,9 @@ class Derived(Sample):
 
 @pytest.fixture(autouse=True)
 def resizer(monkeypatch):
-    monkeypatch.setattr('mmst.subnets.targets.registry._RESIZERS',
-                        dict(_RESIZERS))
+    monkeypatch.setattr(
+        'mmst.subnets.targets.registry._RESIZERS', dict(_RESIZERS)
+    )
 
     @register_resizer(f'{__name__}.Sample')
     def resize(*args):
@@ -28,8 +30,9 @@ def resizer(monkeypatch):
 
 def test_subclasses_are_resized_as_their_base():
     samples = [Sample(), Derived()]
-    assert resize_samples(samples, RESIZING) == [(sample, RESIZING)
-                                                 for sample in samples]
+    assert resize_samples(samples, RESIZING) == [
+        (sample, RESIZING) for sample in samples
+    ]
 
 
 def test_nothing_to_resize():
@@ -37,8 +40,11 @@ def test_nothing_to_resize():
 
 
 def test_unknown_type():
-    with pytest.raises(TypeError, match='builtins.int has no resizer. Known: '
-                       '.*DataSample, .*Sample. Set neither .*register_resi'):
+    with pytest.raises(
+        TypeError,
+        match='builtins.int has no resizer. Known: '
+        '.*DataSample, .*Sample. Set neither .*register_resi',
+    ):
         resize_samples([7], RESIZING)
 
 
@@ -46,4 +52,4 @@ def test_scale_and_shapes():
     assert RESIZING.scale == (4 / 8, 7 / 12)
     assert RESIZING.image_shape((6, 9)) == (3, 5)
     assert RESIZING.image_shape((1, 1)) == (1, 1)
-    assert RESIZING.scale_factor((2., 3.)) == (2. * 7 / 12, 3. / 2)
+    assert RESIZING.scale_factor((2.0, 3.0)) == (2.0 * 7 / 12, 3.0 / 2)

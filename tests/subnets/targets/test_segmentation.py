@@ -1,4 +1,5 @@
 """Segmentation samples against mmseg's own Resize and preprocessor."""
+
 import numpy as np
 import pytest
 import torch
@@ -26,35 +27,44 @@ def annotations(shape, seed=0):
     labels = rng.integers(0, 19, shape).astype(np.uint8)
     labels[rng.random(shape) < 0.1] = 255
     return dict(
-        img=rng.integers(0, 256, (*shape, 3), np.uint8), img_shape=shape,
-        ori_shape=(200, 300), scale_factor=(0.4, 0.3), seg_fields=MAPS,
+        img=rng.integers(0, 256, (*shape, 3), np.uint8),
+        img_shape=shape,
+        ori_shape=(200, 300),
+        scale_factor=(0.4, 0.3),
+        seg_fields=MAPS,
         gt_seg_map=labels,
         gt_edge_map=(rng.random(shape) < 0.2).astype(np.uint8),
-        gt_depth_map=rng.random(shape, np.float32) * 80)
+        gt_depth_map=rng.random(shape, np.float32) * 80,
+    )
 
 
 def packed(results, **options):
     pack = PackSegInputs()
     results = [pack(item) for item in results]
-    pre = SegDataPreProcessor([120.] * 3, [60.] * 3, pad_val=0.25, **options)
+    pre = SegDataPreProcessor([120.0] * 3, [60.0] * 3, pad_val=0.25, **options)
     return pre, pre(
         dict(
             inputs=[item['inputs'] for item in results],
-            data_samples=[item['data_samples'] for item in results]), True)
+            data_samples=[item['data_samples'] for item in results],
+        ),
+        True,
+    )
 
 
 def shrunk(data, size, pre):
     model = nn.Module()
     model.data_preprocessor = pre
-    return subnet_batch(data, Subnet.ordered((1, ), (1, ), size),
-                        SubnetInputs(), model)
+    return subnet_batch(
+        data, Subnet.ordered((1,), (1,), size), SubnetInputs(), model
+    )
 
 
 def mmseg_resized(results, shape):
     old = results['scale_factor']
     results = Resize(scale=(shape[1], shape[0]))(results)
     results['scale_factor'] = tuple(
-        a * b for a, b in zip(old, results['scale_factor']))
+        a * b for a, b in zip(old, results['scale_factor'])
+    )
     return results
 
 
@@ -73,9 +83,10 @@ def test_like_resize(size, divisor):
     pre, data = packed([annotations((96, 128))], size_divisor=divisor)
     before = snapshot(data['data_samples'])
     small = shrunk(data, size, pre)
-    _, expected = packed([
-        mmseg_resized(annotations((96, 128)), (size, round(size * 4 / 3)))
-    ], size_divisor=divisor)
+    _, expected = packed(
+        [mmseg_resized(annotations((96, 128)), (size, round(size * 4 / 3)))],
+        size_divisor=divisor,
+    )
     assert_like_mmseg(small, expected)
     assert small['data_samples'][0].gt_sem_seg.data.max() == 255
     assert_same(before, snapshot(data['data_samples']))
@@ -83,12 +94,20 @@ def test_like_resize(size, divisor):
 
 def test_two_images():
     shapes = (96, 128), (80, 100)
-    pre, data = packed([annotations(s, i) for i, s in enumerate(shapes)],
-                       size_divisor=32, seg_pad_val=7)
+    pre, data = packed(
+        [annotations(s, i) for i, s in enumerate(shapes)],
+        size_divisor=32,
+        seg_pad_val=7,
+    )
     small = shrunk(data, 48, pre)
-    _, expected = packed([
-        mmseg_resized(annotations(s, i), (s[0] // 2, s[1] // 2))
-        for i, s in enumerate(shapes)], size_divisor=32, seg_pad_val=7)
+    _, expected = packed(
+        [
+            mmseg_resized(annotations(s, i), (s[0] // 2, s[1] // 2))
+            for i, s in enumerate(shapes)
+        ],
+        size_divisor=32,
+        seg_pad_val=7,
+    )
     for one, other in zip(small['data_samples'], expected['data_samples']):
         assert_same(snapshot(one), snapshot(other))
     assert small['data_samples'][1].padding_size == (0, 14, 0, 24)
@@ -96,8 +115,7 @@ def test_two_images():
 
 def test_fixed_size_is_the_main_batch_s():
     """The subnet's batch is not padded back to it, nor to any divisor."""
-    pre, data = packed([annotations((90, 120))], size=(96, 128),
-                       seg_pad_val=7)
+    pre, data = packed([annotations((90, 120))], size=(96, 128), seg_pad_val=7)
     sample = data['data_samples'][0]
     assert (sample.gt_sem_seg.data[:, 90:] == 7).all()
     small = shrunk(data, 49, pre)
