@@ -15,7 +15,7 @@ TOOLBOXES = {
     # Without dependencies: one of them no longer builds and is not needed.
     'mmpose': (
         'mmpose',
-        "pip install 'mmst[pose]' && pip install --no-deps mmpose",
+        "pip install 'mmst[det,pose]' && pip install --no-deps mmpose",
     ),
 }
 
@@ -49,7 +49,8 @@ def check_toolbox(cfg: Config) -> None:
     Raises:
         ValueError: If ``default_scope`` names no toolbox that is known or
             installed.
-        ModuleNotFoundError: If it names one that is not installed.
+        ModuleNotFoundError: If it names one that is not installed, or that
+            itself needs another (mmpose's models need mmdet).
     """
     scope = cfg.get('default_scope')
     if scope is None:
@@ -64,4 +65,12 @@ def check_toolbox(cfg: Config) -> None:
             f"default_scope = '{scope}' is not an installed package; set it "
             f'in the config to one of {", ".join(TOOLBOXES)}'
         )
-    import_module(scope)
+    try:
+        import_module(f'{scope}.models')
+    except ModuleNotFoundError as error:
+        if error.name not in TOOLBOXES:
+            raise
+        project, install = TOOLBOXES[error.name]
+        raise ModuleNotFoundError(
+            f'{scope} itself needs {project}: {install}'
+        ) from error

@@ -122,3 +122,14 @@ def test_resumed_run_goes_on(name, options_of, load_tool, train, tmp_path):
     assert last['meta']['iter'] == 4
     steps = [r for r in records(tmp_path) if 'subnet0_loss' in r]
     assert [r['step'] for r in steps] == [1, 2, 3, 4]
+
+
+def test_two_processes_agree(options_of, load_tool, train_twice):
+    """Each with images of its own; Contract 5 for a detector."""
+    framework = load_tool('demo_downstream').FRAMEWORKS['mask-rcnn']
+    output, first, second = train_twice(
+        framework.config.format('st-star'), *options_of('mask-rcnn', 2)
+    )
+    assert 'subnet0_loss' in output
+    for name, parameter in first.items():
+        assert torch.equal(parameter, second[name]), name

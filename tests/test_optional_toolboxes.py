@@ -1,0 +1,104 @@
+"""Without one of the toolboxes the others work, and mmst says what to do.
+
+Each case is an interpreter that finds the packages of this one, one missing.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from mmst.engine.toolbox import TOOLBOXES
+
+ROOT = Path(__file__).parents[1]
+# toolbox -> its task in tests/engine/dense_tasks.py, one of its configs
+TASKS = dict(
+    mmdet=('two_stage', 'st_det/mask-rcnn_r50-st-star_fpn_1x_coco.py'),
+    mmseg=(
+        'segmentation',
+        'st_seg/fpn_r50-st-star_4xb2-adamw-80k_cityscapes-512x1024.py',
+    ),
+    mmpose=(
+        'pose',
+        'st_pose/td-hm_res50-st-star_8xb64-210e_coco-256x192.py',
+    ),
+)
+
+
+@pytest.fixture(params=TASKS)
+def missing(request) -> str:
+    pytest.importorskip(request.param)
+    return request.param
+
+
+@pytest.fixture
+def run_without(missing, tmp_path):
+    """Run Python in the repository without the toolbox."""
+    names = (missing, TOOLBOXES[missing][0], f'onedl_{TOOLBOXES[missing][0]}')
+    packages = tmp_path / 'packages'
+    packages.mkdir()
+    for entry in Path(sysconfig.get_paths()['purelib']).iterdir():
+        # The folder of the package, and NAME-VERSION.dist-info.
+        if entry.name.split('-')[0] not in names:
+            (packages / entry.name).symlink_to(entry)
+
+    def run(*args: str) -> subprocess.CompletedProcess:
+        # -S: the environment's own packages are not looked at.
+        return subprocess.run(
+            [sys.executable, '-S', *args],
+            cwd=ROOT,
+            env={**os.environ, 'PYTHONPATH': f'{packages}:{ROOT}'},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return run
+
+
+def test_others_train(missing, run_without, tmp_path):
+    report = tmp_path / 'report.xml'
+    others = {name: task for name, (task, _) in TASKS.items()}
+    if missing == 'mmdet':
+        del others['mmpose']  # itself imports mmdet
+    done = run_without(
+        *('-m', 'pytest', 'tests/engine/test_dense_tasks.py'),
+        *('-k', f'no_subnets and ({" or ".join(others.values())})'),
+        *('-p', 'no:cacheprovider', f'--junitxml={report}'),
+    )
+    assert done.returncode == 0, done.stdout
+    skipped = {
+        case.get('name'): case.find('skipped') is not None
+        for case in ElementTree.parse(report).iter('testcase')
+    }
+    assert skipped == {
+        f'test_no_subnets_is_the_toolbox_s_own_training[{task}]': name
+        == missing
+        for name, task in others.items()
+    }
+
+
+def test_its_configs_say_what_to_install(missing, run_without):
+    config = f'configs/{TASKS[missing][1]}'
+    done = run_without('tools/train.py', config)
+    assert done.returncode == 1
+    project, install = TOOLBOXES[missing]
+    assert done.stdout.splitlines()[-1] == (
+        f"ModuleNotFoundError: The '{missing}::' base of {config} needs "
+        f'{project}: {install}'
+    )
+
+
+@pytest.mark.parametrize('missing', ['mmdet'], indirect=True)
+def test_pose_needs_detection(run_without):
+    pytest.importorskip('mmpose')
+    done = run_without('tools/train.py', f'configs/{TASKS["mmpose"][1]}')
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == (
+        'ModuleNotFoundError: mmpose itself needs mmdetection: '
+        + TOOLBOXES['mmdet'][1]
+    )
