@@ -158,6 +158,27 @@ def sgd(model: torch.nn.Module, lr: float = 0.1, **options) -> OptimWrapper:
     )
 
 
+def most_saved(step: Callable[[], Any]) -> int:
+    """Most elements that a step keeps for its backward passes at a time."""
+    live, highest = [0], [0]
+
+    class Held:
+        def __init__(self, tensor: torch.Tensor) -> None:
+            # Detached: an output's own graph would keep itself alive.
+            self.tensor = tensor.detach()
+            live[0] += tensor.numel()
+            highest[0] = max(highest[0], live[0])
+
+        def __del__(self) -> None:
+            live[0] -= self.tensor.numel()
+
+    with torch.autograd.graph.saved_tensors_hooks(
+        Held, lambda held: held.tensor
+    ):
+        step()
+    return highest[0]
+
+
 @pytest.fixture
 def tiny_runner(tmp_path) -> Callable[..., Runner]:
     """Make runners that train the tiny classifier for 2 epochs of 3."""

@@ -15,7 +15,7 @@ from mmst.engine.input_keypoints import pack_input_keypoints
 from mmst.engine.step import st_step
 from mmst.engine.subnet_batch import subnet_batch
 from mmst.subnets import Subnet, SubnetInputs
-from tests.conftest import forget_earlier_runs, sgd
+from tests.conftest import forget_earlier_runs, most_saved, sgd
 from tests.engine.dense_tasks import TASKS, TinyScenes, model_cfg
 from tests.subnets.targets.snapshot import assert_same, snapshot
 
@@ -142,6 +142,19 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     # Only the main pass has touched running statistics.
     for (name, one), other in zip(model.named_buffers(), main.buffers()):
         assert torch.equal(one, other), name
+
+
+def test_memory_does_not_grow_with_the_number_of_subnets(task):
+    """Subnets as large as the main network, drawing the same samples."""
+
+    def most(num_subnets: int) -> int:
+        model = build(task)
+        subnets = [Subnet.ordered(FULL, FULL)] * num_subnets
+        return most_saved(
+            lambda: st_step(model, batch(task), sgd(model, lr=0.0), subnets)
+        )
+
+    assert most(3) == most(1) > 0
 
 
 def test_samples_stay_as_they_came(task):
