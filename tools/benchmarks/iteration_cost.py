@@ -2,8 +2,8 @@
 """Time and peak memory of an ST iteration against plain training's.
 
 Compares the measured ratio with the one that the FLOPs of the drawn subnets
-predict. Each case runs in a process of its own, on made-up images. Run it on
-an otherwise idle machine.
+predict, those of backbone and neck, forward and backward. Each case runs in a
+process of its own, on made-up images. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -12,18 +12,22 @@ import resource
 import subprocess
 import sys
 import time
-from typing import Dict, List
+from contextlib import nullcontext
+from typing import Dict, List, Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import HOOKS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-import mmst  # noqa: F401  registers its modules
 from mmst.engine.step import st_step
-from mmst.subnets import measure_cost, resize_inputs
+from mmst.engine.subnet_batch import subnet_batch
+from mmst.engine.toolbox import read_config
+from mmst.subnets import Subnet, SubnetInputs, activate
+from mmst.subnets.cost import tensors_of
 
 MIB = 2**20
 
@@ -37,10 +41,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--config',
         default='configs/st/resnet50_st_in1k.py',
-        help='an ST classification config',
+        help='an ST config of mmpretrain or mmdet',
     )
     parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument('--size', type=int, default=200, help='px, square')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=[200, 200],
+        metavar=('HEIGHT', 'WIDTH'),
+        help='px',
+    )
     parser.add_argument('--num-subnets', type=int, nargs='+', default=[1, 6])
     parser.add_argument('--iterations', type=int, default=8)
     parser.add_argument(
@@ -55,6 +66,11 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="subnets on the main input's size, to compare memory over K",
     )
+    parser.add_argument(
+        '--no-heads',
+        action='store_true',
+        help='backbone and neck alone, with the mean of their outputs as loss',
+    )
     parser.add_argument('--case', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -66,42 +82,79 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def made_up_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
+    """Noise with a class, or with eight boxes and masks, an image."""
+    if cfg.default_scope == 'mmdet':
+        from mmdet.testing import demo_mm_inputs
+
+        return demo_mm_inputs(
+            batch_size,
+            (3, *size),
+            num_items=[8] * batch_size,
+            num_classes=80,
+            with_mask=True,
+        )
+    return dict(
+        inputs=torch.randint(256, (batch_size, 3, *size), dtype=torch.uint8),
+        data_samples=[
+            DataSample().set_gt_label(i % 10) for i in range(batch_size)
+        ],
+    )
+
+
+def loss_of_features(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """A loss that needs backbone and neck alone."""
+    features = list(tensors_of(model.extract_feat(inputs)))
+    return sum(feature.mean() for feature in features)
+
+
+def count_flops(
+    model: nn.Module, image: torch.Tensor, subnet: Optional[Subnet] = None
+) -> int:
+    """FLOPs of a pass, forward and backward, through backbone and neck."""
+    counter = FlopCounterMode(display=False)
+    chosen = nullcontext() if subnet is None else activate(model, subnet)
+    with chosen, counter:
+        loss_of_features(model, image).backward()
+    model.zero_grad()
+    return counter.get_total_flops()
+
+
 def run_case(args: argparse.Namespace) -> Dict[str, float]:
     """Train for some iterations with K subnets; K = 0 is plain training."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     init_default_scope(cfg.default_scope)
-    cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    cfg.model.backbone.init_cfg = None
     layout = (
         torch.channels_last if args.channels_last else torch.contiguous_format
     )
     model = MODELS.build(cfg.model).to(device, memory_format=layout)
+    if args.no_heads:
+        model.forward = lambda inputs, **_: dict(
+            loss=loss_of_features(model, inputs)
+        )
     optim_wrapper = Runner.build_optim_wrapper(
         argparse.Namespace(model=model), cfg.optim_wrapper
     )
-    num_classes = model.head.num_classes
-    data = dict(
-        inputs=torch.rand(args.batch_size, 3, args.size, args.size)
-        .mul(255)
-        .to(device, memory_format=layout),
-        data_samples=[
-            DataSample().set_gt_label(i % num_classes).to(device)
-            for i in range(args.batch_size)
-        ],
-    )
-    sampler = next(
-        HOOKS.build(
-            dict(
-                hook,
-                num_subnets=args.case,
-                **(dict(size_range=None) if args.same_size else {}),
-            )
-        )
+    data = made_up_batch(cfg, args.batch_size, args.size)
+    if isinstance(data['inputs'], torch.Tensor):
+        data['inputs'] = data['inputs'].to(device, memory_format=layout)
+    hook = next(
+        hook
         for hook in cfg.custom_hooks
         if hook['type'] == 'mmst.SubnetSamplerHook'
     )
+    hook['num_subnets'] = args.case
+    if args.same_size:
+        hook['size_range'] = None
+    sampler = HOOKS.build(hook)
     sampler.fit(model, seed=0)
     model.train()
+    source = model.data_preprocessor(data, True)
+    main_flops = count_flops(model, source['inputs'][:1])
     seconds, ratios = [], []
     for iteration in range(args.iterations + 1):
         subnets = sampler.draw(iteration)
@@ -113,28 +166,23 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
         if device.type == 'cuda':
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-        ratios.append(predicted_ratio(model, data['inputs'], subnets))
+        flops = sum(
+            count_flops(
+                model,
+                # At its size and padding.
+                subnet_batch(source, subnet, SubnetInputs(), model)['inputs'][
+                    :1
+                ],
+                subnet,
+            )
+            for subnet in subnets
+        )
+        ratios.append(1 + flops / main_flops)
     # The first iteration warms up.
     return dict(
         seconds=sum(seconds[1:]) / args.iterations,
         predicted=sum(ratios[1:]) / args.iterations,
         memory=peak_memory(device),
-    )
-
-
-def predicted_ratio(
-    model: torch.nn.Module, inputs: torch.Tensor, subnets: List
-) -> float:
-    """Cost of these subnets' iteration by FLOPs; plain training is 1."""
-    image = inputs[:1]
-    main = measure_cost(model, image).total
-    return (
-        1
-        + sum(
-            measure_cost(model, resize_inputs(image, subnet.size)).of(subnet)
-            for subnet in subnets
-        )
-        / main
     )
 
 
