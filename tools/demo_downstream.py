@@ -3,7 +3,7 @@
 
 Runs the configs of configs/st_det, st_seg and st_pose, shrunk: a narrow
 ResNet-18, which is pretrained with ST on the demo data first, narrow heads and
-a short schedule. Prints each framework's metric and writes it as JSON. Runs
+a short schedule. Prints each framework's metrics and writes them as JSON. Runs
 that are done are not done again, and those that were stopped go on.
 """
 
@@ -13,7 +13,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 from run_logged import ROOT, run_logged
@@ -35,11 +35,15 @@ BACKBONE = [
 SPACE = '[1,2,2,1]'
 
 
+# framework -> metric -> method -> a value for each seed, in %
+Results = Dict[str, Dict[str, Dict[str, List[float]]]]
+
+
 class Framework(NamedTuple):
     """One framework: what to run, and what to read."""
 
     config: str  # with {} for the method
-    metric: str
+    metrics: Tuple[str, ...]
     options: List[str]
     sampler: int = 0  # index of the sampler hook among the custom hooks
 
@@ -59,18 +63,18 @@ def coco(kind: str, num_epochs: int) -> List[str]:
 
 
 def detector(*parts: str, kind: str = 'instances') -> List[str]:
-    """A detector with 64 channels instead of 256, on images of 256 px."""
+    """A detector with 64 channels instead of 256, on images of 192 px."""
     narrow = [f'model.{part}=64' for part in ('neck.out_channels', *parts)]
     return [
         *coco(kind, 12),
         *narrow,
         'model.neck.in_channels=[16,32,64,128]',
         'train_dataloader.batch_size=4',
-        'train_dataloader.dataset.pipeline.2.scale=(256,192)',
-        'val_dataloader.dataset.pipeline.1.scale=(256,192)',
+        'train_dataloader.dataset.pipeline.2.scale=(192,144)',
+        'val_dataloader.dataset.pipeline.1.scale=(192,144)',
         # mmdet's warm-up is half an epoch of COCO long.
         'param_scheduler.0.end=100',
-        'optim_wrapper.optimizer.lr=4e-4',
+        'optim_wrapper.optimizer.lr=1e-3',
     ]
 
 
@@ -86,7 +90,8 @@ MASK = (
 )
 DENSE = ('bbox_head.in_channels', 'bbox_head.feat_channels')
 TWO_STAGE = [
-    'model.train_cfg.rpn_proposal.max_per_img=200',
+    'model.train_cfg.rpn_proposal.nms_pre=400',
+    'model.train_cfg.rpn_proposal.max_per_img=100',
     'model.test_cfg.rpn.max_per_img=200',
 ]
 ROI = [
@@ -97,11 +102,13 @@ ROI = [
 DET = 'st_det/{}_r50-{{}}_fpn_adamw-1x_coco.py'
 FRAMEWORKS: Dict[str, Framework] = {
     'faster-rcnn': Framework(
-        DET.format('faster-rcnn'), 'coco/bbox_mAP', detector(*RPN, *BOX) + ROI
+        DET.format('faster-rcnn'),
+        ('coco/bbox_mAP',),
+        detector(*RPN, *BOX) + ROI,
     ),
     'cascade-rcnn': Framework(
         DET.format('cascade-rcnn'),
-        'coco/bbox_mAP',
+        ('coco/bbox_mAP',),
         detector(
             *RPN,
             BOX[0],
@@ -116,18 +123,20 @@ FRAMEWORKS: Dict[str, Framework] = {
     ),
     'fcos': Framework(
         'st_det/fcos_r50-{}_fpn_gn-head_adamw-1x_coco.py',
-        'coco/bbox_mAP',
+        ('coco/bbox_mAP',),
         detector(*DENSE),
     ),
-    'atss': Framework(DET.format('atss'), 'coco/bbox_mAP', detector(*DENSE)),
+    'atss': Framework(
+        DET.format('atss'), ('coco/bbox_mAP',), detector(*DENSE)
+    ),
     'mask-rcnn': Framework(
         DET.format('mask-rcnn'),
-        'coco/segm_mAP',
+        ('coco/bbox_mAP', 'coco/segm_mAP'),
         detector(*RPN, *BOX, *MASK) + ROI,
     ),
     'panoptic-fpn': Framework(
         DET.format('panoptic-fpn'),
-        'coco_panoptic/PQ',
+        ('coco_panoptic/PQ',),
         detector(
             *RPN,
             *BOX,
@@ -144,7 +153,7 @@ FRAMEWORKS: Dict[str, Framework] = {
     ),
     'semantic-fpn': Framework(
         'st_seg/fpn_r50-{}_4xb2-adamw-80k_cityscapes-512x1024.py',
-        'mIoU',
+        ('mIoU',),
         [
             *(
                 f'{split}_dataloader.dataset.data_root={CITYSCAPES}'
@@ -158,7 +167,8 @@ FRAMEWORKS: Dict[str, Framework] = {
             'model.neck.out_channels=64',
             'model.decode_head.in_channels=[64,64,64,64]',
             'model.decode_head.channels=64',
-            'train_dataloader.batch_size=8',
+            'train_dataloader.batch_size=4',
+            'optim_wrapper.optimizer.lr=2e-3',
             'train_cfg.max_iters=1200',
             'train_cfg.val_interval=1200',
             'param_scheduler.0.end=1200',
@@ -167,9 +177,23 @@ FRAMEWORKS: Dict[str, Framework] = {
     ),
     'simple-baseline': Framework(
         'st_pose/td-hm_res50-{}_8xb64-210e_coco-256x192.py',
-        'coco/AP',
+        ('coco/AP',),
         [
             *coco('person_keypoints', 30),
+            'train_dataloader.dataset.pipeline.5.input_size=(96,128)',
+            'val_dataloader.dataset.pipeline.2.input_size=(96,128)',
+            *(
+                f'{codec}.{option}'
+                for codec in (
+                    'train_dataloader.dataset.pipeline.6.encoder',
+                    'model.head.decoder',
+                )
+                for option in (
+                    'input_size=(96,128)',
+                    'heatmap_size=(24,32)',
+                    'sigma=1',
+                )
+            ),
             'val_dataloader.dataset.bbox_file=None',
             'model.head.in_channels=128',
             'model.head.deconv_out_channels=[64,64,64]',
@@ -235,7 +259,7 @@ def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
 
 
 def last_metric(folder: Path, metric: str) -> float:
-    """The metric of a run's last validation.
+    """The metric of a run's last validation in %.
 
     Raises:
         ValueError: If it never validated.
@@ -248,13 +272,14 @@ def last_metric(folder: Path, metric: str) -> float:
     ]
     if not values:
         raise ValueError(f'{folder} has no log with {metric}')
-    return values[-1]
+    # COCO's AP is a fraction; PQ and mIoU are in % already.
+    return values[-1] * (100 if metric.startswith('coco/') else 1)
 
 
 def fine_tune(
     name: str, method: str, seed: int, backbone: Path, work_dir: Path
-) -> float:
-    """One run of a framework; its metric in %."""
+) -> List[float]:
+    """One run of a framework; its metrics in %."""
     framework = FRAMEWORKS[name]
     folder = work_dir / name / method / f'seed{seed}'
     train(
@@ -281,28 +306,25 @@ def fine_tune(
             ),
         ],
     )
-    value = last_metric(folder, framework.metric)
-    # COCO's AP is a fraction; PQ and mIoU are in % already.
-    return 100 * value if framework.metric.startswith('coco/') else value
+    return [last_metric(folder, metric) for metric in framework.metrics]
 
 
-def table(results: Dict[str, Dict[str, List[float]]]) -> str:
+def table(results: Results) -> str:
     """Frameworks against methods, and what ST* adds seed by seed."""
     lines = []
-    for name, methods in results.items():
-        cells = [
-            f'{METHODS[method]} {mean:.2f} +- {half:.2f}'
-            for method, values in methods.items()
-            for mean, half in [mean_and_interval(values)]
-        ]
-        if len(methods) == 2:
-            mean, half = mean_and_interval(
-                np.subtract(methods['st-star'], methods['st'])
-            )
-            cells.append(f'ST* - ST {mean:+.2f} +- {half:.2f}')
-        lines.append(
-            f'{name:<16} {FRAMEWORKS[name].metric:<16} ' + '   '.join(cells)
-        )
+    for name, metrics in results.items():
+        for metric, methods in metrics.items():
+            cells = [
+                f'{METHODS[method]} {mean:.2f} +- {half:.2f}'
+                for method, values in methods.items()
+                for mean, half in [mean_and_interval(values)]
+            ]
+            if len(methods) == 2:
+                mean, half = mean_and_interval(
+                    np.subtract(methods['st-star'], methods['st'])
+                )
+                cells.append(f'ST* - ST {mean:+.2f} +- {half:.2f}')
+            lines.append(f'{name:<16} {metric:<16} ' + '   '.join(cells))
     return '\n'.join(lines)
 
 
@@ -332,9 +354,11 @@ def main() -> None:
                 lambda run: fine_tune(*run, backbone, args.work_dir), runs
             )
         )
-    results: Dict[str, Dict[str, List[float]]] = {}
-    for (name, method, _), value in zip(runs, values):
-        results.setdefault(name, {}).setdefault(method, []).append(value)
+    results: Results = {}
+    for (name, method, _), run_values in zip(runs, values):
+        for metric, value in zip(FRAMEWORKS[name].metrics, run_values):
+            methods = results.setdefault(name, {}).setdefault(metric, {})
+            methods.setdefault(method, []).append(value)
     print(
         f'\nmean and 95 % interval over seeds {args.seeds}\n{table(results)}'
     )
