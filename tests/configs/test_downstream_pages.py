@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from mmengine.config import Config
 from mmengine.registry import HOOKS, LOOPS, MODELS
+from mmpretrain.models import ResNet
 from torch.utils.data import DataLoader
 
 from .test_downstream_configs import (
@@ -41,8 +43,26 @@ def snippets() -> list:
     return found
 
 
+def save_backbone(path: Path) -> dict:
+    """Write a ResNet-50 as a checkpoint of pretraining; give its weights."""
+    backbone = ResNet(50)
+    path.parent.mkdir()
+    torch.save(
+        dict(
+            state_dict={
+                f'backbone.{name}': value
+                for name, value in backbone.state_dict().items()
+            }
+        ),
+        path,
+    )
+    return backbone.state_dict()
+
+
 @pytest.mark.parametrize('page, number, code', snippets())
-def test_documented_lines_are_enough(page, number, code, tmp_path):
+def test_documented_lines_are_enough(
+    page, number, code, tmp_path, monkeypatch
+):
     """What the pages say to add to another config."""
     base = re.search(r"_base_ = '(\w+::[^']+)'", code)[1]
     before = stock(base, tmp_path)
@@ -58,7 +78,15 @@ def test_documented_lines_are_enough(page, number, code, tmp_path):
             'model.backbone',
             'model.backbone.init_cfg',
         }
-        assert type(MODELS.build(cfg.model).backbone).__name__ == 'ResNet'
+        monkeypatch.chdir(tmp_path)
+        trained = save_backbone(tmp_path / ST['checkpoint'])
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        loaded = model.backbone.state_dict()
+        assert type(model.backbone).__name__ == 'ResNet'
+        assert loaded.keys() == trained.keys()
+        for name, value in trained.items():
+            assert torch.equal(loaded[name], value), name
         return
     assert not any(key.startswith('model') for key in changed)
     loop = LOOPS.build(
