@@ -9,18 +9,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-class Block:
-    """Lets no module of mmst be imported."""
-
-    @staticmethod
-    def find_spec(name, *args):
-        if name.split('.')[0] == 'mmst':
-            raise ModuleNotFoundError(name)
-
-
-sys.meta_path.insert(0, Block)
-
+import mmst_blocked  # noqa: E402, F401
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS, init_default_scope  # noqa: E402
