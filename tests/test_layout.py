@@ -5,6 +5,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FUNCTION = 300, 50
+# Each imports those before it only, as CONTRIBUTING.md has it.
+LAYERS = (
+    'subnets',
+    'models',
+    'evaluation',
+    'engine',
+    'checkpoints',
+    'analysis',
+    'export',
+)
 
 
 def modules(root):
@@ -102,6 +112,17 @@ def test_no_import_circle():
             del graph[name]
         graph = {name: needs - set(free) for name, needs in graph.items()}
     assert not graph
+
+
+def test_packages_import_those_below_them():
+    packages = {path.parent.name for path in ROOT.glob('mmst/*/__init__.py')}
+    assert packages == set(LAYERS)
+    for name in MODULES:
+        own, *_ = name.split('.')[1:] or ['']
+        for other in imported(name):
+            layer, *_ = other.split('.')[1:] or ['']
+            if own in LAYERS and layer in LAYERS:
+                assert LAYERS.index(layer) <= LAYERS.index(own), (name, other)
 
 
 def test_graph_has_the_edges_that_are_there():
