@@ -116,6 +116,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmst', 'mmst.*']),
+    package_data={'mmst': ['py.typed']},  # tells that there are type hints
     python_requires='>=3.8',
     # mmengine, mmcv, mmpretrain and torch are left out on purpose: which build
     # fits depends on the machine, and the OneDL packages, which serve as well,

@@ -38,6 +38,7 @@ def repo(tmp_path):
         'MANIFEST.in',
         'LICENSE',
         'mmst/__init__.py',
+        'mmst/py.typed',
         'mmst/version.py',
     ):
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +111,7 @@ def test_wheel_holds_configs_and_tools(repo, tmp_path):
     assert 'mmst/.mim/tools/train.py' in files
     assert 'mmst/.mim/model-index.yml' in files
     assert 'mmst/models/__init__.py' in files
+    assert 'mmst/py.typed' in files
     assert not [name for name in files if '__pycache__' in name]
 
 
@@ -135,6 +137,7 @@ def test_sdist_is_enough_to_build_the_wheel(repo, tmp_path):
     assert 'mmst/.mim/configs/st/resnet50_st.py' in files
     assert 'mmst/.mim/tools/train.py' in files
     assert 'mmst/.mim/model-index.yml' in files
+    assert 'mmst/py.typed' in files
 
 
 def test_editable_install_links_configs_and_tools(repo, tmp_path):

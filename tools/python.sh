@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the launch scripts. Sets ROOT, the repository, and PYTHON: the
 # caller's, else the active `python` if it has the stack, else that of .venv.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

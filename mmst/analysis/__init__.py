@@ -1,7 +1,7 @@
 """Numbers and pictures of trained networks and their subnets."""
 
-from .batch_norm import reestimated_statistics
-from .subnet_metrics import evaluate_subnet
+from mmst.evaluation import evaluate_subnet, reestimated_statistics
+
 from .trained_runner import trained_runner
 
 __all__ = ['evaluate_subnet', 'reestimated_statistics', 'trained_runner']

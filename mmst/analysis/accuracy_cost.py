@@ -2,22 +2,14 @@
 
 import time
 from itertools import product
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Dict,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmst.evaluation import check_validation, evaluate_subnet
 from mmst.subnets import (
     SamplingSpace,
     Subnet,
@@ -27,14 +19,8 @@ from mmst.subnets import (
     unwrapped,
 )
 
-from .line_styles import legend_below, line_style
 from .metric_names import choose_metric
 from .results import text_table
-from .subnet_metrics import check_validation, evaluate_subnet
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Of each cost: what it is called, with the unit, and how many make one unit.
 COSTS = dict(
@@ -122,10 +108,10 @@ def measure_family(
     blocks = tuple(len(stage) for stage in find_stages(model))
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # now, and not after an hour
-    subnets = list(dict.fromkeys([*map(tuple, subnets), blocks]))
+    family = list(dict.fromkeys([*map(tuple, subnets), blocks]))
     data, networks = one_image(runner), []
-    for number, depths in enumerate(subnets, 1):
-        runner.logger.info(f'Network {number} of {len(subnets)}: {depths}')
+    for number, depths in enumerate(family, 1):
+        runner.logger.info(f'Network {number} of {len(family)}: {depths}')
         metrics = evaluate_subnet(
             runner, None if depths == blocks else depths, num_samples
         )
@@ -138,6 +124,7 @@ def measure_family(
                 *measure_model(small, data, seconds),
             )
         )
+    assert metric is not None  # the main network was measured
     return metric, networks
 
 
@@ -264,45 +251,3 @@ def family_table(networks: Sequence[MeasuredNetwork], metric: str) -> str:
     return text_table(
         ['blocks', metric, *(title for title, _ in COSTS.values())], rows
     )
-
-
-def draw_family(networks: Sequence[MeasuredNetwork], metric: str) -> 'Figure':
-    """Draw the score against each cost.
-
-    Args:
-        networks: The networks, the main network among them.
-        metric: What the scores are, with the unit.
-    """
-    # Here, so that numbers can be had on machines without a display library.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.2), layout='constrained')
-    panels = figure.subplots(1, len(COSTS), sharey=True)
-    for axes, (cost, (title, unit)) in zip(panels, COSTS.items()):
-        _draw_panel(axes, networks, cost, unit)
-        axes.set_xlabel(title)
-    panels[0].set_ylabel(metric)
-    legend_below(figure, *panels[0].get_legend_handles_labels())
-    return figure
-
-
-def _draw_panel(
-    axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str, unit: float
-) -> None:
-    main = max(networks, key=lambda n: n.depths)
-    best = best_at_their_cost(networks, cost)
-    alone = dict(linestyle='none')
-    large = dict(alone, markersize=11)
-    for label, group, style in (
-        ('subnets', networks, {**line_style(1), **alone}),
-        ('best at their cost', best, line_style(0)),
-        ('main network', [main], {**line_style(2), **large}),
-    ):
-        axes.plot(
-            [getattr(n, cost) / unit for n in group],
-            [n.score for n in group],
-            label=label,
-            **style,
-        )
-    axes.grid(alpha=0.3)
-    axes.set_xlim(left=0)

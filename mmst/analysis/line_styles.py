@@ -1,6 +1,6 @@
 """Lines and legends that colour-blind readers can tell apart."""
 
-from typing import TYPE_CHECKING, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ MARKERS = 'os^DvP*X<>'
 LINES = ('-', '--', '-.', ':')
 
 
-def line_style(index: int) -> Dict[str, object]:
+def line_style(index: int) -> Dict[str, Any]:
     """Colour, marker and line of the index-th series of a picture.
 
     Ten markers and eight colours that repeat out of step: no two of the first
@@ -40,7 +40,9 @@ def line_style(index: int) -> Dict[str, object]:
     )
 
 
-def legend_below(figure: 'Figure', handles: List, labels: List[str]) -> None:
+def legend_below(
+    figure: 'Figure', handles: List[Any], labels: List[str]
+) -> None:
     """Put the legend under the axes, where it hides no data.
 
     Args:

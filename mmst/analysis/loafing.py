@@ -19,12 +19,12 @@ import numpy as np
 from mmengine.runner import Runner
 from scipy import stats
 
+from mmst.evaluation import evaluate_subnet, uniform_depths
 from mmst.subnets import Subnet, find_stages
 
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric
 from .results import text_table
-from .subnet_metrics import evaluate_subnet, uniform_depths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,6 +80,7 @@ def measure_loafing(
         metrics = evaluate_subnet(runner, depths, num_samples)
         metric = choose_metric(metrics, metric)
         scores[name] = float(metrics[metric])
+    assert metric is not None  # the main network was measured
     return Measured(metric, scores)
 
 
@@ -106,11 +107,12 @@ def mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
     Args:
         values: One value a seed. The interval of a single one is NaN.
     """
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return float(values.mean()), float('nan')
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return float(values.mean()), float(half)
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return mean, float('nan')
+    half = stats.t.ppf(0.975, len(array) - 1) * stats.sem(array)
+    return mean, float(half)
 
 
 def network_names(results: Dict[str, List[Scores]]) -> List[str]:
@@ -227,7 +229,7 @@ def draw_scores(
         )
     # Names that would run into one another are written upwards.
     crowded = sum(len(name) + 2 for name in networks) > (
-        axes.figure.get_figwidth() * 11
+        axes.figure.figure.get_figwidth() * 11
     )
     axes.set_xticks(
         range(len(networks)), networks, rotation=90 if crowded else 0

@@ -15,6 +15,7 @@ from typing import (
     NamedTuple,
     Optional,
     Sequence,
+    Tuple,
 )
 
 import torch
@@ -22,6 +23,7 @@ from mmengine.runner import Runner
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
+from mmst.evaluation import check_validation, running_subnet
 from mmst.models import STClsHead
 from mmst.subnets import unwrapped
 
@@ -36,7 +38,6 @@ from .loafing import (
 )
 from .metric_names import choose_metric, metric_label
 from .results import text_table
-from .subnet_metrics import check_validation, running_subnet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,6 +98,7 @@ def measure_amplitudes(
         metric = choose_metric(metrics, metric)
         scores[name] = float(metrics[metric])
         amplitudes[name] = torch.cat(norms).mean().item()
+    assert metric is not None  # the main network was measured
     return Amplitudes(metric, scores, amplitudes)
 
 
@@ -118,7 +120,7 @@ def _recorded_norms(head: nn.Module) -> Iterator[List[Tensor]]:
     """Collect the L2 norms of a head's logits, (N, ) a batch."""
     norms: List[Tensor] = []
 
-    def record(module: nn.Module, args: tuple, output: Any) -> None:
+    def record(module: nn.Module, args: Tuple[Any, ...], output: Any) -> None:
         if not isinstance(output, Tensor):
             raise TypeError(
                 f'{type(head).__name__} gives more than one '

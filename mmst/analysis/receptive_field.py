@@ -7,7 +7,6 @@ effective receptive field in deep convolutional neural networks, 2016).
 
 from contextlib import closing, contextmanager
 from typing import (
-    TYPE_CHECKING,
     Any,
     Dict,
     Iterator,
@@ -21,6 +20,7 @@ from typing import (
 import numpy as np
 import torch
 from mmengine.runner import Runner
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -36,13 +36,9 @@ from mmst.subnets import (
     unwrapped,
 )
 
-from .line_styles import LINES, legend_below
 from .results import text_table
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
+Array = NDArray[np.float64]
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
 # Images a pass, so that large inputs fit into memory.
@@ -62,7 +58,7 @@ class Field(NamedTuple):
     run: str
     network: str
     size: int
-    contribution: np.ndarray
+    contribution: Array
 
     @property
     def sides(self) -> Dict[float, int]:
@@ -91,7 +87,7 @@ def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
 
 def effective_receptive_field(
     model: nn.Module, images: Tensor, stage: Stage
-) -> np.ndarray:
+) -> Array:
     """Mean absolute gradient of a stage's central output, for each pixel.
 
     The output is summed over its channels, the gradient averaged over images
@@ -113,8 +109,11 @@ def effective_receptive_field(
         raise ValueError('no images to measure the receptive field on')
     backbone = find_backbone(model)
     measure_cost(model, images[:1])  # refuses images that are too small
-    total = 0.0
-    with kept_modes(backbone), closing(
+    total = torch.zeros(
+        images.shape[-2:], dtype=torch.float64, device=images.device
+    )
+    # track() is a generator, though its hint says less.
+    with kept_modes(backbone), closing(  # type: ignore[type-var]
         track(
             images.split(CHUNK),
             'receptive field',
@@ -164,7 +163,7 @@ def _centre(output: Any) -> Tensor:
     return output[:, first + side * (side // 2) + side // 2]
 
 
-def field_centre(contribution: np.ndarray) -> Tuple[int, int]:
+def field_centre(contribution: Array) -> Tuple[int, int]:
     """The median pixel of the contribution along either axis, (y, x).
 
     A unit of a coarse map need not lie in the middle of the image: there is
@@ -177,7 +176,7 @@ def field_centre(contribution: np.ndarray) -> Tuple[int, int]:
     return medians[0], medians[1]
 
 
-def square_side(contribution: np.ndarray, share: float) -> int:
+def square_side(contribution: Array, share: float) -> int:
     """Side of the smallest centred square that holds a share of it all.
 
     What of it reaches past the border of the image holds nothing; the side
@@ -243,64 +242,3 @@ def receptive_field_table(fields: Sequence[Field]) -> str:
             for field in fields
         ],
     )
-
-
-def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
-    """Heat maps, one panel a field: rows are networks, columns input sizes."""
-    from matplotlib.figure import Figure
-
-    rows = list(dict.fromkeys((f.run, f.network) for f in fields))
-    columns = list(dict.fromkeys(f.size for f in fields))
-    figure = Figure(
-        figsize=(3.2 * len(columns) + 1.2, 3.4 * len(rows) + 0.4),
-        layout='constrained',
-    )
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for field in fields:
-        axes = grid[
-            rows.index((field.run, field.network)), columns.index(field.size)
-        ]
-        picture = _draw_field(axes, field)
-    figure.colorbar(
-        picture,
-        ax=grid,
-        shrink=min(1, 1.6 / len(rows)),
-        aspect=30,
-        label='contribution, relative to the largest',
-    )
-    legend_below(figure, *axes.get_legend_handles_labels())
-    return figure
-
-
-def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
-    from matplotlib.colors import LogNorm
-    from matplotlib.patches import Rectangle
-
-    picture = axes.imshow(
-        field.contribution / field.contribution.max(),
-        norm=LogNorm(1e-3, 1, clip=True),
-        cmap='magma_r',
-    )
-    y, x = field_centre(field.contribution)
-    for (share, side), line in zip(field.sides.items(), LINES):
-        axes.add_patch(
-            Rectangle(
-                (x - side / 2, y - side / 2),
-                side,
-                side,
-                fill=False,
-                edgecolor='#0072B2',
-                linestyle=line,
-                linewidth=1.5,
-                label=f'{share:.0%} of the contribution',
-            )
-        )
-    axes.set_title(
-        f'{field.run}: {field.network}, {field.size} px\nsides: '
-        + ' / '.join(map(str, field.sides.values()))
-        + ' px',
-        fontsize='medium',
-    )
-    axes.set_xlabel('x (px)')
-    axes.set_ylabel('y (px)')
-    return picture

@@ -111,7 +111,8 @@ def stage_layout(
                 iteration_cost(backbone, image, space, sizes, num_subnets),
             )
         )
-    return Layout(blocks, tuple(image.shape[-2:]), num_subnets, proposals)
+    height, width = image.shape[-2:]
+    return Layout(blocks, (height, width), num_subnets, proposals)
 
 
 def layout_table(name: str, layout: Layout) -> str:

@@ -1,7 +1,7 @@
 """A runner that carries a trained checkpoint, to evaluate it."""
 
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Dict, Optional, Union
 
 from mmengine.runner import Runner
 
@@ -13,7 +13,7 @@ def trained_runner(
     config: str,
     checkpoint: str,
     work_dir: Union[str, Path],
-    cfg_options: Optional[dict] = None,
+    cfg_options: Optional[Dict[str, Any]] = None,
 ) -> Runner:
     """Build the runner of a config and load a checkpoint into its model.
 

@@ -68,20 +68,7 @@ def training_cost(
         ValueError: If the run was never validated, the log lacks the metric,
             or the image size is not known.
     """
-    if not log.metrics:
-        raise ValueError(
-            'the log has no validation: there is no score to '
-            'set against the cost'
-        )
-    metric = choose_metric(
-        {
-            name: value
-            for line in log.metrics.values()
-            for name, value in line.items()
-            if name not in NO_METRICS
-        },
-        metric,
-    )
+    metric = _metric_of(log, metric)
     backbone = build_backbone(log.config)
     image = training_image(log.config, size)
     sampler = subnet_sampler(log.config, backbone)
@@ -102,24 +89,35 @@ def training_cost(
         with_subnets = max(0, iterations - begin)
         return plain * (iterations - with_subnets + ratio * with_subnets)
 
-    there = {
-        step: float(line[metric])
-        for step, line in log.metrics.items()
-        if metric in line
-    }
-    epochs = None
-    if log.epoch_length:
-        epochs = [step / log.epoch_length for step in there]
+    there = [step for step, line in log.metrics.items() if metric in line]
     return TrainingCost(
         metric,
         sampler.num_subnets if sampler else 0,
         ratio,
         log.iterations,
         flops(log.iterations),
-        epochs,
+        [n / log.epoch_length for n in there] if log.epoch_length else None,
         [flops(step) for step in there],
-        list(there),
-        list(there.values()),
+        there,
+        [float(log.metrics[step][metric]) for step in there],
+    )
+
+
+def _metric_of(log: TrainingLog, metric: Optional[str]) -> str:
+    """The metric of a run's validations to read."""
+    if not log.metrics:
+        raise ValueError(
+            'the log has no validation: there is no score to '
+            'set against the cost'
+        )
+    return choose_metric(
+        {
+            name: value
+            for line in log.metrics.values()
+            for name, value in line.items()
+            if name not in NO_METRICS
+        },
+        metric,
     )
 
 

@@ -4,12 +4,15 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 
 import torch
 from torch import Tensor
 
 from mmst.engine.safe_load import safe_load
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeGuard
 
 StateDict = Dict[str, Tensor]
 #: Where projects put a network's weights beside optimizer and the like.
@@ -33,7 +36,7 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
     return checkpoint
 
 
-def is_state_dict(value: Any) -> bool:
+def is_state_dict(value: Any) -> 'TypeGuard[StateDict]':
     """Whether this is a dict of named tensors, and not an empty one."""
     return (
         isinstance(value, dict)

@@ -1,3 +1,5 @@
+"""Stimulative training: the loops, the hooks and what the tools share."""
+
 from .hooks import SubnetSamplerHook
 from .loops import STEpochBasedTrainLoop, STIterBasedTrainLoop
 

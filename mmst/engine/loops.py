@@ -8,7 +8,7 @@ from mmengine.model import (
     is_model_wrapper,
 )
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.models import BaseClassifier
 
 from mmst.registry import LOOPS
@@ -19,7 +19,7 @@ from .input_keypoints import pack_input_keypoints
 from .step import st_step
 
 
-class STLoopMixin:
+class STLoopMixin(BaseLoop):
     """What turns a train loop of MMEngine into one of stimulative training.
 
     :class:`SubnetSamplerHook` fills :attr:`subnets` before every iteration.
@@ -40,11 +40,11 @@ class STLoopMixin:
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         update_running_stats: bool = False,
         input_transforms: Sequence[str] = (),
         chain_inputs: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.update_running_stats = update_running_stats

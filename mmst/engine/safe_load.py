@@ -16,7 +16,7 @@ import collections
 import pickle
 import sys
 from contextlib import contextmanager
-from typing import IO, Any, Callable, Dict, Iterator, Tuple
+from typing import IO, Any, Callable, ClassVar, Dict, Iterator, List, Tuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class UnsafeCheckpointError(ValueError):
     """A checkpoint names something that plain data does not need."""
 
 
-def _history_buffer_method(owner: type, name: str) -> Callable:
+def _history_buffer_method(owner: type, name: str) -> Callable[..., Any]:
     """``getattr``, as far as a pickled HistoryBuffer needs it."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
@@ -38,7 +38,7 @@ def _history_buffer_method(owner: type, name: str) -> Callable:
 def _allowed() -> Dict[Tuple[str, str], Any]:
     """(module, name) -> object, for all that may be named in a checkpoint."""
     # torch.save's pickle protocol spells builtins the Python 2 way.
-    allowed = {
+    allowed: Dict[Tuple[str, str], Any] = {
         ('__builtin__', kind.__name__): kind
         for kind in (set, frozenset, bytes, bytearray, complex)
     }
@@ -82,6 +82,10 @@ def _allowed() -> Dict[Tuple[str, str], Any]:
 ALLOWED = _allowed()
 
 
+# What the base does at the opcode that gives an object its state.
+_BUILD: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
+
+
 class Unpickler(pickle._Unpickler):
     """Unpickler that knows the classes and functions of ``ALLOWED`` only.
 
@@ -89,7 +93,10 @@ class Unpickler(pickle._Unpickler):
     opcode can be overridden.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[Dict[int, Callable[[Any], None]]] = dict(
+        pickle._Unpickler.dispatch
+    )
+    stack: List[Any]  # of the base; type checkers do not know of it
 
     def load(self) -> Any:
         try:
@@ -115,7 +122,7 @@ class Unpickler(pickle._Unpickler):
         target = self.stack[-2]
         if callable(target):
             raise UnsafeCheckpointError(f'changing {target!r}')
-        super().load_build()
+        _BUILD(self)
 
     dispatch[pickle.BUILD[0]] = load_build
 

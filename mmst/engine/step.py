@@ -1,7 +1,7 @@
 """The ST iteration: main network, K subnets, one optimizer step."""
 
-from contextlib import nullcontext
-from typing import Any, Dict, Iterable, List, Sequence, Union
+from contextlib import contextmanager, nullcontext
+from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple, Union
 
 import torch
 from mmengine.dist import all_reduce, all_reduce_params, is_distributed
@@ -15,16 +15,17 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
-from mmst.subnets import Subnet, SubnetInputs, activate
+from mmst.subnets import Subnet, SubnetInputs, activate, unwrapped
 
 from .subnet_batch import own_samples, subnet_batch
 
+Batch = Union[Dict[str, Any], Tuple[Any, ...], List[Any]]
 Log = Dict[str, Tensor]
 
 
 def st_step(
     model: Union[BaseModel, MMDistributedDataParallel],
-    data_batch: Union[dict, tuple, list],
+    data_batch: Batch,
     optim_wrapper: OptimWrapper,
     subnets: Sequence[Subnet],
     update_running_stats: bool = False,
@@ -53,48 +54,49 @@ def st_step(
     Raises:
         FloatingPointError: If a loss is not finite; the model is not updated.
     """
-    wrapped = is_model_wrapper(model)
-    module = model.module if wrapped else model
-    # The passes accumulate locally. DDP's own reduction expects one backward
-    # pass that uses the same parameters on every rank each time.
-    with model.no_sync() if wrapped else nullcontext():
-        try:
-            main_log, subnet_losses = _passes(
-                model,
-                module,
-                data_batch,
-                optim_wrapper,
-                subnets,
-                update_running_stats,
-                subnet_inputs,
-            )
-        finally:
-            if isinstance(getattr(module, 'head', None), STClsHead):
-                module.head.forget()
-    main_loss = main_log.pop('loss')
-    _check_finite([main_loss, *subnet_losses], subnets)
+    with _accumulating_locally(model):
+        main_log, subnet_losses = _passes(
+            model,
+            data_batch,
+            optim_wrapper,
+            subnets,
+            update_running_stats,
+            subnet_inputs,
+        )
+    _check_finite([main_log['loss'], *subnet_losses], subnets)
     if optim_wrapper.should_update():
-        reduce_gradients(module.parameters())
+        reduce_gradients(model.parameters())
         optim_wrapper.step()
         optim_wrapper.zero_grad()
-    return dict(
-        loss=main_loss + sum(subnet_losses),
-        main_loss=main_loss,
-        **main_log,
-        **{f'subnet{k}_loss': loss for k, loss in enumerate(subnet_losses)},
-    )
+    return _joined_log(main_log, subnet_losses)
+
+
+@contextmanager
+def _accumulating_locally(model: nn.Module) -> Iterator[None]:
+    """Leave gradients on their rank; forget the main logits at the end.
+
+    DDP's own reduction expects one backward pass that uses the same
+    parameters on every rank each time.
+    """
+    with model.no_sync() if is_model_wrapper(model) else nullcontext():
+        try:
+            yield
+        finally:
+            head = getattr(unwrapped(model), 'head', None)
+            if isinstance(head, STClsHead):
+                head.forget()
 
 
 def _passes(
     model: nn.Module,
-    module: BaseModel,
-    data_batch: Any,
+    data_batch: Batch,
     optim_wrapper: OptimWrapper,
     subnets: Sequence[Subnet],
     update_running_stats: bool,
     subnet_inputs: SubnetInputs,
-) -> tuple:
+) -> Tuple[Log, List[Tensor]]:
     """Run and backpropagate all passes of an iteration."""
+    module = unwrapped(model)
     count = optim_wrapper.inner_count
 
     def run(data: Any, is_main: bool = False) -> Log:
@@ -123,6 +125,16 @@ def _passes(
         with activate(model, subnet, update_running_stats):
             subnet_losses.append(run(batch)['loss'])
     return main_log, subnet_losses
+
+
+def _joined_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:
+    main_loss = main_log.pop('loss')
+    return dict(
+        loss=main_loss + sum(subnet_losses),
+        main_loss=main_loss,
+        **main_log,
+        **{f'subnet{k}_loss': loss for k, loss in enumerate(subnet_losses)},
+    )
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -63,14 +63,7 @@ def subnet_batch(
     """
     if subnet.size is None and not subnet_inputs.transforms:
         return data
-    inputs = data.get('inputs') if isinstance(data, dict) else None
-    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
-        raise TypeError(
-            'cannot give a subnet another input: the data preprocessor gives '
-            'no (N, C, H, W) tensor as `inputs`. Set neither `size_range` nor '
-            '`sizes` in SubnetSamplerHook, nor `input_transforms` in '
-            'train_cfg'
-        )
+    inputs = _image_batch(data)
     mean, std = (
         getattr(model.data_preprocessor, name, inputs.new_tensor(default))
         for name, default in (('mean', 0.0), ('std', 1.0))
@@ -81,17 +74,30 @@ def subnet_batch(
     divisor, pad_value = padding(model)
     padded = pad_inputs(small, divisor, pad_value)
     resizing = Resizing(
-        tuple(inputs.shape[-2:]),
-        tuple(small.shape[-2:]),
-        tuple(padded.shape[-2:]),
-        divisor,
-        model,
+        _shape(inputs), _shape(small), _shape(padded), divisor, model
     )
     return dict(
         data,
         inputs=padded,
         data_samples=resize_samples(data.get('data_samples'), resizing),
     )
+
+
+def _image_batch(data: Any) -> Tensor:
+    inputs = data.get('inputs') if isinstance(data, dict) else None
+    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
+        raise TypeError(
+            'cannot give a subnet another input: the data preprocessor gives '
+            'no (N, C, H, W) tensor as `inputs`. Set neither `size_range` nor '
+            '`sizes` in SubnetSamplerHook, nor `input_transforms` in '
+            'train_cfg'
+        )
+    return inputs
+
+
+def _shape(images: Tensor) -> Tuple[int, int]:
+    height, width = images.shape[-2:]
+    return height, width
 
 
 def padding(model: nn.Module) -> Tuple[int, float]:

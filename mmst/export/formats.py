@@ -4,7 +4,7 @@ import copy
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -27,41 +27,50 @@ class _Network(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
 
-def check_format(kind: str) -> None:
-    """Refuse a format whose exporter is not installed.
+def check_formats(kinds: Sequence[str]) -> None:
+    """Refuse formats whose exporter is not installed.
+
+    Args:
+        kinds: Any of :data:`FORMATS`.
 
     Raises:
         ModuleNotFoundError: If a package is missing.
     """
-    if kind == 'onnx' and find_spec('onnx') is None:
+    if 'onnx' in kinds and find_spec('onnx') is None:
         raise ModuleNotFoundError(
             "PyTorch's ONNX exporter needs the package onnx: pip install onnx"
         )
 
 
 @torch.no_grad()
-def write_format(
-    kind: str, model: nn.Module, data: Dict[str, Any], stem: Path
-) -> Path:
+def write_formats(
+    kinds: Sequence[str], model: nn.Module, data: Dict[str, Any], stem: Path
+) -> None:
     """Write what a model computes, from preprocessed images on.
 
-    The file takes images as the model's ``data_preprocessor`` gives them,
+    Each file takes images as the model's ``data_preprocessor`` gives them,
     normalised, (N, C, H, W), and gives the network's raw outputs.
 
     Args:
-        kind: One of :data:`FORMATS`.
+        kinds: Any of :data:`FORMATS`.
         model: The model.
         data: A batch, as a data loader gives it, to trace with.
-        stem: Path of the file without its ending.
+        stem: Path of the files without their endings.
 
     Raises:
         ModuleNotFoundError: If a package is missing.
         ValueError: If the model cannot be traced.
     """
-    check_format(kind)
+    check_formats(kinds)
+    for kind in kinds:
+        _write(kind, model, data, stem.with_name(stem.name + FORMATS[kind]))
+
+
+def _write(
+    kind: str, model: nn.Module, data: Dict[str, Any], path: Path
+) -> None:
     network = _Network(model).eval()
     images = model.data_preprocessor(copy.deepcopy(data), False)['inputs']
-    path = stem.with_name(stem.name + FORMATS[kind])
     try:
         if kind == 'torchscript':
             torch.jit.trace(network, images).save(str(path))
@@ -86,4 +95,3 @@ def write_format(
             'nothing was written: a model has to turn images into tensors by '
             f'itself, as two-stage detectors do not ({error})'
         ) from error
-    return path

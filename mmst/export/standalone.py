@@ -1,4 +1,8 @@
-"""Write a subnet as a checkpoint and a config of the stock toolbox."""
+"""Write a subnet as a checkpoint and a config of the stock toolbox.
+
+Before anything is in its folder, the model is built from the files and its
+outputs are compared with those of the subnet in place.
+"""
 
 import copy
 import os
@@ -12,12 +16,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmst.analysis.subnet_metrics import running_subnet
 from mmst.checkpoints import strip_checkpoint, write_checkpoint
+from mmst.evaluation import running_subnet
 from mmst.subnets import export_subnet, find_stages, kept_modes, unwrapped
 from mmst.subnets.export import subnet_changes
 
-from .formats import check_format, write_format
+from .formats import check_formats, write_formats
 from .outputs import check_same, model_outputs
 from .plain_config import plain_config
 from .standalone_config import built_from, write_config
@@ -40,9 +44,6 @@ def write_standalone(
     the stock toolbox. A backbone of depths that no options of the stock class
     express comes as a small Python module beside it.
 
-    Before anything is in ``out``, the model is built from these files and its
-    outputs are compared with those of the subnet in place.
-
     Args:
         runner: A runner with the trained weights and a training data loader.
         cfg: The config of the training, hooks included.
@@ -64,21 +65,17 @@ def write_standalone(
     """
     model = unwrapped(runner.model)
     check_out(out)
-    for kind in formats:
-        check_format(kind)
+    check_formats(formats)
     changes = subnet_changes(model, depths)  # refuses depths that do not fit
     plain = plain_config(cfg)
     subnet, data, expected = _run_in_place(runner, model, depths, num_samples)
-    meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
-    weights = strip_checkpoint(dict(state_dict=subnet.state_dict(), meta=meta))
+    weights = _published(subnet, dataset_meta)
     with _folder_to_be(out) as folder:
         write_checkpoint(weights, folder / f'{name}.pth')
         left = write_config(plain, model, depths, changes, folder, name)
-        standalone = built_from(folder, name)
-        standalone.to(next(model.parameters()).device)
+        standalone = built_from(folder, name).to(expected[0].device)
         check_same(model_outputs(standalone, data), expected)
-        for kind in formats:
-            write_format(kind, standalone, data, folder / name)
+        write_formats(formats, standalone, data, folder / name)
     return left
 
 
@@ -109,6 +106,12 @@ def _run_in_place(
     whole = copy.deepcopy(model)
     whole.load_state_dict(weights)
     return export_subnet(whole, depths), data, expected
+
+
+def _published(model: nn.Module, dataset_meta: Any) -> Dict[str, Any]:
+    """The checkpoint of a model."""
+    meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
+    return strip_checkpoint(dict(state_dict=model.state_dict(), meta=meta))
 
 
 def _training_batch(runner: Runner) -> Dict[str, Any]:

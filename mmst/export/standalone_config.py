@@ -57,19 +57,8 @@ def write_config(
     Raises:
         ValueError: If the config cannot describe the subnet.
     """
-    if not plain.model.get('backbone'):
-        raise ValueError(
-            f'the config of {type(model).__name__} has no model.backbone for '
-            "a subnet's to take the place of: call "
-            'mmst.subnets.export_subnet in Python'
-        )
-    base = type(model.backbone)
-    inside = []
-    for change in changes:
-        if change.name.startswith(_BACKBONE):
-            inside.append(change._replace(name=change.name[len(_BACKBONE) :]))
-        else:
-            _narrow_head(plain, change)
+    base = _backbone_class(plain, model)
+    inside = _change_head(plain, changes)
     header, module = _HEADER, _module_name(name)
     if inside or (is_of_mmst(base) and not needs_mmst(base)):
         (folder / f'{module}.py').write_text(
@@ -120,10 +109,32 @@ def _import(cfg: Config, module: str) -> None:
     )
 
 
+def _backbone_class(cfg: Config, model: nn.Module) -> type:
+    """The class that a subnet's backbone takes the place of."""
+    if not cfg.model.get('backbone'):
+        raise ValueError(
+            f'the config of {type(model).__name__} has no model.backbone for '
+            "a subnet's to take the place of: call "
+            'mmst.subnets.export_subnet in Python'
+        )
+    return type(model.backbone)
+
+
+def _change_head(cfg: Config, changes: Sequence[Change]) -> List[Change]:
+    """Make the changes outside of the backbone; give those inside."""
+    inside = []
+    for change in changes:
+        if change.name.startswith(_BACKBONE):
+            inside.append(change._replace(name=change.name[len(_BACKBONE) :]))
+        else:
+            _narrow_head(cfg, change)
+    return inside
+
+
 def _narrow_head(cfg: Config, change: Change) -> None:
     """Let the classifier after a DenseNet take fewer channels."""
-    head = cfg.model.get('head') or {}
-    if 'in_channels' not in head:
+    head = cfg.model.get('head')
+    if 'in_channels' not in (head or ()):
         raise ValueError(
             f'{change.name} is to take {change.width} channels, but the '
             'config has no model.head.in_channels to say so: keep the last '

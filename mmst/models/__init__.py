@@ -1,3 +1,5 @@
+"""Networks, the head that teaches subnets, and its loss."""
+
 from .backbones import CIFARDenseNet, CIFARResNet
 from .heads import STClsHead
 from .losses import KLMinusLoss

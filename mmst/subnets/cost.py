@@ -7,7 +7,7 @@ proportion to the forward pass, so that counting the forward pass is enough.
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Dict, Iterator, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +136,7 @@ def _too_small(image: Tensor, backbone: nn.Module) -> str:
     )
 
 
-def tensors_of(outputs: Union[Tensor, Sequence, Dict]) -> Iterator[Tensor]:
+def tensors_of(outputs: Any) -> Iterator[Tensor]:
     if isinstance(outputs, Tensor):
         yield outputs
     elif isinstance(outputs, (list, tuple)):
@@ -152,10 +152,10 @@ def _count_modules(
     """Read the counter before and after all that a subnet changes."""
     counts: Dict[nn.Module, int] = {}
 
-    def before(module: nn.Module, *_) -> None:
+    def before(module: nn.Module, *_: Any) -> None:
         counts[module] = counts.get(module, 0) - counter.get_total_flops()
 
-    def after(module: nn.Module, *_) -> None:
+    def after(module: nn.Module, *_: Any) -> None:
         counts[module] += counter.get_total_flops()
 
     for stage in stages:

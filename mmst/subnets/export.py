@@ -30,12 +30,12 @@ class Change(NamedTuple):
     def apply(self, model: nn.Module) -> None:
         """Make the change to a model."""
         parent, _, child = self.name.rpartition('.')
-        if self.kind == 'remove':
-            delattr(model.get_submodule(parent), child)
-        elif self.kind == 'identity':
-            setattr(model.get_submodule(parent), child, nn.Identity())
-        else:
+        if self.width is not None:
             narrow(model.get_submodule(self.name), self.width)
+        elif self.kind == 'remove':
+            delattr(model.get_submodule(parent), child)
+        else:
+            setattr(model.get_submodule(parent), child, nn.Identity())
 
 
 def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:

@@ -3,7 +3,7 @@
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Sequence
+from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,7 @@ class Reader:
 
 
 Forward = Callable[[Tensor], Tensor]
+Layer = TypeVar('Layer', bound=nn.Module)
 
 
 def _norm_of(norm: _NormBase, kept: Sequence[int]) -> Forward:
@@ -113,7 +114,7 @@ def _conv_of(conv: nn.Conv2d, kept: Sequence[int]) -> Forward:
     return forward
 
 
-def _with_inputs(layer: nn.Module, index: Tensor, dim: int) -> nn.Module:
+def _with_inputs(layer: Layer, index: Tensor, dim: int) -> Layer:
     """The same layer for some of the channels along a dimension.
 
     Not a copy: gradients of what it takes from the layer's parameters, and

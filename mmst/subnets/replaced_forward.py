@@ -1,13 +1,15 @@
 """Run something else in place of a module's forward, for a while."""
 
 from contextlib import contextmanager
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 from torch import nn
 
 
 @contextmanager
-def replaced_forward(module: nn.Module, forward: Callable) -> Iterator[None]:
+def replaced_forward(
+    module: nn.Module, forward: Callable[..., Any]
+) -> Iterator[None]:
     """Give one instance another forward for a while.
 
     Args:

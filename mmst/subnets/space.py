@@ -256,7 +256,7 @@ class InputSizes:
         if not self.is_range:
             return rng.choice(self.values)
         low, high = self.values
-        if isinstance(low, int):
+        if isinstance(low, int) and isinstance(high, int):
             return rng.randint(low, high)
         return rng.uniform(low, high)
 
@@ -271,7 +271,7 @@ class InputSizes:
         if not self.is_range:
             return self.values
         low, high = self.values
-        if isinstance(low, int):
+        if isinstance(low, int) and isinstance(high, int):
             if high - low + 1 <= most:
                 return tuple(range(low, high + 1))
             width = high - low + 1

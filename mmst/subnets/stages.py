@@ -52,7 +52,7 @@ class Block:
 
     module: nn.Module
     shortcut: Optional[Shortcut] = identity
-    branch_only: Optional[Callable[[nn.Module], ContextManager]] = None
+    branch_only: Optional[Callable[[nn.Module], ContextManager[None]]] = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,11 @@ from mmst.analysis.accuracy_cost import (
     MeasuredNetwork,
     best_at_their_cost,
     candidate_depths,
-    draw_family,
     family_table,
     measure_family,
     pick_network,
 )
+from mmst.analysis.accuracy_cost_figure import draw_family
 from mmst.subnets import SamplingSpace, Subnet, measure_cost
 
 # Depths, score, FLOPs, parameters, time.

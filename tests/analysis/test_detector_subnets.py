@@ -11,9 +11,9 @@ pytest.importorskip('pycocotools')
 from mmengine.runner import Runner  # noqa: E402
 
 from mmst.analysis import trained_runner  # noqa: E402
-from mmst.analysis.batch_norm import reestimated_statistics  # noqa: E402
 from mmst.analysis.loafing import measure_loafing  # noqa: E402
 from mmst.engine.toolbox import check_toolbox, read_config  # noqa: E402
+from mmst.evaluation import reestimated_statistics  # noqa: E402
 from mmst.subnets import activate  # noqa: E402
 from tests.analysis.detector import write_detector  # noqa: E402
 from tests.conftest import forget_earlier_runs  # noqa: E402

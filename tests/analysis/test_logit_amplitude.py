@@ -13,7 +13,7 @@ from mmst.analysis.logit_amplitude import (
     draw_amplitudes,
     measure_amplitudes,
 )
-from mmst.analysis.subnet_metrics import running_subnet
+from mmst.evaluation import running_subnet
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import TinyImages, classifier

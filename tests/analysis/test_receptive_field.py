@@ -10,13 +10,13 @@ from mmst.analysis.receptive_field import (
     SHARES,
     Field,
     choose_stage,
-    draw_receptive_fields,
     effective_receptive_field,
     field_centre,
     input_images,
     receptive_field_table,
     square_side,
 )
+from mmst.analysis.receptive_field_figure import draw_receptive_fields
 from mmst.subnets import Block, Stage, activate, register_stage_finder
 from mmst.subnets.stages import _FINDERS
 from tests.analysis.evaluation_by_hand import loader

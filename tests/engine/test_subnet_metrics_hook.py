@@ -19,8 +19,8 @@ from mmengine.runner import Runner
 from torch import distributed as torch_dist
 from torch import multiprocessing
 
-from mmst.analysis.batch_norm import reestimated_statistics
 from mmst.engine.hooks import SubnetMetricsHook
+from mmst.evaluation import reestimated_statistics
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand, loader
 from tests.conftest import TinyImages, batch, build_classifier, classifier

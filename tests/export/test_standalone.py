@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from mmst.analysis.subnet_metrics import running_subnet
+from mmst.evaluation import running_subnet
 from mmst.export import write_standalone
 from mmst.subnets import find_stages
 from tests.conftest import classifier

@@ -13,10 +13,10 @@ import torch
 from mmst.analysis import trained_runner
 from mmst.analysis.accuracy_cost import (
     candidate_depths,
-    draw_family,
     family_table,
     measure_family,
 )
+from mmst.analysis.accuracy_cost_figure import draw_family
 from mmst.analysis.command_line import add_out_arguments, depths_argument
 from mmst.analysis.metric_names import metric_label
 from mmst.analysis.results import write_results

@@ -22,7 +22,7 @@ from mmst.analysis.loafing import (
 )
 from mmst.analysis.metric_names import metric_label
 from mmst.analysis.results import write_results
-from mmst.analysis.subnet_metrics import uniform_depths
+from mmst.evaluation import uniform_depths
 from mmst.subnets import find_stages
 
 

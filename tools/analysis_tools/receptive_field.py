@@ -19,13 +19,13 @@ from mmst.analysis.receptive_field import (
     SHARES,
     Field,
     choose_stage,
-    draw_receptive_fields,
     effective_receptive_field,
     input_images,
     receptive_field_table,
 )
+from mmst.analysis.receptive_field_figure import draw_receptive_fields
 from mmst.analysis.results import write_results
-from mmst.analysis.subnet_metrics import running_subnet
+from mmst.evaluation import running_subnet
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:

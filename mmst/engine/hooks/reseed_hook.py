@@ -1,6 +1,6 @@
 """Random numbers that a resumed run shares with the uninterrupted one."""
 
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -42,7 +42,7 @@ class ReseedHook(Hook):
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Optional[dict] = None,
+        outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Seed the next iteration."""
         self._reseed(runner, runner.iter + 1)

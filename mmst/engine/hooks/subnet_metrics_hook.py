@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 from torch.utils.data import Dataset
 
-from mmst.analysis.subnet_metrics import (
+from mmst.evaluation import (
     check_validation,
     evaluate_subnet,
     training_loader,
@@ -65,7 +66,7 @@ class SubnetMetricsHook(Hook):
         self.by_epoch = by_epoch
         self.depths = depths
         self.num_samples = num_samples
-        self._dataset: Optional[Dataset] = None
+        self._dataset: Optional[Dataset[Any]] = None
 
     def before_train(self, runner: Runner) -> None:
         """Refuse what cannot be evaluated."""
@@ -84,16 +85,22 @@ class SubnetMetricsHook(Hook):
                 f'which {type(runner.train_loop).__name__} has not: set '
                 'by_epoch=False'
             )
-        blocks = [len(stage) for stage in find_stages(runner.model)]
-        if self.depths is None:
-            self.depths = uniform_depths(blocks)
-        for depths in self.depths:
+        self._subnets(runner.model)
+
+    def _subnets(self, model: nn.Module) -> Sequence[Sequence[int]]:
+        """The depths to evaluate; refused if they do not fit the model."""
+        blocks = [len(stage) for stage in find_stages(model)]
+        subnets = (
+            uniform_depths(blocks) if self.depths is None else self.depths
+        )
+        for depths in subnets:
             try:
                 Subnet.ordered(depths, blocks)
             except ValueError as error:
                 raise ValueError(
                     f'SubnetMetricsHook in custom_hooks: {error}'
                 ) from error
+        return subnets
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Report after every ``interval`` epochs."""
@@ -105,7 +112,7 @@ class SubnetMetricsHook(Hook):
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Optional[dict] = None,
+        outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Report after every ``interval`` iterations."""
         if not self.by_epoch and self.every_n_train_iters(
@@ -145,7 +152,7 @@ class SubnetMetricsHook(Hook):
             if self._dataset is None:
                 # The training's own may be halfway through something.
                 self._dataset = training_loader(runner).dataset
-            for depths in self.depths:
+            for depths in self._subnets(runner.model):
                 metrics = evaluate_subnet(
                     runner, depths, self.num_samples, self._dataset
                 )

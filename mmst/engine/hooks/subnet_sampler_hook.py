@@ -2,14 +2,13 @@
 
 from contextlib import contextmanager
 from random import Random
-from typing import Any, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
-import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.models import BaseClassifier
-from torch import Tensor, nn
+from torch import nn
 
 from mmst.models.heads import STClsHead
 from mmst.registry import HOOKS
@@ -17,13 +16,12 @@ from mmst.subnets import (
     InputSizes,
     SamplingSpace,
     Subnet,
+    SubnetInputs,
     find_stages,
-    iteration_cost,
-    measure_cost,
-    resize_inputs,
-    shorter_side,
     unwrapped,
 )
+
+from ..space_report import blank_image, check_sizes, space_report
 
 
 @HOOKS.register_module()
@@ -79,7 +77,7 @@ class SubnetSamplerHook(Hook):
                     f'number from {least} on'
                 )
         self.num_subnets = num_subnets
-        self.space_cfg = dict(
+        self.space_cfg: Dict[str, Any] = dict(
             candidates=space, min_depth=min_depth, strategy=strategy
         )
         with _naming_the_hook():
@@ -91,35 +89,9 @@ class SubnetSamplerHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Fit the space to the model; refuse what cannot be trained."""
-        # Here, not on top: the loops import this module.
-        from ..loops import STLoopMixin
-
-        loop = runner.train_loop
-        if not isinstance(loop, STLoopMixin):
-            raise ValueError(
-                'SubnetSamplerHook needs a train loop that trains subnets, '
-                f'but train_cfg gives {type(loop).__name__}: set its type to '
-                "'mmst.STEpochBasedTrainLoop' or 'mmst.STIterBasedTrainLoop'"
-            )
+        self._check_loop(runner.train_loop)
         if self.num_subnets == 0:
             return
-        if (
-            self.by_epoch
-            and self.begin > 0
-            and not isinstance(loop, EpochBasedTrainLoop)
-        ):
-            raise ValueError(
-                f'SubnetSamplerHook: begin={self.begin} counts epochs, which '
-                f'{type(loop).__name__} has not: set by_epoch=False'
-            )
-        if loop.subnet_inputs.chained and any(
-            isinstance(n, float) for n in self.sizes.values
-        ):
-            raise ValueError(
-                f'SubnetSamplerHook: sizes {self.sizes} are fractions, which '
-                'chain_inputs=True in train_cfg would multiply from subnet to '
-                'subnet: give pixels'
-            )
         model = unwrapped(runner.model)
         if isinstance(model, BaseClassifier) and not isinstance(
             model.head, STClsHead
@@ -142,6 +114,35 @@ class SubnetSamplerHook(Hook):
                     if isinstance(h, LoggerHook)
                 ),
                 10,
+            )
+
+    def _check_loop(self, loop: BaseLoop) -> None:
+        # By what the ST loops have: they import this module.
+        inputs = getattr(loop, 'subnet_inputs', None)
+        if not isinstance(inputs, SubnetInputs):
+            raise ValueError(
+                'SubnetSamplerHook needs a train loop that trains subnets, '
+                f'but train_cfg gives {type(loop).__name__}: set its type to '
+                "'mmst.STEpochBasedTrainLoop' or 'mmst.STIterBasedTrainLoop'"
+            )
+        if self.num_subnets == 0:
+            return
+        if (
+            self.by_epoch
+            and self.begin > 0
+            and not isinstance(loop, EpochBasedTrainLoop)
+        ):
+            raise ValueError(
+                f'SubnetSamplerHook: begin={self.begin} counts epochs, which '
+                f'{type(loop).__name__} has not: set by_epoch=False'
+            )
+        if inputs.chained and any(
+            isinstance(n, float) for n in self.sizes.values
+        ):
+            raise ValueError(
+                f'SubnetSamplerHook: sizes {self.sizes} are fractions, which '
+                'chain_inputs=True in train_cfg would multiply from subnet to '
+                'subnet: give pixels'
             )
 
     def fit(self, model: nn.Module, seed: int) -> None:
@@ -207,7 +208,7 @@ class SubnetSamplerHook(Hook):
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Optional[dict] = None,
+        outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Report the drawn subnets next to the LoggerHook's line."""
         subnets = getattr(runner.train_loop, 'subnets', ())
@@ -227,53 +228,21 @@ class SubnetSamplerHook(Hook):
 
     def _report_space(self, runner: Runner, data_batch: Any) -> None:
         """Refuse too small sizes; tell what will be drawn, at what cost."""
-        image = _blank_image(data_batch)
+        image = blank_image(data_batch)
         if image is None:
             return
         image = image.to(next(runner.model.parameters()).device)
-        side = shorter_side(image, None)
-        smallest = min(
-            shorter_side(image, size) for size in self.sizes.values or (None,)
-        )
-        try:
-            measure_cost(runner.model, resize_inputs(image, smallest))
-        except ValueError as error:
-            raise ValueError(
-                f'subnets of {smallest} px are too small: {error}. Raise the '
-                'least size in `size_range` or `sizes` of SubnetSamplerHook, '
-                f'now {self.sizes} (main input: {side} px)'
-            ) from error
-        if not is_main_process():
-            return
-        cost = measure_cost(runner.model, image)
-        ratio = iteration_cost(
-            runner.model, image, self.space, self.sizes, self.num_subnets
-        )
-        width = 2 + max(len(stage.name) for stage in self.stages)
-        lines = [
-            f'Stimulative training: {self.num_subnets} subnet(s) an '
-            f'iteration, {self.space.strategy} sampling',
-            f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from',
-        ]
-        for stage, flops, depths in zip(
-            self.stages, cost.blocks, self.space.depths
-        ):
-            drawn = (
-                'branch or shortcut of each block'
-                if self.space.strategy == 'raw'
-                else ', '.join(map(str, depths))
+        check_sizes(runner.model, image, self.sizes)
+        if is_main_process():
+            runner.logger.info(
+                space_report(
+                    runner.model,
+                    image,
+                    self.space,
+                    self.sizes,
+                    self.num_subnets,
+                )
             )
-            lines.append(
-                f'{stage.name:<{width}}{len(stage):>8}'
-                f'{sum(flops) / cost.total:>9.1%}  {drawn}'
-            )
-        lines += [
-            f'input sizes drawn from: {self.sizes} (main input: {side} px, '
-            f'{cost.total / 1e9:.3g} GFLOPs in the backbone)',
-            'predicted cost of an iteration: '
-            f'{ratio:.2f} times plain training',
-        ]
-        runner.logger.info('\n'.join(lines))
 
 
 @contextmanager
@@ -285,12 +254,3 @@ def _naming_the_hook() -> Iterator[None]:
         raise ValueError(
             f'SubnetSamplerHook in custom_hooks: {error}'
         ) from error
-
-
-def _blank_image(data_batch: Any) -> Optional[Tensor]:
-    """An image, (1, C, H, W), of the size that a batch will have."""
-    inputs = data_batch.get('inputs') if isinstance(data_batch, dict) else None
-    if inputs is None or len(inputs) == 0 or inputs[0].ndim != 3:
-        return None
-    height, width = (max(image.shape[i] for image in inputs) for i in (1, 2))
-    return torch.zeros(1, inputs[0].shape[0], height, width)

@@ -1,3 +1,5 @@
+"""Networks for small images."""
+
 from .cifar_densenet import CIFARDenseNet
 from .cifar_resnet import CIFARResNet
 

@@ -1,5 +1,7 @@
 """DenseNets for small images, of 6n + 4 layers."""
 
+from typing import Any
+
 from mmpretrain.models.backbones import DenseNet
 from torch import nn
 
@@ -32,7 +34,7 @@ class CIFARDenseNet(DenseNet):
         growth_rate: int = 12,
         stem_stride: int = 1,
         in_channels: int = 3,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         num_layers, rest = divmod(depth - 4, 6)
         if rest or num_layers < 1:

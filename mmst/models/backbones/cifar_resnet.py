@@ -1,6 +1,6 @@
 """ResNets for small images, of 6n + 2 layers."""
 
-from typing import Sequence
+from typing import Any, Sequence
 
 from mmpretrain.models.backbones import ResNet_CIFAR
 from mmpretrain.models.backbones.resnet import BasicBlock
@@ -36,7 +36,7 @@ class CIFARResNet(ResNet_CIFAR):
         strides: Sequence[int] = (1, 2, 2),
         dilations: Sequence[int] = (1, 1, 1),
         out_indices: Sequence[int] = (2,),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if depth not in self.arch_settings:
             raise ValueError(

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from mmst.registry import MODELS
 from mmst.subnets import active_subnet
 
+Config = Dict[str, Any]
+
 
 @MODELS.register_module()
 class STClsHead(BaseModule):
@@ -38,10 +40,10 @@ class STClsHead(BaseModule):
 
     def __init__(
         self,
-        head: Union[dict, nn.Module],
-        loss_kl: dict = dict(type='mmst.KLMinusLoss'),
+        head: Union[Config, nn.Module],
+        loss_kl: Config = dict(type='mmst.KLMinusLoss'),
         normalize_main: bool = False,
-        init_cfg: Optional[dict] = None,
+        init_cfg: Optional[Config] = None,
     ) -> None:
         super().__init__(init_cfg)
         self.head = (
@@ -65,7 +67,7 @@ class STClsHead(BaseModule):
         self,
         feats: Tuple[Tensor, ...],
         data_samples: List[DataSample],
-        **kwargs,
+        **kwargs: Any,
     ) -> Dict[str, Tensor]:
         """Losses of the main network, or of the subnet that is active.
 
@@ -97,13 +99,15 @@ class STClsHead(BaseModule):
         self,
         feats: Tuple[Tensor, ...],
         data_samples: List[DataSample],
-        **kwargs,
+        **kwargs: Any,
     ) -> Dict[str, Tensor]:
         # The wrapped head computes its logits inside its own `loss`; a hook
         # reads them there and, if asked to, normalises what the loss sees.
         heard: List[Tensor] = []
 
-        def listen(module: nn.Module, args: tuple, output: Any) -> Any:
+        def listen(
+            module: nn.Module, args: Tuple[Any, ...], output: Any
+        ) -> Any:
             heard[:] = _as_list(output)
             if not self.normalize_main:
                 return None
@@ -131,7 +135,7 @@ class STClsHead(BaseModule):
         """The wrapped head's logits."""
         return self.head(feats)
 
-    def predict(self, *args, **kwargs) -> List[DataSample]:
+    def predict(self, *args: Any, **kwargs: Any) -> List[DataSample]:
         """The wrapped head's prediction."""
         return self.head.predict(*args, **kwargs)
 
@@ -145,7 +149,7 @@ class STClsHead(BaseModule):
             return getattr(self.head, name)
 
     def _add_prefix(
-        self, state_dict: Dict[str, Tensor], prefix: str, *args
+        self, state_dict: Dict[str, Tensor], prefix: str, *args: Any
     ) -> None:
         """Before loading, turn the plain head's keys into this module's."""
         inner = f'{prefix}head.'
@@ -163,7 +167,7 @@ def _drop_prefix(
     module: nn.Module,
     state_dict: Dict[str, Tensor],
     prefix: str,
-    local_metadata: dict,
+    local_metadata: Dict[str, Any],
 ) -> None:
     """After collecting the state, name it as the plain head would."""
     inner = f'{prefix}head.'

@@ -94,7 +94,7 @@ def _dense_stage(
     )
 
 
-def _batch_norm(part: nn.Module, stage: str) -> nn.Module:
+def _batch_norm(part: nn.Module, stage: str) -> _NormBase:
     """The norm layer that a part of the network begins with."""
     for module in part.modules():
         if isinstance(module, _NormBase):

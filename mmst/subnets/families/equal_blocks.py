@@ -47,14 +47,13 @@ def _block_lists(
 ) -> Iterator[Tuple[str, List[nn.Module]]]:
     """Name and content of each list that has known blocks."""
     for name, child in module.named_children():
-        is_list = isinstance(child, _LISTS)
-        if is_list and any(map(_is_known, child)):
+        if isinstance(child, _LISTS) and any(map(_is_known, child)):
             # An exported ViT has identities where blocks were.
             yield (
                 prefix + name,
                 [m for m in child if not isinstance(m, nn.Identity)],
             )
-        elif is_list or _has_list(child):
+        elif isinstance(child, _LISTS) or _has_list(child):
             yield from _block_lists(child, f'{prefix}{name}.')
 
 

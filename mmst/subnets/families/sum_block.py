@@ -13,7 +13,7 @@ def sum_block(module: nn.Module) -> Block:
     return Block(module, identity, _without_input)
 
 
-def _without_input(module: nn.Module) -> ContextManager:
+def _without_input(module: nn.Module) -> ContextManager[None]:
     """Let such a block give its branch alone, by taking its input off."""
     forward = module.forward
     return replaced_forward(

@@ -1,12 +1,15 @@
 """Samples of mmdet."""
 
 from math import ceil
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple, Union
 
 from torch import Tensor
 
 from .pixel_map import resize_pixel_data
 from .registry import Resizing, register_resizer
+
+# Which of the instances to keep: all, or a mask of them, (N, ).
+Visible = Union[slice, Tensor]
 
 
 @register_resizer('mmdet.structures.det_data_sample.DetDataSample')
@@ -38,10 +41,12 @@ def resize_detection_sample(sample: Any, resizing: Resizing) -> Any:
     return small
 
 
-def _resize_instances(instances: Any, resizing: Resizing) -> Tuple[Any, Any]:
+def _resize_instances(
+    instances: Any, resizing: Resizing
+) -> Tuple[Any, Visible]:
     """Resized copies of all instances, and which are more than a pixel."""
     small = instances.clone()
-    visible = slice(None)
+    visible: Visible = slice(None)
     if 'bboxes' in instances:
         small.bboxes, visible = _resize_boxes(instances.bboxes, resizing)
     if 'masks' in instances:
@@ -77,10 +82,10 @@ def _resize_masks(masks: Any, resizing: Resizing) -> Any:
     )
 
 
-def _resized_shapes(sample: Any, resizing: Resizing) -> dict:
+def _resized_shapes(sample: Any, resizing: Resizing) -> Dict[str, Any]:
     """What the data preprocessor would have said of the smaller image."""
     image_shape = resizing.image_shape(sample.img_shape[:2])
-    shapes = dict(
+    shapes: Dict[str, Any] = dict(
         img_shape=image_shape,
         pad_shape=tuple(
             ceil(side / resizing.divisor) * resizing.divisor

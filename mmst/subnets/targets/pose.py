@@ -6,9 +6,12 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .registry import Resizing, register_resizer
+
+Array = NDArray[Any]
 
 # From here on heads find every backbone's last feature map whole.
 FEATURE_STRIDE = 32
@@ -139,7 +142,7 @@ def _codec(head: nn.Module) -> Any:
     return codec
 
 
-def _shrink(keypoints: np.ndarray, resizing: Resizing) -> np.ndarray:
+def _shrink(keypoints: Array, resizing: Resizing) -> Array:
     """Move keypoints, (N, K, 2 or 3), with the pixels they are in."""
     height, width = resizing.scale
     small = keypoints.copy()
@@ -147,9 +150,7 @@ def _shrink(keypoints: np.ndarray, resizing: Resizing) -> np.ndarray:
     return small
 
 
-def _encode_labels(
-    sample: Any, codec: Any, encoded: Dict[str, np.ndarray]
-) -> Any:
+def _encode_labels(sample: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
     from mmpose.datasets.transforms import PackPoseInputs
 
     small = sample.gt_instance_labels.clone()
@@ -170,9 +171,7 @@ def _encode_labels(
     return small
 
 
-def _encode_fields(
-    sample: Any, codec: Any, encoded: Dict[str, np.ndarray]
-) -> Any:
+def _encode_fields(sample: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
     from mmengine.structures import PixelData
     from mmpose.datasets.transforms import PackPoseInputs
 
@@ -200,7 +199,7 @@ def _encode_fields(
 
 def _encoded(
     codec: Any,
-    encoded: Dict[str, np.ndarray],
+    encoded: Dict[str, Array],
     name: Any,
     packed: str,
     old: Tensor,

@@ -33,16 +33,18 @@ class Resizing:
     @property
     def scale(self) -> Tuple[float, float]:
         """New height over old, new width over old."""
-        return tuple(
+        height, width = (
             new / old for new, old in zip(self.resized_shape, self.main_shape)
         )
+        return height, width
 
     def image_shape(self, shape: Sequence[int]) -> Shape:
         """(H, W) to which an image of the main batch, given alike, shrank."""
-        return tuple(
+        height, width = (
             max(1, round(side * factor))
             for side, factor in zip(shape, self.scale)
         )
+        return height, width
 
     def scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
         """(w, h) factors since the image file, given those of before."""

@@ -31,7 +31,7 @@ def running_subnet(
     runner: Runner,
     subnet: Network = None,
     num_samples: int = 2000,
-    dataset: Optional[Dataset] = None,
+    dataset: Optional[Dataset[Any]] = None,
 ) -> Iterator[None]:
     """Let the model be a subnet, with BatchNorm statistics of its own.
 
@@ -58,7 +58,7 @@ def running_subnet(
 
 
 def _training_batches(
-    runner: Runner, dataset: Optional[Dataset]
+    runner: Runner, dataset: Optional[Dataset[Any]]
 ) -> Iterator[Any]:
     """Training batches; nothing is built before the first is asked for."""
     if runner.cfg.get('train_dataloader') is None:
@@ -73,8 +73,8 @@ def _training_batches(
 
 
 def training_loader(
-    runner: Runner, dataset: Optional[dict] = None
-) -> DataLoader:
+    runner: Runner, dataset: Optional[Dict[str, Any]] = None
+) -> DataLoader[Any]:
     """A loader like the runner's for training, of its own.
 
     Made anew for every use: samplers without an end begin only once, and a
@@ -98,7 +98,7 @@ def evaluate_subnet(
     runner: Runner,
     subnet: Network = None,
     num_samples: int = 2000,
-    dataset: Optional[Dataset] = None,
+    dataset: Optional[Dataset[Any]] = None,
 ) -> Dict[str, float]:
     """Metrics of a subnet, or of the main network, on the validation set.
 

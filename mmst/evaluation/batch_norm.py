@@ -94,7 +94,9 @@ def _estimate(
         try:
             for layer in layers:
                 layer.train()
-                layer.momentum = 1.0  # the running statistics are the batch's
+                # So that the running statistics are the batch's. (PyTorch's
+                # hint for attributes of modules knows tensors and modules.)
+                layer.momentum = 1.0  # type: ignore[assignment]
             for data in data_loader:
                 data = model.data_preprocessor(data, False)
                 model._run_forward(data, mode='tensor')

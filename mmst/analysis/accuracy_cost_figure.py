@@ -1,0 +1,52 @@
+"""Pictures of what subnets give against what they cost."""
+
+from typing import TYPE_CHECKING, Sequence
+
+from .accuracy_cost import COSTS, MeasuredNetwork, best_at_their_cost
+from .line_styles import legend_below, line_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_family(networks: Sequence[MeasuredNetwork], metric: str) -> 'Figure':
+    """Draw the score against each cost.
+
+    Args:
+        networks: The networks, the main network among them.
+        metric: What the scores are, with the unit.
+    """
+    # Here, so that numbers can be had on machines without a display library.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout='constrained')
+    panels = figure.subplots(1, len(COSTS), sharey=True)
+    for axes, (cost, (title, unit)) in zip(panels, COSTS.items()):
+        _draw_panel(axes, networks, cost, unit)
+        axes.set_xlabel(title)
+    panels[0].set_ylabel(metric)
+    legend_below(figure, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+def _draw_panel(
+    axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str, unit: float
+) -> None:
+    main = max(networks, key=lambda n: n.depths)
+    best = best_at_their_cost(networks, cost)
+    alone = dict(linestyle='none')
+    large = dict(alone, markersize=11)
+    for label, group, style in (
+        ('subnets', networks, {**line_style(1), **alone}),
+        ('best at their cost', best, line_style(0)),
+        ('main network', [main], {**line_style(2), **large}),
+    ):
+        axes.plot(
+            [getattr(n, cost) / unit for n in group],
+            [n.score for n in group],
+            label=label,
+            **style,
+        )
+    axes.grid(alpha=0.3)
+    axes.set_xlim(left=0)

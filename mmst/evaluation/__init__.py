@@ -1,0 +1,19 @@
+"""How good a network's subnets are, in a training as after it."""
+
+from .batch_norm import reestimated_statistics
+from .subnet_metrics import (
+    check_validation,
+    evaluate_subnet,
+    running_subnet,
+    training_loader,
+    uniform_depths,
+)
+
+__all__ = [
+    'check_validation',
+    'evaluate_subnet',
+    'reestimated_statistics',
+    'running_subnet',
+    'training_loader',
+    'uniform_depths',
+]
