@@ -128,6 +128,15 @@ def batch(size: int = 6, seed: int = 0, double: bool = True) -> dict:
     )
 
 
+def load_run(path: Any) -> Any:
+    """What a run of the test's own saved.
+
+    A checkpoint to resume from holds mmengine's message hub, which
+    ``torch.load`` refuses by default since torch 2.6.
+    """
+    return torch.load(path, weights_only=False)
+
+
 class Steps:
     """Counts an optimizer's steps and keeps the gradients of each."""
 

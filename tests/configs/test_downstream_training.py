@@ -8,7 +8,8 @@ import json
 import math
 
 import pytest
-import torch
+
+from tests.conftest import load_run
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -116,7 +117,7 @@ def test_resumed_run_goes_on(name, options_of, load_tool, train, tmp_path):
                 *options_of(name, length),
             ]
         )
-    last = torch.load(
+    last = load_run(
         (tmp_path / 'last_checkpoint').read_text(), map_location='cpu'
     )
     assert last['meta']['iter'] == 4

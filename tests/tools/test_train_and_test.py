@@ -4,11 +4,11 @@ import json
 import pickle
 
 import pytest
-import torch
 from mmengine.config import Config
 
 from mmst.engine import command_line, toolbox
 from mmst.engine.toolbox import TOOLBOXES, check_toolbox, read_config
+from tests.conftest import load_run
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ def gpu(monkeypatch):
 def test_trains_and_validates(trained):
     scalars = sorted(trained.glob('*/vis_data/scalars.json'))[-1].read_text()
     assert 'accuracy/top1' in scalars
-    checkpoint = torch.load(trained / 'epoch_1.pth')
+    checkpoint = load_run(trained / 'epoch_1.pth')
     assert checkpoint['meta']['iter'] == 2
     assert 'mmst' not in checkpoint['meta']['cfg']
 
 
 @pytest.mark.parametrize('flag', ['auto', 'path'])
 def test_resume_goes_on(train, config, work_dir, flag):
-    before = torch.load(work_dir / 'epoch_1.pth')
+    before = load_run(work_dir / 'epoch_1.pth')
     flags = [] if flag == 'auto' else [str(work_dir / 'epoch_1.pth')]
     train(
         [
@@ -55,7 +55,7 @@ def test_resume_goes_on(train, config, work_dir, flag):
             'train_cfg.max_epochs=2',
         ]
     )
-    after = torch.load(work_dir / 'epoch_2.pth')
+    after = load_run(work_dir / 'epoch_2.pth')
     assert after['meta']['iter'] == 4
 
     def losses(checkpoint):
