@@ -20,8 +20,20 @@ from torch.utils.data import Dataset
 
 import mmst  # noqa: F401  registers its modules
 
+from .contracts import CONTRACTS
+
 ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 4
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Mark the tests of the contracts, for ``pytest -m contract``."""
+    files = {
+        ROOT / 'tests' / name for names in CONTRACTS.values() for name in names
+    }
+    for item in items:
+        if item.path in files:
+            item.add_marker('contract')
 
 
 @DATASETS.register_module()

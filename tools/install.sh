@@ -88,11 +88,9 @@ is_installed() {
         >/dev/null
 }
 
-# The GB are those of one fresh installation, rounded up: the environment itself,
-# what pip unpacks on the way, and its cache of downloads. Once torch is in, the
-# rest is small.
+# Once torch is in, the rest is small.
 check_disk() {
-    local venv_gb=7 temp_gb=3 cache_gb=3
+    local venv_gb=${disk_gb[0]} temp_gb=${disk_gb[1]} cache_gb=${disk_gb[2]}
     if is_installed "$(pin torch)"; then
         venv_gb=2 temp_gb=0 cache_gb=0
     elif [ -n "${PIP_NO_CACHE_DIR:-}" ]; then

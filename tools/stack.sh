@@ -12,6 +12,8 @@ stacks=(openmmlab onedl) # the first that fits is taken
 #   mmcv_page  where built ones are, for the pinned torch
 #   cuda       the CUDA that the pinned torch is built with
 #   torch_gb   what torch and CUDA's libraries are to download
+#   disk_gb    a fresh installation, rounded up: the environment, what pip unpacks
+#              on the way, its cache of downloads
 #   pins       the pinned packages
 #   venv_name  the environment in the repository's root
 #   venv, python, this_command   follow from these
@@ -25,6 +27,7 @@ describe_stack() {
         mmcv_page=https://download.openmmlab.com/mmcv/dist/cu121/torch2.1.0/index.html
         cuda=12.1
         torch_gb=2.5
+        disk_gb=(7 3 3)
         venv_name=.venv
         ;;
     onedl)
@@ -33,7 +36,8 @@ describe_stack() {
         mmcv=onedl-mmcv
         mmcv_page=https://mmwheels.onedl.ai/cu129-torch290/simple/onedl-mmcv/
         cuda=12.8
-        torch_gb=3.5
+        torch_gb=4.1
+        disk_gb=(9 5 5)
         venv_name=.venv-onedl
         ;;
     *) refuse "--stack $stack is not known. Allowed: ${stacks[*]}." ;;
@@ -60,21 +64,21 @@ refuse() {
 # Reads --stack from "$@". Sets the stack as describe_stack does, its
 # base_python and base_version, and arguments, which is the rest of "$@".
 choose_stack() {
-    local wanted=("${stacks[@]}") name problems=()
+    local names=("${stacks[@]}") name problems=()
     arguments=()
     while [ "$#" -gt 0 ]; do
         case $1 in
         --stack)
             [ "$#" -gt 1 ] || refuse "--stack needs a name. Allowed: ${stacks[*]}."
-            wanted=("$2")
+            names=("$2")
             shift
             ;;
-        --stack=*) wanted=("${1#*=}") ;;
+        --stack=*) names=("${1#*=}") ;;
         *) arguments+=("$1") ;;
         esac
         shift
     done
-    for name in "${wanted[@]}"; do
+    for name in "${names[@]}"; do
         describe_stack "$name"
         if find_python; then
             if [ "${#problems[@]}" -gt 0 ]; then
@@ -104,31 +108,31 @@ find_environment() {
 # Sets base_python and base_version: the Python of the stack's environment, of
 # which it is made, or with which to make it. Otherwise sets problem and fails.
 find_python() {
-    local wanted='' candidate result tried=()
+    local version='' candidate result tried=()
     local needed="Python ${pythons[*]} with venv"
-    if [ -n "${PYTHON:-}" ] && ! wanted=$(probe_python "$PYTHON"); then
-        problem=("Stack $stack: PYTHON=$PYTHON $wanted. Needed: $needed.")
+    if [ -n "${PYTHON:-}" ] && ! version=$(probe_python "$PYTHON"); then
+        problem=("Stack $stack: PYTHON=$PYTHON $version. Needed: $needed.")
         return 1
     fi
     if [ -e "$python" ] || [ -L "$python" ]; then
         base_python=$python
-        if ! base_version=$(probe_python "$python"); then
+        if ! base_version=$(probe_version "$python"); then
             problem=("Stack $stack: $venv is there, but its Python $base_version."
                 "  Needed: $needed. Remove it and begin anew:"
                 "  rm -rf '$venv' && $this_command")
             return 1
         fi
-        if [ -n "$wanted" ] && [ "${wanted%.*}" != "${base_version%.*}" ]; then
-            problem=("Stack $stack: PYTHON=$PYTHON ($wanted) does not go with $venv ($base_version)."
+        if [ -n "$version" ] && [ "${version%.*}" != "${base_version%.*}" ]; then
+            problem=("Stack $stack: PYTHON=$PYTHON ($version) does not go with $venv ($base_version)."
                 "  Unset PYTHON to keep $venv_name, or remove it and begin anew:"
                 "  rm -rf '$venv' && PYTHON='$PYTHON' $this_command")
             return 1
         fi
         return
     fi
-    if [ -n "$wanted" ]; then
+    if [ -n "$version" ]; then
         base_python=$PYTHON
-        base_version=$wanted
+        base_version=$version
         return
     fi
     while IFS= read -r candidate; do
@@ -160,9 +164,24 @@ list_pythons() {
     type -aP python3 python || true
 }
 
-# Prints the version of a Python that fits the stack. Otherwise prints what is
-# wrong with it and fails.
+# Prints the version of a Python that can make an environment of the stack.
+# Otherwise prints what is wrong with it and fails.
 probe_python() {
+    local version
+    if ! version=$(probe_version "$1"); then
+        printf '%s' "$version"
+        return 1
+    fi
+    if ! "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+        printf 'is Python %s without venv or ensurepip' "$version"
+        printf ' (Debian, Ubuntu: apt-get install python%s-venv)' "${version%.*}"
+        return 1
+    fi
+    printf '%s' "$version"
+}
+
+# The same for a Python that need not make one.
+probe_version() {
     local version
     # Asking for the version is also the test whether it runs.
     if ! version=$("$1" -c 'import sys
@@ -171,16 +190,10 @@ print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || [ -z "$version" ]; the
         return 1
     fi
     case " ${pythons[*]} " in
-    *" ${version%.*} "*) ;;
+    *" ${version%.*} "*) printf '%s' "$version" ;;
     *)
         printf 'is Python %s' "$version"
         return 1
         ;;
     esac
-    if ! "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-        printf 'is Python %s without venv or ensurepip' "$version"
-        printf ' (Debian, Ubuntu: apt-get install python%s-venv)' "${version%.*}"
-        return 1
-    fi
-    printf '%s' "$version"
 }

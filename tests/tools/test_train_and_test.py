@@ -7,7 +7,6 @@ import pytest
 from mmengine.config import Config
 
 from mmst.engine import command_line, toolbox
-from mmst.engine.toolbox import TOOLBOXES, check_toolbox, read_config
 from tests.conftest import load_run
 
 
@@ -139,30 +138,14 @@ def test_local_rank(read, flag, monkeypatch):
     assert command_line.os.environ['LOCAL_RANK'] == '3'
 
 
-@pytest.mark.parametrize('scope', list(TOOLBOXES))
-def test_each_toolbox_is_imported(scope):
-    pytest.importorskip(scope)
-    check_toolbox(Config(dict(default_scope=scope)))
-
-
 def test_missing_toolbox_is_named_first(train, config, monkeypatch):
     monkeypatch.setattr(toolbox, 'find_spec', lambda name: None)
     with pytest.raises(
-        ModuleNotFoundError,
-        match=r"'mmdet' needs mmdetection:"
-        r" pip install 'mmst\[det\]'",
+        ModuleNotFoundError, match="'mmdet' needs mmdetection: pip install "
     ):
         train([config, '--cfg-options', 'default_scope=mmdet'])
     with pytest.raises(ValueError, match='mmdte.*one of mmpretrain, mmdet'):
         train([config, '--cfg-options', 'default_scope=mmdte'])
-
-
-def test_missing_toolbox_of_a_base(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmengine.config.config.is_installed', lambda _: False)
-    path = tmp_path / 'x.py'
-    path.write_text("_base_ = 'mmseg::_base_/default_runtime.py'")
-    with pytest.raises(ModuleNotFoundError, match=r"'mmst\[seg\]'"):
-        read_config(str(path))
 
 
 def test_test_writes_metrics_and_predictions(test, config, work_dir):
