@@ -11,6 +11,8 @@ import re
 import sys
 from typing import NamedTuple, Optional, Tuple
 
+from .distributions import get_distribution_name
+
 
 class Requirement(NamedTuple):
     """A package that mmst needs and the versions that it accepts.
@@ -38,7 +40,8 @@ class Requirement(NamedTuple):
     def install_command(self) -> str:
         """What a user types to get a suitable version."""
         options = f'{self.install_options} ' if self.install_options else ''
-        return f'pip install {options}"{self.name}{self.version_range}"'
+        name = get_distribution_name(self.name)
+        return f'pip install {options}"{name}{self.version_range}"'
 
     def accepts(self, version: str) -> bool:
         """Tell whether ``version`` lies in the range."""

@@ -20,8 +20,20 @@ from torch.utils.data import Dataset
 
 import mmst  # noqa: F401  registers its modules
 
+from .contracts import CONTRACTS
+
 ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 4
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Mark the tests of the contracts, for ``pytest -m contract``."""
+    files = {
+        ROOT / 'tests' / name for names in CONTRACTS.values() for name in names
+    }
+    for item in items:
+        if item.path in files:
+            item.add_marker('contract')
 
 
 @DATASETS.register_module()
@@ -126,6 +138,15 @@ def batch(size: int = 6, seed: int = 0, double: bool = True) -> dict:
         inputs=inputs.double() if double else inputs,
         data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
     )
+
+
+def load_run(path: Any) -> Any:
+    """What a run of the test's own saved.
+
+    A checkpoint to resume from holds mmengine's message hub, which
+    ``torch.load`` refuses by default since torch 2.6.
+    """
+    return torch.load(path, weights_only=False)
 
 
 class Steps:

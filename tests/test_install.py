@@ -39,26 +39,32 @@ pytestmark = pytest.mark.skipif(
     shutil.which('bash') is None, reason='install.sh is a bash script'
 )
 
-# Answers as python, `python -m venv` and `python -m pip` do. FAKE_PYTHON says
-# how: which version, whether a built mmcv is found, which installation fails.
+# Answers as python, `python -m venv` and `python -m pip` do. FAKE_ variables
+# say how: which version, whether a built mmcv is found, which call fails.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
 echo "$*" >>"$FAKE_LOG"
+packages=${0%/bin/*}/lib/python3.x/site-packages
+wheels=${0%/bin/*}/mmst-wheels
+add_mmcv_wheel() {  # as the distribution in "mmcv==2.1.0" is called in a file
+    local name=${1%%==*}
+    touch "$wheels/${name//-/_}-${1#*==}-cp3x-cp3x-linux_x86_64.whl"
+}
 case "$*" in
 *version_info*) echo "${FAKE_VERSION:-3.11.7}" ;;
 *ensurepip*) [ -z "${FAKE_NO_VENV:-}" ] ;;
 *get_path*) echo "$FAKE_INCLUDE" ;;
 "-m venv "*)
-    mkdir -p "$3/bin" "$3/lib/python3.11/site-packages"
+    mkdir -p "$3/bin"
     cp "$0" "$3/bin/python"
     ;;
 "-m pip --version") ;;
 "-m pip download "*)
     [ -n "${FAKE_BUILT_MMCV:-}" ] || exit 1
-    touch .venv/mmst-wheels/mmcv-2.1.0-cp311-cp311-linux_x86_64.whl
+    add_mmcv_wheel "${@: -1}"
     ;;
 "-m pip wheel "*)
     echo '  [10/20] c++ -c some_file.cpp'
-    touch .venv/mmst-wheels/mmcv-2.1.0-cp311-cp311-linux_x86_64.whl
+    add_mmcv_wheel "${@: -1}"
     ;;
 "-m pip install "*)
     if [ -n "${FAKE_FAILS_AT:-}" ]; then
@@ -66,9 +72,10 @@ case "$*" in
     fi
     case "$*" in
     *" -r "*) cat "${@: -1}" >>"$FAKE_LOG" ;;
-    *mmcv-2.1.0*)
-        mkdir -p .venv/lib/python3.11/site-packages/mmcv-2.1.0.dist-info
-        touch .venv/lib/python3.11/site-packages/mmcv-2.1.0.dist-info/RECORD
+    *mmcv-2*.whl)
+        installed=$packages/$(basename "${@: -1}" -cp3x-cp3x-linux_x86_64.whl)
+        mkdir -p "$installed.dist-info"
+        touch "$installed.dist-info/RECORD"
         ;;
     esac
     ;;
@@ -88,6 +95,8 @@ class Machine:
         self.include = folder / 'include'
         for name in (
             'tools/install.sh',
+            'tools/stack.sh',
+            'tools/run_tests.sh',
             'setup.py',
             'pyproject.toml',
             'mmst/version.py',
@@ -111,11 +120,23 @@ class Machine:
     def add_compiler(self):
         self.add_command('c++', '#!/usr/bin/env bash\ncat >/dev/null\n')
 
-    def install(self, **variables):
+    def add_python(self, version, place=None):
+        """Add one whose version does not depend on FAKE_VERSION."""
+        minor = version.rpartition('.')[0]
+        script = FAKE_PYTHON.replace('${FAKE_VERSION:-3.11.7}', version)
+        folder = place or self.path
+        folder.mkdir(parents=True, exist_ok=True)
+        self.add_command(folder / f'python{minor}', script)
+
+    def install(self, *args, **variables):
         """Return exit status, output, and the calls of Python it made."""
+        return self.run('install.sh', *args, **variables)
+
+    def run(self, tool, *args, **variables):
+        """The same for another script in tools/."""
         self.log.write_text('')
         done = subprocess.run(
-            ['bash', str(self.repo / 'tools/install.sh')],
+            ['bash', str(self.repo / 'tools' / tool), *args],
             env={
                 'PATH': str(self.path),
                 'HOME': str(self.repo.parent),
@@ -146,20 +167,108 @@ def assert_refused(result, *texts):
     assert 'pip install ' not in calls
 
 
-@pytest.mark.parametrize('version', ['3.12.1', '3.6.15', '2.7.18', '3.7.16'])
+@pytest.mark.parametrize('version', ['3.14.0', '3.6.15', '2.7.18', '3.7.16'])
 def test_unfitting_python_is_refused(machine, version):
     machine.add_command('python3', FAKE_PYTHON)
+    result = machine.install(FAKE_VERSION=version)
     assert_refused(
-        machine.install(FAKE_VERSION=version),
+        result,
         f'{machine.path}/python3 is Python {version}',
-        'Needed: Python 3.8 to 3.11',
-        'PYTHON=/path/to/python3.11',
+        'Stack openmmlab: needed is Python 3.11 3.10 3.9 3.8 with venv',
+        'PYTHON=/path/to/python3.11 bash tools/install.sh --stack openmmlab',
+        'Stack onedl: needed is Python 3.12 3.13 with venv',
+        'PYTHON=/path/to/python3.12 bash tools/install.sh --stack onedl',
     )
-    assert not machine.venv.exists()
+    assert not list(machine.repo.glob('.venv*'))
 
 
 def test_no_python_is_refused(machine):
-    assert_refused(machine.install(), 'Found on PATH:', 'none at all')
+    assert_refused(machine.install(), 'Found on PATH', 'none at all')
+
+
+@pytest.mark.parametrize('option', [['--stack', 'onedl'], ['--stack=onedl']])
+def test_stacks_side_by_side(machine, option):
+    machine.add_python('3.11.7')
+    machine.add_python('3.12.1')
+    for args in ([], option):
+        status, output, _ = machine.install(*args, FAKE_BUILT_MMCV='yes')
+        assert status == 0, output
+    assert f'Python 3.12.1: {machine.path}/python3.12' in output
+    for venv, wanted in (
+        ('.venv', ['mmcv-2.1.0.dist-info']),
+        ('.venv-onedl', ['onedl_mmcv-2.3.6.dist-info']),
+    ):
+        packages = machine.repo / venv / 'lib/python3.x/site-packages'
+        assert os.listdir(packages) == wanted
+    for args in ([], option):
+        assert 'nothing to do' in machine.install(*args)[1]
+
+
+def test_pins_of_the_chosen_stack_are_installed(machine):
+    machine.add_python('3.12.1')
+    _, _, calls = machine.install('--stack', 'onedl', FAKE_BUILT_MMCV='yes')
+    for pin in ('torch==2.9.1', 'onedl-mmdetection==3.5.1', 'mmpose==1.3.2'):
+        assert pin in calls
+    assert 'torch==2.1.2' not in calls
+    rest = calls[calls.index(' -r ') : calls.index('onedl_mmcv-2.3.6')]
+    assert 'onedl-mmcv' not in rest and 'mmpose' not in rest
+
+
+def test_stack_that_the_only_python_fits_is_taken(machine):
+    machine.add_python('3.12.1')
+    status, output, calls = machine.run(
+        'run_tests.sh', 'tests/a.py', '-k', 'b c', FAKE_BUILT_MMCV='yes'
+    )
+    assert status == 0, output
+    assert (
+        'run_tests.sh: taking stack onedl, which Python 3.12.1 fits' in output
+    )
+    assert 'bash tools/run_tests.sh --stack openmmlab' in output
+    assert output.count('taking stack') == 1
+    assert (machine.repo / '.venv-onedl').exists()
+    assert not machine.venv.exists()
+    assert calls.endswith('-m pytest tests tests/a.py -k b c\n')
+
+    machine.add_python('3.11.7')
+    _, output, _ = machine.run('run_tests.sh', FAKE_BUILT_MMCV='yes')
+    assert 'taking stack' not in output and machine.venv.exists()
+
+
+def test_named_stack_without_its_python_is_refused(machine):
+    for version, stack in (('3.12.1', 'openmmlab'), ('3.11.7', 'onedl')):
+        machine = Machine(machine.repo.parent / stack)
+        machine.add_python(version)
+        assert_refused(
+            machine.run('run_tests.sh', '--stack', stack),
+            'run_tests.sh: no fitting Python',
+            f'Stack {stack}: needed is',
+            'apt-get install python3.',
+            'pyenv install 3.',
+            f'bash tools/run_tests.sh --stack {stack}',
+        )
+
+
+def test_python_of_pyenv_is_found_behind_its_shim(machine):
+    """The shim is on PATH and fails; the versions are not on PATH."""
+    machine.add_command('python3.12', '#!/usr/bin/env bash\nexit 127\n')
+    pyenv = machine.repo.parent / 'pyenv'
+    machine.add_python('3.12.1', pyenv / 'versions/3.12.1/bin')
+    found = f'Python 3.12.1: {pyenv}/versions/3.12.1/bin/python3.12'
+    assert found in machine.install(PYENV_ROOT=str(pyenv))[1]
+    shutil.rmtree(machine.repo / '.venv-onedl')
+    home = pyenv.rename(machine.repo.parent / '.pyenv')
+    assert found.replace(str(pyenv), str(home)) in machine.install()[1]
+
+
+def test_unknown_stack_and_option_are_refused(machine):
+    machine.add_python('3.11.7')
+    assert_refused(
+        machine.install('--stack', 'paddle'),
+        '--stack paddle is not known. Allowed: openmmlab onedl',
+    )
+    assert_refused(machine.install('--stack'), '--stack needs a name')
+    assert_refused(machine.install('--stack='), 'is not known')
+    assert_refused(machine.install('onedl'), 'onedl is not an option')
 
 
 def test_python_that_does_not_run_is_passed_over(machine):
@@ -189,6 +298,10 @@ def test_python_variable_is_obeyed(machine, tmp_path):
         machine.install(PYTHON='/no/such/python'),
         'PYTHON=/no/such/python does not run',
     )
+    assert_refused(
+        machine.install('--stack', 'onedl', PYTHON='python3.11'),
+        'Stack onedl: PYTHON=python3.11 is Python 3.11.7',
+    )
     machine.add_command('python3.11', '#!/usr/bin/env bash\nexit 127\n')
     mine = tmp_path / 'mine'
     mine.write_text(FAKE_PYTHON)
@@ -197,6 +310,19 @@ def test_python_variable_is_obeyed(machine, tmp_path):
         PYTHON=str(mine), FAKE_BUILT_MMCV='yes'
     )
     assert status == 0, output
+    # The environment is one of Python 3.11: kept, and not used for another.
+    machine.add_python('3.9.18')
+    assert_refused(
+        machine.install(PYTHON='python3.9'),
+        'PYTHON=python3.9 (3.9.18) does not go with',
+        f"rm -rf '{machine.venv}' && PYTHON='python3.9' bash",
+    )
+    # Its version chooses the stack.
+    machine.add_python('3.12.1')
+    status, output, _ = machine.install(
+        PYTHON='python3.12', FAKE_BUILT_MMCV='yes'
+    )
+    assert status == 0 and 'taking stack onedl' in output, output
 
 
 def test_full_disk_is_refused(machine):
@@ -251,25 +377,48 @@ def test_built_mmcv_needs_no_compiler(machine):
     machine.add_command('python3', FAKE_PYTHON)
     status, output, calls = machine.install(FAKE_BUILT_MMCV='yes')
     assert status == 0, output
-    assert 'Built mmcv: mmcv-2.1.0-cp311' in output
+    assert 'Built mmcv: mmcv-2.1.0-cp3x' in output
     assert 'pip wheel' not in calls
 
 
-def test_mmcv_is_compiled_against_the_installed_torch(machine):
-    machine.add_command('python3', FAKE_PYTHON)
+@pytest.mark.parametrize(
+    'stack, version, mmcv, before',
+    [
+        (
+            'openmmlab',
+            '3.11.7',
+            'mmcv==2.1.0',
+            ('torch==2.1.2', 'setuptools==69.5.1'),
+        ),
+        (
+            'onedl',
+            '3.12.1',
+            'onedl-mmcv==2.3.6',
+            ('torch==2.9.1', 'setuptools==80.10.2'),
+        ),
+    ],
+)
+def test_mmcv_is_compiled_against_the_installed_torch(
+    machine, stack, version, mmcv, before
+):
+    machine.add_python(version)
     machine.add_compiler()
     (machine.include / 'Python.h').touch()
-    status, output, calls = machine.install()
+    status, output, calls = machine.install('--stack', stack)
     assert status == 0, output
+    assert f'{mmcv} has to be compiled' in output
     assert 'takes 20 to 30 minutes' in output
     assert 'compiled 10 of 20 files' in output
     (compile_call,) = (
         line for line in calls.splitlines() if 'pip wheel' in line
     )
     assert '--no-build-isolation' in compile_call
-    before = calls[: calls.index(compile_call)]
-    for pin in ('torch==2.1.2', 'setuptools==69.5.1', 'ninja==', 'psutil=='):
-        assert pin in before
+    assert f'--no-binary {mmcv.partition("==")[0]} ' in compile_call
+    assert compile_call.endswith(f' {mmcv}')
+    earlier = calls[: calls.index(compile_call)]
+    for pin in (*before, 'ninja==', 'psutil=='):
+        assert pin in earlier
+    assert 'nothing to do' in machine.install('--stack', stack)[1]
 
 
 def test_mmpose_is_installed_without_its_dependencies(machine):
@@ -287,7 +436,7 @@ def test_second_run_does_nothing_until_a_pin_changes(machine):
 
     status, output, calls = machine.install()
     assert status == 0 and 'nothing to do' in output, output
-    assert 'pip' not in calls
+    assert '-m pip' not in calls
 
     with open(machine.repo / 'requirements/stack-openmmlab.txt', 'a') as file:
         file.write('einops==0.8.1\n')
@@ -324,8 +473,8 @@ def test_unfitting_venv_is_refused_and_kept(machine):
     machine.install(FAKE_BUILT_MMCV='yes')
     (machine.venv / '.mmst-installed').unlink()
     assert_refused(
-        machine.install(FAKE_VERSION='3.12.1'),
-        f'{machine.venv} is there, but its Python is Python 3.12.1',
+        machine.install(FAKE_VERSION='3.7.16'),
+        f'{machine.venv} is there, but its Python is Python 3.7.16',
         f"rm -rf '{machine.venv}'",
     )
     assert (machine.venv / 'bin/python').exists()

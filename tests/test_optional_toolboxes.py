@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mmst.engine.toolbox import TOOLBOXES
+from mmst.engine.toolbox import TOOLBOXES, get_install_command
 
 ROOT = Path(__file__).parents[1]
 # toolbox -> its task in tests/engine/dense_tasks.py, one of its configs
@@ -86,10 +86,9 @@ def test_its_configs_say_what_to_install(missing, run_without):
     config = f'configs/{TASKS[missing][1]}'
     done = run_without('tools/train.py', config)
     assert done.returncode == 1
-    project, install = TOOLBOXES[missing]
     assert done.stdout.splitlines()[-1] == (
         f"ModuleNotFoundError: The '{missing}::' base of {config} needs "
-        f'{project}: {install}'
+        f'{TOOLBOXES[missing][0]}: {get_install_command(missing)}'
     )
 
 
@@ -100,5 +99,5 @@ def test_pose_needs_detection(run_without):
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == (
         'ModuleNotFoundError: mmpose itself needs mmdetection: '
-        + TOOLBOXES['mmdet'][1]
+        + get_install_command('mmdet')
     )

@@ -39,7 +39,12 @@ def packages(tmp_path):
     """A folder with mmst's own ``__init__``, its check, and nothing else."""
     mmst = tmp_path / 'mmst'
     mmst.mkdir()
-    for name in ('__init__.py', 'requirements_check.py', 'version.py'):
+    for name in (
+        '__init__.py',
+        'distributions.py',
+        'requirements_check.py',
+        'version.py',
+    ):
         shutil.copyfile(ROOT / 'mmst' / name, mmst / name)
     for name in ('engine', 'models', 'subnets'):
         (mmst / f'{name}.py').write_text('')
@@ -94,6 +99,20 @@ def test_both_stacks_are_accepted(packages, versions):
 def test_missing_package_is_named(packages, name):
     add_stubs(packages, {k: v for k, v in OPENMMLAB.items() if k != name})
     assert_refused(import_mmst(packages), name, f'no {name} is installed for ')
+
+
+@pytest.mark.parametrize(
+    'missing, distribution',
+    [('mmcv', 'onedl-mmcv'), ('torch', 'torch')],
+)
+def test_command_has_the_names_of_the_family(packages, missing, distribution):
+    add_stubs(packages, {k: v for k, v in ONEDL.items() if k != missing})
+    metadata = packages / 'onedl_mmengine-0.10.12.dist-info' / 'METADATA'
+    metadata.parent.mkdir()
+    metadata.write_text('Name: onedl-mmengine\nVersion: 0.10.12\n')
+    output = import_mmst(packages)
+    assert f'mmst needs {missing}{RANGES[missing]}' in output
+    assert f'"{distribution}{RANGES[missing]}"' in output
 
 
 @pytest.mark.parametrize(

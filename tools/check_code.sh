@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bash tools/install.sh
+bash tools/install.sh --stack openmmlab
 
 requirements=requirements/lint.txt
 stamp=.venv-lint/requirements.txt

@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Make .venv in the repository root with the pinned OpenMMLab stack
-# (requirements/stack-openmmlab.txt) and mmst itself, editable.
+# Make an environment in the repository root with a pinned stack and mmst itself,
+# editable.
 #
-# Usage: bash tools/install.sh
+# Usage: bash tools/install.sh [--stack openmmlab|onedl]
 #
-# Safe to run again: a finished .venv is left alone, an unfinished one is
-# completed. To have a finished one checked again, remove .venv/.mmst-installed.
+#   openmmlab  OpenMMLab's packages (requirements/stack-openmmlab.txt) in .venv,
+#              with Python 3.8 to 3.11
+#   onedl      OneDL's, for newer GPUs (requirements/stack-onedl.txt), in
+#              .venv-onedl, with Python 3.12 or 3.13
+#
+# Without --stack the first that a Python here fits. Both may stand side by side.
+#
+# Safe to run again: a finished environment is left alone, an unfinished one is
+# completed. To have a finished one checked again, remove its .mmst-installed.
 #
 # Environment variables:
-#   PYTHON          the Python (3.8 to 3.11) to make .venv with
+#   PYTHON          the Python to make the environment with
 #   PIP_FIND_LINKS  read by pip: folders or pages with built packages, separated
 #                   by spaces. Without a built mmcv there or on the package
 #                   index, mmcv is compiled.
@@ -17,12 +24,13 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-root=$PWD
-venv=$root/.venv
-python=$venv/bin/python
+source tools/stack.sh
+choose_stack "$@"
+if [ "${#arguments[@]}" -gt 0 ]; then
+    refuse "${arguments[0]} is not an option. Allowed: --stack NAME."
+fi
 stamp=$venv/.mmst-installed
 wheels=$venv/mmst-wheels
-stack=requirements/stack-openmmlab.txt
 
 # Packages that another environment shows through these would count as installed.
 unset PYTHONPATH PYTHONHOME
@@ -30,7 +38,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 num_steps=7
 step_number=0
-refused=
 
 step() {
     step_number=$((step_number + 1))
@@ -41,34 +48,24 @@ say() {
     printf '      %s\n' "$@"
 }
 
-refuse() {
-    refused=yes
-    printf '\ninstall.sh: %s\n' "$1" >&2
-    shift
-    if [ "$#" -gt 0 ]; then
-        printf '  %s\n' "$@" >&2
-    fi
-    exit 1
-}
-
 report_exit() {
     local status=$?
     if [ "$status" -ne 0 ] && [ -z "$refused" ]; then
         printf '\ninstall.sh: stopped in step %d of %d (exit status %d), see above.\n' \
             "$step_number" "$num_steps" "$status" >&2
-        printf '  What is installed stays. To go on from there: bash tools/install.sh\n' >&2
+        printf '  What is installed stays. To go on from there: %s\n' "$this_command" >&2
     fi
 }
 trap report_exit EXIT
 
-# What a finished .venv depends on. The root counts because .venv and the
+# What a finished environment depends on. The root counts because it and the
 # editable install hold absolute paths, and the folders because .mim links to
 # those that are there when mmst is installed.
 fingerprint() {
     {
         printf '%s\n' "$root"
         ls -d configs tools model-index.yml 2>/dev/null || true
-        cat tools/install.sh setup.py pyproject.toml mmst/version.py \
+        cat tools/install.sh tools/stack.sh setup.py pyproject.toml mmst/version.py \
             requirements/*.txt
     } | cksum
 }
@@ -76,7 +73,7 @@ fingerprint() {
 # The requirement line of a package, without its marker: "pin mmcv" prints
 # mmcv==2.1.0.
 pin() {
-    grep -E "^$1==" "$stack" | cut -d ';' -f 1
+    grep -E "^$1==" "$pins" | cut -d ';' -f 1
 }
 
 pip_install() {
@@ -86,94 +83,14 @@ pip_install() {
 # pip writes RECORD last, so an interrupted installation has none. The star is for
 # local versions, such as torch 2.1.2+cpu.
 is_installed() {
-    compgen -G "$venv/lib/python3*/site-packages/${1/==/-}*.dist-info/RECORD" \
+    local name=${1%%==*} version=${1#*==}
+    compgen -G "$venv/lib/python3*/site-packages/${name//-/_}-$version*.dist-info/RECORD" \
         >/dev/null
 }
 
-# Prints the version of a Python that can make .venv. Otherwise prints what is
-# wrong with it and fails.
-probe_python() {
-    local version
-    # Asking for the version is also the test whether it runs: a pyenv shim
-    # without a chosen version is on PATH and fails when called.
-    if ! version=$("$1" -c 'import sys
-print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || [ -z "$version" ]; then
-        printf 'does not run'
-        return 1
-    fi
-    case $version in
-        3.8.* | 3.9.* | 3.10.* | 3.11.*) ;;
-        *)
-            printf 'is Python %s' "$version"
-            return 1
-            ;;
-    esac
-    if ! "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-        printf 'is Python %s without venv or ensurepip' "$version"
-        printf ' (Debian, Ubuntu: apt-get install python%s-venv)' "${version%.*}"
-        return 1
-    fi
-    printf '%s' "$version"
-}
-
-# Sets base_python and base_version.
-find_python() {
-    local name candidate result tried=()
-    if [ -n "${PYTHON:-}" ]; then
-        base_python=$PYTHON
-        if ! base_version=$(probe_python "$PYTHON"); then
-            refuse "PYTHON=$PYTHON $base_version." \
-                'Needed: Python 3.8 to 3.11 with venv. Type, with a path that fits:' \
-                'PYTHON=/path/to/python3.11 bash tools/install.sh'
-        fi
-        return
-    fi
-    for name in python3.11 python3.10 python3.9 python3.8 python3 python; do
-        while IFS= read -r candidate; do
-            [ -n "$candidate" ] || continue
-            if result=$(probe_python "$candidate"); then
-                base_python=$candidate
-                base_version=$result
-                return
-            fi
-            tried+=("$candidate $result")
-        done <<<"$(type -aP "$name" || true)"
-    done
-    if [ "${#tried[@]}" -eq 0 ]; then
-        tried=('none at all')
-    fi
-    refuse 'no fitting Python was found. Needed: Python 3.8 to 3.11 with venv, because
-torch 2.1 and the built mmcv packages exist for these only.' \
-        'Found on PATH:' "${tried[@]/#/  }" \
-        'Install one (for example: apt-get install python3.11 python3.11-venv, conda create' \
-        '-n py311 python=3.11, or pyenv install 3.11), then type, with its path:' \
-        'PYTHON=/path/to/python3.11 bash tools/install.sh'
-}
-
-# Sets base_python and base_version from a .venv that is already there.
-use_existing_venv() {
-    local wanted
-    if ! base_version=$(probe_python "$python"); then
-        refuse "$venv is there, but its Python ${base_version}." \
-            'Needed: Python 3.8 to 3.11 with venv. Remove it and begin anew:' \
-            "rm -rf '$venv' && bash tools/install.sh"
-    fi
-    base_python=$python
-    if [ -n "${PYTHON:-}" ]; then
-        wanted=$(probe_python "$PYTHON" || true)
-        if [ "${wanted%.*}" != "${base_version%.*}" ]; then
-            refuse "PYTHON=$PYTHON (${wanted}) does not go with $venv (${base_version})." \
-                'Unset PYTHON to keep .venv, or remove it and begin anew:' \
-                "rm -rf '$venv' && PYTHON='$PYTHON' bash tools/install.sh"
-        fi
-    fi
-}
-
-# The GB are those of one fresh installation, rounded up: .venv itself, what pip
-# unpacks on the way, and its cache of downloads. Once torch is in, the rest is
-# small.
+# Once torch is in, the rest is small.
 check_disk() {
-    local venv_gb=7 temp_gb=3 cache_gb=3
+    local venv_gb=${disk_gb[0]} temp_gb=${disk_gb[1]} cache_gb=${disk_gb[2]}
     if is_installed "$(pin torch)"; then
         venv_gb=2 temp_gb=0 cache_gb=0
     elif [ -n "${PIP_NO_CACHE_DIR:-}" ]; then
@@ -210,7 +127,7 @@ PY
     ); then
         refuse 'not enough disk space.' "$problem" \
             "Free some, or move pip's share to another disk and type:" \
-            'TMPDIR=/other/disk PIP_CACHE_DIR=/other/disk/pip bash tools/install.sh'
+            "TMPDIR=/other/disk PIP_CACHE_DIR=/other/disk/pip $this_command"
     fi
 }
 
@@ -218,7 +135,7 @@ make_venv() {
     if [ -x "$python" ] && "$python" -m pip --version >/dev/null 2>&1; then
         return
     fi
-    # Over an unfinished .venv this adds what is missing.
+    # Over an unfinished environment this adds what is missing.
     "$base_python" -m venv "$venv"
 }
 
@@ -226,22 +143,20 @@ make_venv() {
 find_mmcv() {
     local found
     mkdir -p "$wheels"
-    if ! found=$(compgen -G "$wheels/mmcv-*.whl"); then
+    if ! found=$(compgen -G "$wheels/${mmcv//-/_}-*.whl"); then
         "$python" -m pip download --quiet --no-deps --only-binary :all: \
-            --dest "$wheels" "$(pin mmcv)" >"$wheels/search.log" 2>&1 || true
-        found=$(compgen -G "$wheels/mmcv-*.whl") || found=compile
+            --dest "$wheels" "$(pin "$mmcv")" >"$wheels/search.log" 2>&1 || true
+        found=$(compgen -G "$wheels/${mmcv//-/_}-*.whl") || found=compile
     fi
     mmcv_source=${found%%$'\n'*}
 }
 
 check_compiler() {
     local compiler include version=${base_version%.*}
-    # Built for CUDA 12.1, like the torch on the package index.
-    local page=https://download.openmmlab.com/mmcv/dist/cu121/torch2.1.0/index.html
-    local built=('Or let pip find one that OpenMMLab built:'
-        "PIP_FIND_LINKS=$page bash tools/install.sh")
+    local built=('Or let pip find a built one:'
+        "PIP_FIND_LINKS=$mmcv_page $this_command")
     local why
-    why="$(pin mmcv) has to be compiled, as pip finds no built one for Python $version"
+    why="$(pin "$mmcv") has to be compiled, as pip finds no built one for Python $version"
     read -r -a compiler <<<"${CXX:-c++}"
     if ! command -v "${compiler[0]}" >/dev/null 2>&1; then
         refuse "$why, and there is no C++ compiler (${compiler[0]})." \
@@ -262,8 +177,8 @@ check_compiler() {
     # mmcv compiles its CUDA operators too where torch sees a GPU.
     if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 &&
         ! command -v nvcc >/dev/null 2>&1 && [ ! -d "${CUDA_HOME:-/usr/local/cuda}" ]; then
-        refuse "$why, and there is a GPU but no CUDA 12.1 toolkit (nvcc, CUDA_HOME)." \
-            'Install the CUDA 12.1 toolkit.' "${built[@]}"
+        refuse "$why, and there is a GPU but no CUDA $cuda toolkit (nvcc, CUDA_HOME)." \
+            "Install the CUDA $cuda toolkit." "${built[@]}"
     fi
     say "$why." 'That takes 20 to 30 minutes on 2 cores.' "${built[@]}"
 }
@@ -275,7 +190,7 @@ compile_mmcv() {
     # --no-build-isolation: an isolated build lacks torch and leaves the
     # operators out. --no-cache-dir: so does a wheel cached from such a build.
     if ! MMCV_WITH_OPS=1 "$python" -m pip wheel --verbose --no-deps --no-cache-dir \
-        --no-build-isolation --no-binary mmcv --wheel-dir "$wheels" "$(pin mmcv)" 2>&1 |
+        --no-build-isolation --no-binary "$mmcv" --wheel-dir "$wheels" "$(pin "$mmcv")" 2>&1 |
         tee "$log" | awk 'match($0, /^ *\[[0-9]+\/[0-9]+\]/) {
             split(substr($0, RSTART, RLENGTH), part, /[][\/]/)
             printf "      compiled %d of %d files\n", part[2], part[3]
@@ -284,25 +199,25 @@ compile_mmcv() {
         tail -n 40 "$log" >&2
         return 1
     fi
-    mmcv_source=$(compgen -G "$wheels/mmcv-*.whl")
+    mmcv_source=$(compgen -G "$wheels/${mmcv//-/_}-*.whl")
 }
 
 install_stack() {
     local rest=$wheels/rest.txt
-    step "Installing $(pin torch) and $(pin torchvision) (up to 2.5 GB to download)"
+    step "Installing $(pin torch) and $(pin torchvision) (up to $torch_gb GB to download)"
     pip_install "$(pin setuptools)" "$(pin wheel)"
-    pip_install "$(pin torch)" "$(pin torchvision)" -c "$stack"
+    pip_install "$(pin torch)" "$(pin torchvision)" -c "$pins"
 
     step 'Installing mmengine, mmpretrain, mmdet, mmsegmentation and what they need'
     # Some go last, without dependencies: mmcv and xtcocotools may have to be
     # compiled against what is installed here, mmpose asks for chumpy, which does
     # not build and which it does not need, and panopticapi-lite for a NumPy and a
     # scikit-image of its own.
-    grep -v -E '^(mmcv|mmpose|panopticapi-lite|xtcocotools)==' "$stack" >"$rest"
+    grep -v -E "^($mmcv|mmpose|panopticapi-lite|xtcocotools)==" "$pins" >"$rest"
     pip_install -r "$rest"
 
-    step "Installing $(pin mmcv)"
-    if ! is_installed "$(pin mmcv)"; then
+    step "Installing $(pin "$mmcv")"
+    if ! is_installed "$(pin "$mmcv")"; then
         if [ "$mmcv_source" = compile ]; then
             compile_mmcv
         fi
@@ -340,17 +255,12 @@ if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] &&
     exit 0
 fi
 
-step 'Looking for Python 3.8 to 3.11, disk space and a built mmcv'
-if [ -e "$python" ] || [ -L "$python" ]; then
-    use_existing_venv
-else
-    find_python
-fi
-say "Python $base_version: $base_python"
+step 'Looking for disk space and a built mmcv'
+say "Stack $stack, Python $base_version: $base_python"
 check_disk
 make_venv
 mmcv_source=installed
-if ! is_installed "$(pin mmcv)"; then
+if ! is_installed "$(pin "$mmcv")"; then
     find_mmcv
     if [ "$mmcv_source" = compile ]; then
         check_compiler
@@ -374,7 +284,7 @@ cat <<DONE
 
 install.sh: done.
   environment  $venv
-  activate     source .venv/bin/activate
-  tests        bash tools/run_tests.sh
-  first result bash tools/quickstart.sh
+  activate     source $venv_name/bin/activate
+  tests        bash tools/run_tests.sh --stack $stack
+  first result bash tools/quickstart.sh --stack $stack
 DONE

@@ -1,11 +1,16 @@
 # shellcheck shell=bash
 # Sourced by the launch scripts. Sets ROOT, the repository, and PYTHON: the
-# caller's, else the active `python` if it has the stack, else that of .venv.
+# caller's, else the active `python` if it has a stack, else that of the
+# environment that install.sh made.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python
     has_stack='import importlib.util as i; exit(not i.find_spec("mmengine"))'
-    python -c "$has_stack" &>/dev/null || PYTHON=$ROOT/.venv/bin/python
+    if ! python -c "$has_stack" &>/dev/null; then
+        source "$ROOT/tools/stack.sh"
+        find_environment
+        PYTHON=$python
+    fi
 fi
 export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
 

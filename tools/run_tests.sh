@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Run the tests in .venv, which is made first where needed.
+# Run the tests in the environment of a stack, which is made first where needed.
 #
-# Usage: bash tools/run_tests.sh [pytest arguments]
+# Usage: bash tools/run_tests.sh [--stack openmmlab|onedl] [pytest arguments]
+# The stacks are explained in tools/install.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tools/stack.sh
+choose_stack "$@"
 
-bash tools/install.sh
+bash tools/install.sh --stack "$stack"
 
 # The models in the tests are tiny: more threads only get in each other's way,
 # above all in the tests that start two processes.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 export MPLBACKEND=Agg
-exec .venv/bin/python -m pytest tests "$@"
+exec "$python" -m pytest tests ${arguments[@]+"${arguments[@]}"}

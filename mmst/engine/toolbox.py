@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
+from ..distributions import ONEDL, has_onedl, is_distributed
+
 #: default_scope (also the import name) -> (project, what to type)
 TOOLBOXES = {
     'mmpretrain': ('mmpretrain', 'pip install mmpretrain'),
@@ -20,6 +22,25 @@ TOOLBOXES = {
 }
 
 
+def find_bases_by_import_name() -> None:
+    """Let mmengine find ``<toolbox>::`` bases in whatever is installed.
+
+    It looks for a distribution first, such as mmsegmentation for ``mmseg::``,
+    and for a module of that name else. OneDL's have other names; so where the
+    distribution is missing, the module's own name takes its place.
+    """
+    for scope in TOOLBOXES:
+        if not is_distributed(MODULE2PACKAGE[scope]) and find_spec(scope):
+            MODULE2PACKAGE[scope] = scope
+
+
+def get_install_command(scope: str) -> str:
+    """Return what to type to have the toolbox of a ``default_scope``."""
+    if has_onedl() and scope in ONEDL:  # mmst's extras name OpenMMLab's
+        return f'pip install {ONEDL[scope]}'
+    return TOOLBOXES[scope][1]
+
+
 def read_config(path: str) -> Config:
     """Read a config file; a base of a missing toolbox says what to install.
 
@@ -30,12 +51,12 @@ def read_config(path: str) -> Config:
     try:
         return Config.fromfile(path)
     except ModuleNotFoundError as error:
-        for scope, (project, install) in TOOLBOXES.items():
-            package = MODULE2PACKAGE.get(scope, scope)
+        for scope, (project, _) in TOOLBOXES.items():
+            package = MODULE2PACKAGE[scope]
             if str(error).startswith(f'{package} is not installed'):
                 raise ModuleNotFoundError(
                     f"The '{scope}::' base of {path} needs {project}: "
-                    + install
+                    + get_install_command(scope)
                 ) from error
         raise
 
@@ -57,9 +78,9 @@ def check_toolbox(cfg: Config) -> None:
         return
     if find_spec(scope) is None:
         if scope in TOOLBOXES:
-            project, install = TOOLBOXES[scope]
             raise ModuleNotFoundError(
-                f"default_scope = '{scope}' needs {project}: {install}"
+                f"default_scope = '{scope}' needs {TOOLBOXES[scope][0]}: "
+                + get_install_command(scope)
             )
         raise ValueError(
             f"default_scope = '{scope}' is not an installed package; set it "
@@ -70,7 +91,7 @@ def check_toolbox(cfg: Config) -> None:
     except ModuleNotFoundError as error:
         if error.name not in TOOLBOXES:
             raise
-        project, install = TOOLBOXES[error.name]
         raise ModuleNotFoundError(
-            f'{scope} itself needs {project}: {install}'
+            f'{scope} itself needs {TOOLBOXES[error.name][0]}: '
+            + get_install_command(error.name)
         ) from error

@@ -7,7 +7,7 @@ from mmst.analysis import evaluate_subnet, trained_runner
 from mmst.analysis.loafing import measure_loafing
 from mmst.engine.safe_load import UnsafeCheckpointError
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
-from tests.conftest import classifier, forget_earlier_runs
+from tests.conftest import classifier, forget_earlier_runs, load_run
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_hooks_of_the_training_take_no_part(trained, tmp_path, hooks):
     _, config, checkpoint = trained(**hooks)
     forget_earlier_runs()  # as in a process of its own
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
-    weights = torch.load(checkpoint)['state_dict']
+    weights = load_run(checkpoint)['state_dict']
     for key, value in loaded.model.state_dict().items():
         assert torch.equal(value, weights[key]), key
     scores = measure_loafing(loaded, 'mean_score').scores

@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 
 from mmst.checkpoints import strip_checkpoint
 
-from ..conftest import classifier
+from ..conftest import classifier, load_run
 
 STOCK = Path(__file__).with_name('stock_toolboxes.py')
 
@@ -81,7 +81,7 @@ def test_evaluated_weights_are_published(
     assert_equal(file['state_dict'], KeepEvaluatedWeights.weights)
     assert file.keys() == {'state_dict', 'meta'}
     assert file['meta'] == dict(dataset_meta=dict(classes=list('abcd')))
-    before = torch.load(source)
+    before = load_run(source)
     assert {'optimizer', 'param_schedulers', 'message_hub'} < before.keys()
     if update_buffers is not None:
         twin = before['ema_state_dict']['module.head.fc.weight']

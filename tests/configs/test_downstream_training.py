@@ -10,6 +10,8 @@ import math
 import pytest
 import torch
 
+from tests.conftest import load_run
+
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpose')
@@ -100,9 +102,7 @@ def test_trains_validates_and_resumes(
         == pytest.approx(r['main_loss'] + r['subnet0_loss'], rel=1e-3)
         for r in steps
     )
-    last = torch.load(
-        (tmp_path / 'last_checkpoint').read_text(), map_location='cpu'
-    )
+    last = load_run((tmp_path / 'last_checkpoint').read_text())
     assert last['meta']['iter'] == 4
     # COCO's metric says nothing where nothing is detected.
     if name in ('semantic-fpn', 'simple-baseline', 'panoptic-fpn'):

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+
+from tests.conftest import load_run
 
 ROOT = Path(__file__).parents[2]
 SPACE = 'space=[1, 2, 4, 1]'
@@ -139,9 +140,7 @@ def test_trains_with_subnets(name, digit_scenes, train, tmp_path):
         assert record['loss'] == pytest.approx(
             record['main_loss'] + record['subnet0_loss'], rel=1e-3
         )
-    saved = torch.load(
-        (work_dir / 'last_checkpoint').read_text(), map_location='cpu'
-    )
+    saved = load_run((work_dir / 'last_checkpoint').read_text())
     (tmp_path / 'stock.py').write_text(f"_base_ = '{stock.config}'\n")
     init_default_scope(scope)
     plain = Config.fromfile(tmp_path / 'stock.py')

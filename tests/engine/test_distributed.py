@@ -14,7 +14,7 @@ from mmst.analysis import reestimated_statistics
 from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
 from mmst.engine.step import reduce_gradients, st_step
 from mmst.subnets import Subnet, SubnetInputs
-from tests.conftest import batch, build_classifier, sgd
+from tests.conftest import batch, build_classifier, load_run, sgd
 
 FULL = (3, 3, 3)
 # The last block of the first stage is left out by all of these, on both
@@ -50,7 +50,7 @@ def ranks(tmp_path_factory):
     """What each of FUNCTIONS returned in each of two ranks."""
     folder = tmp_path_factory.mktemp('ranks')
     multiprocessing.spawn(_start, (str(folder),), nprocs=2)
-    return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
+    return [load_run(folder / f'{rank}.pth') for rank in range(2)]
 
 
 def train(wrap, accumulative_counts=1):

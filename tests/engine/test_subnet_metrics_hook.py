@@ -23,7 +23,13 @@ from mmst.engine.hooks import SubnetMetricsHook
 from mmst.evaluation import reestimated_statistics
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand, loader
-from tests.conftest import TinyImages, batch, build_classifier, classifier
+from tests.conftest import (
+    TinyImages,
+    batch,
+    build_classifier,
+    classifier,
+    load_run,
+)
 
 HOOK = dict(type='mmst.SubnetMetricsHook')
 VALIDATION = dict(
@@ -97,7 +103,7 @@ def test_training_is_the_one_without_it(tiny_runner, loop, hook, options):
         ends.append(
             (
                 drawn,
-                plain(torch.load(file)),
+                plain(load_run(file)),
                 [line for line in scalars if not is_report(line)],
                 {n: m.training for n, m in runner.model.named_modules()},
             )
@@ -122,7 +128,7 @@ def test_numbers_are_those_of_an_evaluation_by_hand(tiny_runner, averaged):
     lines = [line for line in scalars_of(runner) if is_report(line)]
     assert [line['step'] for line in lines] == [2]
     # The averaged weights, where there are any.
-    checkpoint = torch.load(Path(runner.work_dir, 'epoch_2.pth'))
+    checkpoint = load_run(Path(runner.work_dir, 'epoch_2.pth'))
     runner.model.load_state_dict(checkpoint['state_dict'])
     for depths in ((1, 2, 1), (3, 3, 3)):
         name = 'subnet_' + '-'.join(map(str, depths))
@@ -278,7 +284,7 @@ def train_in_two(rank, folder):
 def two_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ranks')
     multiprocessing.spawn(train_in_two, (str(folder),), nprocs=2)
-    return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
+    return [load_run(folder / f'{rank}.pth') for rank in range(2)]
 
 
 def test_distributed(two_ranks):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import run_alone
+from tests.conftest import load_run, run_alone
 
 STOCK = Path(__file__).parents[1] / 'export' / 'stock_process.py'
 CONFIG = """
@@ -150,7 +150,7 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
     export([*run, '--depths', '2', '2', '1', '2', '--num-samples', '4'])
     out = tmp_path / 'work_dirs' / 'exported' / 'st_2-2-1-2'
     weights = torch.load(out / 'st_2-2-1-2.pth')['state_dict']
-    trained = torch.load(run[1])['state_dict']
+    trained = load_run(run[1])['state_dict']
     assert weights.keys() == {key for key in trained if 'layer3.1' not in key}
     for key, value in weights.items():
         if 'running' not in key and 'tracked' not in key:

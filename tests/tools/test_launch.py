@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from mmst.engine import launch
 from mmst.engine.launch import prepare_launch
+from tests.conftest import load_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +59,7 @@ def test_two_processes_train_and_test(
         'randomness.diff_rank_seed=True',
         env=shell_env,
     )
-    checkpoint = torch.load(tmp_path / 'epoch_1.pth')
+    checkpoint = load_run(tmp_path / 'epoch_1.pth')
     assert checkpoint['meta']['iter'] == 2
     assert not any(
         key.startswith('module.') for key in checkpoint['state_dict']

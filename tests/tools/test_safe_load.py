@@ -12,6 +12,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmst.engine.safe_load import UnsafeCheckpointError, safe_load
+from tests.conftest import load_run
 
 
 class Payload:
@@ -28,7 +29,7 @@ class Payload:
 def malicious(tmp_path, trained):
     """A checkpoint that would make a folder, and the folder."""
     trace = tmp_path / 'was_here'
-    checkpoint = torch.load(trained / 'epoch_1.pth')
+    checkpoint = load_run(trained / 'epoch_1.pth')
     checkpoint['meta']['extra'] = Payload(os.mkdir, str(trace))
     path = tmp_path / 'malicious.pth'
     torch.save(checkpoint, path)
@@ -37,7 +38,7 @@ def malicious(tmp_path, trained):
 
 def test_the_payload_works(malicious):
     path, trace = malicious
-    torch.load(path)
+    load_run(path)
     assert trace.exists()
 
 

@@ -1,6 +1,7 @@
 """Random numbers that a resumed run shares with the uninterrupted one."""
 
-from typing import Any, Dict, Optional
+from functools import partial
+from typing import Any, Dict, Iterator, Optional
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -19,8 +20,8 @@ class ReseedHook(Hook):
     the ones before. Data loaders need ``persistent_workers=False`` and
     ``worker_init_fn=dict(type='mmst.keep_worker_seed')``, so that workers too
     begin every epoch from it. Iteration-based runs need an ``InfiniteSampler``
-    and at least one worker process: MMEngine resumes them by reading the seen
-    batches again.
+    and at least one worker process: they resume by reading the seen batches
+    again, so that workers draw for them what they drew.
     """
 
     # After the hooks that may draw random numbers at the same points.
@@ -32,6 +33,22 @@ class ReseedHook(Hook):
         # within the 32 bits that NumPy takes.
         mixed = runner.seed * 1_000_003 + iteration * 8191 + get_rank()
         set_random_seed(mixed % 2**32)
+
+    def before_train(self, runner: Runner) -> None:
+        """Have seen batches read again, as MMEngine itself does.
+
+        OneDL's MMEngine only moves the sampler on, and makes the workers not
+        before the first batch.
+        """
+        batches = getattr(runner.train_loop, 'dataloader_iterator', None)
+        if hasattr(batches, 'skip_iter'):
+            batches.skip_iter = partial(self._read, runner, batches)
+
+    def _read(self, runner: Runner, batches: Iterator, count: int) -> None:
+        self._reseed(runner, 0)  # as when the run began
+        for _ in range(count):
+            next(batches)
+        self._reseed(runner, count)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed the first iteration of an epoch, and its workers."""
