@@ -49,7 +49,7 @@ def write_format(
     normalised, (N, C, H, W), and gives the network's raw outputs.
 
     Args:
-        kind: One of :data:`FORMATS`.
+        kind: One of ``FORMATS``.
         model: The model.
         data: A batch, as a data loader gives it, to trace with.
         stem: Path of the file without its ending.
