@@ -13,6 +13,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmpretrain.registry import MODELS
 
+from mmst.subnets import stages
+from mmst.subnets.targets import registry
 from tests.configs.test_downstream_pages import snippets
 from tests.conftest import ROOT
 
@@ -63,13 +65,9 @@ def test_program(page, tmp_path, monkeypatch):
     """The blocks of a page, one after the other, as one program."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / 'docs/how_to'))
-    for registry in (
-        'mmst.subnets.stages._FINDERS',
-        'mmst.subnets.targets.registry._RESIZERS',
-    ):
-        module, name = registry.rsplit('.', 1)
-        known = vars(__import__(module, fromlist=[name]))[name]
-        monkeypatch.setattr(registry, dict(known))
+    # What a page registers is known on that page only.
+    monkeypatch.setattr(stages, '_FINDERS', dict(stages._FINDERS))
+    monkeypatch.setattr(registry, '_RESIZERS', dict(registry._RESIZERS))
     if 'timm' in (ROOT / page).read_text():
         pytest.importorskip('timm')
     names = {}
