@@ -57,7 +57,7 @@ def select_state_dict(
         checkpoint: A state dict, or a dict that holds one, optimizer and the
             like beside it.
         entry: The entry with the weights. Default: whichever of
-            :data:`WEIGHT_ENTRIES` is there.
+            ``WEIGHT_ENTRIES`` is there.
 
     Returns:
         The weights, without the ``module.`` that data parallel training puts

@@ -63,7 +63,7 @@ def convert_resnet(
         state_dict: Weights in the source's keys.
         layout: 'released' (the authors' own), 'torchvision' or 'timm'.
             Default: found from the keys.
-        depth: One of :data:`RESNETS`. Default: found from the keys.
+        depth: One of ``RESNETS``. Default: found from the keys.
         backbone_only: Whether to leave the classifier out, which then need
             not be in the source.
 

@@ -22,8 +22,8 @@ from .step import st_step
 class STLoopMixin(BaseLoop):
     """What turns a train loop of MMEngine into one of stimulative training.
 
-    :class:`SubnetSamplerHook` fills :attr:`subnets` before every iteration.
-    Where it leaves them empty, the iteration is MMEngine's own.
+    :class:`mmst.engine.SubnetSamplerHook` fills ``subnets`` before every
+    iteration. Where it leaves them empty, the iteration is MMEngine's own.
 
     Args:
         update_running_stats: Whether subnets update the running statistics of
@@ -33,7 +33,8 @@ class STLoopMixin(BaseLoop):
             :class:`mmst.subnets.SubnetInputs`.
         chain_inputs: Whether each subnet's input is made of the previous
             subnet's.
-        *args, **kwargs: As for the loop of MMEngine.
+        *args: As for the loop of MMEngine.
+        **kwargs: As for the loop of MMEngine.
     """
 
     subnets: List[Subnet] = []

@@ -109,7 +109,7 @@ def evaluate_subnet(
             ``None`` for the main network with its own BatchNorm statistics.
         num_samples: Training images to re-estimate a subnet's BatchNorm
             statistics from.
-        dataset: See :func:`running_subnet`.
+        dataset: See ``running_subnet``.
 
     Returns:
         dict: The metrics of the config's ``val_evaluator``.

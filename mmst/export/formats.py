@@ -52,7 +52,7 @@ def write_formats(
     normalised, (N, C, H, W), and gives the network's raw outputs.
 
     Args:
-        kinds: Any of :data:`FORMATS`.
+        kinds: Any of ``FORMATS``.
         model: The model.
         data: A batch, as a data loader gives it, to trace with.
         stem: Path of the files without their endings.

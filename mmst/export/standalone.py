@@ -53,7 +53,7 @@ def write_standalone(
         num_samples: Training images to re-estimate statistics from; the
             main network keeps its own.
         dataset_meta: What the classes are called, for the checkpoint.
-        formats: Other files to write, of :data:`mmst.export.formats.FORMATS`.
+        formats: Other files to write, of ``FORMATS``.
 
     Returns:
         list: Types of ``mmst`` that the config cannot do without.

@@ -1,0 +1,59 @@
+"""The snippets of all pages: fenced blocks, and commands within the text."""
+
+import re
+import textwrap
+from pathlib import Path
+from typing import List, NamedTuple
+
+from tests.conftest import ROOT
+
+DOCS = sorted((ROOT / 'docs').rglob('*.md'))
+PAGES = [
+    ROOT / 'README.md',
+    ROOT / 'CONTRIBUTING.md',
+    *sorted((ROOT / 'configs').rglob('*.md')),
+    *(page for page in DOCS if '_build' not in page.parts),
+]
+FENCE = re.compile(r'^( *)```([^\n]*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
+#: What a code span begins with if it is a command.
+COMMAND = re.compile(r'(?:[A-Z_]+=\S+ )*(?:python |bash |pip |tools/\S+\.sh )')
+
+
+class Block(NamedTuple):
+    """A fenced block.
+
+    Attributes:
+        page: The page, from the repository's root.
+        language: What stands behind the opening fence.
+        code: The lines between the fences.
+    """
+
+    page: str
+    language: str
+    code: str
+
+
+def blocks_of(page: Path) -> List[Block]:
+    """All fenced blocks of a page, those in lists too."""
+    name = str(page.relative_to(ROOT))
+    return [
+        Block(name, language.strip(), textwrap.dedent(code))
+        for _, language, code in FENCE.findall(page.read_text())
+    ]
+
+
+def commands_of(page: Path) -> List[str]:
+    """All commands of a page, in order: of shell blocks, and code spans."""
+    lines = [
+        line
+        for block in blocks_of(page)
+        if block.language == 'shell'
+        for line in block.code.replace('\\\n', ' ').splitlines()
+        if line and not line.startswith('#')
+    ]
+    text = FENCE.sub('', page.read_text())
+    spans = [' '.join(s.split()) for s in re.findall(r'`([^`]+)`', text)]
+    return lines + [span for span in spans if COMMAND.match(span)]
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]

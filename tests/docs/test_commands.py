@@ -1,0 +1,171 @@
+"""Every command of every page is one that its tool takes.
+
+The cheap ones run for real in ``test_first_hour.py`` and in ``tests/tools``.
+Here all of them are read: the script is there, its own parser takes the
+arguments, the config loads, and has what the options change. Launch scripts
+run, with stand-ins for Python and for slurm.
+"""
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import List
+
+import pytest
+from mmengine.config import Config
+
+from tests.conftest import ROOT
+
+from .blocks import BLOCKS, PAGES, commands_of
+
+PAGE_OF = {
+    command: page.relative_to(ROOT)
+    for page in reversed(PAGES)
+    for command in commands_of(page)
+}
+#: Words that a reader replaces, and files that an earlier command has made.
+OPEN = re.compile(r'[A-Z_]+(\.pth|/.+)?|work_dirs/.+')
+
+
+class Parsed(Exception):
+    """Carries a tool's parsed arguments out of it, before it does anything."""
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Start a tool as a command line would; give what its parser says."""
+    real = ArgumentParser.parse_args
+
+    def stop(parser: ArgumentParser, args=None, namespace=None) -> Namespace:
+        raise Parsed(real(parser, args, namespace))
+
+    def parse(script: str, args: List[str]) -> Namespace:
+        path = ROOT / script
+        assert path.is_file(), f'{script} is not there'
+        with monkeypatch.context() as patch:
+            patch.setattr(ArgumentParser, 'parse_args', stop)
+            patch.setattr('sys.argv', [str(path), *args])
+            patch.syspath_prepend(str(path.parent))
+            with pytest.raises(Parsed) as parsed:
+                runpy.run_path(str(path), run_name='__main__')
+        return parsed.value.args[0]
+
+    return parse
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Run a launch script; give the tool and the arguments it would start."""
+    for name in ('python', 'srun'):
+        program = tmp_path / name
+        program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        program.chmod(0o755)
+
+    def launch(command: str) -> List[str]:
+        env = dict(
+            os.environ,
+            PYTHON=str(tmp_path / 'python'),
+            PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}',
+            PORT='29500',  # else Python is asked for a free one
+        )
+        done = subprocess.run(
+            ['bash', '-c', command],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        words = done.stdout.splitlines()
+        start = next(
+            i
+            for i, word in enumerate(words)
+            if word.startswith(f'{ROOT}/') and word.endswith('.py')
+        )
+        return [str(Path(words[start]).relative_to(ROOT)), *words[start + 1 :]]
+
+    return launch
+
+
+def config_path(name: str) -> Path:
+    """A config of a command; one that is copied from docs/ first, there."""
+    copied = ROOT / 'docs/how_to' / name
+    return copied if copied.is_file() else ROOT / name
+
+
+def check_configs(args: Namespace) -> None:
+    """The configs are there, and have what ``--cfg-options`` changes."""
+    names = [run[1] for run in getattr(args, 'run', None) or []]
+    if hasattr(args, 'config'):
+        names.append(args.config)
+    for name in names:
+        if OPEN.fullmatch(name):
+            continue
+        path = config_path(name)
+        assert path.is_file(), f'{name} is not there'
+        if path.parent == ROOT / 'docs/how_to':
+            continue  # its base is found from the root: test_first_hour.py
+        cfg = Config.fromfile(path)
+        for key in getattr(args, 'cfg_options', None) or {}:
+            value = cfg
+            for part in key.split('.')[:-1]:
+                value = value[int(part) if part.isdigit() else part]
+
+
+def check_pip(words: List[str]) -> None:
+    extras = (ROOT / 'setup.py').read_text()
+    for word in words:
+        for extra in re.findall(r'^\.\[(\w+)\]$', word):
+            assert f"'{extra}'" in extras
+    for flag, name in zip(words, words[1:]):
+        if flag == '-r':
+            assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize('command', sorted(PAGE_OF))
+def test_command(command, parse, launch):
+    words = shlex.split(command, comments=True)
+    while re.match(r'[A-Z_]+=', words[0]):
+        check_variable(*words.pop(0).split('=', 1))
+    program, args = words[0], words[1:]
+    if program == 'python':
+        check_configs(parse(args[0], args[1:]))
+    elif program.startswith('tools/'):
+        script, *args = launch(command)
+        check_configs(parse(script, args))
+    elif program == 'bash':
+        subprocess.run(['bash', '-n', ROOT / args[0]], check=True)
+    elif program == 'pip':
+        check_pip(args)
+    elif program == 'cp':
+        assert (ROOT / args[0]).is_file()
+    else:
+        assert command in KNOWN, f'{PAGE_OF[command]}: no check for it'
+
+
+KNOWN = ('source .venv/bin/activate',)
+
+
+def check_variable(name: str, value: str) -> None:
+    """An environment variable is one that the code or pip reads."""
+    readers = [
+        *(ROOT / 'tools').glob('*.sh'),
+        *(ROOT / 'configs/st_det').glob('*.py'),
+    ]
+    assert any(name in path.read_text() for path in readers), name
+    if name == 'MMST_BACKBONE':
+        assert (ROOT / f'configs/_base_/backbones/{value}.py').is_file()
+
+
+def test_blocks_are_of_kinds_that_are_checked():
+    """Python in test_python.py, directives by Sphinx; text shows a folder."""
+    for block in BLOCKS:
+        assert block.language in ('python', 'shell', 'text') or re.fullmatch(
+            r'\{(toctree|include|eval-rst)\}.*|\{literalinclude\} \S+\.py',
+            block.language,
+        ), f'{block.page}: no check for {block.language!r}'

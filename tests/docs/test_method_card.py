@@ -1,0 +1,29 @@
+"""The method card's numbers are those of the measured scores."""
+
+import json
+import re
+
+from mmst.analysis.loafing import mean_and_interval
+from tests.conftest import ROOT
+
+
+def test_differences_are_those_of_the_scores():
+    results = json.loads((ROOT / 'resources/demo.json').read_text())['results']
+    text = (ROOT / 'docs/method_card.md').read_text()
+    rows = re.findall(
+        r'^\| (\S[^|]*) \| ([^|]+) \| (.\d+\.\d+ ± [^|]+) \| ([^|]+) \|$',
+        text,
+        re.MULTILINE,
+    )
+    assert {
+        name for first, second, *_ in rows for name in (first, second)
+    } == (set(results))
+    for first, second, *cells in rows:
+        for network, cell in zip(('main', '1-1-1'), cells):
+            mean, half = mean_and_interval(
+                [
+                    new[network] - old[network]
+                    for old, new in zip(results[first], results[second])
+                ]
+            )
+            assert cell == f'{mean:+.2f} ± {half:.2f}', (first, second)

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Build docs/ as HTML, without a network; a warning is an error.
+#
+# Usage: bash tools/build_docs.sh [FOLDER, default docs/_build/html]
+#
+# The Python that has the stack (see tools/python.sh) also needs what
+# requirements/docs.txt names.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
+exec "$PYTHON" -m sphinx -b html -n -W --keep-going -d "$ROOT/docs/_build/doctrees" \
+    "$ROOT/docs" "${1:-$ROOT/docs/_build/html}"
