@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the scripts that source it read them
 # Sourced by the scripts beside it: the stacks that mmst works on, and which of
 # them is meant, by --stack or by the Python that is there.
 

@@ -1,7 +1,7 @@
 """Random numbers that a resumed run shares with the uninterrupted one."""
 
 from functools import partial
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -35,20 +35,12 @@ class ReseedHook(Hook):
         set_random_seed(mixed % 2**32)
 
     def before_train(self, runner: Runner) -> None:
-        """Have seen batches read again, as MMEngine itself does.
-
-        OneDL's MMEngine only moves the sampler on, and makes the workers not
-        before the first batch.
-        """
+        """Have OneDL's MMEngine read seen batches again, as MMEngine does."""
         batches = getattr(runner.train_loop, 'dataloader_iterator', None)
-        if hasattr(batches, 'skip_iter'):
-            batches.skip_iter = partial(self._read, runner, batches)
-
-    def _read(self, runner: Runner, batches: Iterator, count: int) -> None:
-        self._reseed(runner, 0)  # as when the run began
-        for _ in range(count):
-            next(batches)
-        self._reseed(runner, count)
+        if batches is not None and hasattr(batches, 'skip_iter'):
+            runner.train_loop.dataloader_iterator = _BatchesReadAgain(
+                batches, partial(self._reseed, runner)
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed the first iteration of an epoch, and its workers."""
@@ -67,6 +59,30 @@ class ReseedHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Seed again: a resumed run does not repeat the validation."""
         self._reseed(runner, runner.iter)
+
+
+class _BatchesReadAgain:
+    """The batches of a loop that would skip the seen ones without reading.
+
+    Such a loop also makes its workers as late as for the first batch, so that
+    they take their seed from the iteration of that.
+    """
+
+    def __init__(
+        self, batches: Iterator[Any], reseed: Callable[[int], None]
+    ) -> None:
+        self._batches = batches
+        self._reseed = reseed
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Read the batches of the iterations before ``num_iters``."""
+        self._reseed(0)
+        for _ in range(num_iters):
+            next(self._batches)
+        self._reseed(num_iters)
 
 
 @FUNCTIONS.register_module()
