@@ -10,6 +10,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -29,6 +30,8 @@ PAGE_OF = {
 }
 #: Words that a reader replaces, and files that an earlier command has made.
 OPEN = re.compile(r'[A-Z_]+(\.pth|/.+)?|work_dirs/.+')
+#: Stands in for a config that the reader names.
+ANY = 'configs/st/resnet50_ct_in1k.py'
 
 
 class Parsed(Exception):
@@ -92,29 +95,38 @@ def launch(tmp_path):
     return launch
 
 
-def config_path(name: str) -> Path:
-    """A config of a command; one that is copied from docs/ first, there."""
-    copied = ROOT / 'docs/how_to' / name
-    return copied if copied.is_file() else ROOT / name
+@pytest.fixture
+def check_configs(tmp_path):
+    """See that configs are there and have what ``--cfg-options`` changes."""
+    # A folder like the repository's root, into which docs/ say to copy.
+    root = tmp_path / 'root'
+    root.mkdir()
+    (root / 'configs').symlink_to(ROOT / 'configs')
+    for path in (ROOT / 'docs/how_to').glob('my_*.py'):
+        shutil.copy(path, root)
+
+    def check(args: Namespace) -> None:
+        options = getattr(args, 'cfg_options', None) or {}
+        names = [run[1] for run in getattr(args, 'run', None) or []]
+        if hasattr(args, 'config'):
+            names.append(args.config)
+        for name in names:
+            is_open = OPEN.fullmatch(name)
+            assert is_open or (root / name).is_file(), f'{name} is not there'
+            if options or not is_open:
+                check_options(root / (ANY if is_open else name), options)
+
+    return check
 
 
-def check_configs(args: Namespace) -> None:
-    """The configs are there, and have what ``--cfg-options`` changes."""
-    names = [run[1] for run in getattr(args, 'run', None) or []]
-    if hasattr(args, 'config'):
-        names.append(args.config)
-    for name in names:
-        if OPEN.fullmatch(name):
-            continue
-        path = config_path(name)
-        assert path.is_file(), f'{name} is not there'
-        if path.parent == ROOT / 'docs/how_to':
-            continue  # its base is found from the root: test_first_hour.py
-        cfg = Config.fromfile(path)
-        for key in getattr(args, 'cfg_options', None) or {}:
-            value = cfg
-            for part in key.split('.')[:-1]:
-                value = value[int(part) if part.isdigit() else part]
+def check_options(path: Path, options: dict) -> None:
+    cfg = Config.fromfile(path)
+    for key in options:
+        value = cfg
+        for part in key.split('.')[:-1]:
+            if part == 'init_cfg' and part not in value:
+                break  # the option that adds it
+            value = value[int(part) if part.isdigit() else part]
 
 
 def check_pip(words: List[str]) -> None:
@@ -128,7 +140,7 @@ def check_pip(words: List[str]) -> None:
 
 
 @pytest.mark.parametrize('command', sorted(PAGE_OF))
-def test_command(command, parse, launch):
+def test_command(command, parse, launch, check_configs):
     words = shlex.split(command, comments=True)
     while re.match(r'[A-Z_]+=', words[0]):
         check_variable(*words.pop(0).split('=', 1))
