@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from mmengine.utils import ManagerMixin
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -69,7 +69,7 @@ class TinyImages(Dataset):
 def alone():
     """Each test as in a process of its own: no earlier test's globals."""
     forget_earlier_runs()
-    torch.manual_seed(0)
+    set_random_seed(0)
     init_default_scope('mmpretrain')
     yield
     forget_earlier_runs()

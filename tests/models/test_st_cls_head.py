@@ -218,6 +218,23 @@ def test_subnet_before_main_is_refused():
         in_subnet(head, (level(0, 4, 8),), samples([0] * 4))
 
 
+@pytest.mark.parametrize('num_classes', [2, 3])
+def test_two_classes_are_not_standardised(num_classes):
+    def wrap(normalize):
+        return STClsHead(
+            dict(type='LinearClsHead', num_classes=num_classes, in_channels=8),
+            dict(type='mmst.KLMinusLoss', normalize=normalize),
+        )
+
+    for normalize in (None, 'l2'):
+        wrap(normalize)
+    if num_classes == 2:
+        with pytest.raises(ValueError, match="to 'l2' or None"):
+            wrap('standardize')
+    else:
+        wrap('standardize')
+
+
 @pytest.mark.parametrize(
     'config',
     [

@@ -36,6 +36,7 @@ class STClsHead(BaseModule):
 
     Raises:
         TypeError: If the head is not for one label an image.
+        ValueError: If logits of two classes would be standardised.
     """
 
     def __init__(
@@ -58,6 +59,15 @@ class STClsHead(BaseModule):
                 'label an image'
             )
         self.loss_kl = MODELS.build(loss_kl)
+        if (
+            getattr(self.head, 'num_classes', None) == 2
+            and getattr(self.loss_kl, 'normalize', None) == 'standardize'
+        ):
+            raise ValueError(
+                'of 2 classes, standardised logits are +1 and -1 whatever '
+                'they were, and nothing is learned: set '
+                "model.head.loss_kl.normalize to 'l2' or None"
+            )
         self.normalize_main = normalize_main
         self._main_logits: Optional[List[Tensor]] = None
         self._register_state_dict_hook(_drop_prefix)
