@@ -1,12 +1,15 @@
 """What the README shows works."""
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
+from scipy import stats
 
 from mmst.models import STClsHead
 from mmst.subnets import Resizing, activate, resize_samples
@@ -156,3 +159,26 @@ def test_backbone_from_an_st_checkpoint(tiny_runner, train, tmp_path):
     model.init_weights()
     for key, value in model.backbone.state_dict().items():
         assert torch.equal(value, source[key]), key
+
+
+def test_fine_tuning_table_is_that_of_the_scores():
+    """Mean and 95 % interval, Student's t, over the seeds."""
+    results = json.loads(
+        (ROOT / 'resources/demo_downstream.json').read_text()
+    )['results']
+    rows = re.findall(
+        r'^\| [^|]+ \| (?:\w+ AP|mIoU) \| (.+) \|$', README, re.MULTILINE
+    )
+    metrics = [m for metrics in results.values() for m in metrics.values()]
+    assert len(rows) == len(metrics) == 4
+    for row, values in zip(rows, metrics):
+        st, star = np.array(values['st']), np.array(values['st-star'])
+        expected = []
+        for scores, sign in ((st, ''), (star, ''), (star - st, '+')):
+            half = (
+                stats.t.ppf(0.975, len(scores) - 1)
+                * scores.std(ddof=1)
+                / len(scores) ** 0.5
+            )
+            expected.append(f'{scores.mean():{sign}.2f} ± {half:.2f}')
+        assert row == ' | '.join(expected)

@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-heads',
         action='store_true',
-        help='backbone and neck alone, with the mean squares of their outputs as loss',
+        help='backbone and neck alone; the loss is of their outputs',
     )
     parser.add_argument('--case', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
