@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List
 
-from run_logged import ROOT, run_logged
+from run_logged import ROOT, run_logged, train_logged
 
 from mmst.analysis.loafing import (
     MAIN,
@@ -100,7 +100,6 @@ def train_and_score(
     folder = args.work_dir.resolve() / method / f'seed{seed}'
     scores = folder / 'loafing' / 'loafing.json'
     if not scores.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         name = f'{LABELS[method]} seed {seed}'
         options = [
             '--cfg-options',
@@ -108,19 +107,7 @@ def train_and_score(
             *(TUNING_SPLIT if args.tune else []),
             *args.cfg_options,
         ]
-        run_logged(
-            name,
-            [
-                sys.executable,
-                'tools/train.py',
-                config,
-                '--work-dir',
-                str(folder),
-                '--resume',
-                *options,
-            ],
-            folder / 'output.txt',
-        )
+        train_logged(name, config, folder, options)
         checkpoint = (folder / 'last_checkpoint').read_text()
         run_logged(
             name,

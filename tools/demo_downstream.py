@@ -10,15 +10,15 @@ that are done are not done again, and those that were stopped go on.
 import argparse
 import json
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
-from run_logged import ROOT, run_logged
+from run_logged import ROOT, train_logged
 
 from mmst.analysis.loafing import mean_and_interval
+from mmst.analysis.training_log import read_training_log
 
 COCO = 'data/digit_scenes/coco/'
 CITYSCAPES = 'data/digit_scenes/cityscapes/'
@@ -239,21 +239,7 @@ def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
     """Train, or take what is there; give the last checkpoint."""
     last, done = folder / 'last_checkpoint', folder / 'done'
     if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        run_logged(
-            name,
-            [
-                sys.executable,
-                'tools/train.py',
-                config,
-                '--work-dir',
-                str(folder),
-                '--resume',
-                '--cfg-options',
-                *options,
-            ],
-            folder / 'output.txt',
-        )
+        train_logged(name, config, folder, ['--cfg-options', *options])
         done.touch()
     return Path(last.read_text())
 
@@ -265,10 +251,9 @@ def last_metric(folder: Path, metric: str) -> float:
         ValueError: If it never validated.
     """
     values = [
-        record[metric]
-        for log in sorted(folder.glob('*/vis_data/scalars.json'))
-        for record in map(json.loads, log.read_text().splitlines())
-        if metric in record
+        line[metric]
+        for line in read_training_log(str(folder)).metrics.values()
+        if metric in line
     ]
     if not values:
         raise ValueError(f'{folder} has no log with {metric}')

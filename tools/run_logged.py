@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import List
 
@@ -40,3 +41,31 @@ def run_logged(name: str, command: List[str], log: Path) -> None:
         raise RuntimeError(
             f'{name} failed with exit status {process.returncode}, see {log}'
         )
+
+
+def train_logged(
+    name: str, config: str, folder: Path, options: List[str]
+) -> None:
+    """Train into a folder, or go on there, by ``tools/train.py``.
+
+    Args:
+        name: What its lines on the screen begin with.
+        config: The config, from the repository's root.
+        folder: The run's work directory, which is made; the output goes to
+            ``output.txt`` there.
+        options: More arguments of ``tools/train.py``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run_logged(
+        name,
+        [
+            sys.executable,
+            'tools/train.py',
+            config,
+            '--work-dir',
+            str(folder),
+            '--resume',
+            *options,
+        ],
+        folder / 'output.txt',
+    )
