@@ -41,6 +41,11 @@ def get_install_command(scope: str) -> str:
     return TOOLBOXES[scope][1]
 
 
+def _project_and_command(scope: str) -> str:
+    """What a message about a missing toolbox ends with."""
+    return f'{TOOLBOXES[scope][0]}: {get_install_command(scope)}'
+
+
 def read_config(path: str) -> Config:
     """Read a config file; a base of a missing toolbox says what to install.
 
@@ -51,12 +56,12 @@ def read_config(path: str) -> Config:
     try:
         return Config.fromfile(path)
     except ModuleNotFoundError as error:
-        for scope, (project, _) in TOOLBOXES.items():
+        for scope in TOOLBOXES:
             package = MODULE2PACKAGE[scope]
             if str(error).startswith(f'{package} is not installed'):
                 raise ModuleNotFoundError(
-                    f"The '{scope}::' base of {path} needs {project}: "
-                    + get_install_command(scope)
+                    f"The '{scope}::' base of {path} needs "
+                    + _project_and_command(scope)
                 ) from error
         raise
 
@@ -79,8 +84,8 @@ def check_toolbox(cfg: Config) -> None:
     if find_spec(scope) is None:
         if scope in TOOLBOXES:
             raise ModuleNotFoundError(
-                f"default_scope = '{scope}' needs {TOOLBOXES[scope][0]}: "
-                + get_install_command(scope)
+                f"default_scope = '{scope}' needs "
+                + _project_and_command(scope)
             )
         raise ValueError(
             f"default_scope = '{scope}' is not an installed package; set it "
@@ -92,6 +97,5 @@ def check_toolbox(cfg: Config) -> None:
         if error.name not in TOOLBOXES:
             raise
         raise ModuleNotFoundError(
-            f'{scope} itself needs {TOOLBOXES[error.name][0]}: '
-            + get_install_command(error.name)
+            f'{scope} itself needs {_project_and_command(error.name)}'
         ) from error
