@@ -1,11 +1,12 @@
 """Tiny models, data and runners that many tests share."""
 
 import importlib.util
+import json
 import sys
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 import pytest
 import torch
@@ -138,6 +139,15 @@ def batch(size: int = 6, seed: int = 0, double: bool = True) -> dict:
         inputs=inputs.double() if double else inputs,
         data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
     )
+
+
+def logged(work_dir: Any) -> List[dict]:
+    """The lines that a run's starts logged, of training and of validation."""
+    return [
+        json.loads(line)
+        for log in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+        for line in log.read_text().splitlines()
+    ]
 
 
 def load_run(path: Any) -> Any:

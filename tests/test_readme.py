@@ -14,12 +14,13 @@ from scipy import stats
 from mmst.models import STClsHead
 from mmst.subnets import Resizing, activate, resize_samples
 from tests.conftest import ROOT
+from tests.docs.blocks import python_blocks
 
 README = (ROOT / 'README.md').read_text()
 
 
 def snippet(first_words: str) -> str:
-    blocks = re.findall(r'```python\n(.*?)```', README, re.S)
+    blocks = python_blocks(ROOT / 'README.md')
     return next(block for block in blocks if block.startswith(first_words))
 
 

@@ -15,7 +15,7 @@ from mmst.analysis.training_cost import (
 from mmst.analysis.training_log import read_training_log
 from mmst.subnets import SamplingSpace, measure_cost
 from tests.analysis.evaluation_by_hand import loader
-from tests.conftest import classifier
+from tests.conftest import classifier, logged
 
 VALIDATION = dict(
     val_dataloader=loader(16, 40),
@@ -28,9 +28,11 @@ SAMPLER = dict(num_subnets=2, min_depth=2)
 
 def scores_of(runner):
     """Top-1 after each validation, in order."""
-    path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
-    lines = map(json.loads, path.read_text().splitlines())
-    return [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
+    return [
+        line['accuracy/top1']
+        for line in logged(runner.work_dir)
+        if 'accuracy/top1' in line
+    ]
 
 
 def plain_flops(runner, batch_size):

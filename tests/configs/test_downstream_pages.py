@@ -11,6 +11,8 @@ from mmengine.registry import HOOKS, LOOPS, MODELS
 from mmpretrain.models import ResNet
 from torch.utils.data import DataLoader
 
+from tests.docs.blocks import python_blocks
+
 from .test_downstream_configs import (
     CONFIGS,
     ROOT,
@@ -31,13 +33,7 @@ def snippets() -> list:
     found = [
         (page.name, i, code)
         for page in pages
-        for i, code in enumerate(
-            re.findall(
-                r'```python\n(.*?)```',
-                (page / 'README.md').read_text(),
-                re.DOTALL,
-            )
-        )
+        for i, code in enumerate(python_blocks(page / 'README.md'))
     ]
     assert len(found) == 5
     return found

@@ -4,13 +4,12 @@ The real configs with ST*, shrunk as tools/demo_downstream.py shrinks them, on
 a few digit scenes in COCO's files and Cityscapes' layout.
 """
 
-import json
 import math
 
 import pytest
 import torch
 
-from tests.conftest import load_run
+from tests.conftest import load_run, logged
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -66,14 +65,6 @@ def options_of(load_tool, digit_scenes):
     return options_of
 
 
-def records(folder) -> list:
-    return [
-        json.loads(line)
-        for log in sorted(folder.glob('*/vis_data/scalars.json'))
-        for line in log.read_text().splitlines()
-    ]
-
-
 @pytest.mark.parametrize('name', NAMES)
 def test_trains_validates_and_resumes(
     name, options_of, load_tool, train, tmp_path
@@ -93,8 +84,8 @@ def test_trains_validates_and_resumes(
                 *options_of(name, length),
             ]
         )
-    logged = records(tmp_path)
-    steps = [r for r in logged if 'subnet0_loss' in r]
+    lines = logged(tmp_path)
+    steps = [r for r in lines if 'subnet0_loss' in r]
     assert [r['step'] for r in steps] == [1, 2, 3, 4]
     assert all(math.isfinite(r['loss']) for r in steps)
     assert all(
@@ -106,7 +97,7 @@ def test_trains_validates_and_resumes(
     assert last['meta']['iter'] == 4
     # COCO's metric says nothing where nothing is detected.
     if name in ('semantic-fpn', 'simple-baseline', 'panoptic-fpn'):
-        assert any(framework.metrics[0] in r for r in logged)
+        assert any(framework.metrics[0] in r for r in lines)
 
 
 def test_two_processes_agree(options_of, load_tool, train_twice):

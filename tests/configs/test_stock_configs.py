@@ -1,6 +1,5 @@
 """Stock configs that mmst does not ship, with the documented lines alone."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -10,7 +9,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from tests.conftest import load_run
+from tests.conftest import load_run, logged
+from tests.docs.blocks import python_blocks
 
 ROOT = Path(__file__).parents[2]
 SPACE = 'space=[1, 2, 4, 1]'
@@ -75,9 +75,8 @@ STOCK = dict(
 
 def documented_lines(stock: Stock) -> str:
     """The lines of a page, for another config."""
-    page = (ROOT / 'configs' / stock.page / 'README.md').read_text()
-    heading = page.index('Turn the config you have into ST')
-    code = re.search(r'```python\n(.*?)```', page[heading:], re.DOTALL)[1]
+    page = ROOT / 'configs' / stock.page / 'README.md'
+    (code,) = python_blocks(page)
     base = re.search(r"_base_ = '(\w+::[^']+)'", code)[1]
     return code.replace(base, stock.config).replace(SPACE, stock.depths)
 
@@ -128,12 +127,7 @@ def test_trains_with_subnets(name, digit_scenes, train, tmp_path):
     work_dir = tmp_path / 'run'
     train([str(tmp_path / 'small.py'), '--work-dir', str(work_dir)])
 
-    (log,) = work_dir.glob('*/vis_data/scalars.json')
-    steps = [
-        record
-        for record in map(json.loads, log.read_text().splitlines())
-        if 'subnet0_loss' in record
-    ]
+    steps = [line for line in logged(work_dir) if 'subnet0_loss' in line]
     assert len(steps) == 2
     for record in steps:
         assert math.isfinite(record['loss']) and record['subnet0_loss'] > 0

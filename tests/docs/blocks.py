@@ -42,6 +42,11 @@ def blocks_of(page: Path) -> List[Block]:
     ]
 
 
+def python_blocks(page: Path) -> List[str]:
+    """The code of a page's Python blocks."""
+    return [b.code for b in blocks_of(page) if b.language == 'python']
+
+
 def commands_of(page: Path) -> List[str]:
     """All commands of a page, in order: of shell blocks, and code spans."""
     lines = [

@@ -1,6 +1,5 @@
 """The first hour's commands, one after the other, as in a fresh clone."""
 
-import json
 import math
 import os
 import shlex
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from mmst.checkpoints import read_checkpoint
-from tests.conftest import ROOT, run_alone
+from tests.conftest import ROOT, logged, run_alone
 
 from .blocks import commands_of
 
@@ -77,12 +76,7 @@ def test_first_hour(clone, load_tool, digit_scenes_tool, capfd):
         run(command, load_tool)
     work = clone / 'work_dirs'
     for name in ('my_images', 'my_detector'):
-        (scalars,) = (work / name).glob('*/vis_data/scalars.json')
-        steps = [
-            record
-            for record in map(json.loads, scalars.read_text().splitlines())
-            if 'subnet0_loss' in record
-        ]
+        steps = [r for r in logged(work / name) if 'subnet0_loss' in r]
         assert steps and all(math.isfinite(step['loss']) for step in steps)
     # The detector has begun with the pretrained backbone, whose first stage
     # it freezes.

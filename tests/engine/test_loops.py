@@ -1,6 +1,5 @@
 """Whole runs: plain training, resuming, checkpoints, and what is refused."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from mmst.engine.safe_load import safe_load
 from mmst.engine.subnet_batch import subnet_batch
 from mmst.subnets import Subnet, SubnetInputs, register_resizer
 from mmst.subnets.targets.registry import _RESIZERS
-from tests.conftest import classifier
+from tests.conftest import classifier, logged
 
 SAMPLER = dict(num_subnets=2, min_depth=1, size_range=(0.5, 1.0))
 LOOPS = ['mmst.STEpochBasedTrainLoop', 'mmst.STIterBasedTrainLoop']
@@ -178,8 +177,7 @@ def test_late_begin_starts_like_plain_training(tiny_runner):
 def test_log_names_losses_depths_and_sizes(tiny_runner):
     runner = tiny_runner(sampler=SAMPLER)
     runner.train()
-    path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = logged(runner.work_dir)
     losses = next(line for line in lines if 'loss' in line)
     assert {'main_loss', 'subnet0_loss', 'subnet1_loss'} <= set(losses)
     total = (

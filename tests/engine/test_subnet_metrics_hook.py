@@ -1,6 +1,5 @@
 """Subnets are reported, and the training does not notice."""
 
-import json
 import os
 import random
 import re
@@ -29,6 +28,7 @@ from tests.conftest import (
     build_classifier,
     classifier,
     load_run,
+    logged,
 )
 
 HOOK = dict(type='mmst.SubnetMetricsHook')
@@ -43,11 +43,9 @@ ITERATIONS = 'mmst.STIterBasedTrainLoop'
 
 def scalars_of(runner):
     """All that was logged, but for times."""
-    path = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [
         {key: value for key, value in line.items() if 'time' not in key}
-        for line in lines
+        for line in logged(runner.work_dir)
     ]
 
 

@@ -1,10 +1,9 @@
 """The tool for training cost, on the log of a real run."""
 
-import json
-
 import pytest
 
 from mmst.analysis.training_cost import TrainingCost, cost_table
+from tests.conftest import logged
 
 
 def test_table_numbers_and_picture(analyse, trained, tmp_path, capsys):
@@ -22,9 +21,7 @@ def test_table_numbers_and_picture(analyse, trained, tmp_path, capsys):
         '32',
     )
     assert results['a'] == results['b']
-    scalars = sorted(trained.glob('*/vis_data/scalars.json'))[-1]
-    last = json.loads(scalars.read_text().splitlines()[-1])
-    assert results['a']['scores'] == [last['accuracy/top1']]
+    assert results['a']['scores'] == [logged(trained)[-1]['accuracy/top1']]
     assert results['a']['epochs'] == [1]
     assert results['a']['iterations'] == 2
     table = cost_table(
