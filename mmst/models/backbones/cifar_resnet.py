@@ -10,21 +10,20 @@ from mmst.registry import MODELS
 
 @MODELS.register_module()
 class CIFARResNet(ResNet_CIFAR):
-    """ResNet-20 to ResNet-1202 of the CIFAR experiments (Fig. 1).
+    """ResNet-20, ResNet-56 and others of the CIFAR experiments (Fig. 1).
 
     Three stages of n basic blocks with 16, 32 and 64 channels after a 3 x 3
     stem; mmpretrain's ``ResNet_CIFAR`` has only the depths of ImageNet.
 
     Args:
-        depth: 20, 32, 44, 56, 110 or 1202.
+        depth: 6n + 2, such as 20, 56 or 110.
         stem_stride: Stride of the stem. 1 is the original; 2 makes the
             network four times quicker.
         **kwargs: As for mmpretrain's ``ResNet``.
-    """
 
-    arch_settings = {
-        6 * n + 2: (BasicBlock, (n, n, n)) for n in (3, 5, 7, 9, 18, 200)
-    }
+    Raises:
+        ValueError: If the depth is not of that form.
+    """
 
     def __init__(
         self,
@@ -38,11 +37,13 @@ class CIFARResNet(ResNet_CIFAR):
         out_indices: Sequence[int] = (2,),
         **kwargs: Any,
     ) -> None:
-        if depth not in self.arch_settings:
+        num_blocks, rest = divmod(depth - 2, 6)
+        if rest or num_blocks < 1:
             raise ValueError(
-                f'CIFARResNet: depth {depth} is not one of '
-                f'{sorted(self.arch_settings)}'
+                f'CIFARResNet: depth {depth} is not 6n + 2, such as 20 or 56'
             )
+        # Where the base class looks the depth up.
+        self.arch_settings = {depth: (BasicBlock, (num_blocks,) * 3)}
         self.stem_stride = stem_stride
         super().__init__(
             depth,
