@@ -12,7 +12,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional, Sequence
 
 from run_logged import ROOT, run_logged, train_logged
 
@@ -46,7 +46,7 @@ TUNING_SPLIT = [
 ]
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -79,17 +79,17 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='change the configs; needs a --work-dir of its own',
     )
-    args = parser.parse_args()
-    if args.cfg_options and args.work_dir is None:
+    parsed = parser.parse_args(args)
+    if parsed.cfg_options and parsed.work_dir is None:
         parser.error(
             '--cfg-options needs --work-dir, so that runs with other '
             'settings are not taken for these'
         )
-    if args.work_dir is None:
-        args.work_dir = (
-            ROOT / 'work_dirs' / ('demo_tune' if args.tune else 'demo')
+    if parsed.work_dir is None:
+        parsed.work_dir = (
+            ROOT / 'work_dirs' / ('demo_tune' if parsed.tune else 'demo')
         )
-    return args
+    return parsed
 
 
 def train_and_score(
@@ -126,7 +126,8 @@ def train_and_score(
             ],
             folder / 'output.txt',
         )
-    return json.loads(scores.read_text())[LABELS[method]][0]
+    results = json.loads(scores.read_text())['results']
+    return results[LABELS[method]][0]
 
 
 def print_gain(results: Dict[str, List[Scores]]) -> None:
@@ -148,35 +149,39 @@ def print_gain(results: Dict[str, List[Scores]]) -> None:
             )
 
 
-def main() -> None:
+def main(args: Optional[Sequence[str]] = None) -> None:
     """Train and score all runs, then print and write what came out."""
-    args = parse_args()
-    runs = [(method, seed) for seed in args.seeds for method in args.methods]
+    parsed = parse_args(args)
+    runs = [
+        (method, seed) for seed in parsed.seeds for method in parsed.methods
+    ]
     print(
-        f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
+        f'{len(runs)} runs, {parsed.jobs} at a time; logs in {parsed.work_dir}',
         flush=True,
     )
-    with ThreadPoolExecutor(args.jobs) as pool:
-        scores = list(pool.map(lambda run: train_and_score(*run, args), runs))
+    with ThreadPoolExecutor(parsed.jobs) as pool:
+        scores = list(
+            pool.map(lambda run: train_and_score(*run, parsed), runs)
+        )
     results: Dict[str, List[Scores]] = {}
     for (method, _), score in zip(runs, scores):
         results.setdefault(LABELS[method], []).append(score)
     seeds = (
-        f'seed {args.seeds[0]}'
-        if len(args.seeds) == 1
-        else (f'mean and 95 % interval over seeds {args.seeds}')
+        f'seed {parsed.seeds[0]}'
+        if len(parsed.seeds) == 1
+        else (f'mean and 95 % interval over seeds {parsed.seeds}')
     )
     print(f'\n{METRIC} (%), {seeds}\n{loafing_table(results)}\n')
     print_gain(results)
-    paths = [args.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
+    paths = [parsed.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
     paths[0].write_text(
         json.dumps(
-            dict(metric=METRIC, seeds=args.seeds, results=results), indent=1
+            dict(metric=METRIC, seeds=parsed.seeds, results=results), indent=1
         )
     )
     plot_loafing(results, f'{METRIC} (%)', str(paths[1]))
     print('\nWritten:')
-    for path in [*paths, *(args.work_dir / m / f'seed{s}' for m, s in runs)]:
+    for path in [*paths, *(parsed.work_dir / m / f'seed{s}' for m, s in runs)]:
         print(f'  {path}')
 
 

@@ -222,7 +222,8 @@ def draw_scores(
         axes.errorbar(
             x,
             means,
-            yerr=np.nan_to_num(halves),
+            # A single run has no interval, and no bar then.
+            yerr=halves if np.isfinite(halves).any() else None,
             capsize=3,
             label=method,
             **line_style(k),

@@ -157,16 +157,17 @@ def test_picture_shows_every_method(tmp_path, drawn):
     assert [t.get_text() for t in legend.get_texts()] == list(results)
     looks, markers = set(), set()
     for bars, runs in zip(axes.containers, results.values()):
-        points, _, (intervals,) = bars
+        points, _, intervals = bars
         looks.add((points.get_color(), points.get_linestyle()))
         markers.add(points.get_marker())
         for x, network in enumerate(('1-1', 'main')):
             mean, half = mean_and_interval([s[network] for s in runs])
-            half = 0 if math.isnan(half) else half
             assert points.get_ydata()[x] == mean
-            assert intervals.get_segments()[x][:, 1] == pytest.approx(
-                [mean - half, mean + half]
-            )
+            assert len(intervals) == (not math.isnan(half))
+            for interval in intervals:
+                assert interval.get_segments()[x][:, 1] == pytest.approx(
+                    [mean - half, mean + half]
+                )
     assert len(axes.containers) == len(looks) == len(markers) == 10
     figure.draw_without_rendering()
     assert legend.get_window_extent().y1 < axes.get_tightbbox().y0

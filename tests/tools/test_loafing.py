@@ -30,13 +30,14 @@ def test_main_network_and_subnets(analyse, run, score, tmp_path, capsys):
     """Two runs of a name are seeds of one method."""
     out = tmp_path / 'deep' / 'out'
     other = ('--run', 'other', *run[2:])
-    results = analyse('loafing', out, *run, *run, *other)
+    written = analyse('loafing', out, *run, *run, *other)
     scores = {
         'main': score(None),
         '1-1-1-1': score((1, 1, 1, 1)),
         '2-2-2-2': score((2, 2, 2, 2)),
     }
-    assert results == dict(ST=[scores, scores], other=[scores])
+    results = dict(ST=[scores, scores], other=[scores])
+    assert written == dict(metric='accuracy/top1', results=results)
     printed = capsys.readouterr().out
     assert 'accuracy/top1 (%)\n' + loafing_table(results) in printed
     assert f'Written to {out}/loafing.json and {out}/loafing.png' in printed
@@ -53,7 +54,7 @@ def test_chosen_subnets_and_a_network_alone(analyse, run, tmp_path, score):
         '--alone',
         'alone',
         *run[2:],
-    )
+    )['results']
     assert list(results) == ['ST', 'alone']
     assert list(results['ST'][0]) == ['main', '1-2-1-2', '2-2-2-2']
     assert results['ST'][0]['1-2-1-2'] == score((1, 2, 1, 2))
@@ -71,7 +72,8 @@ def test_options_reach_the_config(analyse, run, tmp_path):
         '--cfg-options',
         'val_evaluator.topk=(2,)',
     )
-    assert results == dict(ST=[{'main': 100.0}])  # of two classes
+    assert results['metric'] == 'accuracy/top2'
+    assert results['results'] == dict(ST=[{'main': 100.0}])  # of two classes
 
 
 @pytest.mark.parametrize(

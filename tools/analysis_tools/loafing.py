@@ -101,7 +101,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     write_results(
         parsed.out,
         'loafing',
-        results,
+        dict(metric=metric, results=results),
         draw_loafing(results, metric_label(metric)),
     )
 
