@@ -183,3 +183,24 @@ def test_fine_tuning_table_is_that_of_the_scores():
             )
             expected.append(f'{scores.mean():{sign}.2f} ± {half:.2f}')
         assert row == ' | '.join(expected)
+
+
+def test_table_of_depths_is_the_best_of_the_measured():
+    """No subnet of as many FLOPs or fewer scores as high."""
+    networks = json.loads(
+        (ROOT / 'resources/accuracy_cost.json').read_text()
+    )['networks']
+    expected = [
+        f'{"-".join(map(str, n["depths"]))} | {n["score"]:.1f} | '
+        f'{n["flops"] / 1e6:.1f} | {n["params"] / 1e6:.3f} | '
+        f'{n["latency"]:.2f}'
+        for n in sorted(networks, key=lambda n: n['flops'])
+        if all(
+            n['score'] > other['score']
+            for other in networks
+            if other is not n and other['flops'] <= n['flops']
+        )
+    ]
+    rows = re.findall(r'^\| (\d-\d-\d\b.* \| [\d.]+) \|$', README, re.M)
+    rows = [row.replace(', main', '') for row in rows]
+    assert [row for row in rows if row.count('|') == 4] == expected
