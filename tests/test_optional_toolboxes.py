@@ -5,8 +5,8 @@ Each case is an interpreter that finds the packages of this one, one missing.
 
 import os
 import subprocess
-import sys
 import sysconfig
+import venv
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -37,21 +37,21 @@ def missing(request) -> str:
 
 @pytest.fixture
 def run_without(missing, tmp_path):
-    """Run Python in the repository without the toolbox."""
+    """Run Python in the repository, in an environment without the toolbox."""
     names = (missing, TOOLBOXES[missing][0], f'onedl_{TOOLBOXES[missing][0]}')
-    packages = tmp_path / 'packages'
-    packages.mkdir()
+    environment = tmp_path / 'environment'
+    venv.create(environment, symlinks=True)
+    (packages,) = environment.glob('lib/python*/site-packages')
     for entry in Path(sysconfig.get_paths()['purelib']).iterdir():
         # The folder of the package, and NAME-VERSION.dist-info.
         if entry.name.split('-')[0] not in names:
             (packages / entry.name).symlink_to(entry)
 
     def run(*args: str) -> subprocess.CompletedProcess:
-        # -S: the environment's own packages are not looked at.
         return subprocess.run(
-            [sys.executable, '-S', *args],
+            [str(environment / 'bin/python'), *args],
             cwd=ROOT,
-            env={**os.environ, 'PYTHONPATH': f'{packages}:{ROOT}'},
+            env={**os.environ, 'PYTHONPATH': str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
