@@ -189,7 +189,7 @@ def test_star_is_st_but_for_the_subnets(config):
         'custom_imports.allow_failed_imports': (None, False),
         at + 'type': (None, 'mmst.SubnetSamplerHook'),
         at + 'num_subnets': (None, 1),
-        at + 'size_range.0': (None, 0.43),
+        at + 'size_range.0': (None, 0.75 if config == POSE else 0.43),
         at + 'size_range.1': (None, 1.0),
         **{f'{at}space.{i}': (None, n) for i, n in enumerate([1, 2, 4, 1])},
     }
