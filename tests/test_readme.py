@@ -187,9 +187,9 @@ def test_fine_tuning_table_is_that_of_the_scores():
 
 def test_table_of_depths_is_the_best_of_the_measured():
     """No subnet of as many FLOPs or fewer scores as high."""
-    networks = json.loads(
-        (ROOT / 'resources/accuracy_cost.json').read_text()
-    )['networks']
+    networks = json.loads((ROOT / 'resources/accuracy_cost.json').read_text())[
+        'networks'
+    ]
     expected = [
         f'{"-".join(map(str, n["depths"]))} | {n["score"]:.1f} | '
         f'{n["flops"] / 1e6:.1f} | {n["params"] / 1e6:.3f} | '

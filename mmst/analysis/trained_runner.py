@@ -33,6 +33,10 @@ def trained_runner(
     cfg.work_dir = str(work_dir)
     # Hooks that save the best model or swap in EMA weights are for training.
     cfg.merge_from_dict({'custom_hooks': [], 'default_hooks.checkpoint': None})
+    # So that a checkpoint gives the same numbers each time.
+    randomness = cfg.get('randomness') or {}
+    if randomness.get('seed') is None:
+        cfg.randomness = dict(randomness, seed=0)
     runner = Runner.from_cfg(cfg)
     with safe_load():
         runner.load_checkpoint(checkpoint, strict=True)

@@ -183,6 +183,7 @@ def draw_costs(results: Results) -> 'Figure':
     axes[0].set_xlabel('epochs' if by_epoch else 'iterations')
     axes[1].set_xlabel(f'training cost in the backbone ({prefix}FLOPs)')
     axes[0].set_ylabel(metric_label(metric))
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     for axis in axes:
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)

@@ -1,14 +1,15 @@
 """How good a trained network's subnets are."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import DataLoader, Dataset
 
 from mmst.subnets import Subnet, activate
 
 from .batch_norm import reestimated_statistics
+from .random_state import kept_random_state
 
 # A subnet, the number of blocks to keep in each stage, or the main network.
 Network = Optional[Union[Subnet, Sequence[int]]]
@@ -35,6 +36,9 @@ def running_subnet(
 ) -> Iterator[None]:
     """Let the model be a subnet, with BatchNorm statistics of its own.
 
+    They come from the same training images for every subnet, cropped alike,
+    whatever was run before: what the runner's seed gives.
+
     Args:
         runner: A runner with the model's weights loaded.
         subnet: See :func:`evaluate_subnet`.
@@ -49,11 +53,19 @@ def running_subnet(
     if subnet is None:
         yield
         return
-    with activate(
-        runner.model, subnet, update_running_stats=True
-    ), reestimated_statistics(
-        runner.model, _training_batches(runner, dataset), num_samples
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(
+            activate(runner.model, subnet, update_running_stats=True)
+        )
+        with kept_random_state():
+            set_random_seed(runner.seed)
+            stack.enter_context(
+                reestimated_statistics(
+                    runner.model,
+                    _training_batches(runner, dataset),
+                    num_samples,
+                )
+            )
         yield
 
 

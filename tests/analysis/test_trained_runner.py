@@ -38,6 +38,20 @@ def test_hooks_of_the_training_take_no_part(trained, tmp_path, hooks):
     assert not list((tmp_path / 'out').rglob('*.pth'))
 
 
+def test_a_checkpoint_gives_the_same_numbers_each_time(trained, tmp_path):
+    """Of a config without a seed too; one that it has is kept."""
+    _, config, checkpoint = trained()
+    for given, expected in ((None, 0), (7, 7)):
+        forget_earlier_runs()
+        loaded = trained_runner(
+            config,
+            checkpoint,
+            tmp_path / 'out',
+            dict(randomness=dict(seed=given)),
+        )
+        assert loaded.seed == expected
+
+
 def test_no_validation(trained, tmp_path):
     _, config, checkpoint = trained(
         val_dataloader=None, val_evaluator=None, val_cfg=None

@@ -1,11 +1,9 @@
 """Reports how good the subnets are while the network trains."""
 
-import random
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
-import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
@@ -14,6 +12,7 @@ from torch.utils.data import Dataset
 from mmst.evaluation import (
     check_validation,
     evaluate_subnet,
+    kept_random_state,
     training_loader,
     uniform_depths,
 )
@@ -146,9 +145,9 @@ class SubnetMetricsHook(Hook):
             runner: The runner, in the midst of its training.
         """
         results = []
-        with _kept_random_state(), kept_modes(
-            runner.model
-        ), _validated_weights(runner), _without_hooks(runner):
+        with kept_random_state(), kept_modes(runner.model), _validated_weights(
+            runner
+        ), _without_hooks(runner):
             if self._dataset is None:
                 # The training's own may be halfway through something.
                 self._dataset = training_loader(runner).dataset
@@ -167,21 +166,6 @@ class SubnetMetricsHook(Hook):
                     )
                 )
         return results
-
-
-@contextmanager
-def _kept_random_state() -> Iterator[None]:
-    """Draw what would have been drawn, afterwards."""
-    states = random.getstate(), np.random.get_state()
-    devices = (
-        [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    )
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 @contextmanager
