@@ -156,7 +156,8 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         (method, seed) for seed in parsed.seeds for method in parsed.methods
     ]
     print(
-        f'{len(runs)} runs, {parsed.jobs} at a time; logs in {parsed.work_dir}',
+        f'{len(runs)} runs, {parsed.jobs} at a time; '
+        f'logs in {parsed.work_dir}',
         flush=True,
     )
     with ThreadPoolExecutor(parsed.jobs) as pool:

@@ -1,4 +1,4 @@
-"""What a subnet's statistics come from: the seed's images, and nothing else."""
+"""A subnet's statistics come from the seed's images, and nothing else."""
 
 import random
 
