@@ -32,7 +32,7 @@ nitpick_ignore_regex = [
         'py:.*',
         r'(torch|numpy|mmengine|mmpretrain|matplotlib|pathlib|random)\..*',
     ),
-    ('py:class', 'Tensor'),
+    ('py:class', 'Tensor|Axes|Figure'),
     ('py:exc', 'UnsafeCheckpointError'),
 ]
 

@@ -1,7 +1,5 @@
 """Train any classifier with ST++ in plain PyTorch."""
 
-from random import Random
-
 from torch.nn.functional import cross_entropy
 
 from mmst.models import KLMinusLoss
@@ -14,10 +12,10 @@ from mmst.subnets import (
 )
 
 
-def train_epoch(model, loader, optimizer, num_subnets=3, seed=0):
-    """Train for an epoch; give the losses of each iteration."""
+def train_epoch(model, loader, optimizer, rng, num_subnets=3):
+    """Train for an epoch, subnets drawn by ``rng``; give all losses."""
     space = SamplingSpace([len(s) for s in find_stages(model)], min_depth=1)
-    sizes, rng = InputSizes(size_range=(0.5, 1.0)), Random(seed)
+    sizes = InputSizes(size_range=(0.5, 1.0))
     loss_kl = KLMinusLoss('standardize')
     history = []
     model.train()

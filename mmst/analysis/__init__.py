@@ -1,7 +1,8 @@
-"""Numbers and pictures of trained networks and their subnets."""
+"""Numbers and pictures of trained networks and their subnets.
 
-from mmst.evaluation import evaluate_subnet, reestimated_statistics
+One module for each analysis, which a tool of ``tools/analysis_tools`` calls.
+"""
 
 from .trained_runner import trained_runner
 
-__all__ = ['evaluate_subnet', 'reestimated_statistics', 'trained_runner']
+__all__ = ['trained_runner']

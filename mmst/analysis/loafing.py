@@ -61,7 +61,7 @@ def measure_loafing(
     """Score the main network and subnets of it.
 
     Args:
-        runner: See :func:`evaluate_subnet`.
+        runner: See :func:`mmst.evaluation.evaluate_subnet`.
         metric: The metric to read, such as ``accuracy/top1``. Default: the
             usual one of the task.
         num_samples: Training images to re-estimate BatchNorm statistics from,

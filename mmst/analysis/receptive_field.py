@@ -100,7 +100,7 @@ def effective_receptive_field(
         stage: One of the model's stages.
 
     Returns:
-        array: (H, W).
+        Contributions of the pixels, (H, W).
 
     Raises:
         ValueError: If there is no image, or the images are too small.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from mmst.analysis import evaluate_subnet, trained_runner
+from mmst.analysis import trained_runner
 from mmst.analysis.loafing import (
     loafing_table,
     mean_and_interval,
@@ -18,6 +18,7 @@ from mmst.analysis.loafing import (
     plot_loafing,
     uniform_depths,
 )
+from mmst.evaluation import evaluate_subnet
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
 
 UNIFORM = {'1-1-1': (1, 1, 1), '2-2-2': (2, 2, 2), '3-3-3': (3, 3, 3)}

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from mmst.analysis import evaluate_subnet, trained_runner
+from mmst.analysis import trained_runner
 from mmst.analysis.loafing import measure_loafing
 from mmst.engine.safe_load import UnsafeCheckpointError
+from mmst.evaluation import evaluate_subnet
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
 from tests.conftest import classifier, forget_earlier_runs, load_run
 

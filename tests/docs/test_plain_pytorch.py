@@ -87,7 +87,7 @@ def test_gradients_are_those_of_the_summed_losses(train_epoch, name):
 
     optimizer.register_step_pre_hook(keep)
     (losses,) = train_epoch(
-        model, [(images, labels)], optimizer, num_subnets=2, seed=1
+        model, [(images, labels)], optimizer, Random(1), num_subnets=2
     )
 
     # The same draws, the losses in one graph.
@@ -125,7 +125,7 @@ def test_several_steps(train_epoch, name):
         for _ in range(4)
     ]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    history = train_epoch(model, loader, optimizer)
+    history = train_epoch(model, loader, optimizer, Random(0))
     assert [len(losses) for losses in history] == [4] * 4
     assert all(math.isfinite(loss) for losses in history for loss in losses)
     for key, parameter in model.named_parameters():

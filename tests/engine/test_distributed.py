@@ -10,9 +10,9 @@ from mmengine.model import MMDistributedDataParallel
 from torch import distributed as torch_dist
 from torch import multiprocessing, nn
 
-from mmst.analysis import reestimated_statistics
 from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
 from mmst.engine.step import reduce_gradients, st_step
+from mmst.evaluation import reestimated_statistics
 from mmst.subnets import Subnet, SubnetInputs
 from tests.conftest import batch, build_classifier, load_run, sgd
 

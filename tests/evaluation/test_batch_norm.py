@@ -5,7 +5,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmpretrain.registry import MODELS
 
-from mmst.analysis import reestimated_statistics
+from mmst.evaluation import reestimated_statistics
 from mmst.subnets import activate
 from tests.conftest import batch, build_classifier, classifier
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from mmst.analysis import evaluate_subnet, trained_runner
+from mmst.analysis import trained_runner
 from mmst.analysis.loafing import loafing_table
+from mmst.evaluation import evaluate_subnet
 from tests.conftest import forget_earlier_runs
 
 
