@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Fine-tune on the digit scenes, plainly (ST) and with subnets (ST*).
 
 Runs the configs of configs/st_det, st_seg and st_pose, shrunk: a narrow

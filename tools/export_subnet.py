@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Keep a subnet of a trained network as a smaller model of its own.
 
 Writes a folder with the checkpoint and a config of the stock toolbox, which

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Run a command of this repository beside others, its output in a file."""
 
 import os

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Test a checkpoint with the model and the test set of a config."""
 
 import argparse

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Train the model of a config, with or without stimulative training."""
 
 import argparse

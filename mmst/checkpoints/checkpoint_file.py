@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Read checkpoint files without running code, and write them whole."""
 
 import hashlib

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """What of a training checkpoint is for others to use."""
 
 import warnings

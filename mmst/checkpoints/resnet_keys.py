@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """ResNet checkpoints of other projects, in mmpretrain's keys.
 
 Every layout is described by the name that it gives to each layer of

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Refuse pretrained weights from which a network would take nothing."""
 
 import re

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """From a command line to a runner: what tools/train.py and test.py share."""
 
 import os

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Distributed runs on a machine without an accelerator."""
 
 import logging

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Read checkpoints without running the code that they may carry.
 
 A checkpoint is a pickle, and a pickle may name any function for its reader

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """The OpenMMLab toolbox that a config is written for."""
 
 from importlib import import_module

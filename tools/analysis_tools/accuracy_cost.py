@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Accuracy of a trained network's subnets against what they cost.
 
 One training, many depths: FLOPs, parameters and time of each subnet as

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Score against epochs and against training FLOPs (Fig. 9, Table 5).
 
 From the logs of runs. FLOPs come from each run's config: those of an

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """How large KL- and its gradient are, by normalisation and number of classes.
 
 Logits are made up: the main network's are sharp on the right class as trained

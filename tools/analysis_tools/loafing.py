@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Score a trained network and its subnets: the loafing gap and its cure.
 
 Networks that were trained alone are compared with the subnets of the same

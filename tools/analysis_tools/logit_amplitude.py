@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Mean L2 norm of classifiers' logits, with their accuracy (Fig. 4).
 
 Of each network and its subnets, over the validation set.

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """What the centre of a stage's output sees of the input (Fig. 6).
 
 The effective receptive field of networks and their subnets at one or more

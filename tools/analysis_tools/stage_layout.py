@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Blocks per stage of configs' backbones, and sampling spaces (Fig. 7).
 
 For each backbone the spaces that the inter-stage sampling rule proposes, in

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Time and peak memory of an ST iteration against plain training's.
 
 Compares the measured ratio with the one that the FLOPs of the drawn subnets

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write scenes in Cityscapes' layout, for semantic segmentation."""
 
 from pathlib import Path

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """The categories of COCO, which its data sets' readers look up by name."""
 
 from typing import Dict

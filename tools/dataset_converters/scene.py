@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Compose a scene: photographs and a panel, and on them puppets and digits."""
 
 from typing import Dict, NamedTuple, Optional, Tuple

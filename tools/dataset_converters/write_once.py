@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Write a data set as a whole or not at all, and never over something else."""
 
 import json

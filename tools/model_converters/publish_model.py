@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Make a checkpoint that others can use from that of a training run.
 
 Optimizer, schedulers, message hub, config and, in a run with EMAHook, the raw

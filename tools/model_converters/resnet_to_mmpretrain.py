@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Convert a ResNet checkpoint of another project to mmpretrain's keys.
 
 Sources: the checkpoints that the paper's authors released, torchvision's
