@@ -141,11 +141,11 @@ def batch(size: int = 6, seed: int = 0, double: bool = True) -> dict:
     )
 
 
-def logged(work_dir: Any) -> List[dict]:
+def logged(work_dir: Any, name: str = 'scalars.json') -> List[dict]:
     """The lines that a run's starts logged, of training and of validation."""
     return [
         json.loads(line)
-        for log in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+        for log in sorted(Path(work_dir).glob(f'*/vis_data/{name}'))
         for line in log.read_text().splitlines()
     ]
 

@@ -7,9 +7,10 @@ from mmengine.model import (
     MMDistributedDataParallel,
     is_model_wrapper,
 )
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.models import BaseClassifier
+from torch import nn
 
 from mmst.registry import LOOPS
 from mmst.subnets import Subnet, SubnetInputs
@@ -73,18 +74,18 @@ class STLoopMixin(BaseLoop):
         """Refuse what the ST iteration would have to ignore."""
         model, optim_wrapper = self.runner.model, self.runner.optim_wrapper
         if is_model_wrapper(model):
-            if not isinstance(model, MMDistributedDataParallel):
-                raise ValueError(
-                    'stimulative training reduces gradients itself and works '
-                    'with MMDistributedDataParallel only, not with '
-                    f'{type(model).__name__}: change `model_wrapper_cfg`'
-                )
+            _check_wrapper(model)
             model = model.module
-        if isinstance(optim_wrapper, OptimWrapperDict):
+        if (
+            isinstance(optim_wrapper, OptimWrapperDict)
+            or type(optim_wrapper).update_params
+            is not OptimWrapper.update_params
+        ):
             raise ValueError(
                 'stimulative training takes one optimizer step an iteration, '
                 f'and cannot with {type(optim_wrapper).__name__}: change '
-                '`optim_wrapper` to one optimizer'
+                '`optim_wrapper` to one optimizer, in a wrapper that leaves '
+                '`update_params` as it is'
             )
         if type(model).train_step is not BaseModel.train_step:
             raise ValueError(
@@ -137,6 +138,25 @@ class STLoopMixin(BaseLoop):
             outputs=outputs,
         )
         self._iter += 1
+
+
+def _check_wrapper(wrapper: nn.Module) -> None:
+    """Refuse wrappers whose part in a step the ST iteration cannot play."""
+    if (
+        not isinstance(wrapper, MMDistributedDataParallel)
+        or type(wrapper).train_step is not MMDistributedDataParallel.train_step
+    ):
+        raise ValueError(
+            'stimulative training reduces gradients itself and works with '
+            f'MMDistributedDataParallel only, not with '
+            f'{type(wrapper).__name__}: change `model_wrapper_cfg`'
+        )
+    if wrapper.static_graph:
+        raise ValueError(
+            'static_graph=True expects the same graph in every pass, and '
+            'subnets leave blocks out: set static_graph=False in '
+            '`model_wrapper_cfg`'
+        )
 
 
 @LOOPS.register_module()

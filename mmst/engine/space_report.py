@@ -26,7 +26,9 @@ def blank_image(data_batch: Any) -> Optional[Tensor]:
         Tensor: ``None`` if the batch does not hold images by themselves.
     """
     inputs = data_batch.get('inputs') if isinstance(data_batch, dict) else None
-    if inputs is None or len(inputs) == 0 or inputs[0].ndim != 3:
+    if not isinstance(inputs, (Tensor, list, tuple)) or len(inputs) == 0:
+        return None
+    if not all(isinstance(i, Tensor) and i.ndim == 3 for i in inputs):
         return None
     height, width = (max(image.shape[i] for image in inputs) for i in (1, 2))
     return torch.zeros(1, inputs[0].shape[0], height, width)

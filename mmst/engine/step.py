@@ -53,6 +53,7 @@ def st_step(
 
     Raises:
         FloatingPointError: If a loss is not finite; the model is not updated.
+            Not in mixed precision, whose loss scaler skips such a step.
     """
     with _accumulating_locally(model):
         main_log, subnet_losses = _passes(
@@ -63,7 +64,8 @@ def st_step(
             update_running_stats,
             subnet_inputs,
         )
-    _check_finite([main_log['loss'], *subnet_losses], subnets)
+    if not _skips_bad_steps(optim_wrapper):
+        _check_finite([main_log['loss'], *subnet_losses], subnets)
     if optim_wrapper.should_update():
         reduce_gradients(model.parameters())
         optim_wrapper.step()
@@ -78,6 +80,9 @@ def _accumulating_locally(model: nn.Module) -> Iterator[None]:
     DDP's own reduction expects one backward pass that uses the same
     parameters on every rank each time.
     """
+    if is_model_wrapper(model):
+        # no_sync() turns this off; the main pass broadcasts buffers if asked.
+        model.require_forward_param_sync = True
     with model.no_sync() if is_model_wrapper(model) else nullcontext():
         try:
             yield
@@ -159,6 +164,12 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
     all_reduce_params(gradients, bucket_size_mb=25, op='mean')
+
+
+def _skips_bad_steps(optim_wrapper: OptimWrapper) -> bool:
+    """Whether a loss scaler skips steps after which it lowers its scale."""
+    scaler = getattr(optim_wrapper, 'loss_scaler', None)
+    return scaler is not None and scaler.is_enabled()
 
 
 def _check_finite(losses: List[Tensor], subnets: Sequence[Subnet]) -> None:

@@ -65,8 +65,8 @@ def subnet_batch(
         return data
     inputs = _image_batch(data)
     mean, std = (
-        getattr(model.data_preprocessor, name, inputs.new_tensor(default))
-        for name, default in (('mean', 0.0), ('std', 1.0))
+        getattr(model.data_preprocessor, name, None)
+        for name in ('mean', 'std')
     )
     small = subnet_inputs(inputs, subnet.size, mean, std)
     if small.shape == inputs.shape:

@@ -53,9 +53,10 @@ def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
         value: What fills the padding.
     """
     height, width = inputs.shape[-2:]
-    return F.pad(
-        inputs, (0, -width % divisor, 0, -height % divisor), value=value
-    )
+    right, bottom = -width % divisor, -height % divisor
+    if right == bottom == 0:
+        return inputs  # F.pad would copy it
+    return F.pad(inputs, (0, right, 0, bottom), value=value)
 
 
 # Mean and standard deviation of the main input's pixels on the scale 0 to 1,
@@ -120,8 +121,8 @@ class SubnetInputs:
         self,
         inputs: Tensor,
         size: Optional[Union[int, float]],
-        mean: Tensor,
-        std: Tensor,
+        mean: Optional[Tensor] = None,
+        std: Optional[Tensor] = None,
     ) -> Tensor:
         """Make one subnet's input.
 
@@ -130,10 +131,14 @@ class SubnetInputs:
                 subnet's where ``chained``.
             size: See :func:`shorter_side`.
             mean: Mean that the main input was normalised with, (C, 1, 1), on
-                the scale 0 to 255.
-            std: Standard deviation, likewise.
+                the scale 0 to 255; default: zero.
+            std: Standard deviation, likewise; default: one.
         """
         inputs = resize_inputs(inputs, size)
+        if not self.transforms:
+            return inputs
+        mean = inputs.new_zeros(()) if mean is None else mean
+        std = inputs.new_ones(()) if std is None else std
         for name in self.transforms:
             inputs = TRANSFORMS[name](inputs, mean / 255, std / 255)
         return inputs

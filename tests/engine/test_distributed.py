@@ -99,6 +99,39 @@ def test_ranks_agree_with_each_other_and_with_one(ranks, function, counts):
         )
 
 
+def buffers(step, broadcast_buffers):
+    """Running statistics after two iterations that change no weight."""
+    torch.manual_seed(0)
+    model = build_classifier()
+    optim_wrapper = sgd(model, lr=0.0)
+    wrapped = MMDistributedDataParallel(
+        model, broadcast_buffers=broadcast_buffers
+    )
+    for iteration in range(2):
+        data = batch(4, seed=2 * iteration + get_rank())
+        step(wrapped, data, optim_wrapper)
+    return [buffer.clone() for buffer in model.buffers()]
+
+
+def broadcast():
+    """Those of plain steps with and without broadcast, and of ST's with."""
+
+    def plain(model, data, optim_wrapper):
+        model.train_step(data, optim_wrapper)
+
+    def st(model, data, optim_wrapper):
+        st_step(model, data, optim_wrapper, SUBNETS[1])
+
+    return buffers(plain, False), buffers(plain, True), buffers(st, True)
+
+
+def test_buffers_are_broadcast_as_without_subnets(ranks):
+    for rank, result in enumerate(ranks):
+        local, plain, st = result['broadcast']
+        assert all(map(torch.equal, plain, st))
+        assert all(map(torch.equal, local, plain)) is (rank == 0)
+
+
 def reduce_some():
     """Rank 0 lacks the first gradient, both lack the last."""
     a, b, c = (nn.Parameter(torch.zeros(2)) for _ in range(3))
@@ -172,8 +205,14 @@ def checked():
         cfg={}, train_loop=loop, seed=0, hooks=[hook]
     )
     messages = []
-    for st in (True, False):
-        runner.model = MMDistributedDataParallel(build_classifier(st=st))
+    for st, options in (
+        (True, dict()),
+        (False, dict()),
+        (True, dict(static_graph=True)),
+    ):
+        runner.model = MMDistributedDataParallel(
+            build_classifier(st=st), **options
+        )
         runner.optim_wrapper = sgd(runner.model)
         try:
             loop._check_runner()
@@ -186,14 +225,16 @@ def checked():
 
 def test_wrapped_models_are_checked(ranks):
     for rank in ranks:
-        taken, refused = rank['checked']
+        taken, refused, static = rank['checked']
         assert taken == 'taken'
         assert 'model.head is LinearClsHead: set' in refused
+        assert 'set static_graph=False' in static
 
 
 FUNCTIONS = (
     train_wrapped,
     train_wrapped_accumulating,
+    broadcast,
     reduce_some,
     pooled_statistics,
     drawn,

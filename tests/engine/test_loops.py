@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from mmst.engine.safe_load import safe_load
+from mmst.engine.space_report import blank_image
 from mmst.engine.subnet_batch import subnet_batch
 from mmst.subnets import Subnet, SubnetInputs, register_resizer
 from mmst.subnets.targets.registry import _RESIZERS
@@ -178,13 +179,16 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
     runner = tiny_runner(sampler=SAMPLER)
     runner.train()
     lines = logged(runner.work_dir)
-    losses = next(line for line in lines if 'loss' in line)
+    losses = lines[0]
     assert {'main_loss', 'subnet0_loss', 'subnet1_loss'} <= set(losses)
     total = (
         losses['main_loss'] + losses['subnet0_loss'] + losses['subnet1_loss']
     )
     assert losses['loss'] == pytest.approx(total, rel=1e-5)
-    drawn = next(line for line in lines if 'subnet0_size' in line)
+    # Apart: the toolboxes' readers take each line of the one file for one of
+    # training or validation.
+    assert all('loss' in line for line in lines)
+    drawn = logged(runner.work_dir, 'subnets.json')[0]
     sampler = next(h for h in runner.hooks if hasattr(h, 'draw'))
     for k, subnet in enumerate(sampler.draw(drawn['step'] - 1)):
         assert drawn[f'subnet{k}_size'] == subnet.size
@@ -342,6 +346,34 @@ def test_several_optimizers_are_refused(tiny_runner):
     )
     with pytest.raises(ValueError, match='cannot with OptimWrapperDict: ch'):
         runner.train()
+
+
+class OwnUpdate(OptimWrapper):
+    def update_params(self, loss, **kwargs):
+        super().update_params(2 * loss, **kwargs)
+
+
+def test_update_of_its_own_is_refused(tiny_runner):
+    runner = tiny_runner(sampler=dict())
+    runner.optim_wrapper = OwnUpdate(
+        torch.optim.SGD(runner.model.parameters(), 0.1)
+    )
+    with pytest.raises(ValueError, match='OwnUpdate: .*`update_params` as it'):
+        runner.train()
+
+
+def test_classifier_without_a_head_is_refused(tiny_runner):
+    runner = tiny_runner(sampler=dict())
+    del runner.model.head
+    with pytest.raises(ValueError, match='model.head is NoneType: set'):
+        runner.train()
+
+
+@pytest.mark.parametrize(
+    'inputs', [dict(image=torch.ones(3, 4, 4)), [[1, 2]], torch.ones(2, 4)]
+)
+def test_size_is_not_read_from_other_batches(inputs):
+    assert blank_image(dict(inputs=inputs)) is None
 
 
 def test_nonfinite_loss_names_iteration(tiny_runner):

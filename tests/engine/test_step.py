@@ -210,6 +210,47 @@ def test_amp_casts_passes_but_not_the_divergence(monkeypatch):
     assert log['subnet0_loss'].dtype == torch.float32
 
 
+class Scaled(OptimWrapper):
+    """What AmpOptimWrapper does with its loss scaler, on a CPU."""
+
+    def __init__(self, optimizer):
+        super().__init__(optimizer)
+        self.loss_scaler = torch.amp.GradScaler('cpu')
+
+    def backward(self, loss, **kwargs):
+        self.loss_scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs):
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        self.loss_scaler.update()
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.amp, 'GradScaler'),
+    reason='this torch scales losses on GPUs only',
+)
+@pytest.mark.parametrize('subnets', [SUBNETS, []])
+def test_loss_scaler_skips_what_overflows(subnets):
+    """With subnets as without: no step, half the scale, and on."""
+    model = build_classifier(double=False)
+    optim_wrapper = Scaled(torch.optim.SGD(model.parameters(), lr=0.1))
+    before = [p.detach().clone() for p in model.parameters()]
+    overflow = batch(double=False)
+    overflow['inputs'][0, 0, 0, 0] = float('inf')
+    scales = []
+    for data in (overflow, batch(double=False)):
+        if subnets:
+            st_step(model, data, optim_wrapper, subnets)
+        else:
+            model.train_step(data, optim_wrapper)
+        scales.append(optim_wrapper.loss_scaler.get_scale())
+        if len(scales) == 1:
+            assert all(map(torch.equal, before, model.parameters()))
+    assert scales == [2**15, 2**15]
+    assert not any(map(torch.equal, before, model.parameters()))
+
+
 @pytest.mark.parametrize('subnets', [SUBNETS, []])
 def test_nonfinite_main_network_is_named(subnets):
     model = build_classifier()

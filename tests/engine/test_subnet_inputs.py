@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmst.engine.step import st_step
-from mmst.subnets import Subnet, SubnetInputs
+from mmst.subnets import Subnet, SubnetInputs, pad_inputs
 from tests.conftest import batch, build_classifier, sgd
 
 FULL = (3, 3, 3)
@@ -44,6 +44,12 @@ def test_each_subnet_is_resized_from_the_main_input():
     torch.testing.assert_close(main, (batch()['inputs'] - MEAN) / STD)
     assert torch.equal(first, resize(main, 8))
     assert torch.equal(second, resize(main, 12))
+
+
+def test_what_is_large_enough_is_not_copied():
+    images = torch.rand(1, 3, 8, 12)
+    assert pad_inputs(images, 4) is images
+    assert pad_inputs(images, 16).shape == (1, 3, 16, 16)
 
 
 def test_as_released_resizes_are_chained_and_normalised_again():

@@ -42,10 +42,12 @@ ITERATIONS = 'mmst.STIterBasedTrainLoop'
 
 
 def scalars_of(runner):
-    """All that was logged, but for times."""
+    """All that was logged, of subnets too, but for times."""
+    files = ('scalars.json', 'subnets.json')
     return [
         {key: value for key, value in line.items() if 'time' not in key}
-        for line in logged(runner.work_dir)
+        for name in files
+        for line in logged(runner.work_dir, name)
     ]
 
 

@@ -1,12 +1,14 @@
 """The head wrapper around real heads of mmpretrain."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import load_checkpoint, save_checkpoint
+from mmpretrain.engine.hooks import SwitchRecipeHook
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
@@ -325,3 +327,40 @@ def test_attributes_of_the_wrapped_head():
     assert head.num_classes == 3 and head.fc is head.head.fc
     with pytest.raises(AttributeError, match='no_such'):
         _ = head.no_such
+
+
+def test_hooks_change_the_wrapped_head():
+    """mmpretrain's recipes swap the loss in mid-training."""
+    model = MODELS.build(classifier())
+    loss_module = MODELS.build(
+        dict(type='LabelSmoothLoss', label_smooth_val=0.5)
+    )
+    before = list(model.state_dict())
+    SwitchRecipeHook._switch_loss(SimpleNamespace(model=model), loss_module)
+    assert model.head.head.loss_module is loss_module
+    feats, labels = (level(0, 4, 16),), [0, 1, 2, 3]
+    loss = model.head.loss(feats, samples(labels))['loss']
+    expected = F.cross_entropy(
+        model.head.fc(feats[0]), torch.tensor(labels), label_smoothing=0.5
+    )
+    torch.testing.assert_close(loss, expected)
+    assert list(model.state_dict()) == before
+    model.head.normalize_main = True
+    assert not hasattr(model.head.head, 'normalize_main')
+
+
+def test_margin_of_labels_is_no_part_of_what_is_taught():
+    """ArcFace lowers the logits of the labels in its loss."""
+    head = STClsHead(
+        dict(type='ArcFaceClsHead', num_classes=3, in_channels=8),
+        loss_kl=dict(type='mmst.KLMinusLoss', normalize=None),
+    )
+    main, small = ((level(seed, 4, 8),) for seed in (0, 1))
+    head.loss(main, samples([0, 1, 2, 0]))
+    loss = in_subnet(head, small, samples([0, 1, 2, 0]))['loss_kl']
+    directions = F.normalize(head.head.norm_product.weight)
+    p, q = (
+        (head.head.scale * F.normalize(x) @ directions.T)
+        for (x,) in (main, small)
+    )
+    torch.testing.assert_close(loss, kl(p, q))

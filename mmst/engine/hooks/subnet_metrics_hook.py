@@ -19,6 +19,8 @@ from mmst.evaluation import (
 from mmst.registry import HOOKS
 from mmst.subnets import Subnet, find_stages, kept_modes
 
+from ..subnet_scalars import add_subnet_scalars
+
 
 @HOOKS.register_module()
 class SubnetMetricsHook(Hook):
@@ -134,7 +136,7 @@ class SubnetMetricsHook(Hook):
                     for key, value in metrics.items()
                 }
             )
-        runner.visualizer.add_scalars(scalars, step=step)
+        add_subnet_scalars(runner.visualizer, scalars, step)
 
     def evaluate(
         self, runner: Runner

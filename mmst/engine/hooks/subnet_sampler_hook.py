@@ -22,6 +22,7 @@ from mmst.subnets import (
 )
 
 from ..space_report import blank_image, check_sizes, space_report
+from ..subnet_scalars import add_subnet_scalars
 
 
 @HOOKS.register_module()
@@ -93,12 +94,13 @@ class SubnetSamplerHook(Hook):
         if self.num_subnets == 0:
             return
         model = unwrapped(runner.model)
+        head = getattr(model, 'head', None)
         if isinstance(model, BaseClassifier) and not isinstance(
-            model.head, STClsHead
+            head, STClsHead
         ):
             raise ValueError(
                 'subnets of a classifier learn from the main network through '
-                f'STClsHead, but model.head is {type(model.head).__name__}: '
+                f'STClsHead, but model.head is {type(head).__name__}: '
                 "set model.head to dict(type='mmst.STClsHead', "
                 'head=dict(...the head you have...))'
             )
@@ -224,7 +226,7 @@ class SubnetSamplerHook(Hook):
                 scalars[f'subnet{k}_size'] = subnet.size
             for stage, depth in zip(self.stages, subnet.depths):
                 scalars[f'subnet{k}_depth_{stage.name}'] = depth
-        runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+        add_subnet_scalars(runner.visualizer, scalars, runner.iter + 1)
 
     def _report_space(self, runner: Runner, data_batch: Any) -> None:
         """Refuse too small sizes; tell what will be drawn, at what cost."""

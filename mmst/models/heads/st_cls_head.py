@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, Optional, Tuple, Union
 
+import torch
 from mmengine.model import BaseModule
 from mmpretrain.models.heads import MultiLabelClsHead, MultiTaskHead
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
@@ -114,17 +115,22 @@ class STClsHead(BaseModule):
         # The wrapped head computes its logits inside its own `loss`; a hook
         # reads them there and, if asked to, normalises what the loss sees.
         heard: List[Tensor] = []
+        besides_feats: List[Any] = []
 
         def listen(
-            module: nn.Module, args: Tuple[Any, ...], output: Any
+            module: nn.Module,
+            args: Tuple[Any, ...],
+            kwargs: Dict[str, Any],
+            output: Any,
         ) -> Any:
             heard[:] = _as_list(output)
+            besides_feats[:] = [*args[1:], *kwargs.values()]
             if not self.normalize_main:
                 return None
             normal = [self.loss_kl.normalize_logits(z) for z in heard]
             return normal[0] if isinstance(output, Tensor) else tuple(normal)
 
-        handle = self.head.register_forward_hook(listen)
+        handle = self.head.register_forward_hook(listen, with_kwargs=True)
         try:
             losses = self.head.loss(feats, data_samples, **kwargs)
         finally:
@@ -134,6 +140,10 @@ class STClsHead(BaseModule):
                 f'STClsHead cannot wrap {type(self.head).__name__}: its '
                 '`loss` does not call the head to get the logits'
             )
+        if besides_feats:
+            # ArcFace gives its labels a margin, which no subnet shall copy.
+            with torch.no_grad():
+                heard = _as_list(self.head(feats))
         self._main_logits = [logits.detach() for logits in heard]
         return losses
 
@@ -157,6 +167,20 @@ class STClsHead(BaseModule):
             if name == 'head':  # not built yet
                 raise
             return getattr(self.head, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let others change the wrapped head: hooks swap ``loss_module``."""
+        head = self.__dict__.get('_modules', {}).get('head')
+        is_own = (
+            head is None
+            or name in self.__dict__
+            or name in self._modules
+            or hasattr(type(self), name)
+        )
+        if not is_own and hasattr(head, name):
+            setattr(head, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def _add_prefix(
         self, state_dict: Dict[str, Tensor], prefix: str, *args: Any
