@@ -1,6 +1,6 @@
 """BatchNorm statistics of a subnet, re-estimated and put back."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from mmst.subnets import kept_modes, unwrapped
 
-# Weighted sums of a layer's batch means and of its batch mean squares.
-Sums = Tuple[Tensor, Tensor]
+# Of each layer with C channels, (2 C + 1,): over its calls, weighted sums of
+# the batch's means and of its mean squares, and the sum of the weights.
+Sums = Dict[nn.Module, Tensor]
 
 
 @contextmanager
@@ -21,10 +22,12 @@ def reestimated_statistics(
 
     Subnets share their BatchNorm layers with the main network, whose running
     statistics do not fit them. Inside this context the layers carry
-    statistics of the data, pooled over batches with each batch weighted by
-    its number of samples and over all processes; afterwards their own come
-    back, after an exception too. Layers that a model freezes in training keep
-    theirs. A model without running statistics needs no data. Use it inside
+    statistics of the data, pooled over all their calls, each weighted by its
+    number of samples (a head shared by several levels of a pyramid has a call
+    for each), and over all processes; afterwards their own come back, after an
+    exception too. Layers that a model freezes in training keep theirs, as do
+    such as are not called. A model without running statistics needs no data.
+    Use it inside
     :func:`mmst.subnets.activate` with ``update_running_stats=True``.
 
     Args:
@@ -45,17 +48,20 @@ def reestimated_statistics(
     if not layers:
         yield
         return
-    own = {
-        layer: [buffer.clone() for buffer in layer.buffers()]
-        for layer in layers
-    }
-    try:
+    with _own_buffers(layers):
         _estimate(model, layers, data_loader, num_samples)
         yield
+
+
+@contextmanager
+def _own_buffers(layers: List[nn.Module]) -> Iterator[None]:
+    """Give layers their own buffers back in the end."""
+    own = [(buffer, buffer.clone()) for m in layers for buffer in m.buffers()]
+    try:
+        yield
     finally:
-        for layer, buffers in own.items():
-            for buffer, value in zip(layer.buffers(), buffers):
-                buffer.copy_(value)
+        for buffer, value in own:
+            buffer.copy_(value)
 
 
 def _trained_layers(model: nn.Module) -> List[nn.Module]:
@@ -80,41 +86,50 @@ def _estimate(
     data_loader: Iterable[Any],
     num_samples: int,
 ) -> None:
-    sums: Dict[nn.Module, Sums] = {
-        layer: (
-            torch.zeros_like(layer.running_mean, dtype=torch.float64),
-            torch.zeros_like(layer.running_var, dtype=torch.float64),
+    sums: Sums = {
+        layer: torch.zeros(
+            2 * len(layer.running_mean) + 1,
+            dtype=torch.float64,
+            device=layer.running_mean.device,
         )
         for layer in layers
     }
-    momenta = {layer: layer.momentum for layer in layers}
     seen = 0
-    with kept_modes(model):
+    with kept_modes(model), _batch_statistics(sums):
         model.eval()
-        try:
-            for layer in layers:
-                layer.train()
-                # So that the running statistics are the batch's. (PyTorch's
-                # hint for attributes of modules knows tensors and modules.)
-                layer.momentum = 1.0  # type: ignore[assignment]
-            for data in data_loader:
-                data = model.data_preprocessor(data, False)
-                model._run_forward(data, mode='tensor')
-                size = len(data['inputs'])
-                for layer, (mean, square) in sums.items():
-                    batch_mean = layer.running_mean.double()
-                    mean += size * batch_mean
-                    square += size * (layer.running_var + batch_mean**2)
-                seen += size
-                if seen >= num_samples:
-                    break
-        finally:
-            for layer, momentum in momenta.items():
-                layer.momentum = momentum
+        for layer in layers:
+            layer.train()
+        for data in data_loader:
+            data = model.data_preprocessor(data, False)
+            model._run_forward(data, mode='tensor')
+            seen += len(data['inputs'])
+            if seen >= num_samples:
+                break
     _write(sums, seen)
 
 
-def _write(sums: Dict[nn.Module, Sums], seen: int) -> None:
+@contextmanager
+def _batch_statistics(sums: Sums) -> Iterator[None]:
+    """Let layers take each call's statistics, and add these up."""
+
+    def add(layer: nn.Module, args: Tuple[Any, ...], output: Any) -> None:
+        mean = layer.running_mean.double()
+        square = layer.running_var + mean**2
+        sums[layer] += len(args[0]) * torch.cat(
+            [mean, square, mean.new_ones(1)]
+        )
+
+    with ExitStack() as stack:
+        for layer in sums:
+            stack.callback(setattr, layer, 'momentum', layer.momentum)
+            stack.callback(layer.register_forward_hook(add).remove)
+            # So that the running statistics are the call's. (PyTorch's hint
+            # for attributes of modules knows tensors and modules.)
+            layer.momentum = 1.0  # type: ignore[assignment]
+        yield
+
+
+def _write(sums: Sums, seen: int) -> None:
     """Pool over processes and write the layers' running statistics."""
     total = torch.tensor([float(seen)], dtype=torch.float64)
     all_reduce(total)
@@ -123,9 +138,9 @@ def _write(sums: Dict[nn.Module, Sums], seen: int) -> None:
             'no sample to re-estimate BatchNorm statistics from: the data '
             'loader is empty'
         )
-    for layer, (mean, square) in sums.items():
-        for tensor in (mean, square):
-            all_reduce(tensor)
-            tensor /= total.item()
-        layer.running_mean.copy_(mean)
-        layer.running_var.copy_(square - mean**2)
+    for layer, pooled in sums.items():
+        all_reduce(pooled)
+        if pooled[-1] > 0:
+            mean, square = (pooled[:-1] / pooled[-1]).chunk(2)
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(square - mean**2)

@@ -205,3 +205,37 @@ def test_other_layers_and_such_as_do_not_run():
     assert torch.equal(model.norm.running_mean, torch.zeros(3).double())
     assert torch.equal(model.instance.running_var, torch.ones(3).double())
     assert model.instance.momentum == 0.1
+
+
+class Pyramid(BaseModel):
+    """A norm layer shared by two levels, as detectors' heads have them."""
+
+    def __init__(self):
+        super().__init__(BaseDataPreprocessor())
+        self.norm = torch.nn.BatchNorm2d(3, momentum=0.2).double()
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        # The other level is smaller and of two images only.
+        return self.norm(inputs), self.norm(3 * inputs[:2, :, ::4, ::4])
+
+
+def test_all_calls_of_a_layer_count():
+    model = Pyramid()
+    batches = list(loader(5, 3))
+    calls = [
+        call
+        for data in batches
+        for call in (data['inputs'], 3 * data['inputs'][:2, :, ::4, ::4])
+    ]
+    weights = torch.tensor([float(len(call)) for call in calls]).double()
+    weights /= weights.sum()
+    means = torch.stack([call.mean((0, 2, 3)) for call in calls])
+    squares = means**2 + torch.stack([call.var((0, 2, 3)) for call in calls])
+    with reestimated_statistics(model, batches):
+        torch.testing.assert_close(model.norm.running_mean, weights @ means)
+        torch.testing.assert_close(
+            model.norm.running_var,
+            weights @ squares - (weights @ means) ** 2,
+        )
+    assert model.norm.momentum == 0.2
+    assert not model.norm._forward_hooks
