@@ -20,7 +20,7 @@ from mmst.subnets import (
 )
 
 from .metric_names import choose_metric
-from .results import text_table
+from .results import score_digits, text_table
 
 # Of each cost: what it is called, with the unit, and how many make one unit.
 COSTS = dict(
@@ -237,10 +237,11 @@ def family_table(networks: Sequence[MeasuredNetwork], metric: str) -> str:
         networks: The networks.
         metric: What the scores are, with the unit.
     """
+    digits = score_digits(max(network.score for network in networks))
     rows = [
         [
             '-'.join(map(str, network.depths)),
-            f'{network.score:.2f}',
+            f'{network.score:.{digits}f}',
             *(
                 f'{getattr(network, cost) / unit:.3f}'
                 for cost, (_, unit) in COSTS.items()

@@ -76,16 +76,26 @@ def _is_pair(size: Any) -> bool:
     )
 
 
+def class_name(part: Any) -> str:
+    """The name of a part's class without its scope; '' for other values.
+
+    Args:
+        part: Of a config. New-style ones have the class itself as ``type``,
+            or, once dumped, its name behind that of whatever module it was
+            imported from.
+    """
+    kind = part.get('type', '') if isinstance(part, dict) else ''
+    if isinstance(kind, type):
+        return kind.__name__
+    return str(kind).rpartition('.')[2]
+
+
 def subnet_sampler(
     cfg: Config, backbone: nn.Module
 ) -> Optional[SubnetSamplerHook]:
     """The config's sampler, fitted to its backbone; ``None`` without one."""
     for hook in cfg.get('custom_hooks') or ():
-        if hook['type'] in (
-            'mmst.SubnetSamplerHook',
-            'SubnetSamplerHook',
-            SubnetSamplerHook,
-        ):
+        if class_name(hook) == 'SubnetSamplerHook':
             options = {
                 name: value
                 for name, value in hook.items()

@@ -24,7 +24,7 @@ from mmst.subnets import Subnet, find_stages
 
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric
-from .results import text_table
+from .results import score_digits, text_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ def networks_of(
     for depths in subnets:
         # Now, and not after an hour of measuring the others.
         Subnet.ordered(depths, blocks)
-    return [None, *map(tuple, subnets)]
+    return [None, *dict.fromkeys(map(tuple, subnets))]
 
 
 def mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
@@ -141,8 +141,7 @@ def loafing_table(results: Dict[str, List[Scores]]) -> str:
         for run in runs
         for score in run.values()
     )
-    # Percentages, or fractions between 0 and 1.
-    digits = 2 if largest > 1 else 4
+    digits = score_digits(largest)
 
     def cell(method: str, network: str) -> str:
         values = [run[network] for run in results[method] if network in run]

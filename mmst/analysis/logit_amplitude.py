@@ -37,7 +37,7 @@ from .loafing import (
     networks_of,
 )
 from .metric_names import choose_metric, metric_label
-from .results import text_table
+from .results import score_digits, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,10 +138,18 @@ def _recorded_norms(head: nn.Module) -> Iterator[List[Tensor]]:
 def amplitude_table(results: Results) -> str:
     """A table with a row for each network of each run."""
     metric = next(iter(results.values())).metric
+    digits = score_digits(
+        max(max(run.scores.values()) for run in results.values())
+    )
     return text_table(
         ['', 'network', 'mean L2 norm of logits', metric_label(metric)],
         [
-            [name, network, f'{run.amplitudes[network]:.3f}', f'{score:.2f}']
+            [
+                name,
+                network,
+                f'{run.amplitudes[network]:.3f}',
+                f'{score:.{digits}f}',
+            ]
             for name, run in results.items()
             for network, score in run.scores.items()
         ],

@@ -3,7 +3,17 @@
 from typing import Mapping, Optional
 
 # What each toolbox's papers report, by the ends of the metrics' names.
-PREFERRED = ('accuracy/top1', 'bbox_mAP', 'PQ', 'mIoU', 'AP', 'PCK', 'AUC')
+PREFERRED = (
+    'accuracy/top1',
+    'bbox_mAP',
+    'segm_mAP',
+    'mAP',
+    'PQ',
+    'mIoU',
+    'AP',
+    'PCK',
+    'AUC',
+)
 # The unit in which the toolboxes give metrics, by how the names begin.
 UNITS = dict.fromkeys(
     ('top', 'mIoU', 'aAcc', 'mAcc', 'mDice', 'PQ', 'SQ', 'RQ'), '%'

@@ -32,6 +32,15 @@ def write_results(
     print(f'Written to {folder}/{name}.json and {folder}/{name}.png')
 
 
+def score_digits(largest: float) -> int:
+    """Digits after the point: of percentages, or of fractions of one.
+
+    Args:
+        largest: The largest of the scores.
+    """
+    return 2 if largest > 1 else 4
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text: first column to the left, others to the right.
 

@@ -31,8 +31,12 @@ def trained_runner(
         cfg.merge_from_dict(cfg_options)
     check_toolbox(cfg)
     cfg.work_dir = str(work_dir)
-    # Hooks that save the best model or swap in EMA weights are for training.
+    # Hooks that save the best model or swap in EMA weights are for training;
+    # pictures of predictions, and pages of a tracking service, for its report.
     cfg.merge_from_dict({'custom_hooks': [], 'default_hooks.checkpoint': None})
+    cfg.default_hooks.pop('visualization', None)
+    if cfg.get('visualizer') is not None:
+        cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     # So that a checkpoint gives the same numbers each time.
     randomness = cfg.get('randomness') or {}
     if randomness.get('seed') is None:

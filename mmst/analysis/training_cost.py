@@ -7,7 +7,7 @@ from mmst.subnets import iteration_cost, measure_cost
 from .configured_training import build_backbone, subnet_sampler, training_image
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric, metric_label
-from .results import text_table
+from .results import score_digits, text_table
 from .training_log import TrainingLog
 
 if TYPE_CHECKING:
@@ -124,9 +124,7 @@ def _metric_of(log: TrainingLog, metric: Optional[str]) -> str:
 def cost_table(results: Results) -> str:
     """A row for each run: what it cost, its last score and its best."""
     first = next(iter(results.values()))
-    digits = (
-        2 if max(map(max, (r.scores for r in results.values()))) > 1 else 4
-    )
+    digits = score_digits(max(max(run.scores) for run in results.values()))
     return text_table(
         [
             '',

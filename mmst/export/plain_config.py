@@ -6,6 +6,7 @@ from typing import Any, Dict, List
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmst.analysis.configured_training import class_name
 from mmst.engine.loops import STLoopMixin
 
 _LOOPS = ('STEpochBasedTrainLoop', 'STIterBasedTrainLoop')
@@ -24,7 +25,7 @@ def plain_config(cfg: Config) -> Config:
     # Classes of new-style configs become their names.
     plain = _unwrap_heads(cfg.to_dict())
     plain['model'] = _without_pretrained(plain['model'])
-    if _class_name(plain.get('train_cfg')) in _LOOPS:
+    if class_name(plain.get('train_cfg')) in _LOOPS:
         plain['train_cfg'] = _plain_loop(plain['train_cfg'])
     plain['custom_hooks'] = [
         hook for hook in plain.get('custom_hooks') or [] if not is_ours(hook)
@@ -76,16 +77,9 @@ def types_of_ours(value: Any) -> List[str]:
     return []
 
 
-def _class_name(value: Any) -> str:
-    """The name of a part's class without its scope; '' for other values."""
-    if not isinstance(value, dict):
-        return ''
-    return str(value.get('type', '')).rpartition('.')[2]
-
-
 def _unwrap_heads(value: Any) -> Any:
     if isinstance(value, dict):
-        if _class_name(value) == 'STClsHead' and 'head' in value:
+        if class_name(value) == 'STClsHead' and 'head' in value:
             return _unwrap_heads(value['head'])
         return {key: _unwrap_heads(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -110,7 +104,7 @@ def _loads_weights(init_cfg: Any) -> bool:
     if isinstance(init_cfg, (list, tuple)):
         return any(map(_loads_weights, init_cfg))
     # PretrainedInit is the class, as new-style configs name it.
-    return _class_name(init_cfg) in ('Pretrained', 'PretrainedInit')
+    return class_name(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 
 def _plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
@@ -123,5 +117,5 @@ def _plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
     ]
     return dict(
         {key: value for key, value in train_cfg.items() if key not in ours},
-        type=_class_name(train_cfg)[len('ST') :],
+        type=class_name(train_cfg)[len('ST') :],
     )

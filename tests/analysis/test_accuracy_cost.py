@@ -71,6 +71,15 @@ def test_table_begins_with_the_cheapest():
     ]
 
 
+def test_table_of_fractions_tells_them_apart():
+    networks = [
+        network._replace(score=score)
+        for network, score in zip(FAMILY, (0.3712, 0.3745))
+    ]
+    rows = family_table(networks, 'mAP').splitlines()[1:]
+    assert {row.split()[1] for row in rows} == {'0.3712', '0.3745'}
+
+
 def test_picture_has_all_networks_in_every_panel():
     figure = draw_family(FAMILY, 'top-1 (%)')
     panels = figure.axes

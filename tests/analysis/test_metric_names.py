@@ -12,6 +12,8 @@ from mmst.analysis.metric_names import choose_metric, metric_label
             ['coco/segm_mAP', 'coco/bbox_mAP', 'coco/bbox_mAP_50'],
             'coco/bbox_mAP',
         ),
+        (['coco/segm_mAP_50', 'coco/segm_mAP'], 'coco/segm_mAP'),
+        (['pascal_voc/AP50', 'pascal_voc/mAP'], 'pascal_voc/mAP'),
         (['aAcc', 'mIoU', 'mAcc'], 'mIoU'),
         (['coco/AP .5', 'coco/AP'], 'coco/AP'),
         (['accuracy/top5', 'accuracy/top1'], 'accuracy/top1'),

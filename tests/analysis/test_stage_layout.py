@@ -191,8 +191,16 @@ def test_what_a_config_says():
     )
     net = build_backbone(cfg)
     assert type(net).__name__ == 'CIFARResNet'
-    hook = subnet_sampler(cfg, net)
-    assert hook.num_subnets == 2 and hook.space.candidates == (2, 2, 2)
+    # As a new-style config has it, and the dump of one.
+    for kind in (
+        sampler['type'],
+        'SubnetSamplerHook',
+        'mmst.engine.SubnetSamplerHook',
+        SubnetSamplerHook,
+    ):
+        cfg.custom_hooks = [dict(type='EMAHook'), dict(sampler, type=kind)]
+        hook = subnet_sampler(cfg, net)
+        assert hook.num_subnets == 2 and hook.space.candidates == (2, 2, 2)
     cfg.custom_hooks = [dict(sampler, num_subnets=0)]
     assert subnet_sampler(cfg, net) is None
     with pytest.raises(ValueError, match='no model.backbone'):

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization import BaseVisBackend
 
 from mmst.analysis import trained_runner
 from mmst.analysis.loafing import measure_loafing
@@ -37,6 +39,37 @@ def test_hooks_of_the_training_take_no_part(trained, tmp_path, hooks):
         by_hand(loaded.model, None, NUM_TRAIN)[1], rel=1e-4
     )
     assert not list((tmp_path / 'out').rglob('*.pth'))
+
+
+@VISBACKENDS.register_module()
+class TrackingService(BaseVisBackend):
+    """Opens a page for each run that uses it."""
+
+    pages = []
+
+    def __init__(self, save_dir):
+        super().__init__(save_dir)
+        self.pages.append(save_dir)
+
+    def _init_env(self):
+        pass
+
+    @property
+    def experiment(self):
+        return self
+
+
+def test_no_page_is_opened_for_an_analysis(trained, tmp_path):
+    _, config, checkpoint = trained(
+        visualizer=dict(
+            type='UniversalVisualizer',
+            vis_backends=[dict(type='TrackingService')],
+        )
+    )
+    assert len(TrackingService.pages) == 1
+    forget_earlier_runs()
+    trained_runner(config, checkpoint, tmp_path / 'out')
+    assert len(TrackingService.pages) == 1
 
 
 def test_a_checkpoint_gives_the_same_numbers_each_time(trained, tmp_path):

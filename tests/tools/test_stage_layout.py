@@ -45,6 +45,19 @@ def test_size_comes_from_the_config(analyse, tmp_path):
     assert results[DEMO.stem]['blocks'] == dict(layer1=5, layer2=5, layer3=5)
 
 
+def test_configs_of_one_name_are_told_apart(analyse, tmp_path):
+    paths = [tmp_path / folder / 'config.py' for folder in 'ab']
+    for path, depth in zip(paths, (20, 32)):
+        path.parent.mkdir()
+        path.write_text(
+            f"_base_ = '{DEMO}'\nmodel = dict(backbone=dict(depth={depth}))\n"
+        )
+    results = analyse('stage_layout', tmp_path / 'out', *paths)
+    assert [
+        (name, result['blocks']['layer1']) for name, result in results.items()
+    ] == [(str(paths[0]), 3), (str(paths[1]), 5)]
+
+
 @pytest.mark.parametrize(
     'error, message, args',
     [

@@ -57,20 +57,23 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Lay out each backbone, print tables, write them as JSON and PNG."""
     parsed = parse_args(args)
+    names = [Path(config).stem for config in parsed.configs]
+    if len(set(names)) < len(names):
+        names = parsed.configs  # config.py of several folders
     layouts: Dict[str, Layout] = {}
     with closing(
         track(
-            parsed.configs,
+            list(zip(names, parsed.configs)),
             'backbones',
             transient=True,
             console=Console(stderr=True),
         )
     ) as configs:
-        for config in configs:
+        for name, config in configs:
             cfg = read_config(config)
             cfg.merge_from_dict(parsed.cfg_options or {})
             backbone = build_backbone(cfg)
-            layouts[Path(config).stem] = stage_layout(
+            layouts[name] = stage_layout(
                 backbone,
                 training_image(cfg, parsed.size),
                 subnet_sampler(cfg, backbone),
