@@ -41,8 +41,9 @@ custom_hooks = [
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=side),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    # For photographs: crops from 0.08 on, and flips.
+    dict(type='RandomResizedCrop', scale=side, crop_ratio_range=(0.5, 1.0)),
+    # dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 val_pipeline = [
@@ -84,7 +85,7 @@ test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     optimizer=dict(
-        type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4
+        type='SGD', lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-4
     )
 )
 param_scheduler = [
