@@ -35,19 +35,28 @@ def loader(batch_size, length):
 
 
 def by_hand(model, depths, num_samples):
-    """Top-1 and mean score, in percent, of the first ``depths`` blocks.
-
-    The validation images are normalised with the mean and the unbiased
-    variance of the training images' features, which these are normalised
-    without bias, as in training.
-    """
+    """Top-1 and mean score, in percent, of the first ``depths`` blocks."""
     data = TinyImages(NUM_VAL, flip=False)
     labels = torch.tensor(data.labels)
-    images = (data.images.float() - 127.5) / 64
-    fit = (
-        TinyImages(NUM_TRAIN, flip=False).images[:num_samples].float() - 127.5
-    ) / 64
-    net = model.backbone
+    train = TinyImages(NUM_TRAIN, flip=False).images[:num_samples]
+    fit, images = ((x.float() - 127.5) / 64 for x in (train, data.images))
+    p = logits_by_hand(
+        model.backbone, model.head.head.fc, depths, fit, images
+    ).softmax(1)
+    return (
+        100 * (p.argmax(1) == labels).float().mean().item(),
+        100 * p[range(NUM_VAL), labels].mean().item(),
+    )
+
+
+@torch.no_grad()
+def logits_by_hand(net, fc, depths, fit, images):
+    """Logits of a ResNet with the first ``depths`` blocks of its stages.
+
+    The images are normalised with the mean and the unbiased variance of the
+    features of other images, to fit, which are normalised without bias, as in
+    training. ``None`` is the main network with its own statistics.
+    """
 
     def norm(bn, pair):
         out = []
@@ -65,20 +74,13 @@ def by_hand(model, depths, num_samples):
     def conv_norm(conv, bn, pair):
         return norm(bn, [conv(x) for x in pair])
 
-    with torch.no_grad():
-        pair = conv_norm(net.conv1, net.norm1, (fit, images))
-        pair = [x.relu() for x in pair]
-        for i, depth in enumerate(depths or (3, 3, 3), 1):
-            for block in list(getattr(net, f'layer{i}'))[:depth]:
-                out = conv_norm(block.conv1, block.norm1, pair)
-                out = conv_norm(
-                    block.conv2, block.norm2, [x.relu() for x in out]
-                )
-                if block.downsample is not None:
-                    pair = conv_norm(*block.downsample, pair)
-                pair = [(a + b).relu() for a, b in zip(out, pair)]
-        p = model.head.head.fc(pair[1].mean((2, 3))).softmax(1)
-    return (
-        100 * (p.argmax(1) == labels).float().mean().item(),
-        100 * p[range(NUM_VAL), labels].mean().item(),
-    )
+    pair = conv_norm(net.conv1, net.norm1, (fit, images))
+    pair = [x.relu() for x in pair]
+    for i, depth in enumerate(depths or (3, 3, 3), 1):
+        for block in list(getattr(net, f'layer{i}'))[:depth]:
+            out = conv_norm(block.conv1, block.norm1, pair)
+            out = conv_norm(block.conv2, block.norm2, [x.relu() for x in out])
+            if block.downsample is not None:
+                pair = conv_norm(*block.downsample, pair)
+            pair = [(a + b).relu() for a, b in zip(out, pair)]
+    return fc(pair[1].mean((2, 3)))

@@ -1,41 +1,74 @@
 """The demo's training and scoring, on a few images and for three epochs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
 from PIL import Image
 
 from mmst.analysis.loafing import loafing_table
+from tests.analysis.evaluation_by_hand import logits_by_hand
+from tests.conftest import ROOT, load_run
 
 
 @pytest.fixture(scope='module')
-def options(tmp_path_factory) -> list:
-    """What makes the demo's configs train for a second, on two classes."""
+def data(tmp_path_factory) -> Path:
+    """Images of two classes, 16 to train on and 80 to validate."""
     data = tmp_path_factory.mktemp('mnistm5k')
     generator = np.random.default_rng(0)
-    for split in ('train', 'val'):
+    for split, number in (('train', 8), ('val', 40)):
         for label in '01':
             folder = data / split / label
             folder.mkdir(parents=True)
-            for index in range(8):
+            for index in range(number):
                 pixels = generator.integers(
                     256, size=(32, 32, 3), dtype=np.uint8
                 )
                 Image.fromarray(pixels).save(folder / f'{index}.png')
+    return data
+
+
+@pytest.fixture(scope='module')
+def options(data) -> list:
+    """What makes the demo's configs train for a second, without crops."""
     return [
         '--cfg-options',
         f'train_dataloader.dataset.data_root={data}',
         f'val_dataloader.dataset.data_root={data}',
-        'train_dataloader.batch_size=8',
+        'train_dataloader.batch_size=16',
+        'train_dataloader.dataset.pipeline.1.padding=0',
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',
     ]
 
 
+def images_of(folder: Path):
+    """All images of a folder of classes, normalised, and their labels."""
+    files = sorted(folder.glob('*/*.png'))
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files])
+    images = (torch.tensor(pixels).permute(0, 3, 1, 2) - 127.5) / 63.75
+    return images, torch.tensor([int(file.parent.name) for file in files])
+
+
+def top1_by_hand(method: str, checkpoint: Path, depths, data: Path) -> float:
+    """Top-1 in percent, in plain PyTorch."""
+    cfg = Config.fromfile(f'configs/demo/resnet20_{method}_mnistm5k.py')
+    model = MODELS.build(dict(cfg.model, data_preprocessor=None))
+    model.load_state_dict(load_run(checkpoint)['state_dict'])
+    fit, _ = images_of(data / 'train')
+    images, labels = images_of(data / 'val')
+    logits = logits_by_hand(model.backbone, model.head.fc, depths, fit, images)
+    return 100 * (logits.argmax(1) == labels).float().mean().item()
+
+
 def test_runs_are_compared_and_what_is_done_is_not_done_again(
-    load_tool, options, tmp_path, capfd
+    load_tool, data, options, tmp_path, capfd, monkeypatch
 ):
+    monkeypatch.chdir(ROOT)
     main = load_tool('demo').main
     work_dir = tmp_path / 'demo'
     args = ['--methods', 'ct', 'stpp', '--seeds', '0', '--work-dir']
@@ -54,6 +87,14 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
         (scores,) = results[label]
         assert scores['main'] == steps[-1]['accuracy/top1']
         assert list(scores) == ['main', '1-1-1', '2-2-2', '3-3-3']
+        for name, score in scores.items():
+            depths = (
+                None if name == 'main' else tuple(map(int, name.split('-')))
+            )
+            assert score == pytest.approx(
+                top1_by_hand(method, folder / 'epoch_3.pth', depths, data)
+            ), (label, name)
+        assert len(set(scores.values())) > 1
         assert f'{label} seed 0: Epoch(train)' in first
     assert loafing_table(results) in first
     gain = results['ST++'][0]['main'] - results['CT'][0]['main']
