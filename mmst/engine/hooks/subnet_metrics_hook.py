@@ -30,7 +30,8 @@ class SubnetMetricsHook(Hook):
     training images that are loaded apart from the run's. The run goes on as
     if nothing had been: weights, statistics, random numbers and other hooks
     do not notice. Where the run validates averaged weights (EMAHook),
-    the subnets are of these too.
+    the subnets are of these too. The figures go to the log and to every
+    backend of the visualizer; LocalVisBackend's are in ``subnets.json``.
 
     Args:
         interval: Epochs, or iterations, from one report to the next.

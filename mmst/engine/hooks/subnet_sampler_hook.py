@@ -31,7 +31,8 @@ class SubnetSamplerHook(Hook):
 
     The draw is a function of the seed and the iteration alone: the same on
     every rank without communication, and after a resume what it would have
-    been without the stop.
+    been without the stop. What was drawn is reported now and then, in the log
+    and to every backend of the visualizer (LocalVisBackend: ``subnets.json``).
 
     Args:
         num_subnets: K, subnets an iteration; 0 is plain training.
