@@ -13,8 +13,9 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, VISBACKENDS
 from mmengine.runner import Runner
+from mmengine.visualization import BaseVisBackend
 from torch import distributed as torch_dist
 from torch import multiprocessing
 
@@ -325,3 +326,41 @@ def test_statistics_where_one_rank_has_no_image(two_ranks):
     x = model.backbone.conv1((batch(6)['inputs'] - 127.5) / 64)
     for rank in two_ranks:
         torch.testing.assert_close(rank['mean'], x.mean((0, 2, 3)))
+
+
+@VISBACKENDS.register_module()
+class Dashboard(BaseVisBackend):
+    """Keeps the scalars that it is given, as TensorBoard does."""
+
+    scalars = []
+
+    def _init_env(self):
+        pass
+
+    @property
+    def experiment(self):
+        return self
+
+    def add_scalars(self, scalar_dict, step=0, file_path=None, **kwargs):
+        self.scalars.append((step, scalar_dict))
+
+
+def test_every_backend_gets_the_figures(tiny_runner):
+    runner = tiny_runner(
+        sampler=dict(num_subnets=1),
+        hooks=[dict(HOOK, depths=[[1, 2, 1]])],
+        visualizer=dict(
+            type='UniversalVisualizer',
+            vis_backends=[
+                dict(type='LocalVisBackend'),
+                dict(type='Dashboard'),
+            ],
+        ),
+        **VALIDATION,
+    )
+    runner.train()
+    lines = logged(runner.work_dir, 'subnets.json')
+    assert lines and not any(map(is_report, logged(runner.work_dir)))
+    for line in lines:
+        figures = {key: line[key] for key in line if key != 'step'}
+        assert (line['step'], figures) in Dashboard.scalars
