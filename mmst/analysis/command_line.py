@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
-from typing import Tuple
+from typing import Iterable, Set, Tuple
 
 from mmengine.config import DictAction
 
@@ -19,6 +19,25 @@ def depths_argument(text: str) -> Tuple[int, ...]:
             f"'{text}' is not the blocks kept in each stage, as in 3-3-4-3"
         )
     return tuple(map(int, parts))
+
+
+def refuse_equal_names(what: str, names: Iterable[str]) -> None:
+    """Refuse what would replace one another in results kept by name.
+
+    Args:
+        what: What has the names, such as ``runs``.
+        names: One each.
+
+    Raises:
+        ValueError: If two are equal.
+    """
+    seen: Set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(
+                f"two {what} are named '{name}': give each another name"
+            )
+        seen.add(name)
 
 
 def add_out_arguments(parser: ArgumentParser, name: str) -> None:

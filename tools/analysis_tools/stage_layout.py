@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.analysis.command_line import add_out_arguments
+from mmst.analysis.command_line import add_out_arguments, refuse_equal_names
 from mmst.analysis.configured_training import (
     build_backbone,
     subnet_sampler,
@@ -57,6 +57,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Lay out each backbone, print tables, write them as JSON and PNG."""
     parsed = parse_args(args)
+    refuse_equal_names('configs', [Path(c).stem for c in parsed.configs])
     layouts: Dict[str, Layout] = {}
     with closing(
         track(
