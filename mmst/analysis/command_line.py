@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
-from typing import Tuple
+from typing import Sequence, Tuple
 
 from mmengine.config import DictAction
 
@@ -19,6 +19,37 @@ def depths_argument(text: str) -> Tuple[int, ...]:
             f"'{text}' is not the blocks kept in each stage, as in 3-3-4-3"
         )
     return tuple(map(int, parts))
+
+
+def check_runs(
+    runs: Sequence[Tuple[str, ...]], share_names: bool = False
+) -> None:
+    """Refuse what would fail later, before anything is measured.
+
+    Args:
+        runs: A name and paths of each.
+        share_names: Whether several may have one name, as seeds of a method.
+
+    Raises:
+        ValueError: If results of two runs would have one name, or a name would
+            not be in a picture's legend.
+        FileNotFoundError: If a path is not there.
+    """
+    names = [name for name, *_ in runs]
+    for name in names:
+        if name.startswith('_'):
+            raise ValueError(
+                f"a run is named '{name}': legends leave out names that begin "
+                'with an underscore, give it another'
+            )
+        if names.count(name) > 1 and not share_names:
+            raise ValueError(
+                f"two runs are named '{name}': give each another name"
+            )
+    for name, *paths in runs:
+        for path in paths:
+            if '://' not in path and not Path(path).exists():
+                raise FileNotFoundError(f"{path} of run '{name}' is not there")
 
 
 def add_out_arguments(parser: ArgumentParser, name: str) -> None:

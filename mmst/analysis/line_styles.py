@@ -1,5 +1,7 @@
 """Lines and legends that colour-blind readers can tell apart."""
 
+import textwrap
+from math import ceil
 from typing import TYPE_CHECKING, Any, Dict, List
 
 if TYPE_CHECKING:
@@ -45,18 +47,34 @@ def legend_below(
 ) -> None:
     """Put the legend under the axes, where it hides no data.
 
+    The figure grows by the legend's height, so that axes keep their size.
+
     Args:
-        figure: A figure with the layout 'constrained'.
+        figure: A figure with the layout 'constrained' or 'compressed'.
         handles: What was drawn.
-        labels: Their names.
+        labels: Their names; long ones are written on several lines.
     """
-    # As many columns as the figure's width has room for, about.
-    room = int(figure.get_figwidth() * 13)
-    columns = max(1, room // (max(map(len, labels)) + 7))
-    figure.legend(
-        handles,
-        labels,
-        loc='outside lower center',
-        ncols=min(columns, len(labels)),
-        frameon=False,
-    )
+    # As few rows as the figure's width allows.
+    for rows in range(1, len(labels) + 1):
+        legend = figure.legend(
+            handles,
+            list(map(wrapped, labels)),
+            loc='outside lower center',
+            ncols=ceil(len(labels) / rows),
+            frameon=False,
+        )
+        extent = legend.get_window_extent()
+        if rows == len(labels) or extent.width < 0.97 * figure.bbox.width:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
+
+
+def wrapped(name: str, width: int = 40) -> str:
+    """A name on as many lines as it needs.
+
+    Args:
+        name: Of a run, a network.
+        width: Characters a line at most.
+    """
+    return textwrap.fill(name, width)

@@ -22,7 +22,7 @@ from scipy import stats
 from mmst.evaluation import evaluate_subnet, uniform_depths
 from mmst.subnets import Subnet, find_stages
 
-from .line_styles import legend_below, line_style
+from .line_styles import legend_below, line_style, wrapped
 from .metric_names import choose_metric
 from .results import score_digits, text_table
 
@@ -188,10 +188,13 @@ def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
     )
     axes = figure.subplots()
     draw_scores(axes, results, networks)
+    label_networks(axes, networks)
     axes.set_xlabel('network: blocks kept in each stage, or the main network')
     axes.set_ylabel(metric)
-    # Intervals may reach past what a percentage can be.
-    axes.set_ylim(top=min(101, axes.get_ylim()[1]))
+    means = np.concatenate([bars[0].get_ydata() for bars in axes.containers])
+    if not (means > 100).any():
+        # Intervals may reach past what a percentage can be.
+        axes.set_ylim(top=min(101, axes.get_ylim()[1]))
     legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
@@ -227,15 +230,37 @@ def draw_scores(
             label=method,
             **line_style(k),
         )
-    # Names that would run into one another are written upwards.
-    crowded = sum(len(name) + 2 for name in networks) > (
-        axes.figure.figure.get_figwidth() * 11
-    )
-    axes.set_xticks(
-        range(len(networks)), networks, rotation=90 if crowded else 0
-    )
-    axes.set_xlim(-0.5, len(networks) - 0.5)
     axes.grid(axis='y', alpha=0.3)
+
+
+def label_networks(axes: 'Axes', networks: Sequence[str]) -> None:
+    """Write the networks' names below the axes.
+
+    Args:
+        axes: Where :func:`draw_scores` drew. Its figure grows if names have
+            to be written upwards.
+        networks: In the order of the axis.
+    """
+    axes.set_xlim(-0.5, len(networks) - 0.5)
+    axes.set_xticks(range(len(networks)), [wrapped(n) for n in networks])
+    figure = axes.figure.figure
+    width, height = figure.get_size_inches()
+    # Of the width, a good part is the axes'.
+    room = 0.8 * width / len(networks)
+    if _largest_label(axes)[0] > room:
+        axes.tick_params('x', rotation=90)
+        across, up = _largest_label(axes)
+        figure.set_size_inches(width * max(1, across / room), height + up)
+
+
+def _largest_label(axes: 'Axes') -> Tuple[float, float]:
+    """Width and height in inches that the names on the x axis need at most."""
+    extents = [label.get_window_extent() for label in axes.get_xticklabels()]
+    dpi = axes.figure.figure.dpi
+    return (
+        max(extent.width for extent in extents) / dpi,
+        max(extent.height for extent in extents) / dpi,
+    )
 
 
 def plot_loafing(

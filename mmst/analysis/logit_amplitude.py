@@ -32,6 +32,7 @@ from .loafing import (
     MAIN,
     Scores,
     draw_scores,
+    label_networks,
     network_name,
     network_names,
     networks_of,
@@ -196,6 +197,7 @@ def draw_amplitudes(results: Results) -> 'Figure':
         draw_scores(axis, panel, networks)
         axis.set_ylabel(name)
     axes[0].set_ylim(0, 1.03 * axes[0].get_ylim()[1])
+    label_networks(axes[1], networks)
     axes[1].set_xlabel(label)
     if len(panels[0]) > 1:
         legend_below(figure, *axes[0].get_legend_handles_labels())

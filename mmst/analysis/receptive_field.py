@@ -179,15 +179,29 @@ def field_centre(contribution: Array) -> Tuple[int, int]:
 def square_side(contribution: Array, share: float) -> int:
     """Side of the smallest centred square that holds a share of it all.
 
-    What of it reaches past the border of the image holds nothing; the side
-    is the image's own at most.
-
     Args:
         contribution: What each pixel contributes, (H, W).
         share: Between 0 and 1.
 
     Returns:
-        int: In pixels; odd, or the longer side of the image.
+        int: In pixels; odd, or the longer side of the image, which is the
+        most there is.
+    """
+    side = 2 * square_reach(contribution, share) + 1
+    return min(side, max(contribution.shape))
+
+
+def square_reach(contribution: Array, share: float) -> int:
+    """How far that square reaches from its central pixel.
+
+    What of it lies past the border of the image holds nothing.
+
+    Args:
+        contribution: See :func:`square_side`.
+        share: Likewise.
+
+    Returns:
+        int: In pixels to either side, the central one not counted.
     """
     distance = np.maximum.outer(
         *(
@@ -199,8 +213,7 @@ def square_side(contribution: Array, share: float) -> int:
     )
     held = np.bincount(distance.ravel(), contribution.ravel()).cumsum()
     # Sums in another order differ in the last digits.
-    reach = int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
-    return min(2 * reach + 1, max(contribution.shape))
+    return int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
 
 
 def input_images(runner: Runner, size: int, number: int) -> Tensor:

@@ -1,46 +1,76 @@
 """Heat maps of effective receptive fields."""
 
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, List, Sequence, Tuple
 
-from .line_styles import LINES, legend_below
-from .receptive_field import Field, field_centre
+from .line_styles import COLORS, LINES, legend_below, wrapped
+from .receptive_field import SHARES, Field, field_centre, square_reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+# Panels a row where all networks saw one input size.
+PANELS = 4
+
 
 def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
-    """Heat maps, one panel a field: rows are networks, columns input sizes."""
+    """Heat maps, one panel a field.
+
+    Rows are networks and columns input sizes; of a single size, panels follow
+    one another.
+    """
     from matplotlib.figure import Figure
 
-    rows = list(dict.fromkeys((f.run, f.network) for f in fields))
-    columns = list(dict.fromkeys(f.size for f in fields))
+    cells = _cells(fields)
+    rows, columns = (1 + max(numbers) for numbers in zip(*cells))
+    titles = [_title(field) for field in fields]
+    lines = 1 + max(title.count('\n') for title in titles)
+    side = max(3.4, 5.2 / columns)
     figure = Figure(
-        figsize=(3.2 * len(columns) + 1.2, 3.4 * len(rows) + 0.4),
-        layout='constrained',
+        figsize=(side * columns + 1.2, (side + 0.18 * lines) * rows + 0.4),
+        # Axes as square as the maps, without gaps between them.
+        layout='compressed',
     )
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for field in fields:
-        axes = grid[
-            rows.index((field.run, field.network)), columns.index(field.size)
-        ]
-        picture = _draw_field(axes, field)
+    grid = figure.add_gridspec(rows, columns)
+    panels = []
+    for field, cell, title in zip(fields, cells, titles):
+        panels.append(figure.add_subplot(grid[cell]))
+        picture = _draw_field(panels[-1], field)
+        panels[-1].set_title(title, fontsize='medium')
     figure.colorbar(
         picture,
-        ax=grid,
-        shrink=min(1, 1.6 / len(rows)),
+        ax=panels,
+        shrink=min(1, 1.6 / rows),
         aspect=30,
         label='contribution, relative to the largest',
     )
-    legend_below(figure, *axes.get_legend_handles_labels())
+    legend_below(figure, *panels[-1].get_legend_handles_labels())
     return figure
+
+
+def _cells(fields: Sequence[Field]) -> List[Tuple[int, int]]:
+    """The row and the column of each field's panel."""
+    networks = list(dict.fromkeys((f.run, f.network) for f in fields))
+    sizes = list(dict.fromkeys(f.size for f in fields))
+    if len(sizes) == 1:
+        return [divmod(number, PANELS) for number in range(len(fields))]
+    return [
+        (networks.index((f.run, f.network)), sizes.index(f.size))
+        for f in fields
+    ]
+
+
+def _title(field: Field) -> str:
+    sides = ' / '.join(map(str, field.sides.values()))
+    name = f'{field.run}: {field.network}, {field.size} px'
+    return f'{wrapped(name, 30)}\nsides: {sides} px'
 
 
 def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
     picture = axes.imshow(
         field.contribution / field.contribution.max(),
@@ -48,25 +78,23 @@ def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
         cmap='magma_r',
     )
     y, x = field_centre(field.contribution)
-    for (share, side), line in zip(field.sides.items(), LINES):
+    for share, line in zip(SHARES, LINES):
+        # Half a pixel more, to its border. The axes cut what is outside.
+        reach = square_reach(field.contribution, share) + 0.5
         axes.add_patch(
             Rectangle(
-                (x - side / 2, y - side / 2),
-                side,
-                side,
+                (x - reach, y - reach),
+                2 * reach,
+                2 * reach,
                 fill=False,
-                edgecolor='#0072B2',
+                edgecolor=COLORS[1],
                 linestyle=line,
                 linewidth=1.5,
+                # To be seen where the map is dark.
+                path_effects=[withStroke(linewidth=3.5, foreground='white')],
                 label=f'{share:.0%} of the contribution',
             )
         )
-    axes.set_title(
-        f'{field.run}: {field.network}, {field.size} px\nsides: '
-        + ' / '.join(map(str, field.sides.values()))
-        + ' px',
-        fontsize='medium',
-    )
     axes.set_xlabel('x (px)')
     axes.set_ylabel('y (px)')
     return picture

@@ -149,6 +149,7 @@ def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
         layouts: By the networks' names.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     num_stages = max(len(layout.blocks) for layout in layouts.values())
     width = 0.85 / len(layouts)
@@ -176,6 +177,7 @@ def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
     axes.set_xticks(range(1, num_stages + 1))
     axes.set_xlabel('stage')
     axes.set_ylabel('number of residual blocks')
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(y=0.1)
     legend_below(figure, *axes.get_legend_handles_labels())
     return figure

@@ -12,6 +12,7 @@ from scipy import stats
 
 from mmst.analysis import trained_runner
 from mmst.analysis.loafing import (
+    draw_loafing,
     loafing_table,
     mean_and_interval,
     measure_loafing,
@@ -20,6 +21,7 @@ from mmst.analysis.loafing import (
 )
 from mmst.evaluation import evaluate_subnet
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
+from tests.analysis.pictures import axes_height, check_texts, long_name
 
 UNIFORM = {'1-1-1': (1, 1, 1), '2-2-2': (2, 2, 2), '3-3-3': (3, 3, 3)}
 
@@ -193,6 +195,45 @@ def test_picture_of_a_network_alone_is_at_the_subnet_of_its_depths(
     points = axes.containers[1][0]
     assert points.get_ydata() == [8.5]
     assert points.get_xdata() == pytest.approx([1], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    'scores, top',
+    [
+        ((150.0, 130.0), None),  # an error in mm, such as MPJPE
+        ((60.0, 101.5), None),
+        ((99.0, 50.0), 101),  # the interval of a percentage ends at 101
+        ((100.0, 50.0), 101),
+        ((0.9, 0.5), None),
+    ],
+)
+def test_axis_holds_all_scores_and_points_upwards(scores, top):
+    main, subnet = scores
+    runs = [{'main': main - d, '1-1': subnet - d} for d in (-0.3, 0, 0.3)]
+    if top is not None:
+        runs = [{'main': main - d, '1-1': subnet - d} for d in (0, 0, 9)]
+    (axes,) = draw_loafing({'CT': runs}, 'a metric').axes
+    low, high = axes.get_ylim()
+    means = axes.containers[0][0].get_ydata()
+    assert low < min(means) and max(means) < high
+    (interval,) = axes.containers[0][2]
+    ends = [segment[:, 1].max() for segment in interval.get_segments()]
+    assert high == top if top is not None else high > max(ends)
+
+
+@pytest.mark.parametrize('num_methods', [1, 2, 12])
+@pytest.mark.parametrize('length', [2, 35, 120])
+@pytest.mark.parametrize('num_networks', [1, 6, 24])
+def test_names_have_room(num_methods, length, num_networks):
+    """And the axes are as high with any of them."""
+    networks = ['main', *(f'3-4-{n}-3' for n in range(1, num_networks))]
+    scores = dict.fromkeys(networks, 70.0)
+    figure = draw_loafing(
+        {long_name(k, length): [scores] for k in range(num_methods)},
+        'accuracy/top1 (%)',
+    )
+    check_texts(figure)
+    assert axes_height(figure.axes[0]) == pytest.approx(4.2, abs=0.2)
 
 
 def test_unknown_metric(trained, tmp_path):

@@ -16,6 +16,7 @@ from mmst.analysis.logit_amplitude import (
 from mmst.evaluation import running_subnet
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import loader
+from tests.analysis.pictures import axes_height, check_texts, long_name
 from tests.conftest import TinyImages, classifier
 
 NUM_VAL = 20
@@ -147,3 +148,20 @@ def test_picture_of_main_networks_is_over_these():
     above, below = draw_amplitudes(only_main).axes
     assert lines(above) == [[12, 9]] and lines(below) == [[90, 91]]
     assert [t.get_text() for t in below.get_xticklabels()] == ['CT', 'ST']
+
+
+@pytest.mark.parametrize('num_runs', [2, 12])
+@pytest.mark.parametrize('length', [2, 35, 120])
+@pytest.mark.parametrize('networks', [['main'], ['1-1', 'main']])
+def test_names_have_room(num_runs, length, networks):
+    """In the legend, or on the axis where they are without subnets."""
+    values = dict.fromkeys(networks, 7.0)
+    figure = draw_amplitudes(
+        {
+            long_name(k, length): Amplitudes('accuracy/top1', values, values)
+            for k in range(num_runs)
+        }
+    )
+    check_texts(figure)
+    for axes in figure.axes:
+        assert axes_height(axes) == pytest.approx(2.6, abs=0.2)

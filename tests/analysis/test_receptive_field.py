@@ -1,5 +1,7 @@
 """Receptive fields of small convolutions against theory."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -14,12 +16,14 @@ from mmst.analysis.receptive_field import (
     field_centre,
     input_images,
     receptive_field_table,
+    square_reach,
     square_side,
 )
 from mmst.analysis.receptive_field_figure import draw_receptive_fields
 from mmst.subnets import Block, Stage, activate, register_stage_finder
 from mmst.subnets.stages import _FINDERS
 from tests.analysis.evaluation_by_hand import loader
+from tests.analysis.pictures import axes_height, check_texts, long_name
 from tests.conftest import TinyImages, build_classifier, classifier
 
 
@@ -281,3 +285,77 @@ def test_picture(tmp_path):
     figure.savefig(tmp_path / 'a.png')
     with Image.open(tmp_path / 'a.png') as image:
         assert len(image.getcolors(2**24)) > 10
+
+
+@pytest.mark.parametrize('num_runs, sizes', [(1, 1), (2, 1), (2, 3), (12, 1)])
+@pytest.mark.parametrize('length', [2, 35, 120])
+def test_titles_and_labels_have_room(num_runs, sizes, length):
+    """And the heat maps are as large with any names."""
+    figure = draw_receptive_fields(
+        [
+            Field(long_name(run, length), '3-4-6-3', size, np.ones((5, 5)))
+            for run in range(num_runs)
+            for size in (224, 1024, 2048)[:sizes]
+        ]
+    )
+    *panels, colorbar = figure.axes
+    assert len(panels) == num_runs * sizes
+    check_texts(figure)
+    label = colorbar.yaxis.label.get_window_extent()
+    assert label.height < colorbar.get_window_extent().height
+    heights = [axes_height(axes) for axes in panels]
+    assert min(heights) > 2.1
+    assert num_runs > 1 or min(heights) > 3.5
+
+
+def test_panels_of_a_single_size_follow_one_another():
+    def corners(fields):
+        figure = draw_receptive_fields(fields)
+        figure.draw_without_rendering()
+        boxes = [axes.get_position() for axes in figure.axes[:-1]]
+        return [(round(box.x0, 3), -round(box.y0, 3)) for box in boxes]
+
+    single = corners([FIELDS[0]._replace(run=f'{k}') for k in range(6)])
+    (a, top), (b, _), (c, _), (d, _), (_, low), _ = single
+    assert a < b < c < d and top < low
+    assert single == [(x, top) for x in (a, b, c, d)] + [(a, low), (b, low)]
+    # A size that one network lacks leaves a gap, not another's place.
+    first, second = corners([FIELDS[0], FIELDS[3]])
+    assert first[0] < second[0] and first[1] < second[1]
+
+
+def test_square_that_reaches_past_the_border():
+    """It is drawn around its centre, and cut."""
+    field = np.zeros((6, 8))
+    field[1, 2], field[1, 7] = 5, 1
+    assert square_reach(field, 0.9) == 5
+    figure = draw_receptive_fields([Field('CT', 'main', 8, field)])
+    axes = figure.axes[0]
+    square = axes.patches[3]
+    assert (square.get_x(), square.get_width()) == (2 - 5.5, 11)
+    assert (square.get_y(), square.get_height()) == (1 - 5.5, 11)
+    assert square.get_clip_on()
+    figure.draw_without_rendering()
+    assert axes.get_xlim() == (-0.5, 7.5) and axes.get_ylim() == (5.5, -0.5)
+    # The title has what there is.
+    assert axes.get_title().endswith('sides: 1 / 1 / 1 / 8 px')
+
+
+def test_lines_are_seen_on_light_and_on_dark():
+    """Pixels of the drawn line: its own dark blue beside white."""
+    field = np.full((9, 9), 1.0)
+    figure = draw_receptive_fields([Field('CT', 'main', 9, field)])
+    picture = io.BytesIO()
+    figure.savefig(picture, format='png', dpi=100)
+    box = figure.axes[0].get_window_extent()
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert('RGB')).astype(int)
+    height = len(pixels)
+    inside = pixels[
+        height - int(box.y1) + 3 : height - int(box.y0) - 3,
+        int(box.x0) + 3 : int(box.x1) - 3,
+    ].reshape(-1, 3)
+    light = (inside.min(axis=1) > 240).mean()
+    blue = (np.abs(inside - (0, 0x72, 0xB2)).max(axis=1) < 40).mean()
+    dark = (inside.max(axis=1) < 15).mean()
+    assert dark > 0.8 and light > 0.005 and blue > 0.005

@@ -33,14 +33,12 @@ def test_table_numbers_and_picture(analyse, trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     'message, args',
     [
-        ("two runs are named 'a'", ['same']),
         ("metric 'mIoU' is not one of", ['--metric', 'mIoU']),
         ('--size HEIGHT WIDTH', []),  # images are taken as they are
     ],
 )
 def test_bad_input_leaves_nothing(refuse, trained, tmp_path, message, args):
     run = ('--run', 'a', trained)
-    args = [*run, '--size', '32', '32'] if args == ['same'] else args
     refuse('cost', tmp_path / 'out', ValueError, message, *run, *args)
 
 

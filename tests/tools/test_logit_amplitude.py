@@ -49,7 +49,6 @@ def test_table_numbers_and_picture(analyse, run, tmp_path, capsys):
 @pytest.mark.parametrize(
     'error, message, args',
     [
-        (ValueError, "two runs are named 'CT'", 'same'),
         (ValueError, 'depth 9 of stage 1', ['--depths', '9-1-1-1']),
         (
             RuntimeError,
@@ -59,5 +58,4 @@ def test_table_numbers_and_picture(analyse, run, tmp_path, capsys):
     ],
 )
 def test_bad_input_leaves_nothing(refuse, run, tmp_path, error, message, args):
-    args = run if args == 'same' else args
     refuse('logit_amplitude', tmp_path / 'out', error, message, *run, *args)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.analysis.command_line import add_out_arguments
+from mmst.analysis.command_line import add_out_arguments, check_runs
 from mmst.analysis.results import write_results
 from mmst.analysis.training_cost import (
     Results,
@@ -53,16 +53,13 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Read each log, print a table, write it as JSON and PNG."""
     parsed = parse_args(args)
+    check_runs(parsed.run)
     results: Results = {}
     metric = parsed.metric
     with closing(
         track(parsed.run, 'runs', transient=True, console=Console(stderr=True))
     ) as runs:
         for name, work_dir in runs:
-            if name in results:
-                raise ValueError(
-                    f"two runs are named '{name}': give each --run a name"
-                )
             log = read_training_log(work_dir)
             log.config.merge_from_dict(parsed.cfg_options or {})
             results[name] = training_cost(log, metric, parsed.size)

@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from mmengine.runner import Runner
 
 from mmst.analysis import trained_runner
-from mmst.analysis.command_line import add_network_arguments
+from mmst.analysis.command_line import add_network_arguments, check_runs
 from mmst.analysis.loafing import (
     MAIN,
     Scores,
@@ -71,6 +71,7 @@ def subnets_of(
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Score each network, print a table, write it as JSON and PNG."""
     parsed = parse_args(args)
+    check_runs([*parsed.run, *parsed.alone], share_names=True)
     metric, results = parsed.metric, {}
     alone: Dict[str, List[Scores]] = {}
     depths: List[Tuple[int, ...]] = []

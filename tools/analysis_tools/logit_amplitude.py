@@ -7,7 +7,10 @@ import argparse
 from typing import Optional, Sequence
 
 from mmst.analysis import trained_runner
-from mmst.analysis.command_line import add_network_arguments
+from mmst.analysis.command_line import (
+    add_network_arguments,
+    check_runs,
+)
 from mmst.analysis.logit_amplitude import (
     Results,
     amplitude_table,
@@ -30,12 +33,9 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Measure each network, print a table, write it as JSON and PNG."""
     parsed = parse_args(args)
+    check_runs(parsed.run)
     results: Results = {}
     for name, config, checkpoint in parsed.run:
-        if name in results:
-            raise ValueError(
-                f"two runs are named '{name}': give each --run a name"
-            )
         runner = trained_runner(
             config, checkpoint, parsed.out, parsed.cfg_options
         )

@@ -12,7 +12,10 @@ import torch
 from mmengine.runner import Runner
 
 from mmst.analysis import trained_runner
-from mmst.analysis.command_line import add_network_arguments
+from mmst.analysis.command_line import (
+    add_network_arguments,
+    check_runs,
+)
 from mmst.analysis.loafing import network_name, networks_of
 from mmst.analysis.receptive_field import (
     SHARES,
@@ -61,6 +64,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
     if min(parsed.num_images, *parsed.sizes) < 1:
         raise ValueError('--num-images and --sizes have to be at least 1')
+    check_runs(parsed.run)
     fields: List[Field] = []
     for run, config, checkpoint in parsed.run:
         runner = trained_runner(
