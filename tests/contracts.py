@@ -34,6 +34,7 @@ CONTRACTS = {
     'a subnet in place equals the same subnet exported': (
         'subnets/test_export.py',
         'export/test_standalone.py',
+        'export/test_formats.py',
     ),
     'bad input is refused before training starts': (
         'engine/test_loops.py',

@@ -7,12 +7,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from mmengine.runner import Runner
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmst.evaluation import check_validation, evaluate_subnet
 from mmst.subnets import (
     SamplingSpace,
     Subnet,
+    counted_flops,
     export_subnet,
     find_stages,
     measure_cost,
@@ -166,11 +166,11 @@ def measure_model(
         if on_gpu:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    with FlopCounterMode(display=False) as counter:
+    # Afterwards: it slows down what it counts.
+    with counted_flops() as flops:
         model._run_forward(data, mode='tensor')
-    # PyTorch counts a multiply and an add.
     return (
-        counter.get_total_flops() // 2,
+        flops(),
         sum(parameter.numel() for parameter in model.parameters()),
         1e3 * min(times),
     )

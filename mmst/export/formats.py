@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from mmst.subnets.cost import tensors_of
 
+from .outputs import check_same
+
 #: What a file of each kind is called, after the model's name.
 FORMATS = dict(onnx='.onnx', torchscript='.torchscript.pt')
 
@@ -25,6 +27,19 @@ class _Network(nn.Module):
     def forward(self, images: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         outputs = tuple(tensors_of(self.model(images, None, mode='tensor')))
         return outputs[0] if len(outputs) == 1 else outputs
+
+
+class _OneImage(nn.Module):
+    """A trace that is right for one image; refuses more."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor):  # type: ignore[no-untyped-def]
+        if len(images) != 1:
+            raise ValueError('this file takes one image at a time')
+        return self.network(images)
 
 
 def check_formats(kinds: Sequence[str]) -> None:
@@ -49,49 +64,83 @@ def write_formats(
     """Write what a model computes, from preprocessed images on.
 
     Each file takes images as the model's ``data_preprocessor`` gives them,
-    normalised, (N, C, H, W), and gives the network's raw outputs.
+    normalised, (N, C, H, W), and gives the network's raw outputs. Where one
+    image's trace is not right for several, which is printed, N is 1.
 
     Args:
         kinds: Any of ``FORMATS``.
         model: The model.
-        data: A batch, as a data loader gives it, to trace with.
+        data: A batch, as a data loader gives it; its first image is traced.
         stem: Path of the files without their endings.
 
     Raises:
         ModuleNotFoundError: If a package is missing.
-        ValueError: If the model cannot be traced.
+        ValueError: If the model cannot be traced, or its trace is not right
+            for another image.
     """
     check_formats(kinds)
-    for kind in kinds:
-        _write(kind, model, data, stem.with_name(stem.name + FORMATS[kind]))
-
-
-def _write(
-    kind: str, model: nn.Module, data: Dict[str, Any], path: Path
-) -> None:
+    if not kinds:
+        return
     network = _Network(model).eval()
-    images = model.data_preprocessor(copy.deepcopy(data), False)['inputs']
+    image = model.data_preprocessor(copy.deepcopy(data), False)['inputs'][:1]
+    other = image.flip(-1)  # for which nothing can be a constant of the trace
+    paths = {kind: Path(f'{stem}{FORMATS[kind]}') for kind in kinds}
     try:
-        if kind == 'torchscript':
-            torch.jit.trace(network, images).save(str(path))
-        else:
-            # The exporter that all versions have; later ones prefer another.
-            own = (
-                {'dynamo': False}
-                if 'dynamo' in signature(torch.onnx.export).parameters
-                else {}
-            )
-            torch.onnx.export(
-                network,
-                (images,),
-                str(path),
-                input_names=['images'],
-                dynamic_axes=dict(images={0: 'batch'}),
-                **own,
-            )
+        script = torch.jit.trace(network, image, check_trace=False)
+        takes_more = _agree(script, network, torch.cat([image, other]))
+        if not takes_more:
+            script = torch.jit.script(_OneImage(script))
+        if 'torchscript' in kinds:
+            script.save(str(paths['torchscript']))
+            script = torch.jit.load(str(paths['torchscript']))
+        if 'onnx' in kinds:
+            _write_onnx(network, image, paths['onnx'], takes_more)
     except Exception as error:
+        raise ValueError(_why_not(kinds, model, error)) from error
+    if not _agree(script, network, other):
         raise ValueError(
-            f'PyTorch cannot write {type(model).__name__} as {kind}, so that '
-            'nothing was written: a model has to turn images into tensors by '
-            f'itself, as two-stage detectors do not ({error})'
-        ) from error
+            f'a trace of {type(model).__name__} is not right for another '
+            'image than the traced one, so that nothing was written: leave '
+            'out ' + ' and '.join(f'--{kind}' for kind in kinds)
+        )
+    if not takes_more:
+        names = ' and '.join(path.name for path in paths.values())
+        print(f'One image at a time, as its trace mixes up more: {names}')
+
+
+def _why_not(kinds: Sequence[str], model: nn.Module, error: Exception) -> str:
+    return (
+        f'PyTorch cannot write {type(model).__name__} as '
+        f'{" and ".join(kinds)}, so that nothing was written: a model has to '
+        'turn images into tensors by itself, as two-stage detectors do not '
+        f'({error})'
+    )
+
+
+def _agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:
+    """Whether a trace gives a network's outputs."""
+    expected = list(tensors_of(network(images)))
+    try:
+        check_same(list(tensors_of(script(images))), expected)
+    except Exception:  # another shape, or whatever a trace stumbles over
+        return False
+    return True
+
+
+def _write_onnx(
+    network: nn.Module, image: Tensor, path: Path, takes_more: bool
+) -> None:
+    # The exporter that all versions have; later ones prefer another.
+    own = (
+        {'dynamo': False}
+        if 'dynamo' in signature(torch.onnx.export).parameters
+        else {}
+    )
+    torch.onnx.export(
+        network,
+        (image,),
+        str(path),
+        input_names=['images'],
+        dynamic_axes=dict(images={0: 'batch'}) if takes_more else None,
+        **own,
+    )

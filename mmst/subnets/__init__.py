@@ -4,6 +4,7 @@ from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
 from .cost import BackboneCost, iteration_cost, measure_cost
 from .export import export_subnet
+from .flops import counted_flops
 from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
 from .kept_modes import kept_modes
 from .space import InputSizes, SamplingSpace
@@ -30,6 +31,7 @@ __all__ = [
     'SubnetInputs',
     'activate',
     'active_subnet',
+    'counted_flops',
     'export_subnet',
     'find_backbone',
     'find_stages',

@@ -7,12 +7,12 @@ proportion to the forward pass, so that counting the forward pass is enough.
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from .flops import counted_flops
 from .inputs import resize_inputs
 from .kept_modes import kept_modes
 from .space import InputSizes, SamplingSpace
@@ -107,13 +107,12 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         ValueError: If the image is too small for the backbone.
     """
     backbone, stages = find_backbone(model), find_stages(model)
-    counter = FlopCounterMode(display=False)
     with ExitStack() as stack:
         stack.enter_context(kept_modes(backbone))
         backbone.eval()
-        counts = _count_modules(stack, stages, counter)
         stack.enter_context(torch.no_grad())
-        stack.enter_context(counter)
+        flops = stack.enter_context(counted_flops())
+        counts = _count_modules(stack, stages, flops)
         try:
             outputs = backbone(image)
         except (AssertionError, RuntimeError) as error:
@@ -122,9 +121,8 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
             ) from error
     if any(feature.numel() == 0 for feature in tensors_of(outputs)):
         raise ValueError(_too_small(image, backbone))
-    # PyTorch counts a multiply and an add.
     return BackboneCost(
-        counter.get_total_flops() // 2,
+        flops(),
         *zip(*(_stage_flops(stage, counts) for stage in stages)),
     )
 
@@ -147,16 +145,16 @@ def tensors_of(outputs: Any) -> Iterator[Tensor]:
 
 
 def _count_modules(
-    stack: ExitStack, stages: Sequence[Stage], counter: FlopCounterMode
+    stack: ExitStack, stages: Sequence[Stage], flops: Callable[[], int]
 ) -> Dict[nn.Module, int]:
-    """Read the counter before and after all that a subnet changes."""
+    """Read the count before and after all that a subnet changes."""
     counts: Dict[nn.Module, int] = {}
 
     def before(module: nn.Module, *_: Any) -> None:
-        counts[module] = counts.get(module, 0) - counter.get_total_flops()
+        counts[module] = counts.get(module, 0) - flops()
 
     def after(module: nn.Module, *_: Any) -> None:
-        counts[module] += counter.get_total_flops()
+        counts[module] += flops()
 
     for stage in stages:
         watched = [block.module for block in stage.blocks]
@@ -173,12 +171,12 @@ def _stage_flops(
     stage: Stage, counts: Dict[nn.Module, int]
 ) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
     """Multiply-adds of a stage's blocks, and those of reading one block."""
-    blocks = [counts.get(block.module, 0) // 2 for block in stage.blocks]
+    blocks = [counts.get(block.module, 0) for block in stage.blocks]
     reads = [0] * len(stage)
     for reader in stage.readers:
         if reader.conv is None:
             continue
-        one = reader.flops_a_block(counts.get(reader.conv, 0) // 2)
+        one = reader.flops_a_block(counts.get(reader.conv, 0))
         if reader.num_blocks < len(stage):
             # Block i reads those before it, i in number.
             reads[reader.num_blocks] = one

@@ -1,6 +1,9 @@
 """Choosing among subnets by what they give and what they cost."""
 
 import pytest
+import torch
+from mmengine.registry import MODELS
+from torch.overrides import has_torch_function
 
 from mmst.analysis.accuracy_cost import (
     MeasuredNetwork,
@@ -8,6 +11,7 @@ from mmst.analysis.accuracy_cost import (
     candidate_depths,
     family_table,
     measure_family,
+    measure_model,
     pick_network,
 )
 from mmst.analysis.accuracy_cost_figure import draw_family
@@ -161,6 +165,46 @@ def test_main_network_is_always_measured(runner):
         p.numel() for block in skipped for p in block.parameters()
     )
     assert main.score == runner.val_loop.run()['accuracy/top2']
+
+
+def test_transformer_is_counted_whole_and_timed_as_it_is_used():
+    model = MODELS.build(
+        dict(
+            type='mmpretrain.ImageClassifier',
+            backbone=dict(
+                type='VisionTransformer',
+                img_size=16,
+                patch_size=4,
+                arch=dict(
+                    embed_dims=8,
+                    num_layers=2,
+                    num_heads=2,
+                    feedforward_channels=16,
+                ),
+            ),
+            head=dict(
+                type='VisionTransformerClsHead', num_classes=4, in_channels=8
+            ),
+        )
+    )
+    seen = []
+    model.backbone.register_forward_pre_hook(
+        lambda _, images: seen.append(
+            (
+                torch.backends.cuda.flash_sdp_enabled(),
+                has_torch_function(images),
+            )
+        )
+    )
+    data = dict(inputs=torch.zeros(1, 3, 16, 16), data_samples=None)
+    flops, _, _ = measure_model(model, data, seconds=0)
+    patches, tokens = 16, 17
+    embedding = patches * (3 * 4 * 4) * 8
+    attention = tokens * (8 * 3 * 8 + 8 * 8) + 2 * tokens * tokens * 8
+    mlp = tokens * 2 * 8 * 16
+    assert flops == embedding + 2 * (attention + mlp) + 8 * 4
+    # Three times with the fast kernels, and once counted.
+    assert seen == 3 * [(True, False)] + [(False, True)]
 
 
 @pytest.mark.parametrize(

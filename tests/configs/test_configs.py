@@ -16,11 +16,16 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmst.engine import STEpochBasedTrainLoop
 from mmst.models import STClsHead
-from mmst.subnets import SubnetInputs, activate, find_stages, resize_inputs
+from mmst.subnets import (
+    SubnetInputs,
+    activate,
+    counted_flops,
+    find_stages,
+    resize_inputs,
+)
 from tests.conftest import logged
 
 ROOT = Path(__file__).parents[2]
@@ -239,11 +244,10 @@ def check_report(text: str, cfg: Config) -> None:
     image = torch.zeros(1, 3, side, side)
 
     def flops(subnet, size):
-        with activate(model, subnet), FlopCounterMode(
-            display=False
-        ) as counter, torch.no_grad():
-            model.backbone(resize_inputs(image, size))
-        return counter.get_total_flops()
+        with activate(model, subnet), counted_flops() as counted:
+            with torch.no_grad():
+                model.backbone(resize_inputs(image, size))
+        return counted()
 
     model.eval()
     main = flops([len(stage) for stage in stages], None)

@@ -5,11 +5,18 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
+from mmpretrain.models import GlobalAveragePooling
+from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmst.export import check_depths, trained_space, write_standalone
+from mmst.export import (
+    FORMATS,
+    check_depths,
+    trained_space,
+    write_standalone,
+)
 from mmst.subnets import SamplingSpace
-from tests.conftest import classifier
+from tests.conftest import NUM_CLASSES, classifier
 
 
 class Random(nn.Module):
@@ -17,6 +24,24 @@ class Random(nn.Module):
 
     def forward(self, features):
         return tuple(x + torch.rand_like(x) for x in features)
+
+
+@MODELS.register_module()
+class AddNumber(GlobalAveragePooling):
+    """Adds a number that Python reads from the features."""
+
+    def forward(self, inputs):
+        return tuple(x + x.mean().item() for x in super().forward(inputs))
+
+
+@MODELS.register_module()
+class Untraceable(GlobalAveragePooling):
+    """Runs in Python only."""
+
+    def forward(self, inputs):
+        if torch.jit.is_tracing():
+            raise NotImplementedError('no trace of me')
+        return super().forward(inputs)
 
 
 def refuse(
@@ -58,6 +83,49 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
     )
     runner.model.neck = nn.Sequential(runner.model.neck, Random())
     refuse(runner, folder, 'does not give the outputs of the subnet in place')
+
+
+@pytest.mark.parametrize(
+    'neck, message',
+    [
+        (
+            'AddNumber',
+            'a trace of ImageClassifier is not right for another image .*: '
+            'leave out {flags}',
+        ),
+        (
+            'Untraceable',
+            r'PyTorch cannot write ImageClassifier as {kinds}, .*\(no trace ',
+        ),
+    ],
+)
+@pytest.mark.parametrize('kinds', [['torchscript'], [*FORMATS]])
+def test_what_cannot_be_traced_is_not_written(
+    make_runner, tmp_path, neck, message, kinds
+):
+    if 'onnx' in kinds:
+        pytest.importorskip('onnx')
+    runner = make_runner(dict(classifier(), neck=dict(type=neck)))
+    message = message.format(
+        kinds=' and '.join(kinds),
+        flags=' and '.join(f'--{kind}' for kind in kinds),
+    )
+    refuse(runner, tmp_path / 'folder', message, formats=kinds)
+    write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n', 4)
+
+
+def test_file_is_read_again(make_runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        torch.jit,
+        'load',
+        lambda path: lambda images: torch.zeros(len(images), NUM_CLASSES),
+    )
+    refuse(
+        make_runner(classifier()),
+        tmp_path / 'folder',
+        'a trace of ImageClassifier is not right',
+        formats=['torchscript'],
+    )
 
 
 def test_folder_with_files_is_refused(make_runner, tmp_path):

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
@@ -278,45 +277,3 @@ def test_stock_main_network_needs_no_module(make_runner, tmp_path):
     written = torch.load(out / 'n.pth')['state_dict']
     for key, value in runner.model.state_dict().items():
         assert torch.equal(written[key], value), key
-
-
-def test_torchscript_gives_the_same_outputs(make_runner, tmp_path):
-    runner, depths = make_runner(classifier()), (2, 1, 3)
-    out = tmp_path / 'out'
-    write_standalone(
-        runner,
-        runner.cfg,
-        depths,
-        out,
-        'n',
-        NUM_IMAGES,
-        formats=['torchscript'],
-    )
-    expect(runner, depths, 16, out)
-    expected = torch.load(out / 'expected.pt')
-    script = torch.jit.load(str(out / 'n.torchscript.pt'))
-    (outputs,) = expected['outputs']
-    with torch.no_grad():
-        torch.testing.assert_close(
-            script(expected['images']), outputs, rtol=1e-6, atol=1e-6
-        )
-
-
-def test_onnx_gives_the_same_outputs(make_runner, tmp_path):
-    reference = pytest.importorskip(
-        'onnx.reference', reason="PyTorch's exporter needs the package onnx"
-    )
-    runner, depths = make_runner(classifier()), (2, 1, 3)
-    out = tmp_path / 'out'
-    write_standalone(
-        runner, runner.cfg, depths, out, 'n', NUM_IMAGES, formats=['onnx']
-    )
-    expect(runner, depths, 16, out)
-    # Two images, where four were traced.
-    expected = torch.load(out / 'expected.pt')
-    (outputs,) = reference.ReferenceEvaluator(str(out / 'n.onnx')).run(
-        None, dict(images=expected['images'].numpy())
-    )
-    torch.testing.assert_close(
-        torch.from_numpy(outputs), expected['outputs'][0], rtol=1e-5, atol=1e-5
-    )

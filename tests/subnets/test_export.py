@@ -4,12 +4,12 @@ import pytest
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmst.subnets import (
     Block,
     Stage,
     activate,
+    counted_flops,
     export_subnet,
     find_stages,
     measure_cost,
@@ -142,9 +142,9 @@ def skipped_prefixes(model, depths):
 
 
 def multiply_adds(model, *args):
-    with FlopCounterMode(display=False) as counter:
+    with counted_flops() as flops:
         run(model, *args)
-    return counter.get_total_flops() // 2
+    return flops()
 
 
 @pytest.mark.parametrize('name, options, size, depths', BACKBONES)

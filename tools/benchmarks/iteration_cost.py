@@ -20,12 +20,11 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmst.engine.step import st_step
 from mmst.engine.subnet_batch import subnet_batch
 from mmst.engine.toolbox import read_config
-from mmst.subnets import Subnet, SubnetInputs, activate
+from mmst.subnets import Subnet, SubnetInputs, activate, counted_flops
 from mmst.subnets.cost import tensors_of
 
 MIB = 2**20
@@ -111,13 +110,12 @@ def loss_of_features(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 def count_flops(
     model: nn.Module, image: torch.Tensor, subnet: Optional[Subnet] = None
 ) -> int:
-    """FLOPs of a pass, forward and backward, through backbone and neck."""
-    counter = FlopCounterMode(display=False)
+    """Multiply-adds of a pass, forward and backward, to the neck's end."""
     chosen = nullcontext() if subnet is None else activate(model, subnet)
-    with chosen, counter:
+    with chosen, counted_flops() as flops:
         loss_of_features(model, image).backward()
     model.zero_grad()
-    return counter.get_total_flops()
+    return flops()
 
 
 def run_case(args: argparse.Namespace) -> Dict[str, float]:
