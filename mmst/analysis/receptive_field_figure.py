@@ -63,8 +63,8 @@ def _cells(fields: Sequence[Field]) -> List[Tuple[int, int]]:
 
 def _title(field: Field) -> str:
     sides = ' / '.join(map(str, field.sides.values()))
-    name = f'{field.run}: {field.network}, {field.size} px'
-    return f'{wrapped(name, 30)}\nsides: {sides} px'
+    name = wrapped(f'{field.run}: {field.network}', 30)
+    return f'{name}\n{field.size} px; sides: {sides} px'
 
 
 def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':

@@ -82,7 +82,7 @@ def _accumulating_locally(model: nn.Module) -> Iterator[None]:
     """
     if is_model_wrapper(model):
         # no_sync() turns this off; the main pass broadcasts buffers if asked.
-        model.require_forward_param_sync = True
+        model.require_forward_param_sync = True  # type: ignore[assignment]
     with model.no_sync() if is_model_wrapper(model) else nullcontext():
         try:
             yield

@@ -273,11 +273,11 @@ def test_table():
 def test_picture(tmp_path):
     figure = draw_receptive_fields(FIELDS)
     *panels, colorbar = figure.axes
-    assert [axes.get_title().splitlines()[0] for axes in panels] == [
-        'CT: main, 15 px',
-        'CT: main, 11 px',
-        'CT: 1-1, 15 px',
-        'CT: 1-1, 11 px',
+    assert [axes.get_title().split(';')[0] for axes in panels] == [
+        'CT: main\n15 px',
+        'CT: main\n11 px',
+        'CT: 1-1\n15 px',
+        'CT: 1-1\n11 px',
     ]
     square = panels[0].patches[3]
     assert (square.get_x(), square.get_width()) == (7 - 4.5, 9)
