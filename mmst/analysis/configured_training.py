@@ -55,16 +55,20 @@ def training_image(
 
 
 def _pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in dataset:  # RepeatDataset and its like
-        dataset = dataset['dataset']
-    for step in reversed(dataset.get('pipeline', ())):
-        for name, width_first in SIZES:
-            size = step.get(name)
-            if isinstance(size, int):
-                return size, size
-            if _is_pair(size):
-                return tuple(size)[::-1] if width_first else tuple(size)
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    while dataset:
+        for step in reversed(dataset.get('pipeline') or ()):
+            for name, width_first in SIZES:
+                size = step.get(name)
+                if isinstance(size, int):
+                    return size, size
+                if _is_pair(size):
+                    return tuple(size)[::-1] if width_first else tuple(size)
+        # Around others (RepeatDataset, MultiImageMixDataset, ConcatDataset):
+        # its own pipeline runs after theirs.
+        dataset = dataset.get('dataset') or next(
+            iter(dataset.get('datasets') or ()), None
+        )
     return None
 
 

@@ -159,7 +159,16 @@ def test_table_and_picture(chain, tmp_path):
 )
 def test_size_of_training_images(pipeline, size):
     dataset = dict(type='D', pipeline=pipeline)
-    for nested in (dataset, dict(type='RepeatDataset', dataset=dataset)):
+    for nested in (
+        dataset,
+        dict(type='RepeatDataset', dataset=dataset),
+        dict(type='ConcatDataset', datasets=[dataset, dataset]),
+        dict(  # whose own pipeline comes last
+            type='MultiImageMixDataset',
+            dataset=dict(dataset, pipeline=[dict(type='Resize', scale=7)]),
+            pipeline=pipeline,
+        ),
+    ):
         cfg = Config(dict(train_dataloader=dict(dataset=nested)))
         assert training_image(cfg).shape == (1, 3, *size)
     assert training_image(cfg, (8, 6)).shape == (1, 3, 8, 6)
