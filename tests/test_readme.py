@@ -204,3 +204,31 @@ def test_table_of_depths_is_the_best_of_the_measured():
     rows = re.findall(r'^\| (\d-\d-\d\b.* \| [\d.]+) \|$', README, re.M)
     rows = [row.replace(', main', '') for row in rows]
     assert [row for row in rows if row.count('|') == 4] == expected
+
+
+def test_demo_tables_are_those_of_the_scores():
+    """Both tables; means and 95 % intervals, Student's t, over the seeds."""
+    results = json.loads((ROOT / 'resources/demo.json').read_text())['results']
+
+    def interval(values, sign=''):
+        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+        return f'{np.mean(values):{sign}.2f} ± {half:.2f}'
+
+    def scores(method, network):
+        return np.array([run[network] for run in results[method]])
+
+    for network in ('main', '1-1-1', '2-2-2', '3-3-3'):
+        cells = [interval(scores(m, network)) for m in ('CT', 'ST', 'ST++')]
+        assert f'| {network} | {" | ".join(cells)} |\n' in README
+    rows = README.split('| method | main | 1-1-1 | 2-2-2 | main minus CT |')[1]
+    rows = rows.split('\n\n')[0].splitlines()[2:]
+    assert len(rows) == len(results)
+    for row, method in zip(rows, results):
+        cells = [
+            interval(scores(method, network))
+            for network in ('main', '1-1-1', '2-2-2')
+        ]
+        gain = scores(method, 'main') - scores('CT', 'main')
+        if method != 'CT':
+            cells.append(interval(gain, '+'))
+        assert row.split(' | ', 1)[1].rstrip(' |') == ' | '.join(cells), method
