@@ -1,4 +1,3 @@
-# Copyright (c) mmst contributors. Licensed under the Apache License 2.0.
 """Train common training (CT) and ST++ on the demo data and compare them.
 
 Prints the accuracy of the main network and of each ordered subnet, and writes
@@ -25,7 +24,7 @@ from mmst.analysis.loafing import (
 )
 
 METRIC = 'accuracy/top1'
-# In the order of Table 3, one component after the other.
+# In the order of Table 3, one component after the other; then ST++ otherwise.
 LABELS = {
     'ct': 'CT',
     'st': 'ST',
@@ -36,6 +35,9 @@ LABELS = {
     'stpp': 'ST++',
     'stpp-min2': 'ST++ + InterSSR',
     'stpp-kl': 'ST++ (plain KL)',
+    'stpp-stochastic': 'ST++ (stochastic)',
+    'stpp-raw': 'ST++ (raw)',
+    'stpp-running-stats': 'ST++ (running statistics)',
 }
 # Settings are chosen on a part of the training images, so that the validation
 # images stay unseen until the end.
