@@ -16,6 +16,7 @@ from mmst.analysis.loafing import (
     loafing_table,
     mean_and_interval,
     measure_loafing,
+    networks_of,
     plot_loafing,
     uniform_depths,
 )
@@ -266,6 +267,8 @@ def test_usual_metric_is_chosen_and_others_are_named(trained, tmp_path):
     _, config, checkpoint = trained()
     loaded = trained_runner(config, checkpoint, tmp_path / 'out')
     found = measure_loafing(loaded, subnets=[(1, 2, 1)])
+    twice = networks_of(loaded, [(1, 2, 1), [1, 2, 1]])
+    assert twice == [None, (1, 2, 1)]  # measured once
     assert found.metric == 'accuracy/top1'
     assert list(found.scores) == ['main', '1-2-1']
     with pytest.raises(ValueError, match=r'depth 4 of stage 2 in .*\[1, 4, 1'):

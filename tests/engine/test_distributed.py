@@ -196,6 +196,13 @@ def test_ranks_draw_the_same_subnets(ranks):
         assert rank['drawn'] == [hook.draw(i) for i in range(5)]
 
 
+class OwnStep(MMDistributedDataParallel):
+    """A wrapper that trains in a way of its own."""
+
+    def train_step(self, data, optim_wrapper):
+        return {}
+
+
 def checked():
     """Whether a wrapped model is taken, and a wrapped plain head refused."""
     hook = SubnetSamplerHook(interval=1)
@@ -205,14 +212,13 @@ def checked():
         cfg={}, train_loop=loop, seed=0, hooks=[hook]
     )
     messages = []
-    for st, options in (
-        (True, dict()),
-        (False, dict()),
-        (True, dict(static_graph=True)),
+    for wrapper, st, options in (
+        (MMDistributedDataParallel, True, dict()),
+        (MMDistributedDataParallel, False, dict()),
+        (MMDistributedDataParallel, True, dict(static_graph=True)),
+        (OwnStep, True, dict()),
     ):
-        runner.model = MMDistributedDataParallel(
-            build_classifier(st=st), **options
-        )
+        runner.model = wrapper(build_classifier(st=st), **options)
         runner.optim_wrapper = sgd(runner.model)
         try:
             loop._check_runner()
@@ -225,10 +231,11 @@ def checked():
 
 def test_wrapped_models_are_checked(ranks):
     for rank in ranks:
-        taken, refused, static = rank['checked']
+        taken, refused, static, own = rank['checked']
         assert taken == 'taken'
         assert 'model.head is LinearClsHead: set' in refused
         assert 'set static_graph=False' in static
+        assert 'not with OwnStep: change `model_wrapper_cfg`' in own
 
 
 FUNCTIONS = (
