@@ -38,7 +38,7 @@ describe_stack() {
         mmcv_page=https://mmwheels.onedl.ai/cu129-torch290/simple/onedl-mmcv/
         cuda=12.8
         torch_gb=4.1
-        disk_gb=(9 5 5)
+        disk_gb=(9 4 4)
         venv_name=.venv-onedl
         ;;
     *) refuse "--stack $stack is not known. Allowed: ${stacks[*]}." ;;

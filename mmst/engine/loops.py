@@ -148,7 +148,7 @@ def _check_wrapper(wrapper: nn.Module) -> None:
     ):
         raise ValueError(
             'stimulative training reduces gradients itself and works with '
-            f'MMDistributedDataParallel only, not with '
+            'MMDistributedDataParallel only, not with '
             f'{type(wrapper).__name__}: change `model_wrapper_cfg`'
         )
     if wrapper.static_graph:

@@ -1,7 +1,17 @@
 """The ST iteration: main network, K subnets, one optimizer step."""
 
 from contextlib import contextmanager, nullcontext
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple, Union
+from typing import (
+    Any,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 from mmengine.dist import all_reduce, all_reduce_params, is_distributed
@@ -80,10 +90,12 @@ def _accumulating_locally(model: nn.Module) -> Iterator[None]:
     DDP's own reduction expects one backward pass that uses the same
     parameters on every rank each time.
     """
+    unsynchronized: ContextManager[None] = nullcontext()
     if is_model_wrapper(model):
         # no_sync() turns this off; the main pass broadcasts buffers if asked.
         model.require_forward_param_sync = True  # type: ignore[assignment]
-    with model.no_sync() if is_model_wrapper(model) else nullcontext():
+        unsynchronized = model.no_sync()
+    with unsynchronized:
         try:
             yield
         finally:
