@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
-from mmst.evaluation import check_validation, evaluate_subnet
+from mmst.evaluation import evaluate_subnet, validation_loader
 from mmst.subnets import (
     SamplingSpace,
     Subnet,
@@ -103,7 +103,7 @@ def measure_family(
         ValueError: If the config has no validation or not that metric, or a
             subnet does not fit the model.
     """
-    check_validation(runner)
+    validation_loader(runner)
     model = unwrapped(runner.model)
     blocks = tuple(len(stage) for stage in find_stages(model))
     for depths in subnets:
@@ -134,10 +134,7 @@ def one_image(runner: Runner) -> Dict[str, Any]:
     Raises:
         ValueError: If there is none.
     """
-    check_validation(runner)
-    data = next(iter(runner.val_dataloader), None)
-    if data is None:
-        raise ValueError('no images: val_dataloader of the config is empty')
+    data = next(iter(validation_loader(runner)))
     model = unwrapped(runner.model)
     first = {key: value[:1] for key, value in data.items()}
     return model.data_preprocessor(first, False)

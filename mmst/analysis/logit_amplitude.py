@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
-from mmst.evaluation import check_validation, running_subnet
+from mmst.evaluation import running_subnet, validation_loader
 from mmst.models import STClsHead
 from mmst.subnets import unwrapped
 
@@ -81,7 +81,7 @@ def measure_amplitudes(
         ValueError: As of :func:`mmst.analysis.loafing.measure_loafing`.
     """
     head = _logit_head(runner.model)
-    check_validation(runner)
+    validation_loader(runner)
     networks = networks_of(runner, subnets)
     scores, amplitudes = {}, {}
     for number, depths in enumerate(networks, 1):

@@ -26,6 +26,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
+from mmst.evaluation import validation_loader
 from mmst.subnets import (
     Stage,
     find_backbone,
@@ -229,15 +230,13 @@ def input_images(runner: Runner, size: int, number: int) -> Tensor:
     """
     model = unwrapped(runner.model)
     images: List[Tensor] = []
-    for data in runner.val_dataloader:
+    for data in validation_loader(runner):
         inputs = model.data_preprocessor(data, False)['inputs']
         images.extend(
             center_crop(resize_inputs(inputs, size), [size, size]).unbind()
         )
         if len(images) >= number:
             break
-    if not images:
-        raise ValueError('no images: val_dataloader of the config is empty')
     return torch.stack(images[:number])
 
 

@@ -1,21 +1,25 @@
 """How good a network's subnets are, in a training as after it."""
 
 from .batch_norm import reestimated_statistics
+from .data_loaders import (
+    another_train_loader,
+    train_loader,
+    validation_loader,
+)
 from .random_state import kept_random_state
 from .subnet_metrics import (
-    check_validation,
     evaluate_subnet,
     running_subnet,
-    training_loader,
     uniform_depths,
 )
 
 __all__ = [
-    'check_validation',
+    'another_train_loader',
     'evaluate_subnet',
     'kept_random_state',
     'reestimated_statistics',
     'running_subnet',
-    'training_loader',
+    'train_loader',
     'uniform_depths',
+    'validation_loader',
 ]

@@ -4,11 +4,16 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmengine.runner import Runner, set_random_seed
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mmst.subnets import Subnet, activate
 
 from .batch_norm import reestimated_statistics
+from .data_loaders import (
+    another_train_loader,
+    train_loader,
+    validation_loader,
+)
 from .random_state import kept_random_state
 
 # A subnet, the number of blocks to keep in each stage, or the main network.
@@ -73,37 +78,9 @@ def _training_batches(
     runner: Runner, dataset: Optional[Dataset[Any]]
 ) -> Iterator[Any]:
     """Training batches; nothing is built before the first is asked for."""
-    if runner.cfg.get('train_dataloader') is None:
-        raise ValueError(
-            "a subnet's BatchNorm statistics are re-estimated from training "
-            'images, and the config has none: give it train_dataloader, '
-            'train_cfg and optim_wrapper'
-        )
     if dataset is None:
-        dataset = runner.train_dataloader.dataset
-    yield from training_loader(runner, dict(type=lambda: dataset))
-
-
-def training_loader(
-    runner: Runner, dataset: Optional[Dict[str, Any]] = None
-) -> DataLoader[Any]:
-    """A loader like the runner's for training, of its own.
-
-    Made anew for every use: samplers without an end begin only once, and a
-    training under way needs its own.
-
-    Args:
-        runner: The runner.
-        dataset: Config of the data set; default: that of the training.
-    """
-    config = dict(runner.cfg.train_dataloader, persistent_workers=False)
-    if dataset is not None:
-        config['dataset'] = dataset
-    return runner.build_dataloader(
-        config,
-        runner.seed,
-        runner._randomness_cfg.get('diff_rank_seed', False),
-    )
+        dataset = train_loader(runner).dataset
+    yield from another_train_loader(runner, dict(type=lambda: dataset))
 
 
 def evaluate_subnet(
@@ -127,22 +104,9 @@ def evaluate_subnet(
         dict: The metrics of the config's ``val_evaluator``.
 
     Raises:
-        ValueError: If the config has no validation, or the subnet does not
-            fit the model.
+        ValueError: If the config has no validation or no images, or the subnet
+            does not fit the model.
     """
-    check_validation(runner)
+    validation_loader(runner)
     with running_subnet(runner, subnet, num_samples, dataset):
         return runner.val_loop.run()
-
-
-def check_validation(runner: Runner) -> None:
-    """Refuse a runner that has nothing to evaluate on.
-
-    Raises:
-        ValueError: If the config has no validation.
-    """
-    if runner.val_loop is None:
-        raise ValueError(
-            'the config has no validation: give it '
-            'val_dataloader, val_evaluator and val_cfg'
-        )

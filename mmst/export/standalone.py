@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmst.checkpoints import strip_checkpoint, write_checkpoint
-from mmst.evaluation import running_subnet
+from mmst.evaluation import running_subnet, train_loader
 from mmst.subnets import export_subnet, find_stages, kept_modes, unwrapped
 from mmst.subnets.export import subnet_changes
 
@@ -96,7 +96,7 @@ def _run_in_place(
     runner: Runner, model: nn.Module, depths: Sequence[int], num_samples: int
 ) -> Tuple[nn.Module, Dict[str, Any], List[Tensor]]:
     """The exported subnet, a batch, and what the subnet in place gives."""
-    data = _training_batch(runner)
+    data = next(iter(train_loader(runner)))
     is_main = list(depths) == [len(stage) for stage in find_stages(model)]
     with kept_modes(model), running_subnet(
         runner, None if is_main else depths, num_samples
@@ -112,28 +112,6 @@ def _published(model: nn.Module, dataset_meta: Any) -> Dict[str, Any]:
     """The checkpoint of a model."""
     meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
     return strip_checkpoint(dict(state_dict=model.state_dict(), meta=meta))
-
-
-def _training_batch(runner: Runner) -> Dict[str, Any]:
-    try:
-        if runner.train_loop is None:
-            raise ValueError(
-                'exporting a subnet takes training images: give the config '
-                'train_dataloader, train_cfg and optim_wrapper'
-            )
-        loader = runner.train_dataloader
-    except OSError as error:
-        raise ValueError(
-            f'the training images cannot be read ({error}): set the paths in '
-            'train_dataloader.dataset of the config'
-        ) from error
-    # Samplers of MMEngine do not expect an empty data set.
-    data = next(iter(loader), None) if len(loader.dataset) > 0 else None
-    if data is None:
-        raise ValueError(
-            'there are no training images: train_dataloader gives no batch'
-        )
-    return data
 
 
 @contextmanager

@@ -4,16 +4,29 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.runner import BaseLoop
 
 from mmst.engine.hooks import reseed_hook
 from mmst.engine.hooks.reseed_hook import ReseedHook
+
+
+class LoopUnderWay(BaseLoop):
+    """What a runner in training has for its loop."""
+
+    def __init__(self):
+        pass
+
+    def run(self):
+        raise NotImplementedError
 
 
 def draw(monkeypatch, point, iteration, seed=0, rank=0):
     """What is drawn once the hook has been at one of its points."""
     monkeypatch.setattr(reseed_hook, 'get_rank', lambda: rank)
     torch.rand(3)  # whatever was drawn before has no part in it
-    runner = SimpleNamespace(seed=seed, iter=iteration)
+    runner = SimpleNamespace(
+        seed=seed, iter=iteration, _train_loop=LoopUnderWay()
+    )
     args = (0,) if point == 'after_train_iter' else ()
     getattr(ReseedHook(), point)(runner, *args)
     return torch.rand(()).item()
@@ -34,3 +47,19 @@ def test_draws_differ(monkeypatch, what):
     options = [dict(dict(iteration=5), **{what: n}) for n in range(100)]
     drawn = {draw(monkeypatch, 'before_train_epoch', **o) for o in options}
     assert len(drawn) == 100
+
+
+def test_validation_by_itself_needs_no_training_images(tiny_runner):
+    runner = tiny_runner(
+        hooks=[dict(type='mmst.ReseedHook')],
+        train_dataloader=dict(batch_size=4, dataset=dict(type='NotThere')),
+        val_dataloader=dict(
+            batch_size=4,
+            dataset=dict(type='TinyImages'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        val_evaluator=dict(type='Accuracy'),
+        val_cfg=dict(),
+    )
+    assert 'accuracy/top1' in runner.val()

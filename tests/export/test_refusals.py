@@ -147,7 +147,7 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
                 optim_wrapper=None,
                 param_scheduler=None,
             ),
-            'takes training images: give the config',
+            'give it train_dataloader, train_cfg and optim_wrapper',
         ),
         (
             dict(
@@ -158,7 +158,7 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
                     sampler=dict(type='DefaultSampler', shuffle=False),
                 )
             ),
-            'no training images: train_dataloader gives no batch',
+            'no images: train_dataloader of the config gives no batch',
         ),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Iterator, Optional
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import BaseLoop, Runner, set_random_seed
 
 from mmst.registry import FUNCTIONS, HOOKS
 
@@ -58,7 +58,10 @@ class ReseedHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Seed again: a resumed run does not repeat the validation."""
-        self._reseed(runner, runner.iter)
+        # Outside of a training the iteration would be asked of a loop that is
+        # built for that, training images and all.
+        if isinstance(runner._train_loop, BaseLoop):
+            self._reseed(runner, runner.iter)
 
 
 class _BatchesReadAgain:

@@ -10,11 +10,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmst.evaluation import (
-    check_validation,
+    another_train_loader,
     evaluate_subnet,
     kept_random_state,
-    training_loader,
     uniform_depths,
+    validation_loader,
 )
 from mmst.registry import HOOKS
 from mmst.subnets import Subnet, find_stages, kept_modes
@@ -72,7 +72,7 @@ class SubnetMetricsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse what cannot be evaluated."""
-        check_validation(runner)
+        validation_loader(runner)
         if not isinstance(runner.cfg.get('train_dataloader'), dict):
             raise ValueError(
                 'SubnetMetricsHook loads training images of its own for '
@@ -153,7 +153,7 @@ class SubnetMetricsHook(Hook):
         ), _without_hooks(runner):
             if self._dataset is None:
                 # The training's own may be halfway through something.
-                self._dataset = training_loader(runner).dataset
+                self._dataset = another_train_loader(runner).dataset
             for depths in self._subnets(runner.model):
                 metrics = evaluate_subnet(
                     runner, depths, self.num_samples, self._dataset

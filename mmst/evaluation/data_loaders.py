@@ -1,0 +1,91 @@
+"""The data loaders that a config gives, with something in them."""
+
+from typing import Any, Dict, NoReturn, Optional
+
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+
+def validation_loader(runner: Runner) -> DataLoader[Any]:
+    """The runner's loader of validation images.
+
+    Raises:
+        ValueError: If the config has no validation, or no image for it.
+    """
+    loader = _loader(runner, 'val')
+    if loader is None:
+        raise ValueError(
+            'the config has no validation: give it '
+            'val_dataloader, val_evaluator and val_cfg'
+        )
+    return loader
+
+
+def train_loader(runner: Runner) -> DataLoader[Any]:
+    """The runner's loader of training images, for BatchNorm statistics.
+
+    Raises:
+        ValueError: If the config has no training, or none of its
+            images can be read.
+    """
+    try:
+        loader = _loader(runner, 'train')
+    except OSError as error:
+        raise ValueError(
+            f'the training images cannot be read ({error}): set the paths in '
+            'train_dataloader.dataset of the config'
+        ) from error
+    if loader is None:
+        raise ValueError(
+            "a subnet's BatchNorm statistics are re-estimated from training "
+            'images, and the config has none: give it train_dataloader, '
+            'train_cfg and optim_wrapper'
+        )
+    return loader
+
+
+def another_train_loader(
+    runner: Runner, dataset: Optional[Dict[str, Any]] = None
+) -> DataLoader[Any]:
+    """A loader like the runner's for training, of its own.
+
+    Made anew for every use: samplers without an end begin only once, and a
+    training under way needs its own.
+
+    Args:
+        runner: The runner.
+        dataset: Config of the data set; default: that of the training.
+    """
+    config = dict(runner.cfg.train_dataloader, persistent_workers=False)
+    if dataset is not None:
+        config['dataset'] = dataset
+    return runner.build_dataloader(
+        config,
+        runner.seed,
+        runner._randomness_cfg.get('diff_rank_seed', False),
+    )
+
+
+def _loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
+    """The loader of a loop, which is built with it; none if there is none."""
+    try:
+        loop = getattr(runner, f'{kind}_loop')
+    except ValueError as error:
+        # What NumPy says when MMEngine packs the entries of an empty data set.
+        if 'need at least one array to concatenate' in str(error):
+            _refuse_empty(kind, error)
+        raise
+    if loop is None:
+        return None
+    # In batches: of too few images drop_last leaves none. Iterating over an
+    # empty data set is what samplers of MMEngine do not expect.
+    if len(loop.dataloader) == 0:
+        _refuse_empty(kind)
+    return loop.dataloader
+
+
+def _refuse_empty(kind: str, cause: Optional[ValueError] = None) -> NoReturn:
+    raise ValueError(
+        f'no images: {kind}_dataloader of the config gives no batch. Check '
+        'the paths, filters and classes of its data set, and drop_last'
+    ) from cause

@@ -1,0 +1,78 @@
+"""Data loaders without images, refused in the words of the config."""
+
+import json
+
+import pytest
+from mmengine.dataset import BaseDataset
+from mmpretrain.registry import DATASETS
+
+from mmst.evaluation import evaluate_subnet, train_loader, validation_loader
+
+
+@DATASETS.register_module()
+class Unreadable(BaseDataset):
+    """Not every ValueError of a data set is that it is empty."""
+
+    def load_data_list(self):
+        raise ValueError('line 7 is odd')
+
+
+def loader(dataset, **options):
+    return dict(
+        batch_size=4,
+        dataset=dataset,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        **options,
+    )
+
+
+@pytest.fixture
+def packed_dataset(tmp_path):
+    """The config of an annotated data set in which nothing is left."""
+    annotations = tmp_path / 'annotations.json'
+    annotations.write_text(json.dumps(dict(metainfo={}, data_list=[])))
+    return dict(type='BaseDataset', ann_file=str(annotations))
+
+
+def validating(dataset):
+    return dict(
+        val_dataloader=loader(dataset),
+        val_evaluator=dict(type='Accuracy'),
+        val_cfg=dict(),
+    )
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_no_images(tiny_runner, packed_dataset, packed):
+    dataset = packed_dataset if packed else dict(type='TinyImages', length=0)
+    runner = tiny_runner(**validating(dataset))
+    message = 'no images: val_dataloader of the config gives no batch'
+    for measure in (validation_loader, evaluate_subnet):
+        with pytest.raises(ValueError, match=message):
+            measure(runner)
+
+    runner = tiny_runner(
+        'other',
+        train_dataloader=loader(dataset),
+        **validating(dict(type='TinyImages')),
+    )
+    with pytest.raises(ValueError, match='no images: train_dataloader'):
+        evaluate_subnet(runner, (1, 1, 1))
+
+
+def test_less_than_a_batch(tiny_runner):
+    """All that there is, and then with the last batch left out."""
+    three = dict(type='TinyImages', length=3)
+    runner = tiny_runner(train_dataloader=loader(three))
+    assert len(train_loader(runner)) == 1
+    runner = tiny_runner(
+        'other', train_dataloader=loader(three, drop_last=True)
+    )
+    with pytest.raises(ValueError, match='classes of its data set, and drop'):
+        train_loader(runner)
+
+
+def test_other_errors_are_left_as_they_are(tiny_runner):
+    runner = tiny_runner(**validating(dict(type='Unreadable')))
+    with pytest.raises(ValueError, match='^.*line 7 is odd$'):
+        validation_loader(runner)
