@@ -4,6 +4,7 @@ from .batch_norm import reestimated_statistics
 from .data_loaders import (
     another_train_loader,
     train_loader,
+    unmixed_batch,
     validation_loader,
 )
 from .random_state import kept_random_state
@@ -21,5 +22,6 @@ __all__ = [
     'running_subnet',
     'train_loader',
     'uniform_depths',
+    'unmixed_batch',
     'validation_loader',
 ]

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from mmst.subnets import kept_modes, unwrapped
 
+from .data_loaders import unmixed_batch
+
 # Of each layer with C channels, (2 C + 1,): over its calls, weighted sums of
 # the batch's means and of its mean squares, and the sum of the weights.
 Sums = Dict[nn.Module, Tensor]
@@ -100,7 +102,7 @@ def _estimate(
         for layer in layers:
             layer.train()
         for data in data_loader:
-            data = model.data_preprocessor(data, False)
+            data = unmixed_batch(model, data)
             model._run_forward(data, mode='tensor')
             seen += len(data['inputs'])
             if seen >= num_samples:

@@ -1,8 +1,9 @@
-"""The data loaders that a config gives, with something in them."""
+"""The data loaders that a config gives, and their batches."""
 
 from typing import Any, Dict, NoReturn, Optional
 
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 
@@ -64,6 +65,31 @@ def another_train_loader(
         runner.seed,
         runner._randomness_cfg.get('diff_rank_seed', False),
     )
+
+
+def unmixed_batch(model: nn.Module, data: Any) -> Dict[str, Any]:
+    """Preprocess a batch of training images without Mixup and its kin.
+
+    As in training, since mmsegmentation pads images of several sizes to one
+    there only.
+
+    Args:
+        model: A model of MMEngine's kind.
+        data: The batch, as a data loader gives it.
+    """
+    preprocessor = model.data_preprocessor
+    mixing = {
+        module: module.batch_augments
+        for module in preprocessor.modules()
+        if getattr(module, 'batch_augments', None) is not None
+    }
+    try:
+        for module in mixing:
+            module.batch_augments = None
+        return preprocessor(data, True)
+    finally:
+        for module, augments in mixing.items():
+            module.batch_augments = augments
 
 
 def _loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:

@@ -9,6 +9,7 @@ from typing import Any, Dict, Sequence, Tuple, Union
 import torch
 from torch import Tensor, nn
 
+from mmst.evaluation import unmixed_batch
 from mmst.subnets.cost import tensors_of
 
 from .outputs import check_same
@@ -70,7 +71,7 @@ def write_formats(
     Args:
         kinds: Any of ``FORMATS``.
         model: The model.
-        data: A batch, as a data loader gives it; its first image is traced.
+        data: A training batch, as the data loader gives it; its first image is traced.
         stem: Path of the files without their endings.
 
     Raises:
@@ -82,7 +83,7 @@ def write_formats(
     if not kinds:
         return
     network = _Network(model).eval()
-    image = model.data_preprocessor(copy.deepcopy(data), False)['inputs'][:1]
+    image = unmixed_batch(model, copy.deepcopy(data))['inputs'][:1]
     other = image.flip(-1)  # for which nothing can be a constant of the trace
     paths = {kind: Path(f'{stem}{FORMATS[kind]}') for kind in kinds}
     try:

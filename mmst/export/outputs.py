@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Sequence
 import torch
 from torch import Tensor, nn
 
+from mmst.evaluation import unmixed_batch
 from mmst.subnets.cost import tensors_of
 
 TOLERANCE = 1e-6
@@ -17,14 +18,14 @@ def model_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
 
     Args:
         model: A model of MMEngine's kind, left in evaluation mode.
-        data: A batch, as a data loader gives it; left as it is.
+        data: A training batch, as the data loader gives it; left as it is.
 
     Raises:
         ValueError: If it gives no tensor.
     """
     model.eval()
     # Some preprocessors write into their data samples.
-    inputs = model.data_preprocessor(copy.deepcopy(data), False)
+    inputs = unmixed_batch(model, copy.deepcopy(data))
     outputs = list(tensors_of(model._run_forward(inputs, mode='tensor')))
     if not outputs:
         raise ValueError(

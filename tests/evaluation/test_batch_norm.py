@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from mmdet.models import DetDataPreprocessor
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmpretrain.registry import MODELS
+from mmseg.models import SegDataPreProcessor
+from mmseg.structures import SegDataSample
 
 from mmst.evaluation import reestimated_statistics
 from mmst.subnets import activate
@@ -71,11 +74,57 @@ def test_images_are_not_augmented():
     config = classifier()
     config['train_cfg'] = dict(augments=dict(type='Mixup', alpha=1.0))
     model = MODELS.build(config).double()
+    mixup = model.data_preprocessor.batch_augments
     x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
     with reestimated_statistics(model, loader(12)):
         torch.testing.assert_close(
             model.backbone.norm1.running_var, x.var((0, 2, 3))
         )
+    assert mixup is not None
+    assert model.data_preprocessor.batch_augments is mixup
+
+
+class OneNorm(BaseModel):
+    """A norm of the input alone, behind any preprocessor."""
+
+    def __init__(self, preprocessor):
+        super().__init__(preprocessor)
+        self.norm = torch.nn.BatchNorm2d(3)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.norm(inputs)
+
+
+@pytest.mark.parametrize(
+    'preprocessor, augments',
+    [
+        (SegDataPreProcessor(size=(8, 8), pad_val=0), None),
+        (
+            DetDataPreprocessor(
+                pad_size_divisor=8,
+                batch_augments=[dict(type='BatchFixedSizePad', size=(16, 16))],
+            ),
+            torch.nn.ModuleList,
+        ),
+    ],
+)
+def test_images_of_several_sizes(preprocessor, augments):
+    """Padded to one size as in training; mmseg does so there only."""
+    images = [1 + torch.rand(3, 8, 8), 1 + torch.rand(3, 4, 8)]
+    padded = torch.cat([images[1], torch.zeros(3, 4, 8)], 1)
+    expected = torch.stack([images[0], padded]).double()
+    data = dict(
+        inputs=images, data_samples=[SegDataSample(), SegDataSample()]
+    )
+    for sample, image in zip(data['data_samples'], images):
+        sample.set_metainfo(dict(img_shape=image.shape[1:]))
+    model = OneNorm(preprocessor)
+    with reestimated_statistics(model, [data]):
+        mean, var = model.norm.running_mean, model.norm.running_var
+        torch.testing.assert_close(mean.double(), expected.mean((0, 2, 3)))
+        torch.testing.assert_close(var.double(), expected.var((0, 2, 3)))
+    if augments:
+        assert isinstance(preprocessor.batch_augments, augments)
 
 
 @pytest.mark.parametrize('error', [None, KeyError])
