@@ -71,7 +71,8 @@ def write_formats(
     Args:
         kinds: Any of ``FORMATS``.
         model: The model.
-        data: A training batch, as the data loader gives it; its first image is traced.
+        data: A training batch, as the data loader gives it; its first image
+            is traced.
         stem: Path of the files without their endings.
 
     Raises:

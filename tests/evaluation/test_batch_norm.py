@@ -113,9 +113,7 @@ def test_images_of_several_sizes(preprocessor, augments):
     images = [1 + torch.rand(3, 8, 8), 1 + torch.rand(3, 4, 8)]
     padded = torch.cat([images[1], torch.zeros(3, 4, 8)], 1)
     expected = torch.stack([images[0], padded]).double()
-    data = dict(
-        inputs=images, data_samples=[SegDataSample(), SegDataSample()]
-    )
+    data = dict(inputs=images, data_samples=[SegDataSample(), SegDataSample()])
     for sample, image in zip(data['data_samples'], images):
         sample.set_metainfo(dict(img_shape=image.shape[1:]))
     model = OneNorm(preprocessor)
