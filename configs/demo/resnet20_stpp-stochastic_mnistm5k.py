@@ -1,11 +1,4 @@
 # ST++ with stochastic residual sampling: a stage keeps any of its blocks.
-_base_ = './resnet20_st-standardize_mnistm5k.py'
+_base_ = './resnet20_stpp_mnistm5k.py'
 
-custom_hooks = [
-    dict(
-        type='mmst.SubnetSamplerHook',
-        num_subnets=3,
-        strategy='stochastic',
-        size_range=(0.75, 1.0),
-    )
-]
+custom_hooks = [dict(_base_.custom_hooks[0], strategy='stochastic')]

@@ -103,13 +103,12 @@ def measure_family(
         ValueError: If the config has no validation or not that metric, or a
             subnet does not fit the model.
     """
-    validation_loader(runner)
+    data, networks = one_image(runner), []
     model = unwrapped(runner.model)
     blocks = tuple(len(stage) for stage in find_stages(model))
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # now, and not after an hour
     family = list(dict.fromkeys([*map(tuple, subnets), blocks]))
-    data, networks = one_image(runner), []
     for number, depths in enumerate(family, 1):
         runner.logger.info(f'Network {number} of {len(family)}: {depths}')
         metrics = evaluate_subnet(

@@ -8,6 +8,7 @@ from mmengine.runner import BaseLoop
 
 from mmst.engine.hooks import reseed_hook
 from mmst.engine.hooks.reseed_hook import ReseedHook
+from tests.analysis.evaluation_by_hand import loader
 
 
 class LoopUnderWay(BaseLoop):
@@ -53,12 +54,7 @@ def test_validation_by_itself_needs_no_training_images(tiny_runner):
     runner = tiny_runner(
         hooks=[dict(type='mmst.ReseedHook')],
         train_dataloader=dict(batch_size=4, dataset=dict(type='NotThere')),
-        val_dataloader=dict(
-            batch_size=4,
-            dataset=dict(type='TinyImages'),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-        ),
+        val_dataloader=loader(4, 12),
         val_evaluator=dict(type='Accuracy'),
         val_cfg=dict(),
     )

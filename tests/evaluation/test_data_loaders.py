@@ -7,6 +7,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from mmst.evaluation import evaluate_subnet, train_loader, validation_loader
+from tests.analysis.evaluation_by_hand import loader
 
 
 @DATASETS.register_module()
@@ -17,44 +18,34 @@ class Unreadable(BaseDataset):
         raise ValueError('line 7 is odd')
 
 
-def loader(dataset, **options):
-    return dict(
-        batch_size=4,
-        dataset=dataset,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        **options,
-    )
-
-
 @pytest.fixture
-def packed_dataset(tmp_path):
-    """The config of an annotated data set in which nothing is left."""
+def packed(tmp_path):
+    """A loader of an annotated data set in which nothing is left."""
     annotations = tmp_path / 'annotations.json'
     annotations.write_text(json.dumps(dict(metainfo={}, data_list=[])))
-    return dict(type='BaseDataset', ann_file=str(annotations))
+    dataset = dict(type='BaseDataset', ann_file=str(annotations))
+    return dict(loader(4, 0), dataset=dataset)
 
 
-def validating(dataset):
+def validating(val_dataloader):
     return dict(
-        val_dataloader=loader(dataset),
+        val_dataloader=val_dataloader,
         val_evaluator=dict(type='Accuracy'),
         val_cfg=dict(),
     )
 
 
-@pytest.mark.parametrize('packed', [False, True])
-def test_no_images(tiny_runner, packed_dataset, packed):
-    dataset = packed_dataset if packed else dict(type='TinyImages', length=0)
-    runner = tiny_runner(**validating(dataset))
+@pytest.mark.parametrize('is_packed', [False, True])
+def test_no_images(tiny_runner, packed, is_packed):
+    nothing = packed if is_packed else loader(4, 0)
+    runner = tiny_runner(**validating(nothing))
     message = 'no images: val_dataloader of the config gives no batch'
     for measure in (validation_loader, evaluate_subnet):
         with pytest.raises(ValueError, match=message):
             measure(runner)
 
     runner = tiny_runner(
-        'other',
-        train_dataloader=loader(dataset),
-        **validating(dict(type='TinyImages')),
+        'other', train_dataloader=nothing, **validating(loader(4, 12))
     )
     with pytest.raises(ValueError, match='no images: train_dataloader'):
         evaluate_subnet(runner, (1, 1, 1))
@@ -62,17 +53,18 @@ def test_no_images(tiny_runner, packed_dataset, packed):
 
 def test_less_than_a_batch(tiny_runner):
     """All that there is, and then with the last batch left out."""
-    three = dict(type='TinyImages', length=3)
-    runner = tiny_runner(train_dataloader=loader(three))
+    runner = tiny_runner(train_dataloader=loader(4, 3))
     assert len(train_loader(runner)) == 1
     runner = tiny_runner(
-        'other', train_dataloader=loader(three, drop_last=True)
+        'other', train_dataloader=dict(loader(4, 3), drop_last=True)
     )
     with pytest.raises(ValueError, match='classes of its data set, and drop'):
         train_loader(runner)
 
 
 def test_other_errors_are_left_as_they_are(tiny_runner):
-    runner = tiny_runner(**validating(dict(type='Unreadable')))
+    runner = tiny_runner(
+        **validating(dict(loader(4, 12), dataset=dict(type='Unreadable')))
+    )
     with pytest.raises(ValueError, match='^.*line 7 is odd$'):
         validation_loader(runner)

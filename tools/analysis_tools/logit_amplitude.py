@@ -7,10 +7,7 @@ import argparse
 from typing import Optional, Sequence
 
 from mmst.analysis import trained_runner
-from mmst.analysis.command_line import (
-    add_network_arguments,
-    check_runs,
-)
+from mmst.analysis.command_line import add_network_arguments, check_runs
 from mmst.analysis.logit_amplitude import (
     Results,
     amplitude_table,

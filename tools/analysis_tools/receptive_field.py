@@ -12,10 +12,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmst.analysis import trained_runner
-from mmst.analysis.command_line import (
-    add_network_arguments,
-    check_runs,
-)
+from mmst.analysis.command_line import add_network_arguments, check_runs
 from mmst.analysis.loafing import network_name, networks_of
 from mmst.analysis.receptive_field import (
     SHARES,
