@@ -1,4 +1,4 @@
-"""Settings of Sphinx; tools/build_docs.sh builds with them."""
+"""Settings of Sphinx; .dev_scripts/build_docs.sh builds with them."""
 
 from mmst import __version__
 

@@ -1,12 +1,34 @@
-"""Stimulative training for the OpenMMLab toolboxes."""
+"""Stimulative training for plain PyTorch and for the OpenMMLab toolboxes.
 
-from .requirements_check import check_requirements
+:mod:`mmst.subnets` needs PyTorch alone and is there at once. What is
+registered, and all else that needs OpenMMLab, is imported when a config or a
+user first asks for it.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from . import subnets
+from .launch.distributions import find_bases_by_import_name
 from .version import __version__
 
-# Before the imports below, which would otherwise fail with an error that does
-# not say what is wrong with the installation.
-check_requirements()
+#: Imported at the first use of ``mmst.<name>``.
+_ON_DEMAND = (
+    'analysis',
+    'checkpoints',
+    'engine',
+    'evaluation',
+    'export',
+    'models',
+    'targets',
+)
 
-from . import engine, models, subnets  # noqa: E402  registers our modules
+__all__ = ['__version__', 'subnets', *_ON_DEMAND]
 
-__all__ = ['__version__', 'engine', 'models', 'subnets']
+find_bases_by_import_name()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        return import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,4 +1,8 @@
-"""Refuse to import mmst on top of packages that it cannot work with.
+"""Refuse to work on top of packages that mmst cannot work with.
+
+Packages of mmst that need OpenMMLab's import this module before all else,
+which checks them; they would otherwise fail with an error that does not say
+what is wrong with the installation.
 
 Packages are looked up by import name and by the version that the module gives
 itself, never by distribution name: the OneDL packages install under other
@@ -11,7 +15,7 @@ import re
 import sys
 from typing import NamedTuple, Optional, Tuple
 
-from .distributions import get_distribution_name
+from .launch.distributions import get_distribution_name
 
 
 class Requirement(NamedTuple):
@@ -23,12 +27,15 @@ class Requirement(NamedTuple):
         below: The first version no longer accepted; None accepts all newer
             ones.
         install_options: What ``pip install`` needs besides the range.
+        lighter: A smaller package that serves as well for some tasks, and
+            for which.
     """
 
     name: str
     minimum: str
     below: Optional[str] = None
     install_options: str = ''
+    lighter: Optional[Tuple[str, str]] = None
 
     @property
     def version_range(self) -> str:
@@ -42,6 +49,17 @@ class Requirement(NamedTuple):
         options = f'{self.install_options} ' if self.install_options else ''
         name = get_distribution_name(self.name)
         return f'pip install {options}"{name}{self.version_range}"'
+
+    @property
+    def alternative(self) -> str:
+        """A line about the smaller package, if there is one."""
+        if self.lighter is None:
+            return ''
+        name, task = self.lighter
+        return (
+            f'  or, for {task}, with nothing to compile: '
+            f'pip install "{name}{self.version_range}"\n'
+        )
 
     def accepts(self, version: str) -> bool:
         """Tell whether ``version`` lies in the range."""
@@ -59,7 +77,14 @@ REQUIREMENTS = (
     Requirement('mmengine', '0.10.0', '1.0.0'),
     # Where pip finds no built mmcv it compiles one, and in an isolated build,
     # which lacks torch, that leaves the compiled operators out silently.
-    Requirement('mmcv', '2.1.0', '2.4.0', '--no-build-isolation'),
+    Requirement(
+        'mmcv',
+        '2.1.0',
+        '2.4.0',
+        '--no-build-isolation',
+        # Has no compiled operators, and so nothing to compile.
+        lighter=('mmcv-lite', 'classification alone'),
+    ),
     Requirement('mmpretrain', '1.2.0', '2.0.0'),
 )
 
@@ -99,6 +124,7 @@ def check_requirements() -> None:
                 f'  allowed: {requirement.name}'
                 f'{requirement.version_range}\n'
                 f'  type:    {requirement.install_command}\n'
+                f'{requirement.alternative}'
                 'Or let "bash tools/install.sh" in the mmst repository make '
                 'an environment with versions that are tested together.'
             )
@@ -132,3 +158,6 @@ def _find_problem(requirement: Requirement) -> Optional[str]:
 def _get_location(module: object) -> str:
     path = getattr(module, '__file__', None)
     return path or str(list(getattr(module, '__path__', ['unknown place'])))
+
+
+check_requirements()

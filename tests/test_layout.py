@@ -8,10 +8,12 @@ MAX_FILE, MAX_FUNCTION = 300, 50
 # Each imports those before it only, as CONTRIBUTING.md has it.
 LAYERS = (
     'subnets',
+    'targets',
     'models',
+    'checkpoints',
     'evaluation',
     'engine',
-    'checkpoints',
+    'launch',
     'analysis',
     'export',
 )

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mmst.engine.toolbox import TOOLBOXES, get_install_command
+from mmst.launch.toolbox import TOOLBOXES, get_install_command
 
 ROOT = Path(__file__).parents[1]
 # toolbox -> its task in tests/engine/dense_tasks.py, one of its configs

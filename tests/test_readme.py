@@ -12,7 +12,8 @@ from mmpretrain.registry import MODELS
 from scipy import stats
 
 from mmst.models import STClsHead
-from mmst.subnets import Resizing, activate, resize_samples
+from mmst.subnets import activate
+from mmst.targets import Resizing, resize_samples
 from tests.conftest import ROOT
 from tests.docs.blocks import python_blocks
 
@@ -111,9 +112,9 @@ class MySample:
 
 
 def test_own_sample_type(monkeypatch):
-    monkeypatch.setattr('mmst.subnets.targets.registry._RESIZERS', {})
+    monkeypatch.setattr('mmst.targets.handler._HANDLERS', {})
     exec(
-        snippet('from mmst.subnets import register_resizer').replace(
+        snippet('from mmst.targets import SampleHandler, register').replace(
             'my_package.samples', __name__
         ),
         {},

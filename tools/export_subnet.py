@@ -14,17 +14,16 @@ from typing import List, Optional, Sequence
 from mmengine.config import DictAction
 from mmengine.runner import CheckpointLoader
 
-from mmst.analysis import trained_runner
 from mmst.analysis.accuracy_cost import MeasuredNetwork, pick_network
-from mmst.engine.safe_load import safe_load
-from mmst.engine.toolbox import read_config
+from mmst.checkpoints.safe_load import safe_load
 from mmst.export import (
     FORMATS,
-    check_depths,
     check_out,
-    trained_space,
     write_standalone,
 )
+from mmst.launch.toolbox import read_config
+from mmst.launch.trained_runner import load_trained_runner
+from mmst.launch.trained_space import check_depths, find_trained_space
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -134,10 +133,10 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     if parsed.cfg_options:
         cfg.merge_from_dict(parsed.cfg_options)
     with TemporaryDirectory() as log_dir:
-        runner = trained_runner(
+        runner = load_trained_runner(
             parsed.config, parsed.checkpoint, log_dir, parsed.cfg_options
         )
-        check_depths(trained_space(cfg, runner.model), depths)
+        check_depths(find_trained_space(cfg, runner.model), depths)
         with safe_load():
             meta = CheckpointLoader.load_checkpoint(
                 parsed.checkpoint, map_location='cpu'

@@ -2,7 +2,7 @@
 # From a fresh clone to a first result: install, make the small data set, train
 # a network with common training (CT) and with ST++, and compare the two.
 #
-# Usage: bash tools/quickstart.sh [--stack openmmlab|onedl] [arguments of tools/demo.py]
+# Usage: bash tools/quickstart.sh [--stack openmmlab|onedl] [arguments of demo/classification.py]
 # The stacks are explained in tools/install.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,5 +10,5 @@ source tools/stack.sh
 choose_stack "$@"
 
 bash tools/install.sh --stack "$stack"
-"$python" tools/dataset_converters/mnistm5k.py
-exec "$python" tools/demo.py ${arguments[@]+"${arguments[@]}"}
+"$python" demo/dataset_converters/mnistm5k.py
+exec "$python" demo/classification.py ${arguments[@]+"${arguments[@]}"}

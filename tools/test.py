@@ -8,12 +8,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import METRICS
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.engine.command_line import (
+from mmst.checkpoints.safe_load import safe_load
+from mmst.launch.command_line import (
     add_common_arguments,
     build_runner,
     load_config,
 )
-from mmst.engine.safe_load import safe_load
 
 #: What a toolbox's visualization hook calls its switch and its folder; mmseg
 #: keeps the folder in the visualizer instead.

@@ -6,13 +6,13 @@ from typing import Optional, Sequence
 from mmengine.config import Config
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.engine.backbone_checkpoint import refuse_unfit_pretrained
-from mmst.engine.command_line import (
+from mmst.checkpoints.backbone_checkpoint import refuse_unfit_pretrained
+from mmst.checkpoints.safe_load import safe_load
+from mmst.launch.command_line import (
     add_common_arguments,
     build_runner,
     load_config,
 )
-from mmst.engine.safe_load import safe_load
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -2,7 +2,3 @@
 
 One module for each analysis, which a tool of ``tools/analysis_tools`` calls.
 """
-
-from .trained_runner import trained_runner
-
-__all__ = ['trained_runner']

@@ -12,11 +12,11 @@ from mmst.evaluation import evaluate_subnet, validation_loader
 from mmst.subnets import (
     SamplingSpace,
     Subnet,
-    counted_flops,
+    count_flops,
     export_subnet,
     find_stages,
     measure_cost,
-    unwrapped,
+    unwrap_model,
 )
 
 from .metric_names import choose_metric
@@ -104,7 +104,7 @@ def measure_family(
             subnet does not fit the model.
     """
     data, networks = one_image(runner), []
-    model = unwrapped(runner.model)
+    model = unwrap_model(runner.model)
     blocks = tuple(len(stage) for stage in find_stages(model))
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # now, and not after an hour
@@ -134,7 +134,7 @@ def one_image(runner: Runner) -> Dict[str, Any]:
         ValueError: If there is none.
     """
     data = next(iter(validation_loader(runner)))
-    model = unwrapped(runner.model)
+    model = unwrap_model(runner.model)
     first = {key: value[:1] for key, value in data.items()}
     return model.data_preprocessor(first, False)
 
@@ -163,7 +163,7 @@ def measure_model(
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     # Afterwards: it slows down what it counts.
-    with counted_flops() as flops:
+    with count_flops() as flops:
         model._run_forward(data, mode='tensor')
     return (
         flops(),

@@ -23,9 +23,9 @@ from mmengine.runner import Runner
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
-from mmst.evaluation import running_subnet, validation_loader
+from mmst.evaluation import run_as_subnet, validation_loader
 from mmst.models import STClsHead
-from mmst.subnets import unwrapped
+from mmst.subnets import unwrap_model
 
 from .line_styles import legend_below
 from .loafing import (
@@ -87,7 +87,7 @@ def measure_amplitudes(
     for number, depths in enumerate(networks, 1):
         name = network_name(depths)
         runner.logger.info(f'Network {number} of {len(networks)}: {name}')
-        with running_subnet(runner, depths, num_samples), _recorded_norms(
+        with run_as_subnet(runner, depths, num_samples), _recorded_norms(
             head
         ) as norms:
             metrics = runner.val_loop.run()
@@ -105,7 +105,7 @@ def measure_amplitudes(
 
 def _logit_head(model: nn.Module) -> nn.Module:
     """The module whose output are the logits."""
-    model = unwrapped(model)
+    model = unwrap_model(model)
     head = getattr(model, 'head', None)
     if not isinstance(model, BaseClassifier) or head is None:
         raise TypeError(

@@ -31,10 +31,10 @@ from mmst.subnets import (
     Stage,
     find_backbone,
     find_stages,
-    kept_modes,
     measure_cost,
+    preserve_modes,
     resize_inputs,
-    unwrapped,
+    unwrap_model,
 )
 
 from .results import text_table
@@ -114,7 +114,7 @@ def effective_receptive_field(
         images.shape[-2:], dtype=torch.float64, device=images.device
     )
     # track() is a generator, though its hint says less.
-    with kept_modes(backbone), closing(  # type: ignore[type-var]
+    with preserve_modes(backbone), closing(  # type: ignore[type-var]
         track(
             images.split(CHUNK),
             'receptive field',
@@ -228,7 +228,7 @@ def input_images(runner: Runner, size: int, number: int) -> Tensor:
     Returns:
         Tensor: (N, C, size, size).
     """
-    model = unwrapped(runner.model)
+    model = unwrap_model(runner.model)
     images: List[Tensor] = []
     for data in validation_loader(runner):
         inputs = model.data_preprocessor(data, False)['inputs']

@@ -21,10 +21,10 @@ from typing import (
 
 from torch import Tensor, nn
 
-from mmst.engine import SubnetSamplerHook
 from mmst.subnets import (
     InputSizes,
     SamplingSpace,
+    SubnetSampler,
     find_stages,
     iteration_cost,
     measure_cost,
@@ -75,7 +75,7 @@ class Layout(NamedTuple):
 def stage_layout(
     backbone: nn.Module,
     image: Tensor,
-    sampler: Optional[SubnetSamplerHook] = None,
+    sampler: Optional[SubnetSampler] = None,
     min_depths: Sequence[int] = (1, 2, 3),
 ) -> Layout:
     """Count blocks and propose spaces.

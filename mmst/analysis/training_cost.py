@@ -2,9 +2,13 @@
 
 from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence, Tuple
 
+from mmst.launch.configured_training import (
+    build_backbone,
+    make_training_image,
+    read_sampler,
+)
 from mmst.subnets import iteration_cost, measure_cost
 
-from .configured_training import build_backbone, subnet_sampler, training_image
 from .line_styles import legend_below, line_style
 from .metric_names import choose_metric, metric_label
 from .results import score_digits, text_table
@@ -70,8 +74,8 @@ def training_cost(
     """
     metric = _metric_of(log, metric)
     backbone = build_backbone(log.config)
-    image = training_image(log.config, size)
-    sampler = subnet_sampler(log.config, backbone)
+    image = make_training_image(log.config, size)
+    sampler = read_sampler(log.config, backbone)
     ratio, begin = 1.0, 0
     if sampler is not None:
         ratio = iteration_cost(

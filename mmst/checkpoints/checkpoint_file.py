@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 import torch
 from torch import Tensor
 
-from mmst.engine.safe_load import safe_load
+from mmst.checkpoints.safe_load import safe_load
 
 if TYPE_CHECKING:
     from typing_extensions import TypeGuard

@@ -1,13 +1,17 @@
-"""Stimulative training: the loops, the hooks and what the tools share."""
+"""Stimulative training: the loops, their step, and the hooks."""
 
-from .hooks import SubnetSamplerHook
+from mmst import requirements_check  # noqa: F401
+
+from .hooks import ReseedHook, SubnetMetricsHook, SubnetSamplerHook
 from .loops import STEpochBasedTrainLoop, STIterBasedTrainLoop
-from .toolbox import find_bases_by_import_name
+from .step import reduce_gradients, st_step
 
 __all__ = [
+    'ReseedHook',
     'STEpochBasedTrainLoop',
     'STIterBasedTrainLoop',
+    'SubnetMetricsHook',
     'SubnetSamplerHook',
+    'reduce_gradients',
+    'st_step',
 ]
-
-find_bases_by_import_name()

@@ -9,14 +9,13 @@ from mmengine.model import (
 )
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
-from mmpretrain.models import BaseClassifier
 from torch import nn
 
 from mmst.registry import LOOPS
 from mmst.subnets import Subnet, SubnetInputs
+from mmst.targets import prepare_dataset
 
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
-from .input_keypoints import pack_input_keypoints
 from .step import st_step
 
 
@@ -65,9 +64,9 @@ class STLoopMixin(BaseLoop):
                 "dict(type='mmst.SubnetSamplerHook', ...) to custom_hooks, or "
                 'use a loop of MMEngine'
             )
-        if sampler.num_subnets > 0:
+        if not sampler.sampler.is_off:
             self._check_runner()
-            pack_input_keypoints(self.dataloader.dataset)
+            prepare_dataset(self.dataloader.dataset)
         return super().run()
 
     def _check_runner(self) -> None:
@@ -92,13 +91,6 @@ class STLoopMixin(BaseLoop):
                 f'{type(model).__name__} has a train_step of its own, which '
                 'the ST iteration would leave out: such a model cannot be '
                 'trained with subnets'
-            )
-        moved = {'crop', 'flip'} & set(self.subnet_inputs.transforms)
-        if moved and not isinstance(model, BaseClassifier):
-            raise ValueError(
-                f'input_transforms in train_cfg has {sorted(moved)}, which '
-                'move pixels under the annotations of '
-                f'{type(model).__name__}: they are for classifiers only'
             )
         # As MMEngine reads it: an empty dict compiles too.
         if self.runner.cfg.get('compile') not in (None, False):

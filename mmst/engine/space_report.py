@@ -3,12 +3,13 @@
 from typing import Any, Optional
 
 import torch
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmst.subnets import (
     InputSizes,
-    SamplingSpace,
-    find_stages,
+    SubnetSampler,
     iteration_cost,
     measure_cost,
     resize_inputs,
@@ -16,8 +17,30 @@ from mmst.subnets import (
 )
 
 
-def blank_image(data_batch: Any) -> Optional[Tensor]:
-    """An image, (1, C, H, W), of the size that a batch will have.
+def report_space(
+    runner: Runner, sampler: SubnetSampler, data_batch: Any
+) -> None:
+    """Refuse too small sizes; log what will be drawn, at what cost.
+
+    Args:
+        runner: The runner, before its first iteration.
+        sampler: What draws its subnets.
+        data_batch: The first batch, as it comes from the data loader.
+
+    Raises:
+        ValueError: See :func:`check_sizes`.
+    """
+    image = make_blank_image(data_batch)
+    if image is None:
+        return
+    image = image.to(next(runner.model.parameters()).device)
+    check_sizes(runner.model, image, sampler.sizes)
+    if is_main_process():
+        runner.logger.info(describe_space(runner.model, image, sampler))
+
+
+def make_blank_image(data_batch: Any) -> Optional[Tensor]:
+    """Make an image, (1, C, H, W), of the size that a batch will have.
 
     Args:
         data_batch: A batch as it comes from the data loader.
@@ -57,23 +80,18 @@ def check_sizes(model: nn.Module, image: Tensor, sizes: InputSizes) -> None:
         ) from error
 
 
-def space_report(
-    model: nn.Module,
-    image: Tensor,
-    space: SamplingSpace,
-    sizes: InputSizes,
-    num_subnets: int,
+def describe_space(
+    model: nn.Module, image: Tensor, sampler: SubnetSampler
 ) -> str:
-    """Stages, what is drawn of each, and the cost of an iteration.
+    """Tell the stages, what is drawn of each, and an iteration's cost.
 
     Args:
         model: The model.
         image: One image of the main batch's size, (1, C, H, W).
-        space: Where subnets' depths are drawn from.
-        sizes: Where their input sizes are drawn from.
-        num_subnets: K.
+        sampler: What draws its subnets.
     """
-    stages = find_stages(model)
+    stages, space, sizes = sampler.stages, sampler.space, sampler.sizes
+    num_subnets = sampler.num_subnets
     cost = measure_cost(model, image)
     ratio = iteration_cost(model, image, space, sizes, num_subnets)
     width = 2 + max(len(stage.name) for stage in stages)

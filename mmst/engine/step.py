@@ -25,9 +25,9 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
-from mmst.subnets import Subnet, SubnetInputs, activate, unwrapped
+from mmst.subnets import Subnet, SubnetInputs, activate, unwrap_model
 
-from .subnet_batch import own_samples, subnet_batch
+from .subnet_batch import copy_samples, make_subnet_batch
 
 Batch = Union[Dict[str, Any], Tuple[Any, ...], List[Any]]
 Log = Dict[str, Tensor]
@@ -99,7 +99,7 @@ def _accumulating_locally(model: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
-            head = getattr(unwrapped(model), 'head', None)
+            head = getattr(unwrap_model(model), 'head', None)
             if isinstance(head, STClsHead):
                 head.forget()
 
@@ -113,14 +113,14 @@ def _passes(
     subnet_inputs: SubnetInputs,
 ) -> Tuple[Log, List[Tensor]]:
     """Run and backpropagate all passes of an iteration."""
-    module = unwrapped(model)
+    module = unwrap_model(model)
     count = optim_wrapper.inner_count
 
     def run(data: Any, is_main: bool = False) -> Log:
         # All passes together are one count of gradient accumulation.
         optim_wrapper._inner_count = count
         with optim_wrapper.optim_context(model):
-            losses = model._run_forward(own_samples(data, module), mode='loss')
+            losses = model._run_forward(copy_samples(data), mode='loss')
         loss, log_vars = module.parse_losses(losses)
         optim_wrapper.backward(optim_wrapper.scale_loss(loss))
         # A subnet leaves parameters out on purpose.
@@ -134,7 +134,7 @@ def _passes(
     main_log = run(data, is_main=True)
     subnet_losses, source = [], data
     for subnet in subnets:
-        batch = subnet_batch(source, subnet, subnet_inputs, module)
+        batch = make_subnet_batch(source, subnet, subnet_inputs, module)
         if subnet_inputs.chained:
             source = batch
         # The context spans the backward pass: gradient checkpointing runs

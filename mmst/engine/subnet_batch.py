@@ -1,49 +1,51 @@
 """The main batch as a subnet gets it: smaller, its annotations alike."""
 
 from math import gcd
-from typing import Any, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
-from mmengine.structures import BaseDataElement
-from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
-from mmst.subnets import (
-    Resizing,
-    Subnet,
-    SubnetInputs,
-    pad_inputs,
-    resize_samples,
-)
-from mmst.subnets.targets.pose import input_multiple
+from mmst.subnets import Subnet, SubnetInputs, pad_inputs
+from mmst.targets import Resizing, find_handler, resize_samples
 
 
-def own_samples(data: Any, model: nn.Module) -> Any:
-    """The batch with samples that a pass may write into.
-
-    The losses of some heads do: mmdet's for instance masks put padded masks
-    into the samples they are given. Tensors are shared, and no head of the
-    toolboxes writes into these; classifiers' heads write into neither.
-    """
+def copy_samples(data: Any) -> Any:
+    """Give the batch with samples that a pass may write into."""
     samples = data.get('data_samples') if isinstance(data, dict) else None
-    if not isinstance(samples, list) or isinstance(model, BaseClassifier):
+    if not isinstance(samples, list):
         return data
-    return dict(data, data_samples=[_own(sample) for sample in samples])
+    return dict(data, data_samples=[find_handler(s).copy(s) for s in samples])
 
 
-def _own(element: Any) -> Any:
-    if not isinstance(element, BaseDataElement):
-        return element
-    own = element.clone()
-    for name, value in element.items():
-        if isinstance(value, BaseDataElement):
-            setattr(own, name, _own(value))
-    return own
+def check_transforms(data_batch: Any, subnet_inputs: SubnetInputs) -> None:
+    """Refuse transforms that would part images from their annotations.
+
+    Args:
+        data_batch: A batch as it comes from the data loader.
+        subnet_inputs: What makes subnets' inputs of the main one.
+
+    Raises:
+        ValueError: If pixels are moved and annotations say where things are.
+    """
+    moved = {'crop', 'flip'} & set(subnet_inputs.transforms)
+    samples = (
+        data_batch.get('data_samples')
+        if isinstance(data_batch, dict)
+        else None
+    )
+    for sample in samples or ():
+        if moved and find_handler(sample).is_positional:
+            raise ValueError(
+                f'input_transforms in train_cfg has {sorted(moved)}, which '
+                'move pixels under the annotations of '
+                f'{type(sample).__name__}: they are for classification only'
+            )
 
 
-def subnet_batch(
+def make_subnet_batch(
     data: Any, subnet: Subnet, subnet_inputs: SubnetInputs, model: nn.Module
 ) -> Any:
-    """The main batch, preprocessed, as a subnet gets it.
+    """Make a subnet's batch of the main one, which is preprocessed.
 
     A batch that is made smaller is padded like the main one, to the size
     divisor of the data preprocessor, but not to a fixed size that the main
@@ -71,7 +73,8 @@ def subnet_batch(
     small = subnet_inputs(inputs, subnet.size, mean, std)
     if small.shape == inputs.shape:
         return dict(data, inputs=small)
-    divisor, pad_value = padding(model)
+    samples = data.get('data_samples')
+    divisor, pad_value = find_padding(model, samples)
     padded = pad_inputs(small, divisor, pad_value)
     resizing = Resizing(
         _shape(inputs), _shape(small), _shape(padded), divisor, model
@@ -79,7 +82,7 @@ def subnet_batch(
     return dict(
         data,
         inputs=padded,
-        data_samples=resize_samples(data.get('data_samples'), resizing),
+        data_samples=resize_samples(samples, resizing),
     )
 
 
@@ -100,8 +103,10 @@ def _shape(images: Tensor) -> Tuple[int, int]:
     return height, width
 
 
-def padding(model: nn.Module) -> Tuple[int, float]:
-    """What the sides of inputs are multiples of, and what fills them up."""
+def find_padding(
+    model: nn.Module, samples: Optional[Sequence[Any]]
+) -> Tuple[int, float]:
+    """Give what sides of inputs are multiples of, and what fills them up."""
     preprocessor = model.data_preprocessor
     # mmseg has its own names; and `None` there for a fixed size.
     divisor = (
@@ -109,8 +114,10 @@ def padding(model: nn.Module) -> Tuple[int, float]:
         or getattr(preprocessor, 'size_divisor', None)
         or 1
     )
-    multiple = input_multiple(model)
+    for sample in (samples or ())[:1]:
+        multiple = find_handler(sample).find_multiple(model)
+        divisor = divisor * multiple // gcd(divisor, multiple)
     value = getattr(
         preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)
     )
-    return divisor * multiple // gcd(divisor, multiple), value
+    return divisor, value

@@ -1,8 +1,11 @@
 """Figures of subnets for whichever visualizer a run has."""
 
-from typing import Dict
+from typing import Dict, Sequence
 
+from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
+
+from mmst.subnets import Stage, Subnet
 
 #: Where LocalVisBackend writes them, beside its ``scalars.json``.
 FILE = 'subnets.json'
@@ -26,3 +29,26 @@ def add_subnet_scalars(
         if isinstance(backend, LocalVisBackend):
             backend = LocalVisBackend(backend._save_dir, scalar_save_file=FILE)
         backend.add_scalars(scalars, step=step)
+
+
+def report_subnets(
+    runner: Runner, stages: Sequence[Stage], subnets: Sequence[Subnet]
+) -> None:
+    """Tell which subnets an iteration trained, in the log and as figures.
+
+    Args:
+        runner: The runner, after the iteration.
+        stages: The model's stages.
+        subnets: The subnets.
+    """
+    runner.logger.info(
+        f'Subnets of iteration {runner.iter + 1}: '
+        + '; '.join(map(str, subnets))
+    )
+    scalars: Dict[str, float] = {}
+    for k, subnet in enumerate(subnets):
+        if subnet.size is not None:
+            scalars[f'subnet{k}_size'] = subnet.size
+        for stage, depth in zip(stages, subnet.depths):
+            scalars[f'subnet{k}_depth_{stage.name}'] = depth
+    add_subnet_scalars(runner.visualizer, scalars, runner.iter + 1)

@@ -1,27 +1,29 @@
 """How good a network's subnets are, in a training as after it."""
 
-from .batch_norm import reestimated_statistics
+from mmst import requirements_check  # noqa: F401
+
+from .batch_norm import reestimate_statistics
 from .data_loaders import (
     another_train_loader,
+    preprocess_unmixed,
     train_loader,
-    unmixed_batch,
     validation_loader,
 )
-from .random_state import kept_random_state
+from .preserve_random_state import preserve_random_state
 from .subnet_metrics import (
     evaluate_subnet,
-    running_subnet,
+    run_as_subnet,
     uniform_depths,
 )
 
 __all__ = [
     'another_train_loader',
     'evaluate_subnet',
-    'kept_random_state',
-    'reestimated_statistics',
-    'running_subnet',
+    'preserve_random_state',
+    'reestimate_statistics',
+    'run_as_subnet',
     'train_loader',
     'uniform_depths',
-    'unmixed_batch',
+    'preprocess_unmixed',
     'validation_loader',
 ]

@@ -7,9 +7,9 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmst.subnets import kept_modes, unwrapped
+from mmst.subnets import preserve_modes, unwrap_model
 
-from .data_loaders import unmixed_batch
+from .data_loaders import preprocess_unmixed
 
 # Of each layer with C channels, (2 C + 1,): over its calls, weighted sums of
 # the batch's means and of its mean squares, and the sum of the weights.
@@ -17,7 +17,7 @@ Sums = Dict[nn.Module, Tensor]
 
 
 @contextmanager
-def reestimated_statistics(
+def reestimate_statistics(
     model: nn.Module, data_loader: Iterable[Any], num_samples: int = 2000
 ) -> Iterator[None]:
     """Give norm layers the statistics of the network that runs now.
@@ -45,7 +45,7 @@ def reestimated_statistics(
             f'num_samples {num_samples}: re-estimating BatchNorm statistics '
             'takes at least one training image'
         )
-    model = unwrapped(model)
+    model = unwrap_model(model)
     layers = _trained_layers(model)
     if not layers:
         yield
@@ -71,7 +71,7 @@ def _trained_layers(model: nn.Module) -> List[nn.Module]:
 
     By what they have, not by their class: mmcv has norm layers of its own.
     """
-    with kept_modes(model):
+    with preserve_modes(model):
         # A model's own `train` knows which of its layers stay frozen.
         model.train()
         return [
@@ -97,12 +97,12 @@ def _estimate(
         for layer in layers
     }
     seen = 0
-    with kept_modes(model), _batch_statistics(sums):
+    with preserve_modes(model), _batch_statistics(sums):
         model.eval()
         for layer in layers:
             layer.train()
         for data in data_loader:
-            data = unmixed_batch(model, data)
+            data = preprocess_unmixed(model, data)
             model._run_forward(data, mode='tensor')
             seen += len(data['inputs'])
             if seen >= num_samples:

@@ -67,7 +67,7 @@ def another_train_loader(
     )
 
 
-def unmixed_batch(model: nn.Module, data: Any) -> Dict[str, Any]:
+def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
     """Preprocess a batch of training images without Mixup and its kin.
 
     As in training, since mmsegmentation pads images of several sizes to one

@@ -8,13 +8,13 @@ from torch.utils.data import Dataset
 
 from mmst.subnets import Subnet, activate
 
-from .batch_norm import reestimated_statistics
+from .batch_norm import reestimate_statistics
 from .data_loaders import (
     another_train_loader,
     train_loader,
     validation_loader,
 )
-from .random_state import kept_random_state
+from .preserve_random_state import preserve_random_state
 
 # A subnet, the number of blocks to keep in each stage, or the main network.
 Network = Optional[Union[Subnet, Sequence[int]]]
@@ -33,7 +33,7 @@ def uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
 
 
 @contextmanager
-def running_subnet(
+def run_as_subnet(
     runner: Runner,
     subnet: Network = None,
     num_samples: int = 2000,
@@ -62,10 +62,10 @@ def running_subnet(
         stack.enter_context(
             activate(runner.model, subnet, update_running_stats=True)
         )
-        with kept_random_state():
+        with preserve_random_state():
             set_random_seed(runner.seed)
             stack.enter_context(
-                reestimated_statistics(
+                reestimate_statistics(
                     runner.model,
                     _training_batches(runner, dataset),
                     num_samples,
@@ -98,7 +98,7 @@ def evaluate_subnet(
             ``None`` for the main network with its own BatchNorm statistics.
         num_samples: Training images to re-estimate a subnet's BatchNorm
             statistics from.
-        dataset: See ``running_subnet``.
+        dataset: See ``run_as_subnet``.
 
     Returns:
         dict: The metrics of the config's ``val_evaluator``.
@@ -108,5 +108,5 @@ def evaluate_subnet(
             does not fit the model.
     """
     validation_loader(runner)
-    with running_subnet(runner, subnet, num_samples, dataset):
+    with run_as_subnet(runner, subnet, num_samples, dataset):
         return runner.val_loop.run()

@@ -9,8 +9,8 @@ from typing import Any, Dict, Sequence, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from mmst.evaluation import unmixed_batch
-from mmst.subnets.cost import tensors_of
+from mmst.evaluation import preprocess_unmixed
+from mmst.subnets.cost import iter_tensors
 
 from .outputs import check_same
 
@@ -26,7 +26,7 @@ class _Network(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
-        outputs = tuple(tensors_of(self.model(images, None, mode='tensor')))
+        outputs = tuple(iter_tensors(self.model(images, None, mode='tensor')))
         return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -84,7 +84,7 @@ def write_formats(
     if not kinds:
         return
     network = _Network(model).eval()
-    image = unmixed_batch(model, copy.deepcopy(data))['inputs'][:1]
+    image = preprocess_unmixed(model, copy.deepcopy(data))['inputs'][:1]
     other = image.flip(-1)  # for which nothing can be a constant of the trace
     paths = {kind: Path(f'{stem}{FORMATS[kind]}') for kind in kinds}
     try:
@@ -121,9 +121,9 @@ def _why_not(kinds: Sequence[str], model: nn.Module, error: Exception) -> str:
 
 def _agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:
     """Whether a trace gives a network's outputs."""
-    expected = list(tensors_of(network(images)))
+    expected = list(iter_tensors(network(images)))
     try:
-        check_same(list(tensors_of(script(images))), expected)
+        check_same(list(iter_tensors(script(images))), expected)
     except Exception:  # another shape, or whatever a trace stumbles over
         return False
     return True

@@ -6,8 +6,8 @@ from typing import Any, Dict, List, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmst.evaluation import unmixed_batch
-from mmst.subnets.cost import tensors_of
+from mmst.evaluation import preprocess_unmixed
+from mmst.subnets.cost import iter_tensors
 
 TOLERANCE = 1e-6
 
@@ -25,8 +25,8 @@ def model_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
     """
     model.eval()
     # Some preprocessors write into their data samples.
-    inputs = unmixed_batch(model, copy.deepcopy(data))
-    outputs = list(tensors_of(model._run_forward(inputs, mode='tensor')))
+    inputs = preprocess_unmixed(model, copy.deepcopy(data))
+    outputs = list(iter_tensors(model._run_forward(inputs, mode='tensor')))
     if not outputs:
         raise ValueError(
             f'{type(model).__name__} gives no tensor to compare '

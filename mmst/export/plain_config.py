@@ -6,8 +6,8 @@ from typing import Any, Dict, List
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmst.analysis.configured_training import class_name
 from mmst.engine.loops import STLoopMixin
+from mmst.launch.configured_training import class_name
 
 _LOOPS = ('STEpochBasedTrainLoop', 'STIterBasedTrainLoop')
 

@@ -17,8 +17,13 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmst.checkpoints import strip_checkpoint, write_checkpoint
-from mmst.evaluation import running_subnet, train_loader
-from mmst.subnets import export_subnet, find_stages, kept_modes, unwrapped
+from mmst.evaluation import run_as_subnet, train_loader
+from mmst.subnets import (
+    export_subnet,
+    find_stages,
+    preserve_modes,
+    unwrap_model,
+)
 from mmst.subnets.export import subnet_changes
 
 from .formats import check_formats, write_formats
@@ -63,7 +68,7 @@ def write_standalone(
         ValueError: If the depths do not fit, there are no training images, or
             the outputs differ.
     """
-    model = unwrapped(runner.model)
+    model = unwrap_model(runner.model)
     check_out(out)
     check_formats(formats)
     changes = subnet_changes(model, depths)  # refuses depths that do not fit
@@ -98,7 +103,7 @@ def _run_in_place(
     """The exported subnet, a batch, and what the subnet in place gives."""
     data = next(iter(train_loader(runner)))
     is_main = list(depths) == [len(stage) for stage in find_stages(model)]
-    with kept_modes(model), running_subnet(
+    with preserve_modes(model), run_as_subnet(
         runner, None if is_main else depths, num_samples
     ):
         expected = model_outputs(model, data)

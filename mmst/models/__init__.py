@@ -1,5 +1,7 @@
 """Networks, the head that teaches subnets, and its loss."""
 
+from mmst import requirements_check  # noqa: F401
+
 from .backbones import CIFARDenseNet, CIFARResNet
 from .heads import STClsHead
 from .losses import KLMinusLoss

@@ -4,9 +4,11 @@ from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
 from .cost import BackboneCost, iteration_cost, measure_cost
 from .export import export_subnet
-from .flops import counted_flops
+from .flops import count_flops
 from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
-from .kept_modes import kept_modes
+from .kl_minus import kl_minus, normalize_logits
+from .preserve_modes import preserve_modes
+from .sampler import SubnetSampler
 from .space import InputSizes, SamplingSpace
 from .stages import (
     Block,
@@ -14,35 +16,34 @@ from .stages import (
     find_backbone,
     find_stages,
     register_stage_finder,
-    unwrapped,
+    unwrap_model,
 )
 from .subnet import Path, Subnet
-from .targets import Resizing, register_resizer, resize_samples
 
 __all__ = [
     'BackboneCost',
     'Block',
     'InputSizes',
     'Path',
-    'Resizing',
     'SamplingSpace',
     'Stage',
     'Subnet',
     'SubnetInputs',
+    'SubnetSampler',
     'activate',
     'active_subnet',
-    'counted_flops',
+    'count_flops',
     'export_subnet',
     'find_backbone',
     'find_stages',
     'iteration_cost',
-    'kept_modes',
+    'kl_minus',
     'measure_cost',
+    'normalize_logits',
     'pad_inputs',
-    'register_resizer',
+    'preserve_modes',
     'register_stage_finder',
     'resize_inputs',
-    'resize_samples',
     'shorter_side',
-    'unwrapped',
+    'unwrap_model',
 ]

@@ -7,7 +7,7 @@ from typing import Iterator, Optional, Sequence, Union
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .replaced_forward import replaced_forward
+from .replace_forward import replace_forward
 from .stages import Block, Stage, find_stages
 from .subnet import Path, Subnet
 
@@ -85,7 +85,7 @@ def _take_path(
                 f'a block of {stage.name} has no shortcut and '
                 'cannot be skipped'
             )
-        stack.enter_context(replaced_forward(block.module, block.shortcut))
+        stack.enter_context(replace_forward(block.module, block.shortcut))
     elif path is Path.BRANCH:
         # A block without a shortcut is its residual branch already.
         if block.shortcut is None:

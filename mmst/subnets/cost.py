@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from .flops import counted_flops
+from .flops import count_flops
 from .inputs import resize_inputs
-from .kept_modes import kept_modes
+from .preserve_modes import preserve_modes
 from .space import InputSizes, SamplingSpace
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
@@ -108,10 +108,10 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     """
     backbone, stages = find_backbone(model), find_stages(model)
     with ExitStack() as stack:
-        stack.enter_context(kept_modes(backbone))
+        stack.enter_context(preserve_modes(backbone))
         backbone.eval()
         stack.enter_context(torch.no_grad())
-        flops = stack.enter_context(counted_flops())
+        flops = stack.enter_context(count_flops())
         counts = _count_modules(stack, stages, flops)
         try:
             outputs = backbone(image)
@@ -119,7 +119,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
             raise ValueError(
                 f'{_too_small(image, backbone)} ({error})'
             ) from error
-    if any(feature.numel() == 0 for feature in tensors_of(outputs)):
+    if any(feature.numel() == 0 for feature in iter_tensors(outputs)):
         raise ValueError(_too_small(image, backbone))
     return BackboneCost(
         flops(),
@@ -134,14 +134,14 @@ def _too_small(image: Tensor, backbone: nn.Module) -> str:
     )
 
 
-def tensors_of(outputs: Any) -> Iterator[Tensor]:
+def iter_tensors(outputs: Any) -> Iterator[Tensor]:
     if isinstance(outputs, Tensor):
         yield outputs
     elif isinstance(outputs, (list, tuple)):
         for output in outputs:
-            yield from tensors_of(output)
+            yield from iter_tensors(output)
     elif isinstance(outputs, dict):
-        yield from tensors_of(list(outputs.values()))
+        yield from iter_tensors(list(outputs.values()))
 
 
 def _count_modules(

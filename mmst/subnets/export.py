@@ -6,7 +6,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 from torch import nn
 
 from .readers import Reader
-from .stages import Stage, find_stages, identity, unwrapped
+from .stages import Stage, find_stages, identity, unwrap_model
 from .subnet import Subnet
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -66,7 +66,7 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
         ValueError: If the depths do not fit them, or blocks cannot be left
             out.
     """
-    model = unwrapped(model)
+    model = unwrap_model(model)
     changes = subnet_changes(model, depths)
     small = copy.deepcopy(model)
     for change in changes:

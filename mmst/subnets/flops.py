@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 @contextmanager
-def counted_flops() -> Iterator[Callable[[], int]]:
+def count_flops() -> Iterator[Callable[[], int]]:
     """Count the multiply-adds of what PyTorch computes inside.
 
     Yields:

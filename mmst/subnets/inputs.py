@@ -4,7 +4,6 @@ from typing import Callable, Dict, Optional, Sequence, Union
 
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision import transforms
 
 
 def shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
@@ -60,24 +59,28 @@ def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
 
 
 # Mean and standard deviation of the main input's pixels on the scale 0 to 1,
-# each (3, 1, 1).
+# each (3, 1, 1). torchvision is needed by those that use it alone.
 Transform = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def _crop(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    return transforms.RandomResizedCrop(
-        tuple(inputs.shape[-2:]), antialias=False
-    )(inputs)
+    from torchvision.transforms import RandomResizedCrop
+
+    return RandomResizedCrop(tuple(inputs.shape[-2:]), antialias=False)(inputs)
 
 
 def _flip(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    return transforms.RandomHorizontalFlip()(inputs)
+    from torchvision.transforms import RandomHorizontalFlip
+
+    return RandomHorizontalFlip()(inputs)
 
 
 def _jitter(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    from torchvision.transforms import ColorJitter
+
     # Jitter is defined on pixels: back to them, and forth again.
     pixels = (inputs * std + mean).clamp(0, 1)
-    return (transforms.ColorJitter(0.4, 0.4, 0.4)(pixels) - mean) / std
+    return (ColorJitter(0.4, 0.4, 0.4)(pixels) - mean) / std
 
 
 def _normalize(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .replaced_forward import replaced_forward
+from .replace_forward import replace_forward
 from .subnet import Path
 
 
@@ -47,15 +47,15 @@ class Reader:
         with ExitStack() as stack:
             if len(kept) < self.norm.num_features:
                 stack.enter_context(
-                    replaced_forward(self.norm, _norm_of(self.norm, kept))
+                    replace_forward(self.norm, _norm_of(self.norm, kept))
                 )
                 if self.conv is not None:
                     stack.enter_context(
-                        replaced_forward(self.conv, _conv_of(self.conv, kept))
+                        replace_forward(self.conv, _conv_of(self.conv, kept))
                     )
                 if self.end is not None:
                     stack.enter_context(
-                        replaced_forward(
+                        replace_forward(
                             self.end,
                             _widened(
                                 self.end.forward, kept, self.norm.num_features

@@ -1,6 +1,7 @@
 """The sampling space: the depths and sizes that can be drawn, and drawing."""
 
 from itertools import repeat
+from math import prod
 from random import Random
 from typing import Optional, Sequence, Tuple, Union
 
@@ -98,6 +99,11 @@ class SamplingSpace:
     def candidates(self) -> Tuple[int, ...]:
         """Number of candidate depths of each stage, the paper's spelling."""
         return tuple(len(depths) for depths in self.depths)
+
+    @property
+    def num_ordered(self) -> int:
+        """Number of ordered subnets in the space, the full depth included."""
+        return prod(self.candidates)
 
     def sample(
         self, rng: Random, size: Optional[Union[int, float]] = None

@@ -25,8 +25,8 @@ from typing import (
     Tuple,
 )
 
-from mmengine.model import is_model_wrapper
 from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .readers import Reader
 
@@ -96,9 +96,11 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
     return register
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """A model without the wrapper for distributed training, if it has one."""
-    return model.module if is_model_wrapper(model) else model
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Give a model without its wrapper for distributed training, if any."""
+    if isinstance(model, (DataParallel, DistributedDataParallel)):
+        return model.module
+    return model
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
@@ -106,7 +108,7 @@ def find_backbone(model: nn.Module) -> nn.Module:
 
     Of a network of timm also without its wrapper, ``TIMMBackbone``.
     """
-    model = unwrapped(model)
+    model = unwrap_model(model)
     backbone = getattr(model, 'backbone', model)
     return getattr(backbone, 'timm_model', backbone)
 

@@ -10,10 +10,10 @@ pytest.importorskip('pycocotools')
 
 from mmengine.runner import Runner  # noqa: E402
 
-from mmst.analysis import trained_runner  # noqa: E402
 from mmst.analysis.loafing import measure_loafing  # noqa: E402
-from mmst.engine.toolbox import check_toolbox, read_config  # noqa: E402
-from mmst.evaluation import reestimated_statistics  # noqa: E402
+from mmst.evaluation import reestimate_statistics  # noqa: E402
+from mmst.launch.toolbox import check_toolbox, read_config  # noqa: E402
+from mmst.launch.trained_runner import load_trained_runner  # noqa: E402
 from mmst.subnets import activate  # noqa: E402
 from tests.analysis.detector import write_detector  # noqa: E402
 from tests.conftest import forget_earlier_runs  # noqa: E402
@@ -36,7 +36,7 @@ def detector(tmp_path):
         runner.model.init_weights()
         torch.save(runner.model.state_dict(), tmp_path / 'random.pth')
         forget_earlier_runs()
-        return trained_runner(
+        return load_trained_runner(
             config, str(tmp_path / 'random.pth'), tmp_path / 'work'
         )
 
@@ -89,7 +89,7 @@ def test_statistics_with_a_batch_sampler(detector):
         expected = by_hand(runner)
     with activate(
         runner.model, (1, 1, 1, 1), update_running_stats=True
-    ), reestimated_statistics(runner.model, runner.train_dataloader):
+    ), reestimate_statistics(runner.model, runner.train_dataloader):
         for value, right in zip(
             (norm.running_mean, norm.running_var), expected
         ):
@@ -109,6 +109,6 @@ def test_frozen_statistics_need_no_images(detector):
 
     with activate(
         runner.model, (1, 1, 1, 1), update_running_stats=True
-    ), reestimated_statistics(runner.model, no_batches()):
+    ), reestimate_statistics(runner.model, no_batches()):
         for key, value in runner.model.state_dict().items():
             assert torch.equal(value, before[key]), key

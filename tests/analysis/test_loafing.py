@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from mmst.analysis import trained_runner
 from mmst.analysis.loafing import (
     draw_loafing,
     loafing_table,
@@ -21,6 +20,7 @@ from mmst.analysis.loafing import (
     uniform_depths,
 )
 from mmst.evaluation import evaluate_subnet
+from mmst.launch.trained_runner import load_trained_runner
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
 from tests.analysis.pictures import axes_height, check_texts, long_name
 
@@ -35,7 +35,7 @@ def test_scores_are_those_of_an_evaluation_by_hand(
 ):
     """Statistics from one batch: of all training images, or of the first."""
     runner, config, checkpoint = trained(batch_size)
-    loaded = trained_runner(config, checkpoint, tmp_path / 'out')
+    loaded = load_trained_runner(config, checkpoint, tmp_path / 'out')
     assert loaded.work_dir == str(tmp_path / 'out')
     top1 = measure_loafing(loaded, 'accuracy/top1', num_samples).scores
     mean = measure_loafing(loaded, 'mean_score', num_samples).scores
@@ -47,7 +47,7 @@ def test_scores_are_those_of_an_evaluation_by_hand(
     # The scores tell the networks apart, so that a mix-up would show.
     assert len({round(score, 3) for score in mean.values()}) == len(networks)
     # A runner that has not evaluated anything yet is in training mode.
-    loaded = trained_runner(config, checkpoint, tmp_path / 'fresh')
+    loaded = load_trained_runner(config, checkpoint, tmp_path / 'fresh')
     assert evaluate_subnet(loaded, (1, 1, 1), num_samples) == pytest.approx(
         {'accuracy/top1': top1['1-1-1'], 'mean_score': mean['1-1-1']}
     )
@@ -239,7 +239,7 @@ def test_names_have_room(num_methods, length, num_networks):
 
 def test_unknown_metric(trained, tmp_path):
     _, config, checkpoint = trained()
-    loaded = trained_runner(config, checkpoint, tmp_path / 'out')
+    loaded = load_trained_runner(config, checkpoint, tmp_path / 'out')
     with pytest.raises(
         ValueError,
         match=r"metric 'top1' is not one of .*"
@@ -251,7 +251,7 @@ def test_unknown_metric(trained, tmp_path):
 def test_training_data_without_an_end(trained, tmp_path):
     """Each subnet gets images from an infinite sampler."""
     _, config, checkpoint = trained(batch_size=4)
-    loaded = trained_runner(
+    loaded = load_trained_runner(
         config,
         checkpoint,
         tmp_path / 'out',
@@ -265,7 +265,7 @@ def test_training_data_without_an_end(trained, tmp_path):
 
 def test_usual_metric_is_chosen_and_others_are_named(trained, tmp_path):
     _, config, checkpoint = trained()
-    loaded = trained_runner(config, checkpoint, tmp_path / 'out')
+    loaded = load_trained_runner(config, checkpoint, tmp_path / 'out')
     found = measure_loafing(loaded, subnets=[(1, 2, 1)])
     twice = networks_of(loaded, [(1, 2, 1), [1, 2, 1]])
     assert twice == [None, (1, 2, 1)]  # measured once

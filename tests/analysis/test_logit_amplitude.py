@@ -13,7 +13,7 @@ from mmst.analysis.logit_amplitude import (
     draw_amplitudes,
     measure_amplitudes,
 )
-from mmst.evaluation import running_subnet
+from mmst.evaluation import run_as_subnet
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import loader
 from tests.analysis.pictures import axes_height, check_texts, long_name
@@ -81,7 +81,7 @@ def test_statistics_of_subnets_are_their_own(runner):
     assert list(found.amplitudes) == ['main', '1-1-1', '2-2-2', '3-3-3']
     assert found.scores == measure_loafing(runner).scores
     images = (TinyImages(NUM_VAL, flip=False).images.float() - 127.5) / 64
-    with running_subnet(runner, (1, 1, 1)), torch.no_grad():
+    with run_as_subnet(runner, (1, 1, 1)), torch.no_grad():
         runner.model.eval()
         norms = runner.model(images).norm(dim=1)
     assert found.amplitudes['1-1-1'] == pytest.approx(norms.mean().item())

@@ -8,14 +8,14 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
-from mmst.analysis.configured_training import (
-    build_backbone,
-    subnet_sampler,
-    training_image,
-)
 from mmst.analysis.stage_layout import draw_layouts, layout_table, stage_layout
 from mmst.engine import SubnetSamplerHook
-from mmst.subnets import Block, Stage, register_stage_finder
+from mmst.launch.configured_training import (
+    build_backbone,
+    make_training_image,
+    read_sampler,
+)
+from mmst.subnets import Block, Stage, SubnetSampler, register_stage_finder
 from mmst.subnets.stages import _FINDERS
 
 
@@ -89,7 +89,7 @@ def test_stages_with_fewer_blocks_are_kept_whole(chain):
 def test_number_and_sizes_of_the_sampler(chain):
     """At half the size a 1 x 1 convolution costs a quarter."""
     backbone = chain(2, 2)
-    sampler = SubnetSamplerHook(num_subnets=5, sizes=[0.5])
+    sampler = SubnetSampler(num_subnets=5, sizes=[0.5])
     layout = stage_layout(backbone, torch.zeros(1, 3, 4, 4), sampler, [1])
     (proposal,) = layout.proposals
     _, share = mean_share((2, 2), (1, 1))
@@ -170,8 +170,8 @@ def test_size_of_training_images(pipeline, size):
         ),
     ):
         cfg = Config(dict(train_dataloader=dict(dataset=nested)))
-        assert training_image(cfg).shape == (1, 3, *size)
-    assert training_image(cfg, (8, 6)).shape == (1, 3, 8, 6)
+        assert make_training_image(cfg).shape == (1, 3, *size)
+    assert make_training_image(cfg, (8, 6)).shape == (1, 3, 8, 6)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_size_of_training_images(pipeline, size):
 def test_unknown_size_of_training_images(pipeline):
     cfg = Config(dict(train_dataloader=dict(dataset=dict(pipeline=pipeline))))
     with pytest.raises(ValueError, match='--size HEIGHT WIDTH'):
-        training_image(cfg)
+        make_training_image(cfg)
 
 
 def test_what_a_config_says():
@@ -208,9 +208,9 @@ def test_what_a_config_says():
         SubnetSamplerHook,
     ):
         cfg.custom_hooks = [dict(type='EMAHook'), dict(sampler, type=kind)]
-        hook = subnet_sampler(cfg, net)
+        hook = read_sampler(cfg, net)
         assert hook.num_subnets == 2 and hook.space.candidates == (2, 2, 2)
     cfg.custom_hooks = [dict(sampler, num_subnets=0)]
-    assert subnet_sampler(cfg, net) is None
+    assert read_sampler(cfg, net) is None
     with pytest.raises(ValueError, match='no model.backbone'):
         build_backbone(Config(dict(default_scope='mmpretrain')))

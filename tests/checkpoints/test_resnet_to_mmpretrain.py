@@ -7,7 +7,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from mmst.checkpoints import convert_resnet, write_checkpoint
-from mmst.engine.safe_load import UnsafeCheckpointError
+from mmst.checkpoints.safe_load import UnsafeCheckpointError
 from tests.conftest import load_run
 
 

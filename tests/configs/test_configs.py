@@ -22,7 +22,7 @@ from mmst.models import STClsHead
 from mmst.subnets import (
     SubnetInputs,
     activate,
-    counted_flops,
+    count_flops,
     find_stages,
     resize_inputs,
 )
@@ -239,12 +239,11 @@ def check_report(text: str, cfg: Config) -> None:
         )
     # The cost, of what is drawn, as it is run and counted.
     side = int(re.search(r'main input: (\d+) px', text)[1])
-    sampler = HOOKS.build({**hook, 'num_subnets': 40})
-    sampler.fit(model, seed=0)
+    sampler = HOOKS.build({**hook, 'num_subnets': 40}).sampler.fit(model)
     image = torch.zeros(1, 3, side, side)
 
     def flops(subnet, size):
-        with activate(model, subnet), counted_flops() as counted:
+        with activate(model, subnet), count_flops() as counted:
             with torch.no_grad():
                 model.backbone(resize_inputs(image, size))
         return counted()
@@ -494,8 +493,8 @@ def test_one_line_differences_are_read(option):
     if key.startswith('custom_hooks.0.sizes'):
         cfg.custom_hooks[0].pop('size_range')
     cfg.merge_from_dict({key: value})
-    sampler = HOOKS.build(cfg.custom_hooks[0])
-    sampler.fit(MODELS.build(dict(type='ResNet', depth=50)), 0)
+    sampler = HOOKS.build(cfg.custom_hooks[0]).sampler
+    sampler.fit(MODELS.build(dict(type='ResNet', depth=50)))
     SubnetInputs(cfg.train_cfg.get('input_transforms', ()))
     assert key.split('.')[-1] in {
         **inspect.signature(type(sampler)).parameters,

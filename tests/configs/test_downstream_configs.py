@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmst.engine import STEpochBasedTrainLoop, STIterBasedTrainLoop
-from mmst.engine.toolbox import (
+from mmst.launch.toolbox import (
     check_toolbox,
     get_install_command,
     read_config,

@@ -1,6 +1,6 @@
 """The eight downstream frameworks train, validate and resume.
 
-The real configs with ST*, shrunk as tools/demo_downstream.py shrinks them, on
+The real configs with ST*, shrunk as demo/downstream.py shrinks them, on
 a few digit scenes in COCO's files and Cityscapes' layout.
 """
 

@@ -105,8 +105,8 @@ def test_losses_gradients_and_step(name, dtype, shape, tolerance):
         module.to(dtype).train()
 
     sizes = (shape[-1] * 3 // 7, shape[-1])
-    sampler = HOOKS.build({**cfg.custom_hooks[0], 'size_range': sizes})
-    sampler.fit(model, seed=0)
+    hook = HOOKS.build({**cfg.custom_hooks[0], 'size_range': sizes})
+    sampler = hook.sampler.fit(model)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     steps = Steps(optim_wrapper.optimizer, model)
     optimizer = torch.optim.SGD(

@@ -14,7 +14,7 @@ from mmengine.registry import FUNCTIONS, HOOKS
 from mmpretrain.registry import MODELS
 
 from mmst.subnets import stages
-from mmst.subnets.targets import registry
+from mmst.targets import handler
 from tests.configs.test_downstream_pages import snippets
 from tests.conftest import ROOT
 
@@ -67,7 +67,7 @@ def test_program(page, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / 'docs/how_to'))
     # What a page registers is known on that page only.
     monkeypatch.setattr(stages, '_FINDERS', dict(stages._FINDERS))
-    monkeypatch.setattr(registry, '_RESIZERS', dict(registry._RESIZERS))
+    monkeypatch.setattr(handler, '_HANDLERS', dict(handler._HANDLERS))
     if 'timm' in (ROOT / page).read_text():
         pytest.importorskip('timm')
     names = {}

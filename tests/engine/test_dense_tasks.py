@@ -11,13 +11,13 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmst.engine.input_keypoints import pack_input_keypoints
 from mmst.engine.step import st_step
-from mmst.engine.subnet_batch import subnet_batch
+from mmst.engine.subnet_batch import make_subnet_batch
 from mmst.subnets import Subnet, SubnetInputs
+from mmst.targets import prepare_dataset
 from tests.conftest import forget_earlier_runs, most_saved, sgd
 from tests.engine.dense_tasks import TASKS, TinyScenes, model_cfg
-from tests.subnets.targets.snapshot import assert_same, snapshot
+from tests.targets.snapshot import assert_same, snapshot
 
 FULL = (2, 2, 2, 2)
 # Depths and sizes: pixels, a fraction, and the main input's own.
@@ -57,7 +57,7 @@ def seed(value):
 def batch(task):
     """Two scenes of different sizes, from the toolbox's own pipeline."""
     scenes = TinyScenes(task)
-    pack_input_keypoints(scenes)
+    prepare_dataset(scenes)
     seed(0)
     return pseudo_collate([scenes[0], scenes[1]])
 
@@ -102,7 +102,7 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     passes += [
         gradients(
             cut(model, subnet),
-            subnet_batch(data, subnet, SubnetInputs(), model),
+            make_subnet_batch(data, subnet, SubnetInputs(), model),
         )
         for subnet in SUBNETS
     ]

@@ -12,7 +12,7 @@ from torch import multiprocessing, nn
 
 from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
 from mmst.engine.step import reduce_gradients, st_step
-from mmst.evaluation import reestimated_statistics
+from mmst.evaluation import reestimate_statistics
 from mmst.subnets import Subnet, SubnetInputs
 from tests.conftest import batch, build_classifier, load_run, sgd
 
@@ -158,7 +158,7 @@ def pooled_statistics():
     half = dict(
         inputs=images['inputs'][cut], data_samples=images['data_samples'][cut]
     )
-    with reestimated_statistics(model, [half]):
+    with reestimate_statistics(model, [half]):
         norm = model.backbone.norm1
         return [norm.running_mean.clone(), norm.running_var.clone()]
 

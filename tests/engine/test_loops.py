@@ -11,11 +11,12 @@ from mmengine.registry import HOOKS
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from mmst.engine.safe_load import safe_load
-from mmst.engine.space_report import blank_image
-from mmst.engine.subnet_batch import subnet_batch
-from mmst.subnets import Subnet, SubnetInputs, register_resizer
-from mmst.subnets.targets.registry import _RESIZERS
+from mmst.checkpoints.safe_load import safe_load
+from mmst.engine.space_report import make_blank_image
+from mmst.engine.subnet_batch import make_subnet_batch
+from mmst.subnets import Subnet, SubnetInputs
+from mmst.targets import SampleHandler, register_handler
+from mmst.targets.handler import _HANDLERS
 from tests.conftest import classifier, logged
 
 SAMPLER = dict(num_subnets=2, min_depth=1, size_range=(0.5, 1.0))
@@ -189,7 +190,7 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
     # training or validation.
     assert all('loss' in line for line in lines)
     drawn = logged(runner.work_dir, 'subnets.json')[0]
-    sampler = next(h for h in runner.hooks if hasattr(h, 'draw'))
+    sampler = next(h.sampler for h in runner.hooks if hasattr(h, 'sampler'))
     for k, subnet in enumerate(sampler.draw(drawn['step'] - 1)):
         assert drawn[f'subnet{k}_size'] == subnet.size
         assert (
@@ -373,7 +374,7 @@ def test_classifier_without_a_head_is_refused(tiny_runner):
     'inputs', [dict(image=torch.ones(3, 4, 4)), [[1, 2]], torch.ones(2, 4)]
 )
 def test_size_is_not_read_from_other_batches(inputs):
-    assert blank_image(dict(inputs=inputs)) is None
+    assert make_blank_image(dict(inputs=inputs)) is None
 
 
 def test_nonfinite_loss_names_iteration(tiny_runner):
@@ -424,12 +425,12 @@ def at_size(data, size):
     subnet = Subnet.ordered((3,), (3,), size)
     model = torch.nn.Module()
     model.data_preprocessor = torch.nn.Module()
-    return subnet_batch(data, subnet, SubnetInputs(), model)
+    return make_subnet_batch(data, subnet, SubnetInputs(), model)
 
 
 def test_unknown_sample_type_is_refused_with_a_size():
     data = dict(inputs=torch.zeros(1, 3, 8, 8), data_samples=[object()])
-    with pytest.raises(TypeError, match='builtins.object has no resizer'):
+    with pytest.raises(TypeError, match='builtins.object has no handler'):
         at_size(data, 4)
     data['data_samples'] = [DataSample()]
     small = at_size(data, 4)
@@ -445,14 +446,13 @@ class Boxes:
 
 
 def test_samples_are_resized_with_their_images(monkeypatch):
-    monkeypatch.setattr(
-        'mmst.subnets.targets.registry._RESIZERS', dict(_RESIZERS)
-    )
+    monkeypatch.setattr('mmst.targets.handler._HANDLERS', dict(_HANDLERS))
 
-    @register_resizer(f'{__name__}.Boxes')
-    def resize(sample, resizing):
-        assert sample.shape == resizing.main_shape
-        return Boxes(resizing.resized_shape)
+    @register_handler(f'{__name__}.Boxes')
+    class BoxesHandler(SampleHandler):
+        def resize(self, sample, resizing):
+            assert sample.shape == resizing.main_shape
+            return Boxes(resizing.resized_shape)
 
     sample = Boxes((8, 12))
     data = dict(inputs=torch.zeros(1, 3, 8, 12), data_samples=[sample])

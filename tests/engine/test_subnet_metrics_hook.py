@@ -20,7 +20,7 @@ from torch import distributed as torch_dist
 from torch import multiprocessing
 
 from mmst.engine.hooks import SubnetMetricsHook
-from mmst.evaluation import reestimated_statistics
+from mmst.evaluation import reestimate_statistics
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand, loader
 from tests.conftest import (
@@ -275,7 +275,7 @@ def train_in_two(rank, folder):
     torch.manual_seed(0)
     model = build_classifier()
     data = [batch(6)] if rank == 1 else []
-    with reestimated_statistics(model, data):
+    with reestimate_statistics(model, data):
         ends['mean'] = model.backbone.norm1.running_mean.clone()
     torch.save(ends, f'{folder}/{get_rank()}.pth')
     torch_dist.barrier()
@@ -311,7 +311,7 @@ def test_distributed(two_ranks):
     for depths in ((1, 1, 1), (2, 2, 2)):
         with activate(
             model, depths, update_running_stats=True
-        ), reestimated_statistics(model, halves), torch.no_grad():
+        ), reestimate_statistics(model, halves), torch.no_grad():
             model.eval()
             p = model(images).softmax(1)[range(40), validation.labels]
         name = 'subnet_' + '-'.join(map(str, depths))

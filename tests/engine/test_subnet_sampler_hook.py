@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmst.engine import SubnetSamplerHook
 from mmst.subnets import (
     Block,
     InputSizes,
     SamplingSpace,
     Stage,
+    SubnetSampler,
     find_stages,
     iteration_cost,
     register_stage_finder,
@@ -23,7 +23,7 @@ SAMPLER = dict(num_subnets=3, space=[1, 2, 3], size_range=(8, 16))
 
 
 def sampler_of(runner):
-    return next(h for h in runner.hooks if hasattr(h, 'draw'))
+    return next(h.sampler for h in runner.hooks if hasattr(h, 'sampler'))
 
 
 def test_draws_depend_on_seed_and_iteration_alone(tiny_runner):
@@ -124,21 +124,21 @@ def chain(monkeypatch):
 
 
 def test_raw_draws_keep_blocks_without_a_shortcut(chain):
-    hook = SubnetSamplerHook(num_subnets=20, strategy='raw')
-    hook.fit(chain(lambda module: nullcontext()), seed=0)
-    stages = [subnet.paths[0] for subnet in hook.draw(0)]
+    sampler = SubnetSampler(num_subnets=20, strategy='raw')
+    sampler.fit(chain(lambda module: nullcontext()))
+    stages = [subnet.paths[0] for subnet in sampler.draw(0)]
     assert all(paths[0] == 'branch' for paths in stages)
     assert any('shortcut' in paths for paths in stages)
 
 
 def test_raw_needs_branches(chain):
-    hook = SubnetSamplerHook(strategy='raw')
+    sampler = SubnetSampler(strategy='raw')
     with pytest.raises(
         ValueError,
         match="'raw' is not known for Identity in "
         "all: set strategy to 'ordered' or",
     ):
-        hook.fit(chain(None), seed=0)
+        sampler.fit(chain(None))
 
 
 def test_report_tells_space_and_cost(tiny_runner):

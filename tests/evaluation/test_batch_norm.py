@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 
-from mmst.evaluation import reestimated_statistics
+from mmst.evaluation import reestimate_statistics
 from mmst.subnets import activate
 from tests.conftest import batch, build_classifier, classifier
 
@@ -32,7 +32,7 @@ def test_statistics_of_a_subnet_and_back_again():
     norm = model.backbone.layer2[0].norm1
     with activate(
         model, (1, 2, 1), update_running_stats=True
-    ), reestimated_statistics(model, loader(12)):
+    ), reestimate_statistics(model, loader(12)):
         skipped = model.backbone.layer3[2].norm1
         assert torch.equal(
             skipped.running_var, torch.ones(16).double() * 0
@@ -53,7 +53,7 @@ def test_batches_count_by_their_samples():
     model = build_classifier()
     x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
     norm = model.backbone.norm1
-    with reestimated_statistics(model, loader(7, 4, 1)):
+    with reestimate_statistics(model, loader(7, 4, 1)):
         torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)))
         torch.testing.assert_close(
             norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0
@@ -64,7 +64,7 @@ def test_batches_count_by_their_samples():
 def test_stops_after_enough_samples(num_samples):
     model = build_classifier()
     x = model.backbone.conv1((batch(12)['inputs'][:8] - 127.5) / 64)
-    with reestimated_statistics(model, loader(4, 4, 4), num_samples):
+    with reestimate_statistics(model, loader(4, 4, 4), num_samples):
         torch.testing.assert_close(
             model.backbone.norm1.running_mean, x.mean((0, 2, 3))
         )
@@ -76,7 +76,7 @@ def test_images_are_not_augmented():
     model = MODELS.build(config).double()
     mixup = model.data_preprocessor.batch_augments
     x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
-    with reestimated_statistics(model, loader(12)):
+    with reestimate_statistics(model, loader(12)):
         torch.testing.assert_close(
             model.backbone.norm1.running_var, x.var((0, 2, 3))
         )
@@ -117,7 +117,7 @@ def test_images_of_several_sizes(preprocessor, augments):
     for sample, image in zip(data['data_samples'], images):
         sample.set_metainfo(dict(img_shape=image.shape[1:]))
     model = OneNorm(preprocessor)
-    with reestimated_statistics(model, [data]):
+    with reestimate_statistics(model, [data]):
         mean, var = model.norm.running_mean, model.norm.running_var
         torch.testing.assert_close(mean.double(), expected.mean((0, 2, 3)))
         torch.testing.assert_close(var.double(), expected.var((0, 2, 3)))
@@ -133,7 +133,7 @@ def test_own_statistics_come_back(error, mode):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     training = {n: m.training for n, m in model.named_modules()}
     try:
-        with reestimated_statistics(model, loader(6)):
+        with reestimate_statistics(model, loader(6)):
             assert not torch.equal(
                 model.backbone.norm1.running_mean,
                 before['backbone.bn1.running_mean'],
@@ -152,7 +152,7 @@ def test_frozen_layers_keep_theirs():
     model = build_classifier()
     model.backbone.frozen_stages = 1
     before = model.backbone.layer1[0].norm1.running_mean.clone()
-    with reestimated_statistics(model, loader(6)):
+    with reestimate_statistics(model, loader(6)):
         assert torch.equal(model.backbone.layer1[0].norm1.running_mean, before)
         assert not torch.equal(
             model.backbone.layer2[0].norm1.running_mean,
@@ -164,7 +164,7 @@ def test_no_sample_is_refused():
     model = build_classifier()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ValueError, match='the data loader is empty'):
-        with reestimated_statistics(model, []):
+        with reestimate_statistics(model, []):
             pass
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
@@ -173,16 +173,14 @@ def test_no_sample_is_refused():
 @pytest.mark.parametrize('num_samples', [0, -1])
 def test_asking_for_no_sample_is_refused(num_samples):
     with pytest.raises(ValueError, match=f'num_samples {num_samples}'):
-        with reestimated_statistics(
-            build_classifier(), loader(4), num_samples
-        ):
+        with reestimate_statistics(build_classifier(), loader(4), num_samples):
             pass
 
 
 def test_without_running_statistics_no_data_is_read():
     model = build_classifier(norm='GN')
     left = loader(4, 4)
-    with reestimated_statistics(model, left):
+    with reestimate_statistics(model, left):
         pass
     assert len(list(left)) == 2
 
@@ -191,7 +189,7 @@ def test_each_module_gets_its_own_mode_back():
     model = build_classifier()
     model.backbone.layer2.eval()
     before = {n: m.training for n, m in model.named_modules()}
-    with reestimated_statistics(model, loader(6)):
+    with reestimate_statistics(model, loader(6)):
         assert before == {n: m.training for n, m in model.named_modules()}
     assert before == {n: m.training for n, m in model.named_modules()}
 
@@ -237,7 +235,7 @@ def test_other_layers_and_such_as_do_not_run():
     model = OwnModel()
     batches = list(loader(5, 3))
     images = batch(8)['inputs']
-    with reestimated_statistics(model, batches):
+    with reestimate_statistics(model, batches):
         mean = images.mean((0, 2, 3))
         torch.testing.assert_close(model.norm.running_mean, mean)
         torch.testing.assert_close(
@@ -278,7 +276,7 @@ def test_all_calls_of_a_layer_count():
     weights /= weights.sum()
     means = torch.stack([call.mean((0, 2, 3)) for call in calls])
     squares = means**2 + torch.stack([call.var((0, 2, 3)) for call in calls])
-    with reestimated_statistics(model, batches):
+    with reestimate_statistics(model, batches):
         torch.testing.assert_close(model.norm.running_mean, weights @ means)
         torch.testing.assert_close(
             model.norm.running_var,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from mmst.evaluation import running_subnet
+from mmst.evaluation import run_as_subnet
 
 DEPTHS = (1, 2, 1)
 
 
 def statistics(runner, depths=DEPTHS):
     """Running statistics of a subnet from 8 training images, some flipped."""
-    with running_subnet(runner, depths, num_samples=8):
+    with run_as_subnet(runner, depths, num_samples=8):
         return torch.cat(
             [
                 value.flatten()

@@ -5,7 +5,7 @@ import torch
 from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS
 
-from mmst.evaluation import running_subnet
+from mmst.evaluation import run_as_subnet
 from mmst.export import FORMATS, write_standalone
 from tests.conftest import classifier
 from tests.export.conftest import stock
@@ -57,7 +57,7 @@ def export(make_runner, tmp_path):
         @torch.no_grad()
         def in_place(images):
             runner.model.eval()
-            with running_subnet(runner, depths, 4):
+            with run_as_subnet(runner, depths, 4):
                 return runner.model(images)
 
         return in_place, out

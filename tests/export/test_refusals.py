@@ -9,12 +9,8 @@ from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmst.export import (
-    FORMATS,
-    check_depths,
-    trained_space,
-    write_standalone,
-)
+from mmst.export import FORMATS, write_standalone
+from mmst.launch.trained_space import check_depths, find_trained_space
 from mmst.subnets import SamplingSpace
 from tests.conftest import NUM_CLASSES, classifier
 
@@ -191,7 +187,7 @@ def test_trained_space():
             ]
         )
     )
-    space = trained_space(cfg, model)
+    space = find_trained_space(cfg, model)
     assert space.depths == ((2,), (3, 2))
     assert check_depths(space, (2, 2)) == [2, 2]
     for depths in ((1, 3), (2, 1), (2, 4), (2,)):
@@ -202,6 +198,6 @@ def test_trained_space():
         ):
             check_depths(space, depths)
     assert (
-        trained_space(Config(dict()), model).depths
+        find_trained_space(Config(dict()), model).depths
         == SamplingSpace((2, 3)).depths
     )

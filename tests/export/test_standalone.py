@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from mmst.evaluation import running_subnet
+from mmst.evaluation import run_as_subnet
 from mmst.export import write_standalone
 from mmst.subnets import find_stages
 from tests.conftest import classifier
@@ -114,7 +114,7 @@ def expect(runner, depths, size, folder):
     images = torch.randn(2, 3, size, size)
     runner.model.eval()
     whole = tuple(map(len, find_stages(runner.model))) == depths
-    with torch.no_grad(), running_subnet(
+    with torch.no_grad(), run_as_subnet(
         runner, None if whole else depths, NUM_IMAGES
     ):
         outputs = runner.model(images)

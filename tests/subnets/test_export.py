@@ -9,7 +9,7 @@ from mmst.subnets import (
     Block,
     Stage,
     activate,
-    counted_flops,
+    count_flops,
     export_subnet,
     find_stages,
     measure_cost,
@@ -142,7 +142,7 @@ def skipped_prefixes(model, depths):
 
 
 def multiply_adds(model, *args):
-    with counted_flops() as flops:
+    with count_flops() as flops:
         run(model, *args)
     return flops()
 

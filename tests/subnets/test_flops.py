@@ -8,7 +8,7 @@ from torch import nn
 from torch.overrides import has_torch_function
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmst.subnets import counted_flops, measure_cost
+from mmst.subnets import count_flops, measure_cost
 
 SIZE, PATCH = 224, 16
 
@@ -62,7 +62,7 @@ def test_encoder_layer_of_pytorch(frozen):
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     layer.requires_grad_(not frozen)
     tokens, one = torch.rand(1, 5, 8), encoder_layer(5, 8, 16)
-    with counted_flops() as flops:
+    with count_flops() as flops:
         with torch.no_grad():
             expected = layer(tokens)
         assert flops() == one
@@ -75,7 +75,7 @@ def test_encoder_layer_of_pytorch(frozen):
 def test_backward_pass_of_attention():
     """Of each product, the gradients of its two factors."""
     query, key, value = torch.rand(3, 1, 2, 5, 8, requires_grad=True)
-    with counted_flops() as flops:
+    with count_flops() as flops:
         nn.functional.scaled_dot_product_attention(
             query, key, value
         ).sum().backward()
@@ -101,10 +101,10 @@ def test_attention_is_as_it_was_afterwards(efficient):
     try:
         expected = settings()
         assert expected == (True, efficient, True, False, 0)
-        with counted_flops():
+        with count_flops():
             assert settings()[:4] == (False, False, True, True)
         assert settings() == expected
-        with pytest.raises(ZeroDivisionError), counted_flops():
+        with pytest.raises(ZeroDivisionError), count_flops():
             raise ZeroDivisionError
         assert settings() == expected
         with pytest.raises(ValueError, match='leaves no feature map'):

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 
 from mmst.engine import launch
-from mmst.engine.launch import prepare_launch
+from mmst.launch.process_group import prepare_launch
 from tests.conftest import load_run
 
 ROOT = Path(__file__).parents[2]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mmst.analysis import trained_runner
 from mmst.analysis.loafing import loafing_table
 from mmst.evaluation import evaluate_subnet
+from mmst.launch.trained_runner import load_trained_runner
 from tests.conftest import forget_earlier_runs
 
 
@@ -19,7 +19,7 @@ def score(config, trained, tmp_path):
 
     def score(depths):
         forget_earlier_runs()
-        runner = trained_runner(
+        runner = load_trained_runner(
             config, str(trained / 'epoch_1.pth'), tmp_path / 'score'
         )
         return evaluate_subnet(runner, depths)['accuracy/top1']

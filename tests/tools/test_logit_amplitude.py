@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmst.analysis import trained_runner
 from mmst.analysis.logit_amplitude import Amplitudes, amplitude_table
+from mmst.launch.trained_runner import load_trained_runner
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +26,7 @@ def test_table_numbers_and_picture(analyse, run, tmp_path, capsys):
     )
     assert table in capsys.readouterr().out
     # The four images through the bare model.
-    runner = trained_runner(*run[2:], tmp_path / 'again')
+    runner = load_trained_runner(*run[2:], tmp_path / 'again')
     root = runner.cfg.data_root + '/train'
     pixels = np.stack(
         [

@@ -2,13 +2,13 @@
 
 import pytest
 
-from mmst.analysis import trained_runner
 from mmst.analysis.receptive_field import (
     choose_stage,
     effective_receptive_field,
     input_images,
     square_side,
 )
+from mmst.launch.trained_runner import load_trained_runner
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +35,7 @@ def test_table_numbers_and_picture(analyse, run, tmp_path, capsys):
         ('CT', '1-1-1-1', 32),
         ('CT', '1-1-1-1', 24),
     ]
-    runner = trained_runner(*run[2:], tmp_path / 'again')
+    runner = load_trained_runner(*run[2:], tmp_path / 'again')
     field = effective_receptive_field(
         runner.model,
         input_images(runner, 32, 4),

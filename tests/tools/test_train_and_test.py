@@ -6,7 +6,7 @@ import pickle
 import pytest
 from mmengine.config import Config
 
-from mmst.engine import command_line, toolbox
+from mmst.launch import command_line, toolbox
 from tests.conftest import load_run, logged
 
 

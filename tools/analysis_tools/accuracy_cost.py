@@ -9,7 +9,6 @@ from typing import Optional, Sequence
 
 import torch
 
-from mmst.analysis import trained_runner
 from mmst.analysis.accuracy_cost import (
     candidate_depths,
     family_table,
@@ -19,8 +18,9 @@ from mmst.analysis.accuracy_cost_figure import draw_family
 from mmst.analysis.command_line import add_out_arguments, depths_argument
 from mmst.analysis.metric_names import metric_label
 from mmst.analysis.results import write_results
-from mmst.engine.toolbox import read_config
-from mmst.export import trained_space
+from mmst.launch.toolbox import read_config
+from mmst.launch.trained_runner import load_trained_runner
+from mmst.launch.trained_space import find_trained_space
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -74,11 +74,11 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     cfg = read_config(parsed.config)
     if parsed.cfg_options:
         cfg.merge_from_dict(parsed.cfg_options)
-    runner = trained_runner(
+    runner = load_trained_runner(
         parsed.config, parsed.checkpoint, parsed.out, parsed.cfg_options
     )
     subnets = parsed.depths or candidate_depths(
-        runner, trained_space(cfg, runner.model), parsed.most
+        runner, find_trained_space(cfg, runner.model), parsed.most
     )
     metric, networks = measure_family(
         runner, subnets, parsed.metric, parsed.num_samples, parsed.seconds

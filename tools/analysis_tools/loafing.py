@@ -9,7 +9,6 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.runner import Runner
 
-from mmst.analysis import trained_runner
 from mmst.analysis.command_line import add_network_arguments, check_runs
 from mmst.analysis.loafing import (
     MAIN,
@@ -22,6 +21,7 @@ from mmst.analysis.loafing import (
 from mmst.analysis.metric_names import metric_label
 from mmst.analysis.results import write_results
 from mmst.evaluation import uniform_depths
+from mmst.launch.trained_runner import load_trained_runner
 from mmst.subnets import find_stages
 
 
@@ -76,7 +76,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     alone: Dict[str, List[Scores]] = {}
     depths: List[Tuple[int, ...]] = []
     for name, config, checkpoint in parsed.alone:
-        runner = trained_runner(
+        runner = load_trained_runner(
             config, checkpoint, parsed.out, parsed.cfg_options
         )
         metric, scores = measure_loafing(runner, metric, subnets=())
@@ -85,7 +85,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             {network_name(depths[-1]): scores[MAIN]}
         )
     for name, config, checkpoint in parsed.run:
-        runner = trained_runner(
+        runner = load_trained_runner(
             config, checkpoint, parsed.out, parsed.cfg_options
         )
         metric, scores = measure_loafing(

@@ -6,7 +6,6 @@ Of each network and its subnets, over the validation set.
 import argparse
 from typing import Optional, Sequence
 
-from mmst.analysis import trained_runner
 from mmst.analysis.command_line import add_network_arguments, check_runs
 from mmst.analysis.logit_amplitude import (
     Results,
@@ -15,6 +14,7 @@ from mmst.analysis.logit_amplitude import (
     measure_amplitudes,
 )
 from mmst.analysis.results import write_results
+from mmst.launch.trained_runner import load_trained_runner
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -33,7 +33,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     check_runs(parsed.run)
     results: Results = {}
     for name, config, checkpoint in parsed.run:
-        runner = trained_runner(
+        runner = load_trained_runner(
             config, checkpoint, parsed.out, parsed.cfg_options
         )
         results[name] = measure_amplitudes(

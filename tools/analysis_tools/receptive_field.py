@@ -11,7 +11,6 @@ from typing import List, Optional, Sequence
 import torch
 from mmengine.runner import Runner
 
-from mmst.analysis import trained_runner
 from mmst.analysis.command_line import add_network_arguments, check_runs
 from mmst.analysis.loafing import network_name, networks_of
 from mmst.analysis.receptive_field import (
@@ -24,7 +23,8 @@ from mmst.analysis.receptive_field import (
 )
 from mmst.analysis.receptive_field_figure import draw_receptive_fields
 from mmst.analysis.results import write_results
-from mmst.evaluation import running_subnet
+from mmst.evaluation import run_as_subnet
+from mmst.launch.trained_runner import load_trained_runner
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -64,12 +64,12 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     check_runs(parsed.run)
     fields: List[Field] = []
     for run, config, checkpoint in parsed.run:
-        runner = trained_runner(
+        runner = load_trained_runner(
             config, checkpoint, parsed.out, parsed.cfg_options
         )
         stage = choose_stage(runner.model, parsed.stage)
         for depths in networks_of(runner, parsed.depths):
-            with running_subnet(runner, depths, parsed.num_samples):
+            with run_as_subnet(runner, depths, parsed.num_samples):
                 for size in parsed.sizes:
                     name = network_name(depths)
                     runner.logger.info(f'{run}: {name} at {size} px')

@@ -15,11 +15,6 @@ from rich.progress import track
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
 from mmst.analysis.command_line import add_out_arguments
-from mmst.analysis.configured_training import (
-    build_backbone,
-    subnet_sampler,
-    training_image,
-)
 from mmst.analysis.results import write_results
 from mmst.analysis.stage_layout import (
     Layout,
@@ -27,7 +22,12 @@ from mmst.analysis.stage_layout import (
     layout_table,
     stage_layout,
 )
-from mmst.engine.toolbox import read_config
+from mmst.launch.configured_training import (
+    build_backbone,
+    make_training_image,
+    read_sampler,
+)
+from mmst.launch.toolbox import read_config
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -75,8 +75,8 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             backbone = build_backbone(cfg)
             layouts[name] = stage_layout(
                 backbone,
-                training_image(cfg, parsed.size),
-                subnet_sampler(cfg, backbone),
+                make_training_image(cfg, parsed.size),
+                read_sampler(cfg, backbone),
                 parsed.min_depths,
             )
     for name, layout in layouts.items():

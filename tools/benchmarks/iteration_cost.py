@@ -16,16 +16,17 @@ from typing import Dict, List, Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import HOOKS, MODELS, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmst.engine.step import st_step
-from mmst.engine.subnet_batch import subnet_batch
-from mmst.engine.toolbox import read_config
-from mmst.subnets import Subnet, SubnetInputs, activate, counted_flops
-from mmst.subnets.cost import tensors_of
+from mmst.engine.subnet_batch import make_subnet_batch
+from mmst.launch.configured_training import read_sampler
+from mmst.launch.toolbox import read_config
+from mmst.subnets import Subnet, SubnetInputs, activate, count_flops
+from mmst.subnets.cost import iter_tensors
 
 MIB = 2**20
 
@@ -102,17 +103,17 @@ def made_up_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
 
 def loss_of_features(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """A loss that needs backbone and neck alone."""
-    features = list(tensors_of(model.extract_feat(inputs)))
+    features = list(iter_tensors(model.extract_feat(inputs)))
     # Bounded from below: training cannot run off to infinity.
     return sum(feature.square().mean() for feature in features)
 
 
-def count_flops(
+def count_pass_flops(
     model: nn.Module, image: torch.Tensor, subnet: Optional[Subnet] = None
 ) -> int:
     """Multiply-adds of a pass, forward and backward, to the neck's end."""
     chosen = nullcontext() if subnet is None else activate(model, subnet)
-    with chosen, counted_flops() as flops:
+    with chosen, count_flops() as flops:
         loss_of_features(model, image).backward()
     model.zero_grad()
     return flops()
@@ -140,22 +141,18 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
     data = made_up_batch(cfg, args.batch_size, args.size)
     if isinstance(data['inputs'], torch.Tensor):
         data['inputs'] = data['inputs'].to(device, memory_format=layout)
-    hook = next(
-        hook
-        for hook in cfg.custom_hooks
-        if hook['type'] == 'mmst.SubnetSamplerHook'
-    )
-    hook['num_subnets'] = args.case
-    if args.same_size:
-        hook['size_range'] = None
-    sampler = HOOKS.build(hook)
-    sampler.fit(model, seed=0)
+    for hook in cfg.custom_hooks:
+        if hook['type'] == 'mmst.SubnetSamplerHook':
+            hook['num_subnets'] = args.case
+            if args.same_size:
+                hook['size_range'] = None
+    sampler = read_sampler(cfg, model)
     model.train()
     source = model.data_preprocessor(data, True)
-    main_flops = count_flops(model, source['inputs'][:1])
+    main_flops = count_pass_flops(model, source['inputs'][:1])
     seconds, ratios = [], []
     for iteration in range(args.iterations + 1):
-        subnets = sampler.draw(iteration)
+        subnets = sampler.draw(iteration) if sampler else []
         start = time.perf_counter()
         if subnets:
             st_step(model, data, optim_wrapper, subnets)
@@ -165,12 +162,12 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
         flops = sum(
-            count_flops(
+            count_pass_flops(
                 model,
                 # At its size and padding.
-                subnet_batch(source, subnet, SubnetInputs(), model)['inputs'][
-                    :1
-                ],
+                make_subnet_batch(source, subnet, SubnetInputs(), model)[
+                    'inputs'
+                ][:1],
                 subnet,
             )
             for subnet in subnets

@@ -12,12 +12,12 @@ from torch.utils.data import Dataset
 from mmst.evaluation import (
     another_train_loader,
     evaluate_subnet,
-    kept_random_state,
+    preserve_random_state,
     uniform_depths,
     validation_loader,
 )
 from mmst.registry import HOOKS
-from mmst.subnets import Subnet, find_stages, kept_modes
+from mmst.subnets import Subnet, find_stages, preserve_modes
 
 from ..subnet_scalars import add_subnet_scalars
 
@@ -148,9 +148,9 @@ class SubnetMetricsHook(Hook):
             runner: The runner, in the midst of its training.
         """
         results = []
-        with kept_random_state(), kept_modes(runner.model), _validated_weights(
-            runner
-        ), _without_hooks(runner):
+        with preserve_random_state(), preserve_modes(
+            runner.model
+        ), _validated_weights(runner), _without_hooks(runner):
             if self._dataset is None:
                 # The training's own may be halfway through something.
                 self._dataset = another_train_loader(runner).dataset

@@ -1,5 +1,5 @@
 """The head that teaches subnets."""
 
-from .st_cls_head import STClsHead
+from .st_cls_head import STClsHead, check_teaching_head
 
-__all__ = ['STClsHead']
+__all__ = ['STClsHead', 'check_teaching_head']

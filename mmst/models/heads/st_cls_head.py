@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
+from mmpretrain.models import BaseClassifier
 from mmpretrain.models.heads import MultiLabelClsHead, MultiTaskHead
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from mmpretrain.structures import DataSample
@@ -194,6 +195,26 @@ class STClsHead(BaseModule):
                 for key in list(state_dict)
                 if key.startswith(prefix)
             }
+        )
+
+
+def check_teaching_head(model: nn.Module) -> None:
+    """Refuse a classifier whose subnets would have nothing to learn from.
+
+    Args:
+        model: The model. Others than classifiers train subnets on the ground
+            truth.
+
+    Raises:
+        ValueError: If it is a classifier and its head is not an ``STClsHead``.
+    """
+    head = getattr(model, 'head', None)
+    if isinstance(model, BaseClassifier) and not isinstance(head, STClsHead):
+        raise ValueError(
+            'subnets of a classifier learn from the main network through '
+            f'STClsHead, but model.head is {type(head).__name__}: '
+            "set model.head to dict(type='mmst.STClsHead', "
+            'head=dict(...the head you have...))'
         )
 
 

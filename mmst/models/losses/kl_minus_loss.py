@@ -2,13 +2,11 @@
 
 from typing import Optional
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmst.registry import MODELS
-
-NORMALIZATIONS = ('l2', 'standardize', None)
+from mmst.subnets import kl_minus, normalize_logits
+from mmst.subnets.kl_minus import NORMALIZATIONS
 
 
 @MODELS.register_module()
@@ -37,10 +35,6 @@ class KLMinusLoss(nn.Module):
         ValueError: If an option has a value that it cannot have.
     """
 
-    # As in the released code; next to it a standardised vector's variance
-    # counts as zero.
-    eps = 1e-7
-
     def __init__(
         self,
         normalize: Optional[str] = 'l2',
@@ -67,39 +61,22 @@ class KLMinusLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, subnet_logits: Tensor, main_logits: Tensor) -> Tensor:
-        """Divergence of a subnet from the main network.
-
-        Computed in float32 at least, with autocast off: half precision
-        overflows.
+        """Divergence of a subnet from the main network, a scalar.
 
         Args:
             subnet_logits: (N, num_classes).
             main_logits: (N, num_classes); gets no gradient.
 
-        Returns:
-            Tensor: A scalar.
-
         Raises:
             ValueError: If the two shapes differ.
         """
-        if subnet_logits.shape != main_logits.shape:
-            raise ValueError(
-                f'logits of the subnet, {tuple(subnet_logits.shape)}, and of '
-                f'the main network, {tuple(main_logits.shape)}, differ in '
-                'shape'
-            )
-        with torch.autocast(subnet_logits.device.type, enabled=False):
-            log_p_main, log_p_subnet = (
-                F.log_softmax(self.normalize_logits(z) / self.temperature, 1)
-                for z in (main_logits.detach(), subnet_logits)
-            )
-            divergence = F.kl_div(
-                log_p_subnet,
-                log_p_main,
-                reduction='batchmean',
-                log_target=True,
-            )
-        return self.loss_weight * self.temperature**2 * divergence
+        return self.loss_weight * kl_minus(
+            subnet_logits,
+            main_logits,
+            self.normalize,
+            self.scale,
+            self.temperature,
+        )
 
     def normalize_logits(self, logits: Tensor) -> Tensor:
         """The logits that the softmax sees, in float32 at least.
@@ -107,22 +84,7 @@ class KLMinusLoss(nn.Module):
         Args:
             logits: (N, num_classes).
         """
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
-        if self.normalize is not None:
-            # Squares of huge logits overflow. Neither normalisation depends
-            # on the magnitude, so take it out first where there is much.
-            logits = logits / logits.detach().abs().amax(
-                1, keepdim=True
-            ).clamp(min=1e6).div(1e6)
-        if self.normalize == 'l2':
-            norm = logits.norm(dim=1, keepdim=True)
-            # A vector that is practically zero has no direction: leave it,
-            # rather than blow up its gradient.
-            logits = logits / torch.where(norm > self.eps, norm, 1.0)
-        elif self.normalize == 'standardize':
-            logits = F.layer_norm(logits, logits.shape[1:], eps=self.eps)
-        return logits * self.scale
+        return normalize_logits(logits, self.normalize, self.scale)
 
     def extra_repr(self) -> str:
         """The options, for ``print(model)``."""

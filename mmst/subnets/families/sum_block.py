@@ -4,7 +4,7 @@ from typing import ContextManager
 
 from torch import nn
 
-from ..replaced_forward import replaced_forward
+from ..replace_forward import replace_forward
 from ..stages import Block, identity
 
 
@@ -16,6 +16,6 @@ def sum_block(module: nn.Module) -> Block:
 def _without_input(module: nn.Module) -> ContextManager[None]:
     """Let such a block give its branch alone, by taking its input off."""
     forward = module.forward
-    return replaced_forward(
+    return replace_forward(
         module, lambda x, *args, **kwargs: forward(x, *args, **kwargs) - x
     )

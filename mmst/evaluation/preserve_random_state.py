@@ -1,0 +1,23 @@
+"""Leave random numbers as they were."""
+
+import random
+from contextlib import contextmanager
+from typing import Iterator
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def preserve_random_state() -> Iterator[None]:
+    """Draw afterwards what would have been drawn without this context."""
+    states = random.getstate(), np.random.get_state()
+    devices = (
+        [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    )
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

@@ -1,0 +1,118 @@
+"""What a config says about a training, read without any data."""
+
+from typing import Any, Optional, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from mmst.subnets import SubnetSampler
+
+from .toolbox import check_toolbox
+
+# What sets the size of training images in the toolboxes' pipelines, and
+# whether it is given as (width, height).
+SIZES = (('crop_size', False), ('scale', True), ('input_size', True))
+
+
+def build_backbone(cfg: Config) -> nn.Module:
+    """The backbone of a config, with random weights.
+
+    Raises:
+        ModuleNotFoundError: If the config's toolbox is not installed.
+        ValueError: If the config has no backbone.
+    """
+    check_toolbox(cfg)
+    backbone = cfg.get('model', {}).get('backbone')
+    if backbone is None:
+        raise ValueError('the config has no model.backbone')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    return MODELS.build(backbone)
+
+
+def make_training_image(
+    cfg: Config, size: Optional[Sequence[int]] = None
+) -> Tensor:
+    """A blank image, (1, 3, H, W), of the size that training images have.
+
+    Args:
+        cfg: A config; the last crop or resize of its ``train_dataloader``'s
+            pipeline tells the size. Where images keep their aspect it is the
+            largest they can have.
+        size: (H, W) instead.
+
+    Raises:
+        ValueError: If the pipeline does not tell.
+    """
+    if size is None:
+        size = _pipeline_size(cfg)
+    if size is None:
+        raise ValueError(
+            "cannot tell the training images' size from the pipeline of "
+            'train_dataloader: give it with --size HEIGHT WIDTH'
+        )
+    return torch.zeros(1, 3, *size)
+
+
+def _pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    while dataset:
+        for step in reversed(dataset.get('pipeline') or ()):
+            for name, width_first in SIZES:
+                size = step.get(name)
+                if isinstance(size, int):
+                    return size, size
+                if _is_pair(size):
+                    return tuple(size)[::-1] if width_first else tuple(size)
+        # Around others (RepeatDataset, MultiImageMixDataset, ConcatDataset):
+        # its own pipeline runs after theirs.
+        dataset = dataset.get('dataset') or next(
+            iter(dataset.get('datasets') or ()), None
+        )
+    return None
+
+
+def _is_pair(size: Any) -> bool:
+    return (
+        isinstance(size, (list, tuple))
+        and len(size) == 2
+        and all(isinstance(length, int) for length in size)
+    )
+
+
+def class_name(part: Any) -> str:
+    """The name of a part's class without its scope; '' for other values.
+
+    Args:
+        part: Of a config. New-style ones have the class itself as ``type``,
+            or, once dumped, its name behind that of whatever module it was
+            imported from.
+    """
+    kind = part.get('type', '') if isinstance(part, dict) else ''
+    if isinstance(kind, type):
+        return kind.__name__
+    return str(kind).rpartition('.')[2]
+
+
+#: Options of the hook that say when, not which.
+_HOOK_OPTIONS = ('type', 'priority', 'by_epoch', 'interval')
+
+
+def read_sampler(cfg: Config, backbone: nn.Module) -> Optional[SubnetSampler]:
+    """Read a config's sampler and fit it to the backbone.
+
+    Returns:
+        SubnetSampler: ``None`` if the config trains no subnets.
+    """
+    for hook in cfg.get('custom_hooks') or ():
+        if class_name(hook) == 'SubnetSamplerHook':
+            options = {
+                name: value
+                for name, value in hook.items()
+                if name not in _HOOK_OPTIONS
+            }
+            sampler = SubnetSampler(**options)
+            if not sampler.is_off:
+                return sampler.fit(backbone)
+    return None

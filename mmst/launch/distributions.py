@@ -1,0 +1,58 @@
+"""The names under which the OpenMMLab packages are distributed.
+
+The OneDL packages continue them under the same import names and other
+distribution names. What is installed is looked up by import name; the names
+here are for what a user is told to type.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+#: import name -> name for pip, where they differ
+OPENMMLAB = {'mmseg': 'mmsegmentation'}
+TOOLBOXES = ('mmpretrain', 'mmdet', 'mmseg', 'mmpose')
+ONEDL = {
+    'mmengine': 'onedl-mmengine',
+    'mmcv': 'onedl-mmcv',
+    'mmpretrain': 'onedl-mmpretrain',
+    'mmdet': 'onedl-mmdetection',
+    'mmseg': 'onedl-mmsegmentation',
+}
+
+
+def is_distributed(name: str) -> bool:
+    """Tell whether a distribution is installed."""
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def has_onedl() -> bool:
+    """Tell whether MMEngine, on which all build, is OneDL's."""
+    return is_distributed(ONEDL['mmengine'])
+
+
+def get_distribution_name(module: str) -> str:
+    """Return what pip calls ``module`` in the family that is installed."""
+    return (ONEDL if has_onedl() else OPENMMLAB).get(module, module)
+
+
+def find_bases_by_import_name() -> None:
+    """Let mmengine find ``<toolbox>::`` bases in whatever is installed.
+
+    It looks for a distribution first, such as mmsegmentation for ``mmseg::``,
+    and for a module of that name else. OneDL's have other names; so where the
+    distribution is missing, the module's own name takes its place. Where none
+    is missing there is nothing to change, and mmengine is not imported.
+    """
+    renamed = [
+        scope
+        for scope in TOOLBOXES
+        if not is_distributed(OPENMMLAB.get(scope, scope)) and find_spec(scope)
+    ]
+    if renamed and find_spec('mmengine'):
+        from mmengine.config.utils import MODULE2PACKAGE
+
+        MODULE2PACKAGE.update((scope, scope) for scope in renamed)

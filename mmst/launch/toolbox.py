@@ -1,0 +1,88 @@
+"""The OpenMMLab toolbox that a config is written for."""
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+
+from .distributions import ONEDL, has_onedl
+
+#: default_scope (also the import name) -> (project, what to type)
+TOOLBOXES = {
+    'mmpretrain': ('mmpretrain', 'pip install mmpretrain'),
+    'mmdet': ('mmdetection', "pip install 'mmst[det]'"),
+    'mmseg': ('mmsegmentation', "pip install 'mmst[seg]'"),
+    # Without dependencies: one of them no longer builds and is not needed.
+    'mmpose': (
+        'mmpose',
+        "pip install 'mmst[det,pose]' && pip install --no-deps mmpose",
+    ),
+}
+
+
+def get_install_command(scope: str) -> str:
+    """Return what to type to have the toolbox of a ``default_scope``."""
+    if has_onedl() and scope in ONEDL:  # mmst's extras name OpenMMLab's
+        return f'pip install {ONEDL[scope]}'
+    return TOOLBOXES[scope][1]
+
+
+def _project_and_command(scope: str) -> str:
+    """What a message about a missing toolbox ends with."""
+    return f'{TOOLBOXES[scope][0]}: {get_install_command(scope)}'
+
+
+def read_config(path: str) -> Config:
+    """Read a config file; a base of a missing toolbox says what to install.
+
+    Raises:
+        ModuleNotFoundError: If a ``<toolbox>::`` base or an import of the
+            config needs what is not installed.
+    """
+    try:
+        return Config.fromfile(path)
+    except ModuleNotFoundError as error:
+        for scope in TOOLBOXES:
+            package = MODULE2PACKAGE[scope]
+            if str(error).startswith(f'{package} is not installed'):
+                raise ModuleNotFoundError(
+                    f"The '{scope}::' base of {path} needs "
+                    + _project_and_command(scope)
+                ) from error
+        raise
+
+
+def check_toolbox(cfg: Config) -> None:
+    """Import the toolbox that ``default_scope`` names.
+
+    mmengine imports it too, when it first builds something; but there a
+    missing toolbox is one warning, followed by an error about something else.
+
+    Raises:
+        ValueError: If ``default_scope`` names no toolbox that is known or
+            installed.
+        ModuleNotFoundError: If it names one that is not installed, or that
+            itself needs another (mmpose's models need mmdet).
+    """
+    scope = cfg.get('default_scope')
+    if scope is None:
+        return
+    if find_spec(scope) is None:
+        if scope in TOOLBOXES:
+            raise ModuleNotFoundError(
+                f"default_scope = '{scope}' needs "
+                + _project_and_command(scope)
+            )
+        raise ValueError(
+            f"default_scope = '{scope}' is not an installed package; set it "
+            f'in the config to one of {", ".join(TOOLBOXES)}'
+        )
+    try:
+        import_module(f'{scope}.models')
+    except ModuleNotFoundError as error:
+        if error.name not in TOOLBOXES:
+            raise
+        raise ModuleNotFoundError(
+            f'{scope} itself needs {_project_and_command(error.name)}'
+        ) from error

@@ -1,0 +1,48 @@
+"""A runner that carries a trained checkpoint, to evaluate it."""
+
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+from mmengine.runner import Runner
+
+from mmst.checkpoints.safe_load import safe_load
+
+from .toolbox import check_toolbox, read_config
+
+
+def load_trained_runner(
+    config: str,
+    checkpoint: str,
+    work_dir: Union[str, Path],
+    cfg_options: Optional[Dict[str, Any]] = None,
+) -> Runner:
+    """Build the runner of a config and load a checkpoint into its model.
+
+    Args:
+        config: Path of the config.
+        checkpoint: Path of the checkpoint; loaded without executing code.
+        work_dir: Where the runner logs.
+        cfg_options: Changes to the config.
+
+    Raises:
+        RuntimeError: If the checkpoint does not fit the model, with the keys.
+    """
+    cfg = read_config(config)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    check_toolbox(cfg)
+    cfg.work_dir = str(work_dir)
+    # Hooks that save the best model or swap in EMA weights are for training;
+    # pictures of predictions, and pages of a tracking service, for its report.
+    cfg.merge_from_dict({'custom_hooks': [], 'default_hooks.checkpoint': None})
+    cfg.default_hooks.pop('visualization', None)
+    if cfg.get('visualizer') is not None:
+        cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    # So that a checkpoint gives the same numbers each time.
+    randomness = cfg.get('randomness') or {}
+    if randomness.get('seed') is None:
+        cfg.randomness = dict(randomness, seed=0)
+    runner = Runner.from_cfg(cfg)
+    with safe_load():
+        runner.load_checkpoint(checkpoint, strict=True)
+    return runner

@@ -1,0 +1,200 @@
+"""Which subnets an iteration trains: a function of the seed and its number."""
+
+from itertools import product
+from random import Random
+from typing import Any, List, Optional, Sequence, Tuple, Union
+
+from torch import nn
+
+from .space import InputSizes, SamplingSpace
+from .stages import Stage, find_stages
+from .subnet import Subnet
+
+Size = Union[int, float]
+
+
+class SubnetSampler:
+    """Draws K subnets for every iteration: depths and input size.
+
+    The draw is a function of the seed and the iteration alone: the same in
+    every process without communication, and after a resume what it would have
+    been without the stop.
+
+    Args:
+        num_subnets: K, subnets an iteration; 0 is plain training. 'all' takes
+            every ordered subnet of the space in every iteration.
+        space: Number of candidate depths of each stage, counted down from the
+            full depth, such as ``[1, 2, 4, 1]`` (Table 2).
+        min_depth: Instead of ``space``: blocks to keep at least, in every
+            stage or for each. Neither means at least one.
+        strategy: 'ordered', 'stochastic' or 'raw' (Fig. 3).
+        size_range: (L_min, L_max) of the subnets' shorter input side: whole
+            pixels, or fractions of the main input's in (0, 1].
+        sizes: Instead of ``size_range``: a list of sizes to choose from.
+            Neither means the main input as it is.
+        num_sizes: How many sizes the K subnets of an iteration share between
+            them. Subnets of one size share computation. Default: K, a size
+            for each, as in the paper. Each subnet's own distribution is the
+            same, whatever is shared.
+        begin: First iteration, from 0, that trains subnets.
+        seed: The seed that all draws come from.
+
+    Raises:
+        ValueError: If an option has a value that it cannot have.
+
+    Example:
+        >>> from torchvision.models import resnet50
+        >>> sampler = SubnetSampler(
+        ...     num_subnets=2, min_depth=3, size_range=(86, 200))
+        >>> sampler.fit(resnet50()).space.candidates
+        (1, 2, 4, 1)
+        >>> len(sampler.draw(iteration=7))
+        2
+    """
+
+    def __init__(
+        self,
+        num_subnets: Union[int, str] = 1,
+        space: Optional[Sequence[int]] = None,
+        min_depth: Optional[Union[int, Sequence[int]]] = None,
+        strategy: str = 'ordered',
+        size_range: Optional[Sequence[Size]] = None,
+        sizes: Optional[Sequence[Size]] = None,
+        num_sizes: Optional[int] = None,
+        begin: int = 0,
+        seed: int = 0,
+    ) -> None:
+        if num_subnets != 'all':
+            check_count('num_subnets', num_subnets, least=0)
+        elif strategy != 'ordered':
+            raise ValueError(
+                f"num_subnets='all' is for ordered subnets, not for strategy "
+                f'{strategy!r}: give a number'
+            )
+        check_count('begin', begin, least=0)
+        if num_sizes is not None:
+            check_count('num_sizes', num_sizes, least=1)
+        self._num_subnets = num_subnets
+        self._space_options = dict(
+            candidates=space, min_depth=min_depth, strategy=strategy
+        )
+        self.sizes = InputSizes(size_range, sizes)
+        self.num_sizes = num_sizes
+        self.begin = begin
+        self.seed = seed
+        self._stages: Tuple[Stage, ...] = ()
+        self._space: Optional[SamplingSpace] = None
+
+    def fit(self, model: nn.Module) -> 'SubnetSampler':
+        """Set up the space of a model's stages, to draw from it.
+
+        Args:
+            model: A model or a backbone.
+
+        Returns:
+            SubnetSampler: This sampler.
+
+        Raises:
+            TypeError: If the model's stages cannot be found.
+            ValueError: If the space does not fit them.
+        """
+        self._stages = find_stages(model)
+        if self._space_options['strategy'] == 'raw':
+            _check_branches(self._stages)
+        self._space = SamplingSpace(
+            [len(stage) for stage in self._stages],
+            has_shortcut=[
+                [block.shortcut is not None for block in stage.blocks]
+                for stage in self._stages
+            ],
+            **self._space_options,  # type: ignore[arg-type]
+        )
+        return self
+
+    @property
+    def space(self) -> SamplingSpace:
+        """The space of the model's stages."""
+        if self._space is None:
+            raise RuntimeError(
+                'the sampler knows no model yet: call sampler.fit(model) first'
+            )
+        return self._space
+
+    @property
+    def stages(self) -> Tuple[Stage, ...]:
+        """The model's stages."""
+        return self._stages
+
+    @property
+    def num_subnets(self) -> int:
+        """K; with 'all', the number of subnets in the space."""
+        if isinstance(self._num_subnets, str):
+            return self.space.num_ordered
+        return self._num_subnets
+
+    @property
+    def is_off(self) -> bool:
+        """Whether no iteration trains a subnet."""
+        return self._num_subnets == 0
+
+    def draw(self, iteration: int) -> List[Subnet]:
+        """Draw the subnets of an iteration; none before ``begin``.
+
+        Args:
+            iteration: Number of the iteration, from 0, over the whole
+                training.
+        """
+        if self.is_off or iteration < self.begin:
+            return []
+        rng = Random(f'{self.seed}:{iteration}')
+        if self._num_subnets == 'all':
+            drawn = self._draw_all(rng)
+        else:
+            drawn = [
+                self.space.sample(rng, self.sizes.sample(rng))
+                for _ in range(self.num_subnets)
+            ]
+        if self.num_sizes is None:
+            return drawn
+        shared = [subnet.size for subnet in drawn[: self.num_sizes]]
+        return [
+            Subnet(subnet.paths, shared[k % len(shared)])
+            for k, subnet in enumerate(drawn)
+        ]
+
+    def _draw_all(self, rng: Random) -> List[Subnet]:
+        return [
+            Subnet.ordered(
+                depths, self.space.num_blocks, self.sizes.sample(rng)
+            )
+            for depths in product(*self.space.depths)
+        ]
+
+
+def check_count(option: str, value: Any, least: int) -> None:
+    """Refuse what is not a whole number.
+
+    Args:
+        option: Name of the option.
+        value: Its value.
+        least: The least allowed.
+
+    Raises:
+        ValueError: If it is not one, or below the least.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(
+            f'{option} {value!r} is not a whole number from {least} on'
+        )
+
+
+def _check_branches(stages: Sequence[Stage]) -> None:
+    """Refuse raw sampling of blocks without a branch of their own."""
+    for stage in stages:
+        for block in stage.blocks:
+            if block.shortcut is not None and block.branch_only is None:
+                raise ValueError(
+                    "strategy 'raw' is not known for "
+                    f'{type(block.module).__name__} in {stage.name}: set '
+                    "strategy to 'ordered' or 'stochastic'"
+                )

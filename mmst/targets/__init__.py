@@ -1,0 +1,24 @@
+"""Ground truth that shrinks with its image: one handler a type of sample.
+
+None of these files imports the toolbox that owns a type before a sample of it
+is met.
+"""
+
+from . import classification, detection, pose, segmentation  # noqa: F401
+from .handler import (
+    SampleHandler,
+    find_handler,
+    prepare_dataset,
+    register_handler,
+    resize_samples,
+)
+from .resizing import Resizing
+
+__all__ = [
+    'Resizing',
+    'SampleHandler',
+    'find_handler',
+    'prepare_dataset',
+    'register_handler',
+    'resize_samples',
+]

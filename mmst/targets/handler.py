@@ -1,0 +1,147 @@
+"""What stimulative training has to know of a type of data sample."""
+
+from typing import Any, Callable, Dict, List, Optional, Sequence, Type
+
+from torch import nn
+
+from .resizing import Resizing
+
+
+class SampleHandler:
+    """What to do with samples of one type, the default for each question.
+
+    A handler is registered by :func:`register_handler` and knows no toolbox
+    before it meets a sample of its type.
+
+    Attributes:
+        is_positional: Whether annotations say where something is in the
+            image, so that no crop or flip may move the pixels under them.
+    """
+
+    is_positional = True
+
+    def resize(self, sample: Any, resizing: Resizing) -> Any:
+        """Resize a sample's annotations as its image was resized.
+
+        Args:
+            sample: The main network's sample. It and every tensor in it stay
+                as they are.
+            resizing: What was done to the batch of images.
+
+        Returns:
+            A new sample.
+
+        Raises:
+            TypeError: If no handler is registered for the sample's type.
+        """
+        raise TypeError(
+            'cannot give a subnet a smaller input: '
+            f'{type(sample).__module__}.{type(sample).__qualname__} has no '
+            f'handler. Known: {", ".join(_HANDLERS)}. Set neither '
+            '`size_range` nor `sizes` in SubnetSamplerHook, or register one '
+            'with `mmst.targets.register_handler`'
+        )
+
+    def copy(self, sample: Any) -> Any:
+        """Copy a sample so far that a pass may write into it.
+
+        The losses of some heads do: mmdet's for instance masks put padded
+        masks into the samples they are given. Tensors are shared, and no head
+        of the toolboxes writes into these.
+        """
+        return _copy_element(sample)
+
+    def find_multiple(self, model: nn.Module) -> int:
+        """Give what a subnet's input sides have to be multiples of."""
+        return 1
+
+    def prepare_dataset(self, dataset: Any) -> None:
+        """Have a data set's samples hold what :meth:`resize` needs.
+
+        Called with every data set that subnets are trained on, whatever its
+        samples, before workers start.
+        """
+
+
+def _copy_element(element: Any) -> Any:
+    from mmengine.structures import BaseDataElement
+
+    if not isinstance(element, BaseDataElement):
+        return element
+    own = element.clone()
+    for name, value in element.items():
+        if isinstance(value, BaseDataElement):
+            setattr(own, name, _copy_element(value))
+    return own
+
+
+_HANDLERS: Dict[str, SampleHandler] = {}
+
+
+def register_handler(
+    sample_type: str,
+) -> Callable[[Type[SampleHandler]], Type[SampleHandler]]:
+    """Register the handler of one type of sample, and of its subclasses.
+
+    Args:
+        sample_type: Full name of the class, such as
+            ``mmpretrain.structures.data_sample.DataSample``. A name, so that
+            the toolbox that owns it is not imported before it is used.
+
+    Example:
+        >>> @register_handler('my_package.samples.MySample')
+        ... class MySamples(SampleHandler):
+        ...     def resize(self, sample, resizing):
+        ...         height, width = resizing.scale
+        ...         small = sample.clone()
+        ...         small.points = sample.points * Tensor([width, height])
+        ...         return small
+    """
+
+    def register(handler: Type[SampleHandler]) -> Type[SampleHandler]:
+        _HANDLERS[sample_type] = handler()
+        return handler
+
+    return register
+
+
+def find_handler(sample: Any) -> SampleHandler:
+    """Find the handler of a sample's type, or else of its nearest base class.
+
+    Where none is registered, the default one cannot resize.
+    """
+    for cls in type(sample).__mro__:
+        name = f'{cls.__module__}.{cls.__qualname__}'
+        if name in _HANDLERS:
+            return _HANDLERS[name]
+    return SampleHandler()
+
+
+def resize_samples(
+    samples: Optional[Sequence[Any]], resizing: Resizing
+) -> Optional[List[Any]]:
+    """Resize the annotations of a batch as its images were resized.
+
+    Args:
+        samples: The data samples of the main batch, or ``None``.
+        resizing: What was done to the images.
+
+    Raises:
+        TypeError: If a sample's type has no handler.
+    """
+    if samples is None:
+        return None
+    return [
+        find_handler(sample).resize(sample, resizing) for sample in samples
+    ]
+
+
+def prepare_dataset(dataset: Any) -> None:
+    """Let every handler prepare a data set for subnets.
+
+    Args:
+        dataset: Any data set, or one around others. Not yet handed to
+            workers, which have copies.
+    """
+    for handler in _HANDLERS.values():
+        handler.prepare_dataset(dataset)

@@ -1,0 +1,82 @@
+"""Maps with one label a pixel."""
+
+from typing import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from torch import Tensor
+
+from .resizing import Resizing
+
+
+def resize_pixel_data(
+    pixels: PixelData,
+    resizing: Resizing,
+    image_shape: Sequence[int],
+    pad_value: float,
+) -> PixelData:
+    """Resize all maps of a ``PixelData``; the given one stays as it is.
+
+    Args:
+        pixels: Maps as large as the image, or as the main batch it is in.
+        resizing: What was done to the images.
+        image_shape: (H, W) of the image in the main batch.
+        pad_value: What fills the padding: the ignored label.
+
+    Raises:
+        ValueError: If the maps have another size.
+    """
+    shapes = (tuple(image_shape), tuple(resizing.main_shape))
+    if pixels.shape not in shapes:
+        raise ValueError(
+            f'maps of {pixels.shape} (h, w) cannot be resized with their '
+            f'image: they are neither as large as the image, {shapes[0]}, nor '
+            f'as the batch, {shapes[1]}'
+        )
+    maps = {
+        name: resize_label_map(label_map, resizing, pad_value)
+        for name, label_map in pixels.items()
+    }
+    return type(pixels)(metainfo=pixels.metainfo, **maps)
+
+
+def resize_label_map(
+    label_map: Tensor, resizing: Resizing, pad_value: float
+) -> Tensor:
+    """Resize a map of labels to the nearest, then pad it.
+
+    The nearest pixel is the one that ``cv2.INTER_NEAREST`` takes, with which
+    the toolboxes' ``Resize`` transforms resize maps: the floor of the exact
+    position. (PyTorch's ``mode='nearest'`` means the same, but rounds the
+    position to float32 and is one pixel off now and then.)
+
+    Args:
+        label_map: (..., H, W), of any type.
+        resizing: What was done to the images.
+        pad_value: What fills the padding.
+
+    Returns:
+        Tensor: (..., H', W') with the padded shape of the subnet's batch.
+    """
+    # A smaller image's padding in the batch was resized with it.
+    label_map = _pad(label_map, resizing.main_shape, pad_value)
+    rows, columns = (
+        _nearest(old, new, label_map.device)
+        for old, new in zip(resizing.main_shape, resizing.resized_shape)
+    )
+    label_map = label_map[..., rows[:, None], columns]
+    return _pad(label_map, resizing.padded_shape, pad_value)
+
+
+def _nearest(old: int, new: int, device: torch.device) -> Tensor:
+    """Index, from 0 to ``old - 1``, that each of ``new`` pixels takes."""
+    # In OpenCV's own order of operations, for the ties.
+    step = 1 / (new / old)
+    positions = torch.arange(new, dtype=torch.float64, device=device) * step
+    return positions.floor().long().clamp(max=old - 1)
+
+
+def _pad(label_map: Tensor, shape: Sequence[int], value: float) -> Tensor:
+    bottom, right = (to - now for to, now in zip(shape, label_map.shape[-2:]))
+    return F.pad(label_map, (0, right, 0, bottom), value=value)

@@ -1,0 +1,237 @@
+"""Samples of mmpose: top-down estimation of keypoints."""
+
+from copy import copy
+from inspect import signature
+from typing import Any, Dict, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .handler import SampleHandler, register_handler
+from .resizing import Resizing
+
+Array = NDArray[Any]
+
+# From here on heads find every backbone's last feature map whole.
+FEATURE_STRIDE = 32
+
+
+@register_handler('mmpose.structures.pose_data_sample.PoseDataSample')
+class PoseSamples(SampleHandler):
+    """Samples of mmpose."""
+
+    def resize(self, sample: Any, resizing: Resizing) -> Any:
+        """Shrink keypoints, and encode them as the codec does at this size.
+
+        Targets are made anew with the head's codec, of the same sigma, for
+        the padded input size; a resized heat-map would have another sigma.
+        Keypoints are pixel centres, so that they move as the centres do in
+        the bilinear resize of the image: ``(x + 0.5) * scale - 0.5``.
+
+        Raises:
+            ValueError: If the sample lacks keypoints in the input's
+                coordinates.
+            TypeError: If the head runs at one size only, or the codec cannot
+                encode all targets of the sample.
+        """
+        codec = _codec(resizing.model.head)
+        instances = sample.gt_instances.clone()
+        if 'transformed_keypoints' not in instances:
+            raise ValueError(
+                "a subnet's targets are encoded anew from the keypoints in "
+                'the input, which the samples do not hold: set '
+                "dict(type='PackPoseInputs', pack_transformed=True) at the "
+                'end of the train pipeline, which needs TopdownAffine before '
+                'it'
+            )
+        instances.transformed_keypoints = _shrink(
+            instances.transformed_keypoints, resizing
+        )
+        height, width = resizing.padded_shape
+        encoded = codec_at(codec, (width, height)).encode(
+            instances.transformed_keypoints, instances.keypoints_visible
+        )
+        small = sample.clone()
+        small.gt_instances = instances
+        if 'gt_fields' in sample:
+            small.gt_fields = _encode_fields(sample, codec, encoded)
+        small.gt_instance_labels = _encode_labels(sample, codec, encoded)
+        small.set_metainfo(
+            dict(
+                input_size=(width, height),
+                pad_shape=resizing.padded_shape,
+                batch_input_shape=resizing.padded_shape,
+            )
+        )
+        return small
+
+    def find_multiple(self, model: nn.Module) -> int:
+        """Give 32 for models that learn heat-maps.
+
+        The heat-map of an input of h x w px has h / stride x w / stride
+        cells. A head that doubles the last feature map again and again gives
+        just that only where the feature map has no rounded-up cell: 110 px
+        become 4 cells of stride 32 and 32 cells of stride 4, for 27.5. So
+        such inputs are padded to whole cells.
+        """
+        decoder = getattr(getattr(model, 'head', None), 'decoder', None)
+        return FEATURE_STRIDE if hasattr(decoder, 'heatmap_size') else 1
+
+    def prepare_dataset(self, dataset: Any) -> None:
+        """Let pipelines pack the keypoints in the input's coordinates.
+
+        A subnet's targets are encoded anew from these, but mmpose packs only
+        what it has encoded, unless ``PackPoseInputs`` is told
+        ``pack_transformed=True``. Main network and metrics do not read them.
+        """
+        pipeline = getattr(dataset, 'pipeline', None)
+        for transform in getattr(pipeline, 'transforms', ()):
+            if hasattr(transform, 'pack_transformed'):
+                transform.pack_transformed = True
+        inner = getattr(dataset, 'datasets', ())
+        for part in (*inner, getattr(dataset, 'dataset', None)):
+            if part is not None:
+                self.prepare_dataset(part)
+
+
+def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
+    """The same codec for inputs of another size.
+
+    A heat-map keeps its share of the input; sigma and the rest stay as they
+    are.
+
+    Args:
+        codec: A codec of mmpose, which stays as it is.
+        input_size: (w, h) in pixels, multiples of the heat-map's stride.
+    """
+    from mmpose.codecs.base import BaseKeypointCodec
+
+    parts = {
+        name: codec_at(part, input_size)
+        for name, part in vars(codec).items()
+        if isinstance(part, BaseKeypointCodec)
+    }
+    if parts:  # of several codecs, such as IntegralRegressionLabel
+        small = copy(codec)
+        vars(small).update(parts)
+        return small
+    options = {
+        name: getattr(codec, name)
+        for name in signature(type(codec)).parameters
+    }
+    options['input_size'] = input_size
+    if 'heatmap_size' in options:
+        options['heatmap_size'] = tuple(
+            new * cells // old
+            for new, cells, old in zip(
+                input_size, codec.heatmap_size, codec.input_size
+            )
+        )
+    return type(codec)(**options)
+
+
+def _codec(head: nn.Module) -> Any:
+    """The head's codec, if smaller targets can be made with it."""
+    name = type(head).__name__
+    # Layers over all cells of a feature map or heat-map of one size.
+    if any(
+        hasattr(head, attribute)
+        for attribute in ('in_featuremap_size', 'heatmap_size')
+    ):
+        raise TypeError(
+            f'{name} has layers for one input size: its subnets cannot get '
+            'smaller ones. Set neither `size_range` nor `sizes` in '
+            'SubnetSamplerHook'
+        )
+    codec = getattr(head, 'decoder', None)
+    if codec is None:
+        raise TypeError(
+            f"{name} has no codec to encode a subnet's targets with: set "
+            "`decoder` in model.head to the codec of the pipeline's "
+            'GenerateTarget, or set neither `size_range` nor `sizes` in '
+            'SubnetSamplerHook'
+        )
+    if codec.auxiliary_encode_keys:
+        raise TypeError(
+            f'{type(codec).__name__} encodes from '
+            f'{sorted(codec.auxiliary_encode_keys)} too, which samples do not '
+            'hold at another size: set neither `size_range` nor `sizes` in '
+            'SubnetSamplerHook'
+        )
+    return codec
+
+
+def _shrink(keypoints: Array, resizing: Resizing) -> Array:
+    """Move keypoints, (N, K, 2 or 3), with the pixels they are in."""
+    height, width = resizing.scale
+    small = keypoints.copy()
+    small[..., :2] = (keypoints[..., :2] + 0.5) * (width, height) - 0.5
+    return small
+
+
+def _encode_labels(sample: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
+    from mmpose.datasets.transforms import PackPoseInputs
+
+    small = sample.gt_instance_labels.clone()
+    names = {
+        packed: name
+        for name, packed in (
+            codec.label_mapping_table or PackPoseInputs.label_mapping_table
+        ).items()
+    }
+    for packed, old in sample.gt_instance_labels.items():
+        if packed == 'keypoints_visible_weights':
+            continue  # of the annotation, not of the codec
+        new = _encoded(codec, encoded, names.get(packed), packed, old)
+        if packed == 'keypoint_weights':
+            # A visible joint's weight may have the data set's own factor.
+            new = torch.where((new > 0) & (old > 0), old, new)
+        small.set_field(new, packed)
+    return small
+
+
+def _encode_fields(sample: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
+    from mmengine.structures import PixelData
+    from mmpose.datasets.transforms import PackPoseInputs
+
+    fields = sample.gt_fields
+    if not isinstance(fields, PixelData):
+        raise TypeError(
+            'targets on several levels have a codec each, but the model knows '
+            f'{type(codec).__name__} alone: its subnets cannot get smaller '
+            'inputs. Set neither `size_range` nor `sizes` in '
+            'SubnetSamplerHook'
+        )
+    names = {
+        packed: name
+        for name, packed in (
+            codec.field_mapping_table or PackPoseInputs.field_mapping_table
+        ).items()
+    }
+    return PixelData(
+        **{
+            packed: _encoded(codec, encoded, names.get(packed), packed, old)
+            for packed, old in fields.items()
+        }
+    )
+
+
+def _encoded(
+    codec: Any,
+    encoded: Dict[str, Array],
+    name: Any,
+    packed: str,
+    old: Tensor,
+) -> Tensor:
+    """The new value of a target, of the old one's kind."""
+    new = encoded.get(name)
+    if new is None or np.ndim(new) != old.ndim:
+        raise TypeError(
+            f'{type(codec).__name__}, the codec of model.head, does not '
+            f"encode `{packed}` as the pipeline's GenerateTarget did: its "
+            'subnets cannot get smaller inputs. Set neither `size_range` nor '
+            '`sizes` in SubnetSamplerHook'
+        )
+    return torch.as_tensor(new, dtype=old.dtype, device=old.device)

@@ -1,0 +1,56 @@
+"""How a subnet's batch was made of the main one."""
+
+from dataclasses import dataclass
+from typing import Sequence, Tuple
+
+from torch import nn
+
+Shape = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How a subnet's batch was made of the main one.
+
+    The whole batch was resized, the padding around its smaller images
+    included, and then padded to the right and the bottom.
+
+    Attributes:
+        main_shape: (H, W) of the main batch.
+        resized_shape: (H, W) that it was resized to.
+        padded_shape: (H, W) of the subnet's batch.
+        divisor: What the sides of ``padded_shape`` are multiples of.
+        model: The model: its ``data_preprocessor`` knows what to pad with,
+            its heads may know more.
+    """
+
+    main_shape: Shape
+    resized_shape: Shape
+    padded_shape: Shape
+    divisor: int
+    model: nn.Module
+
+    @property
+    def scale(self) -> Tuple[float, float]:
+        """New height over old, new width over old."""
+        height, width = (
+            new / old for new, old in zip(self.resized_shape, self.main_shape)
+        )
+        return height, width
+
+    def image_shape(self, shape: Sequence[int]) -> Shape:
+        """(H, W) to which an image of the main batch, given alike, shrank."""
+        height, width = (
+            max(1, round(side * factor))
+            for side, factor in zip(shape, self.scale)
+        )
+        return height, width
+
+    def scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
+        """(w, h) factors since the image file, given those of before."""
+        height, width = self.scale
+        return old[0] * width, old[1] * height
+
+    def pad_setting(self, name: str, default: float) -> float:
+        """What the model's data preprocessor pads one kind of data with."""
+        return getattr(self.model.data_preprocessor, name, default)

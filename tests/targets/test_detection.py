@@ -1,0 +1,305 @@
+"""Detection samples against mmdet's own Resize, filter and preprocessor."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip('mmdet')
+from mmdet.datasets.transforms import FilterAnnotations, PackDetInputs, Resize  # noqa: E402
+from mmdet.models.data_preprocessors import DetDataPreprocessor  # noqa: E402
+from mmdet.structures import DetDataSample  # noqa: E402
+from mmdet.structures.bbox import HorizontalBoxes  # noqa: E402
+from mmdet.structures.mask import BitmapMasks, PolygonMasks  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from mmengine.structures import InstanceData, PixelData  # noqa: E402
+
+from mmst.engine.subnet_batch import make_subnet_batch  # noqa: E402
+from mmst.subnets import Subnet, SubnetInputs  # noqa: E402
+from tests.targets.snapshot import assert_same, snapshot  # noqa: E402
+
+MEAN, STD = [120.0] * 3, [60.0] * 3
+# Widths at half size: 15, 0.95, 1 and 1.05 px; the last one is ignored.
+BOXES = [
+    [4, 6, 34, 40],
+    [50, 10, 51.9, 30],
+    [60, 10, 62, 30],
+    [70.5, 12, 72.6, 31],
+    [20, 44, 60, 80],
+]
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmdet')
+
+
+class OwnBoxes(HorizontalBoxes):
+    """Another box type, with a rescale of its own."""
+
+    def rescale_(self, scale_factor):
+        super().rescale_(scale_factor)
+        self.rescaled = True
+
+
+def annotations(
+    shape, seed=0, masks=BitmapMasks, boxes=BOXES, box_type=HorizontalBoxes
+):
+    """An image with all kinds of annotations, as mmdet's loaders give it."""
+    rng = np.random.default_rng(seed)
+    height, width = shape
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    if masks is BitmapMasks:
+        instance_masks = BitmapMasks(
+            rng.integers(0, 2, (len(boxes), height, width), np.uint8),
+            height,
+            width,
+        )
+    else:
+        corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].astype(np.float64)
+        instance_masks = PolygonMasks([[c] for c in corners], height, width)
+    ignored = np.zeros(len(boxes), bool)
+    ignored[4:] = True
+    return dict(
+        img=rng.integers(0, 256, (height, width, 3), np.uint8),
+        img_shape=shape,
+        ori_shape=(200, 300),
+        scale_factor=(0.4, 0.3),
+        img_id=seed,
+        gt_bboxes=box_type(boxes),
+        gt_bboxes_labels=np.arange(len(boxes)),
+        gt_ignore_flags=ignored,
+        gt_masks=instance_masks,
+        gt_seg_map=rng.integers(0, 5, shape).astype(np.uint8),
+    )
+
+
+def preprocessor(**options):
+    return DetDataPreprocessor(
+        MEAN,
+        STD,
+        pad_size_divisor=32,
+        pad_value=0.25,
+        pad_mask=True,
+        pad_seg=True,
+        **options,
+    )
+
+
+def packed(results, data_preprocessor):
+    """A batch as the model gets it in training."""
+    pack = PackDetInputs()
+    results = [pack(item) for item in results]
+    return data_preprocessor(
+        dict(
+            inputs=[item['inputs'] for item in results],
+            data_samples=[item['data_samples'] for item in results],
+        ),
+        True,
+    )
+
+
+def shrunk(data, size, data_preprocessor):
+    model = nn.Module()
+    model.data_preprocessor = data_preprocessor
+    return make_subnet_batch(
+        data, Subnet.ordered((1,), (1,), size), SubnetInputs(), model
+    )
+
+
+def mmdet_resized(results, shape, keep=True):
+    scale = (shape[1], shape[0])
+    old = results['scale_factor']
+    results = Resize(scale=scale)(results)
+    results['scale_factor'] = tuple(
+        a * b for a, b in zip(old, results['scale_factor'])
+    )
+    return FilterAnnotations(keep_empty=False)(results) if keep else results
+
+
+def assert_like_mmdet(small, expected, atol):
+    """Images to one grey level, what is packed to ``atol``."""
+    assert small['inputs'].shape == expected['inputs'].shape
+    assert (small['inputs'] - expected['inputs']).abs().max() < 1.01 / 60
+    for one, other in zip(small['data_samples'], expected['data_samples']):
+        # mmdet does not pad what the model never sees.
+        other.ignored_instances.masks = other.ignored_instances.masks.pad(
+            other.batch_input_shape
+        )
+        assert_same(snapshot(one), snapshot(other), atol)
+
+
+@pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
+@pytest.mark.parametrize(
+    'box_type, to_tensor',
+    [(HorizontalBoxes, True), (HorizontalBoxes, False), (OwnBoxes, False)],
+)
+def test_like_resize_and_filter(masks, box_type, to_tensor):
+    """Exactly, boxes to 1e-4 px, where every side halves to whole pixels."""
+    options = dict(masks=masks, box_type=box_type)
+    pre = preprocessor(boxtype2tensor=to_tensor)
+    shapes = (96, 128), (80, 100)
+    data = packed(
+        [annotations(s, i, **options) for i, s in enumerate(shapes)], pre
+    )
+    before = snapshot(data['data_samples'])
+    small = shrunk(data, 48, pre)
+    expected = packed(
+        [
+            mmdet_resized(annotations(s, i, **options), (s[0] // 2, s[1] // 2))
+            for i, s in enumerate(shapes)
+        ],
+        pre,
+    )
+    assert small['inputs'].shape == (2, 3, 64, 64)
+    # Between two images' content and the padding pixels are mixed.
+    small['inputs'][1, :, 40], small['inputs'][1, :, :, 50] = 0.25, 0.25
+    small['inputs'][1, :, 39], small['inputs'][1, :, :, 49] = (
+        expected['inputs'][1, :, 39],
+        expected['inputs'][1, :, :, 49],
+    )
+    assert_like_mmdet(small, expected, 1e-4)
+    kept = small['data_samples'][0]
+    assert kept.gt_instances.labels.tolist() == [0, 3]
+    assert kept.ignored_instances.labels.tolist() == [4]
+    assert (kept.img_shape, kept.pad_shape) == ((48, 64), (64, 64))
+    assert small['data_samples'][1].pad_shape == (64, 64)
+    if box_type is OwnBoxes:
+        assert kept.gt_instances.bboxes.tensor[0].tolist() == [2, 3, 17, 20]
+        assert type(kept.gt_instances.bboxes) is OwnBoxes
+    assert_same(before, snapshot(data['data_samples']))
+
+
+@pytest.mark.parametrize('size', [41, 55, 63, 95, 110])
+def test_like_resize_at_any_size(size):
+    """One image that fills its batch: maps and masks are cv2's, exactly."""
+    pre = preprocessor()
+    data = packed([annotations((96, 128))], pre)
+    small = shrunk(data, size, pre)
+    expected = packed(
+        [mmdet_resized(annotations((96, 128)), (size, round(size * 4 / 3)))],
+        pre,
+    )
+    assert_like_mmdet(small, expected, 1e-4)
+
+
+def test_smaller_images_in_a_batch_stay_where_they_are():
+    """Their own shape is rounded, their boxes are within half a pixel."""
+    pre = preprocessor()
+    shapes = (96, 128), (67, 93)
+    data = packed([annotations(s, i) for i, s in enumerate(shapes)], pre)
+    sample = shrunk(data, 61, pre)['data_samples'][1]
+    expected = mmdet_resized(annotations(shapes[1], 1), (43, 59))
+    assert sample.img_shape == (43, 59) and sample.pad_shape == (64, 64)
+    torch.testing.assert_close(
+        sample.gt_instances.bboxes,
+        expected['gt_bboxes'].tensor[:4],
+        rtol=0,
+        atol=0.5,
+    )
+    # Labels of the image stay in it, the padding is ignored.
+    content = sample.gt_sem_seg.sem_seg[0, :43, :59]
+    assert content.max() < 5
+    assert (sample.gt_sem_seg.sem_seg[0, 43:] == 255).all()
+    assert (sample.gt_sem_seg.sem_seg[0, :, 59:] == 255).all()
+    assert not sample.gt_instances.masks.masks[:, 43:].any()
+    assert not sample.gt_instances.masks.masks[:, :, 59:].any()
+
+
+@pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
+@pytest.mark.parametrize('boxes', [[], [[1, 1, 2.5, 40]]])
+def test_nothing_is_left(masks, boxes):
+    """No instance, or none after the resize: empty, of the right shapes."""
+    pre = preprocessor()
+    data = packed([annotations((96, 128), masks=masks, boxes=boxes)], pre)
+    sample = shrunk(data, 48, pre)['data_samples'][0]
+    assert sample.gt_instances.bboxes.shape == (0, 4)
+    assert len(sample.gt_instances) == len(sample.gt_instances.labels) == 0
+    left = sample.gt_instances.masks
+    assert len(left) == 0 and (left.height, left.width) == (64, 64)
+
+
+def test_proposals_and_panoptic_maps():
+    """Proposals all stay; panoptic ids are beyond what float32 can hold."""
+    pre = preprocessor()
+    data = packed([annotations((96, 128))], pre)
+    sample = data['data_samples'][0]
+    boxes = torch.tensor([[4.0, 6.0, 34.0, 40.0], [8.0, 8.0, 9.0, 9.0]])
+    sample.proposals = InstanceData(bboxes=boxes, scores=torch.ones(2))
+    ids = torch.arange(96 * 128).reshape(1, 96, 128) + 2**24
+    sample.gt_panoptic_seg = PixelData(pan_seg=ids)
+    small = shrunk(data, 48, pre)['data_samples'][0]
+    assert torch.equal(small.proposals.bboxes, boxes / 2)
+    assert torch.equal(sample.proposals.bboxes, boxes)
+    assert torch.equal(small.gt_panoptic_seg.pan_seg[:, :48], ids[:, ::2, ::2])
+
+
+def test_masks_and_maps_that_the_preprocessor_left_unpadded():
+    """They are where those of the whole batch are."""
+    plain = DetDataPreprocessor(MEAN, STD, pad_size_divisor=32)
+    padded = preprocessor()
+    shapes = (96, 128), (67, 93)
+    samples = [
+        shrunk(
+            packed([annotations(s, i) for i, s in enumerate(shapes)], pre),
+            61,
+            pre,
+        )['data_samples'][1]
+        for pre in (plain, padded)
+    ]
+    assert_same(*(snapshot(sample) for sample in samples))
+
+
+def test_batch_is_not_padded_back_to_a_fixed_size():
+    pre = preprocessor(
+        batch_augments=[
+            dict(
+                type='BatchFixedSizePad',
+                size=(160, 160),
+                pad_mask=True,
+                pad_seg=True,
+            )
+        ]
+    )
+    data = packed([annotations((96, 128))], pre)
+    assert data['inputs'].shape[-2:] == (160, 160)
+    small = shrunk(data, 80, pre)
+    sample = small['data_samples'][0]
+    assert small['inputs'].shape[-2:] == (96, 96)
+    assert sample.batch_input_shape == (96, 96)
+    assert (sample.img_shape, sample.pad_shape) == ((48, 64), (64, 64))
+    assert sample.gt_instances.masks.masks.shape == (2, 96, 96)
+    assert sample.gt_sem_seg.sem_seg.shape == (1, 96, 96)
+
+
+def test_other_annotations_go_with_their_instance():
+    pre = preprocessor()
+    data = packed([annotations((96, 128))], pre)
+    instances = data['data_samples'][0].gt_instances
+    instances.names = list('abcd')
+    small = shrunk(data, 48, pre)['data_samples'][0]
+    assert small.gt_instances.names == ['a', 'd']
+
+
+def test_a_map_of_another_size_is_refused():
+    pre = preprocessor()
+    data = packed([annotations((96, 128))], pre)
+    data['data_samples'][0].gt_sem_seg = PixelData(
+        sem_seg=torch.zeros(1, 12, 16)
+    )
+    with pytest.raises(
+        ValueError,
+        match=r'maps of \(12, 16\) .* image, '
+        r'\(96, 128\), nor as the batch, \(96, 128\)',
+    ):
+        shrunk(data, 48, pre)
+
+
+def test_boxes_of_another_kind_are_refused():
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(96, 128)),
+        gt_instances=InstanceData(bboxes=torch.zeros(2, 5)),
+    )
+    data = dict(inputs=torch.zeros(1, 3, 96, 128), data_samples=[sample])
+    with pytest.raises(TypeError, match=r'\(2, 5\) are not .*boxtype2tensor'):
+        shrunk(data, 48, preprocessor())

@@ -1,0 +1,216 @@
+"""Pose samples against mmpose's codecs and its pipeline at smaller sizes."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+pytest.importorskip('mmpose')
+from mmpose.registry import KEYPOINT_CODECS, MODELS  # noqa: E402
+
+from mmst.subnets import resize_inputs  # noqa: E402
+from mmst.targets.pose import codec_at  # noqa: E402
+from tests.targets.people import (  # noqa: E402
+    CODECS,
+    HEATMAPS,
+    JOINTS,
+    codec_cfg,
+    head_cfg,
+    model_for,
+    packed,
+    pipeline,
+    shrunk,
+)
+from tests.targets.snapshot import assert_same, snapshot  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmpose')
+
+
+def encode(name, size, instances):
+    """What the codec says of a sample's keypoints, by mmpose alone."""
+    return KEYPOINT_CODECS.build(codec_cfg(name, size)).encode(
+        instances.transformed_keypoints, instances.keypoints_visible
+    )
+
+
+@pytest.mark.parametrize('name', HEATMAPS + ['regression'])
+@pytest.mark.parametrize('size', [55, 83, 127])
+def test_targets_are_the_codec_s(name, size):
+    """Bit for bit what it encodes from the shrunk keypoints at this size."""
+    model = model_for(head_cfg(name))
+    data = packed(model, pipeline(name))
+    before = snapshot(data['data_samples'])
+    small = shrunk(data, size, model)
+    height, width = small['inputs'].shape[-2:]
+    for old, new in zip(data['data_samples'], small['data_samples']):
+        scale = size / 128, size * 2 / 256
+        expected = (old.gt_instances.transformed_keypoints + 0.5) * scale - 0.5
+        np.testing.assert_allclose(
+            new.gt_instances.transformed_keypoints, expected, atol=1e-4
+        )
+        encoded = encode(name, (width, height), new.gt_instances)
+        labels = new.gt_instance_labels
+        assert (encoded['keypoint_weights'] == 0).any()
+        np.testing.assert_array_equal(
+            labels.keypoint_weights, encoded['keypoint_weights']
+        )
+        if name == 'regression':
+            np.testing.assert_array_equal(
+                labels.keypoint_labels, encoded['keypoint_labels']
+            )
+        else:
+            np.testing.assert_array_equal(
+                new.gt_fields.heatmaps, encoded['heatmaps']
+            )
+            assert new.gt_fields.heatmaps.dtype == torch.float32
+        assert new.input_size == (width, height)
+        assert new.batch_input_shape == new.pad_shape == (height, width)
+    assert_same(before, snapshot(data['data_samples']))
+
+
+@pytest.mark.parametrize('name', ['msra', 'udp', 'regression'])
+def test_like_the_pipeline_at_the_smaller_size(name):
+    """Keypoints in the image to 1/4 px, heat-map peaks to one cell.
+
+    mmpose's affine transform scales about the corner pixel's centre, the
+    bilinear resize about its corner: (1 - scale) / 2 pixels apart.
+    """
+    udp = name == 'udp'
+    model = model_for(head_cfg(name))
+    small = shrunk(packed(model, pipeline(name, udp=udp)), 64, model)
+    expected = packed(model, pipeline(name, (64, 128), udp))
+    assert small['inputs'].shape == expected['inputs'].shape
+    for new, other in zip(small['data_samples'], expected['data_samples']):
+        keypoints = other.gt_instances.transformed_keypoints
+        inside = ((keypoints >= 0) & (keypoints < (64, 128))).all(-1)
+        assert inside.any()
+        moved = abs(new.gt_instances.transformed_keypoints - keypoints)
+        assert moved[inside].max() < 0.26
+        assert torch.equal(
+            new.gt_instance_labels.keypoint_weights,
+            other.gt_instance_labels.keypoint_weights,
+        )
+        assert new.input_size == other.input_size
+        if name == 'regression':
+            assert (
+                new.gt_instance_labels.keypoint_labels
+                - other.gt_instance_labels.keypoint_labels
+            ).abs().max() < 0.26 / 64
+            continue
+        seen = new.gt_instance_labels.keypoint_weights[0] > 0
+        seen &= torch.from_numpy(inside[0])
+        peaks = [
+            np.stack(
+                np.unravel_index(
+                    s.gt_fields.heatmaps[seen].flatten(1).argmax(1), (32, 16)
+                )
+            )
+            for s in (new, other)
+        ]
+        assert abs(peaks[0] - peaks[1]).max() <= 1
+        # UDP's peak is between the cells.
+        least = 0.9 if udp else 1
+        assert (new.gt_fields.heatmaps[seen].amax((1, 2)) >= least).all()
+
+
+@pytest.mark.parametrize('size', [29, 55, 83, 111])
+def test_keypoints_stay_on_what_they_mark(size):
+    """A spot in the image moves as its keypoint does, to 0.02 px."""
+    model = model_for(head_cfg('msra'))
+    data = packed(model, pipeline('msra'), seeds=[0])
+    rows, columns = torch.arange(256.0)[:, None], torch.arange(128.0)
+    sample = data['data_samples'][0]
+    for joint in (0, 2, 3):
+        x, y = sample.gt_instances.transformed_keypoints[0, joint]
+        spot = torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 2 / 6**2)
+        small = shrunk(
+            dict(data, inputs=spot.expand(1, 3, -1, -1)), size, model
+        )
+        light = small['inputs'][0, 0]
+        centre = [
+            (torch.arange(float(n)) * light.sum(dim)).sum() / light.sum()
+            for dim, n in enumerate(reversed(light.shape))
+        ]
+        torch.testing.assert_close(
+            torch.stack(centre),
+            torch.from_numpy(
+                small['data_samples'][0].gt_instances.transformed_keypoints[
+                    0, joint
+                ]
+            ),
+            rtol=0,
+            atol=0.02,
+        )
+
+
+@pytest.mark.parametrize(
+    'depth, height, width', [(18, 128, 128), (50, 96, 64)]
+)
+def test_heatmaps_are_as_large_as_the_head_s(depth, height, width):
+    """Also from sizes that no stride divides, down to one cell."""
+    channels = 64 if depth == 18 else 256
+    model = model_for(dict(head_cfg('msra'), in_channels=channels))
+    net = MODELS.build(
+        dict(type='ResNet', depth=depth, base_channels=8)
+        if depth == 18
+        else dict(
+            type='ResNet', depth=depth, base_channels=32, out_indices=(2,)
+        )
+    )
+    if depth == 50:  # 16 px a cell, two times doubled: 4 px a cell
+        model.head = MODELS.build(
+            dict(
+                head_cfg('msra'),
+                in_channels=512,
+                deconv_out_channels=(8, 8),
+                deconv_kernel_sizes=(4, 4),
+            )
+        )
+    data = packed(model, pipeline('msra'))
+    data['inputs'] = resize_inputs(data['inputs'], 110)
+    for size in (7, 33, 55, 82):
+        small = shrunk(data, size, model)
+        heatmaps = model.head(net(small['inputs']))
+        for sample, heatmap in zip(small['data_samples'], heatmaps):
+            assert sample.gt_fields.heatmaps.shape == heatmap.shape
+
+
+def test_regression_is_padded_to_no_stride():
+    model = model_for(head_cfg('regression'))
+    data = packed(model, pipeline('regression'))
+    assert shrunk(data, 83, model)['inputs'].shape[-2:] == (166, 83)
+
+
+@pytest.mark.parametrize('name', CODECS)
+def test_codec_at_another_size(name):
+    """All it encodes is what a codec built for this size encodes."""
+    codec = KEYPOINT_CODECS.build(codec_cfg(name))
+    keypoints = (
+        np.random.default_rng(0)
+        .uniform(0, 96, (1, JOINTS, 2))
+        .astype(np.float32)
+    )
+    visible = np.ones((1, JOINTS), np.float32)
+    before = codec.encode(keypoints, visible)
+    small = codec_at(codec, (64, 96)).encode(keypoints, visible)
+    expected = KEYPOINT_CODECS.build(codec_cfg(name, (64, 96))).encode(
+        keypoints, visible
+    )
+    assert_same(snapshot(small), snapshot(expected))
+    assert_same(snapshot(before), snapshot(codec.encode(keypoints, visible)))
+
+
+def test_weights_of_the_data_set_stay():
+    model = model_for(head_cfg('msra'))
+    data = packed(
+        model, pipeline('msra', use_dataset_keypoint_weights=True), seeds=[0]
+    )
+    small = shrunk(data, 83, model)
+    old, new = (
+        d['data_samples'][0].gt_instance_labels.keypoint_weights
+        for d in (data, small)
+    )
+    assert torch.equal(old, new) and set(old[0].tolist()) >= {0, 1.5, 2}
