@@ -8,9 +8,13 @@ user first asks for it.
 from importlib import import_module
 from typing import Any
 
-from . import subnets
 from .launch.distributions import find_bases_by_import_name
+from .requirements_check import TORCH, check_requirements
 from .version import __version__
+
+check_requirements(TORCH)
+
+from . import subnets  # noqa: E402
 
 #: Imported at the first use of ``mmst.<name>``.
 _ON_DEMAND = (

@@ -1,9 +1,5 @@
 """Refuse to work on top of packages that mmst cannot work with.
 
-Packages of mmst that need OpenMMLab's import this module before all else,
-which checks them; they would otherwise fail with an error that does not say
-what is wrong with the installation.
-
 Packages are looked up by import name and by the version that the module gives
 itself, never by distribution name: the OneDL packages install under other
 distribution names but are imported as ``mmengine``, ``mmcv`` and so on, and
@@ -13,7 +9,7 @@ serve as well.
 import importlib
 import re
 import sys
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 from .launch.distributions import get_distribution_name
 
@@ -72,8 +68,8 @@ class Requirement(NamedTuple):
 # Importing one needs those before it, so the order matters: mmpretrain asserts
 # its own range of mmcv, and our message about mmcv has to come first.
 # Keep the OpenMMLab ranges equal to those in requirements/mminstall.txt.
-REQUIREMENTS = (
-    Requirement('torch', '2.1.0'),
+TORCH = (Requirement('torch', '2.1.0'),)
+OPENMMLAB = (
     Requirement('mmengine', '0.10.0', '1.0.0'),
     # Where pip finds no built mmcv it compiles one, and in an isolated build,
     # which lacks torch, that leaves the compiled operators out silently.
@@ -107,15 +103,18 @@ def parse_release(version: str) -> Tuple[int, int, int]:
     return major, minor, patch
 
 
-def check_requirements() -> None:
-    """Import every required package and check its version.
+def check_requirements(requirements: Sequence[Requirement]) -> None:
+    """Import required packages and check their versions.
+
+    Args:
+        requirements: The packages, in the order in which to import them.
 
     Raises:
         ImportError: If one is missing, fails to import, or has a version
             outside of its range. The message says which, what was found, what
             is allowed and what to type.
     """
-    for requirement in REQUIREMENTS:
+    for requirement in requirements:
         found = _find_problem(requirement)
         if found is not None:
             raise ImportError(
@@ -158,6 +157,3 @@ def _find_problem(requirement: Requirement) -> Optional[str]:
 def _get_location(module: object) -> str:
     path = getattr(module, '__file__', None)
     return path or str(list(getattr(module, '__path__', ['unknown place'])))
-
-
-check_requirements()

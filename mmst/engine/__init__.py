@@ -1,6 +1,6 @@
 """Stimulative training: the loops, their step, and the hooks."""
 
-from mmst import requirements_check  # noqa: F401
+from mmst import openmmlab  # noqa: F401
 
 from .hooks import ReseedHook, SubnetMetricsHook, SubnetSamplerHook
 from .loops import STEpochBasedTrainLoop, STIterBasedTrainLoop

@@ -1,6 +1,6 @@
 """How good a network's subnets are, in a training as after it."""
 
-from mmst import requirements_check  # noqa: F401
+from mmst import openmmlab  # noqa: F401
 
 from .batch_norm import reestimate_statistics
 from .data_loaders import (

@@ -99,8 +99,16 @@ def class_name(part: Any) -> str:
 _HOOK_OPTIONS = ('type', 'priority', 'by_epoch', 'interval')
 
 
-def read_sampler(cfg: Config, backbone: nn.Module) -> Optional[SubnetSampler]:
+def read_sampler(
+    cfg: Config, backbone: nn.Module, epoch_length: int = 1
+) -> Optional[SubnetSampler]:
     """Read a config's sampler and fit it to the backbone.
+
+    Args:
+        cfg: The config.
+        backbone: Its backbone, or its model.
+        epoch_length: Iterations in an epoch, in which the config may say when
+            subnets begin.
 
     Returns:
         SubnetSampler: ``None`` if the config trains no subnets.
@@ -113,6 +121,8 @@ def read_sampler(cfg: Config, backbone: nn.Module) -> Optional[SubnetSampler]:
                 if name not in _HOOK_OPTIONS
             }
             sampler = SubnetSampler(**options)
+            if hook.get('by_epoch', True):
+                sampler.begin *= epoch_length
             if not sampler.is_off:
                 return sampler.fit(backbone)
     return None

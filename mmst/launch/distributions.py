@@ -52,7 +52,10 @@ def find_bases_by_import_name() -> None:
         for scope in TOOLBOXES
         if not is_distributed(OPENMMLAB.get(scope, scope)) and find_spec(scope)
     ]
-    if renamed and find_spec('mmengine'):
+    if not renamed:
+        return
+    try:
         from mmengine.config.utils import MODULE2PACKAGE
-
-        MODULE2PACKAGE.update((scope, scope) for scope in renamed)
+    except ImportError:
+        return  # whatever needs mmengine will say what is wrong with it
+    MODULE2PACKAGE.update((scope, scope) for scope in renamed)

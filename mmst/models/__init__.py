@@ -1,6 +1,6 @@
 """Networks, the head that teaches subnets, and its loss."""
 
-from mmst import requirements_check  # noqa: F401
+from mmst import openmmlab  # noqa: F401
 
 from .backbones import CIFARDenseNet, CIFARResNet
 from .heads import STClsHead

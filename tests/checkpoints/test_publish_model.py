@@ -35,7 +35,7 @@ class KeepEvaluatedWeights(Hook):
 def publish(load_tool, tmp_path, capsys):
 
     def publish(source, name='model.pth'):
-        load_tool('model_converters/publish_model').main(
+        load_tool('tools/model_converters/publish_model').main(
             [str(source), str(tmp_path / 'published' / name)]
         )
         (file,) = (tmp_path / 'published').glob(f'{name[:5]}*')

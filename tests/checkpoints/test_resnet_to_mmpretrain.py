@@ -23,7 +23,7 @@ class Payload:
 
 @pytest.fixture
 def convert(load_tool):
-    return load_tool('model_converters/resnet_to_mmpretrain').main
+    return load_tool('tools/model_converters/resnet_to_mmpretrain').main
 
 
 @pytest.fixture

@@ -323,7 +323,7 @@ def test_r50_base_is_the_stock_config(config, monkeypatch, tmp_path):
 def test_backbone_on_the_command_line(load_tool):
     """One line replaces the checkpoint, and takes its prefix away."""
     pytest.importorskip('mmpose')
-    tool = load_tool('train')
+    tool = load_tool('tools/train')
     cfg = tool.load_config(
         tool.parse_args(
             [

@@ -29,7 +29,7 @@ NAMES = [
 @pytest.fixture
 def options_of(load_tool, digit_scenes):
     """Options of the demo for two iterations on the few scenes."""
-    demo = load_tool('demo_downstream')
+    demo = load_tool('demo/downstream')
     assert set(NAMES) == set(demo.FRAMEWORKS)
 
     def options_of(name: str, length: int) -> list:
@@ -71,7 +71,7 @@ def test_trains_validates_and_resumes(
 ):
     if name == 'panoptic-fpn':
         pytest.importorskip('panopticapi')
-    framework = load_tool('demo_downstream').FRAMEWORKS[name]
+    framework = load_tool('demo/downstream').FRAMEWORKS[name]
     config = 'configs/' + framework.config.format('st-star')
     for length in (1, 2):
         train(
@@ -102,7 +102,7 @@ def test_trains_validates_and_resumes(
 
 def test_two_processes_agree(options_of, load_tool, train_twice):
     """Each with images of its own; Contract 5 for a detector."""
-    framework = load_tool('demo_downstream').FRAMEWORKS['mask-rcnn']
+    framework = load_tool('demo/downstream').FRAMEWORKS['mask-rcnn']
     output, first, second = train_twice(
         framework.config.format('st-star'), *options_of('mask-rcnn', 2)
     )

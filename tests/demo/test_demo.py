@@ -69,7 +69,7 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
     load_tool, data, options, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(ROOT)
-    main = load_tool('demo').main
+    main = load_tool('demo/classification').main
     work_dir = tmp_path / 'demo'
     args = ['--methods', 'ct', 'stpp', '--seeds', '0', '--work-dir']
     main([*args, str(work_dir), *options])
@@ -113,7 +113,7 @@ def test_a_failed_run_is_named_with_its_log(load_tool, options, tmp_path):
     with pytest.raises(
         RuntimeError, match=f'CT seed 0 failed .* {tmp_path}/ct/seed0/output'
     ):
-        load_tool('demo').main(
+        load_tool('demo/classification').main(
             ['--methods', 'ct', '--work-dir', str(tmp_path), *options]
             + ['model.backbone.depth=3']
         )
@@ -124,5 +124,7 @@ def test_a_failed_run_is_named_with_its_log(load_tool, options, tmp_path):
 
 def test_other_settings_need_a_folder_of_their_own(load_tool, capfd):
     with pytest.raises(SystemExit):
-        load_tool('demo').main(['--cfg-options', 'train_cfg.max_epochs=1'])
+        load_tool('demo/classification').main(
+            ['--cfg-options', 'train_cfg.max_epochs=1']
+        )
     assert '--cfg-options needs --work-dir' in capfd.readouterr().err

@@ -33,7 +33,7 @@ def test_no_digit_is_in_two_splits(tool, load_tool):
         for split in ('train', 'val')
     )
     assert len(train) == 4000 and len(val) == 1000 and not train & val
-    mnistm5k = load_tool('dataset_converters/mnistm5k')
+    mnistm5k = load_tool('demo/dataset_converters/mnistm5k')
     digits, labels, _ = tool.load_sources()
     rows = mnistm5k.split_rows(labels, 3)['val']
     assert val == {digit.tobytes() for digit in digits[rows]}

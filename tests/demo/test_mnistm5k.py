@@ -14,7 +14,7 @@ pytest.importorskip('sklearn')
 
 @pytest.fixture(scope='module')
 def tool(load_tool):
-    return load_tool('dataset_converters/mnistm5k')
+    return load_tool('demo/dataset_converters/mnistm5k')
 
 
 @pytest.fixture(scope='module')

@@ -7,12 +7,12 @@ from PIL import Image
 
 @pytest.fixture(scope='module')
 def tool(load_tool):
-    return load_tool('dataset_converters/scene')
+    return load_tool('demo/dataset_converters/scene')
 
 
 @pytest.fixture(scope='module')
 def puppet(load_tool):
-    return load_tool('dataset_converters/puppet')
+    return load_tool('demo/dataset_converters/puppet')
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ ENTRIES = [
 
 
 def test_every_message_is_explained_once():
-    messages = raised_messages(ROOT / 'mmst') | raised_messages(ROOT / 'tools')
+    messages = set().union(
+        *(raised_messages(ROOT / name) for name in ('mmst', 'tools', 'demo'))
+    )
     explained = {
         message: [entry for entry in ENTRIES if message.startswith(entry)]
         for message in messages

@@ -44,7 +44,7 @@ FEWER = {
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
     """A folder with what the commands read of a clone, to run them in."""
-    for name in ('configs', 'docs', 'tools'):
+    for name in ('configs', 'demo', 'docs', 'tools'):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -59,12 +59,12 @@ def run(command: str, load_tool) -> None:
             file.write(SMALL[name])
     elif program == 'python':
         args += shlex.split(FEWER.get(args[0], ''))
-        path = args.pop(0)[len('tools/') : -len('.py')]
+        path = args.pop(0)[: -len('.py')]
         run_alone(load_tool(path).main)(args)
     elif command == 'bash tools/quickstart.sh':
         # Of its three lines, the installation is there and the demo trains
         # for minutes.
-        load_tool('dataset_converters/mnistm5k').main([])
+        load_tool('demo/dataset_converters/mnistm5k').main([])
     else:
         assert command == 'source .venv/bin/activate'
 

@@ -2,14 +2,13 @@
 
 import math
 import runpy
-from random import Random
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmst.subnets import InputSizes, SamplingSpace, find_stages
+from mmst.subnets import SubnetSampler, find_stages
 from tests.conftest import ROOT
 
 NUM_CLASSES = 5
@@ -86,18 +85,17 @@ def test_gradients_are_those_of_the_summed_losses(train_epoch, name):
         )
 
     optimizer.register_step_pre_hook(keep)
+    sampler = SubnetSampler(2, size_range=(0.5, 1.0), seed=1).fit(model)
     (losses,) = train_epoch(
-        model, [(images, labels)], optimizer, Random(1), num_subnets=2
+        model, [(images, labels)], optimizer, sampler, start=7
     )
 
     # The same draws, the losses in one graph.
-    rng, sizes = Random(1), InputSizes((0.5, 1.0))
-    space = SamplingSpace([len(stage) for stage in find_stages(model)])
     main = by_hand(model, images, [len(s) for s in find_stages(model)])
     expected = [F.cross_entropy(standardized(main), labels)]
-    for _ in range(2):
-        subnet = space.sample(rng, sizes.sample(rng))
-        assert len(subnet.depths) == len(space.num_blocks)
+    subnets = sampler.draw(7)
+    assert len(subnets) == 2
+    for subnet in subnets:
         side = round(64 * subnet.size)
         inputs = F.interpolate(
             images, (side, side), mode='bilinear', align_corners=False
@@ -125,7 +123,8 @@ def test_several_steps(train_epoch, name):
         for _ in range(4)
     ]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    history = train_epoch(model, loader, optimizer, Random(0))
+    sampler = SubnetSampler(3, size_range=(0.5, 1.0)).fit(model)
+    history = train_epoch(model, loader, optimizer, sampler)
     assert [len(losses) for losses in history] == [4] * 4
     assert all(math.isfinite(loss) for losses in history for loss in losses)
     for key, parameter in model.named_parameters():

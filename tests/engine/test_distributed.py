@@ -13,7 +13,7 @@ from torch import multiprocessing, nn
 from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
 from mmst.engine.step import reduce_gradients, st_step
 from mmst.evaluation import reestimate_statistics
-from mmst.subnets import Subnet, SubnetInputs
+from mmst.subnets import Subnet, SubnetInputs, SubnetSampler
 from tests.conftest import batch, build_classifier, load_run, sgd
 
 FULL = (3, 3, 3)
@@ -185,15 +185,14 @@ def drawn():
     )
     runner.model = MMDistributedDataParallel(build_classifier())
     hook.before_train(runner)
-    return [hook.draw(iteration) for iteration in range(5)]
+    return [hook.sampler.draw(iteration) for iteration in range(5)]
 
 
 def test_ranks_draw_the_same_subnets(ranks):
     """From the first rank's seed, also under `diff_rank_seed`."""
-    hook = SubnetSamplerHook(num_subnets=3)
-    hook.fit(build_classifier(), seed=5)
+    sampler = SubnetSampler(3, seed=5).fit(build_classifier())
     for rank in ranks:
-        assert rank['drawn'] == [hook.draw(i) for i in range(5)]
+        assert rank['drawn'] == [sampler.draw(i) for i in range(5)]
 
 
 class OwnStep(MMDistributedDataParallel):

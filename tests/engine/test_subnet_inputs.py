@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.structures import BaseDataElement
+from torch.utils.data import Dataset
 
 from mmst.engine.step import st_step
 from mmst.subnets import Subnet, SubnetInputs, pad_inputs
@@ -128,9 +130,8 @@ def test_chained_fractions_are_refused(tiny_runner):
 
 
 @pytest.mark.parametrize('moved', ['crop', 'flip'])
-def test_moving_pixels_is_for_classifiers(tiny_runner, moved):
-    from mmengine.model import BaseModel
-
+def test_moving_pixels_is_for_classification(tiny_runner, moved):
+    """Samples of a type that mmst does not know may say where things are."""
     runner = tiny_runner(
         sampler=dict(),
         train_cfg=dict(
@@ -139,15 +140,20 @@ def test_moving_pixels_is_for_classifiers(tiny_runner, moved):
             input_transforms=[moved],
         ),
     )
+    images = runner.train_loop.dataloader.dataset
 
-    class Detector(BaseModel):
-        def __init__(self, backbone):
-            super().__init__()
-            self.backbone = backbone
+    class Located(Dataset):
+        metainfo = images.metainfo
 
-        def forward(self, inputs, data_samples=None, mode='tensor'):
-            return self.backbone(inputs)
+        def __len__(self):
+            return len(images)
 
-    runner.model = Detector(runner.model.backbone)
-    with pytest.raises(ValueError, match=f'{moved}.*for classifiers only'):
+        def __getitem__(self, index):
+            return dict(images[index], data_samples=BaseDataElement())
+
+    config = dict(runner.cfg.train_dataloader, dataset=Located())
+    runner.train_loop.dataloader = runner.build_dataloader(config)
+    with pytest.raises(
+        ValueError, match=f'{moved}.*of BaseDataElement.*classification only'
+    ):
         runner.train()

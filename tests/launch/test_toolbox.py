@@ -5,11 +5,14 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from mmst.launch import distributions, toolbox
-from mmst.launch.distributions import get_distribution_name, is_distributed
+from mmst.launch.distributions import (
+    find_bases_by_import_name,
+    get_distribution_name,
+    is_distributed,
+)
 from mmst.launch.toolbox import (
     TOOLBOXES,
     check_toolbox,
-    find_bases_by_import_name,
     read_config,
 )
 
@@ -41,7 +44,9 @@ def test_bases_of_each_toolbox_are_read(scope, runtime):
 @pytest.mark.parametrize('scope', list(TOOLBOXES))
 def test_bases_need_no_distribution_of_that_name(scope, runtime, monkeypatch):
     pytest.importorskip(scope)
-    monkeypatch.setitem(MODULE2PACKAGE, scope, 'some-' + scope)
+    missing = 'some-' + scope
+    monkeypatch.setitem(MODULE2PACKAGE, scope, missing)
+    monkeypatch.setitem(distributions.OPENMMLAB, scope, missing)
     with pytest.raises(ModuleNotFoundError, match=f"'{scope}::' base of"):
         read_config(runtime(scope))
     find_bases_by_import_name()

@@ -90,7 +90,7 @@ def analyse(load_tool):
     """Run an analysis tool, and give what it wrote as JSON beside a PNG."""
 
     def analyse(tool: str, out: Path, *args) -> dict:
-        run_alone(load_tool(f'analysis_tools/{tool}').main)(
+        run_alone(load_tool(f'tools/analysis_tools/{tool}').main)(
             [str(arg) for arg in (*args, '--out', out)]
         )
         with Image.open(out / f'{tool}.png') as image:
@@ -107,7 +107,7 @@ def refuse(load_tool):
 
     def refuse(tool: str, out: Path, error: type, message: str, *args) -> None:
         with pytest.raises(error, match=message):
-            run_alone(load_tool(f'analysis_tools/{tool}').main)(
+            run_alone(load_tool(f'tools/analysis_tools/{tool}').main)(
                 [str(arg) for arg in (*args, '--out', out)]
             )
         assert not list(out.glob('*.png')) and not list(out.glob('*.json'))

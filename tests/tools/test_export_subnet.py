@@ -31,7 +31,7 @@ SUBNETS = [[1, 2, 1, 2], [1, 2, 2, 2], [2, 2, 1, 2], [2, 2, 2, 2]]
 
 @pytest.fixture(scope='module')
 def export(load_tool):
-    return run_alone(load_tool('export_subnet').main)
+    return run_alone(load_tool('tools/export_subnet').main)
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +59,7 @@ def run(st_config, trained):
 def family(load_tool, run, tmp_path_factory) -> Path:
     """What the tool measures of all subnets."""
     out = tmp_path_factory.mktemp('family') / 'out'
-    run_alone(load_tool('analysis_tools/accuracy_cost').main)(
+    run_alone(load_tool('tools/analysis_tools/accuracy_cost').main)(
         [*run, '--out', str(out), '--num-samples', '40', '--seconds', '0']
     )
     return out

@@ -13,7 +13,7 @@ FULL = (3, 3, 3)
 
 @pytest.fixture(scope='module')
 def tool(load_tool):
-    return load_tool('benchmarks/iteration_cost')
+    return load_tool('tools/benchmarks/iteration_cost')
 
 
 def test_flops_of_a_skipped_block(tool):

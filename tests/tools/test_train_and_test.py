@@ -15,7 +15,7 @@ def read(load_tool, config):
     """Return the config as train.py would hand it to the runner."""
 
     def read(*flags: str) -> Config:
-        tool = load_tool('train')
+        tool = load_tool('tools/train')
         args = tool.parse_args([config, *flags])
         cfg = command_line.load_config(args)
         tool.apply_args(cfg, args)
@@ -107,7 +107,7 @@ def test_dataloaders(read, gpu):
 def test_amp_needs_an_accelerator(load_tool, tool, config):
     flags = [config, '--amp'] + (['x.pth'] if tool == 'test' else [])
     with pytest.raises(ValueError, match="shows 'cpu' only"):
-        load_tool(tool).main(flags)
+        load_tool(f'tools/{tool}').main(flags)
 
 
 def test_amp_on_an_accelerator(read, gpu):
@@ -202,7 +202,7 @@ def test_wrong_flags_of_test(test, config, flags, message):
     ],
 )
 def test_drawing_speaks_each_toolbox(load_tool, scope, expected):
-    tool = load_tool('test')
+    tool = load_tool('tools/test')
     hooks = dict(visualization=dict(type='X'))
     cfg = Config(
         dict(
@@ -235,6 +235,6 @@ def test_tta_reaches_the_pipeline(load_tool):
             ),
         )
     )
-    load_tool('test').use_tta(cfg)
+    load_tool('tools/test').use_tta(cfg)
     assert cfg.model == dict(type='T', module=dict(type='M'))
     assert cfg.test_dataloader.dataset.dataset.pipeline == ['t']

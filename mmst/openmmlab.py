@@ -1,0 +1,9 @@
+"""Importing this module checks OpenMMLab's packages.
+
+Packages of mmst that need them import it before all else. They would otherwise
+fail with an error that does not say what is wrong with the installation.
+"""
+
+from .requirements_check import OPENMMLAB, check_requirements
+
+check_requirements(OPENMMLAB)
