@@ -92,9 +92,9 @@ def test_documented_lines_are_enough(
     limit = 'max_iters' if page == 'st_seg' else 'max_epochs'
     assert getattr(loop, limit) == before.train_cfg[limit]
     assert loop.val_interval == before.train_cfg.val_interval
-    hook = HOOKS.build(cfg.custom_hooks[-1])
-    hook.fit(MODELS.build(cfg.model), seed=0)
-    assert all(min(depths) == 3 for depths in hook.space.depths)
+    sampler = HOOKS.build(cfg.custom_hooks[-1]).sampler
+    sampler.fit(MODELS.build(cfg.model))
+    assert all(min(depths) == 3 for depths in sampler.space.depths)
 
 
 @pytest.mark.parametrize('family', SCOPES)

@@ -1,8 +1,7 @@
 """KL- against its equations, written out in float64."""
 
-import sys
-
 import math
+import sys
 
 import pytest
 import torch

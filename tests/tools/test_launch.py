@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmst.engine import launch
+from mmst.launch import process_group
 from mmst.launch.process_group import prepare_launch
 from tests.conftest import load_run
 
@@ -210,7 +210,7 @@ def groups(monkeypatch):
     made = []
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(
-        launch.torch_dist,
+        process_group.torch_dist,
         'init_process_group',
         lambda *args, **kwargs: made.append((args, kwargs)),
     )
