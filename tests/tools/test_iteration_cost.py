@@ -20,12 +20,12 @@ def test_flops_of_a_skipped_block(tool):
     """Three times its forward pass: gradients of inputs and of weights."""
     model = build_classifier(double=False)
     image = torch.rand(1, 3, 16, 16)
-    full = tool.count_flops(model, image)
+    full = tool.count_pass_flops(model, image)
     subnet = Subnet.ordered((3, 2, 3), FULL)
     # Two convolutions, 3 x 3, 8 to 8 channels, on the second stage's map.
     side = 16 // 2
     block = 2 * 9 * 8 * 8 * side * side
-    assert full - tool.count_flops(model, image, subnet) == 3 * block
+    assert full - tool.count_pass_flops(model, image, subnet) == 3 * block
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

@@ -83,8 +83,8 @@ def test_two_processes_train_and_test(
 
 
 def test_sync_bn_gives_way_on_cpus(monkeypatch):
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
-    monkeypatch.setattr(launch, 'is_distributed', lambda: True)
+    monkeypatch.setattr(process_group, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(process_group, 'is_distributed', lambda: True)
     norm = dict(type='SyncBN', requires_grad=True)
     cfg = Config(
         dict(
@@ -208,7 +208,7 @@ def test_slurm(tmp_path, shell_env):
 def groups(monkeypatch):
     """Process groups that would have been made, on a CPU machine."""
     made = []
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(process_group, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(
         process_group.torch_dist,
         'init_process_group',
@@ -249,7 +249,7 @@ def test_cpu_keeps_find_unused_parameters(groups):
     [('none', 'cpu'), ('pytorch', 'cuda'), ('slurm', 'cuda')],
 )
 def test_else_nothing_changes(groups, monkeypatch, launcher, device):
-    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    monkeypatch.setattr(process_group, 'get_device', lambda: device)
     cfg = Config(dict(launcher=launcher))
     prepare_launch(cfg)
     assert groups == [] and 'model_wrapper_cfg' not in cfg
