@@ -27,14 +27,31 @@ ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 4
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Mark the tests of the contracts, for ``pytest -m contract``."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests marked slow be left out unless they are asked for."""
+    parser.addoption(
+        '--slow', action='store_true', help='run the tests marked slow too'
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: List[pytest.Item]
+) -> None:
+    """Mark the tests of the contracts, and leave out those marked slow.
+
+    ``-m slow`` asks for the slow ones alone, ``--slow`` for them too.
+    """
     files = {
         ROOT / 'tests' / name for names in CONTRACTS.values() for name in names
     }
     for item in items:
         if item.path in files:
             item.add_marker('contract')
+    if config.getoption('--slow') or 'slow' in config.getoption('-m'):
+        return
+    slow = [item for item in items if item.get_closest_marker('slow')]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
 
 
 @DATASETS.register_module()

@@ -168,6 +168,13 @@ def options_for(config: str, request) -> list:
     raise AssertionError(f'no small data for {config}: add some here')
 
 
+# The recipes that the others are variations of; they are slow to try.
+USUAL = (
+    'configs/demo/resnet20_stpp_mnistm5k.py',
+    'configs/st/resnet50_st_in1k.py',
+    'configs/st/vit-small_st_in1k.py',
+    'configs/st_cifar/mobilenetv3_st_cifar10.py',
+)
 # One-line differences that the families' READMEs give, where only a training
 # run shows that they work.
 VARIANTS = [
@@ -192,7 +199,15 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(
-    'config, option', [(c, '') for c in CONFIGS] + VARIANTS
+    'config, option',
+    [
+        pytest.param(
+            config,
+            option,
+            marks=[] if config in USUAL and not option else pytest.mark.slow,
+        )
+        for config, option in [(c, '') for c in CONFIGS] + VARIANTS
+    ],
 )
 def test_trains_validates_and_logs(config, option, request, train, tmp_path):
     options = options_for(config, request) + option.split()

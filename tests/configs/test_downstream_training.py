@@ -14,6 +14,8 @@ from tests.conftest import load_run, logged
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpose')
+# One of each toolbox; the others are slow to try.
+USUAL = ('mask-rcnn', 'semantic-fpn', 'simple-baseline')
 NAMES = [
     'faster-rcnn',
     'cascade-rcnn',
@@ -65,7 +67,13 @@ def options_of(load_tool, digit_scenes):
     return options_of
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow)
+        for name in NAMES
+    ],
+)
 def test_trains_validates_and_resumes(
     name, options_of, load_tool, train, tmp_path
 ):

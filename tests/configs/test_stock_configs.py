@@ -39,6 +39,8 @@ class Stock(NamedTuple):
     model: dict = {}  # what keeps the test small
 
 
+# One of each kind; the others are slow to try.
+USUAL = ('detr', 'pspnet', 'swin')
 RESNET = dict(backbone=dict(init_cfg=None))
 STOCK = dict(
     retinanet=Stock(
@@ -115,7 +117,13 @@ def small_run(stock: Stock, scenes: Path) -> dict:
     )
 
 
-@pytest.mark.parametrize('name', STOCK)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow)
+        for name in STOCK
+    ],
+)
 def test_trains_with_subnets(name, digit_scenes, train, tmp_path):
     """ST* without another change; the checkpoint is the stock model's."""
     stock = STOCK[name]
