@@ -38,6 +38,9 @@ LABELS = {
     'stpp-stochastic': 'ST++ (stochastic)',
     'stpp-raw': 'ST++ (raw)',
     'stpp-running-stats': 'ST++ (running statistics)',
+    'stpp-chained': 'ST++ (chained inputs)',
+    'stpp-label': 'ST++ (labels)',
+    'stpp-both': 'ST++ (labels and main network)',
 }
 # Settings are chosen on a part of the training images, so that the validation
 # images stay unseen until the end.

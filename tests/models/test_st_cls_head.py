@@ -112,9 +112,63 @@ def test_main_and_subnet_losses(config, features, normalize_main):
     losses = in_subnet(head, small, data)
     assert list(losses) == ['loss_kl']
     torch.testing.assert_close(losses['loss_kl'], 0.7 * kl(*targets))
-    predicted = head.predict(main)
-    for ours, theirs in zip(predicted, plain.predict(main)):
-        assert torch.equal(ours.pred_score, theirs.pred_score)
+    # Scores through the logits that training sees; the classes are the same.
+    scores = targets[0].softmax(1)
+    for ours, score, theirs in zip(
+        head.predict(main), scores, plain.predict(main)
+    ):
+        torch.testing.assert_close(ours.pred_score, score)
+        assert torch.equal(ours.pred_label, theirs.pred_label)
+    assert torch.equal(head(main), plain(main))
+    assert not head.head._forward_hooks
+
+
+@pytest.mark.parametrize('normalize_main', [False, True])
+@pytest.mark.parametrize('target', ['main', 'label', 'both'])
+def test_what_subnets_learn_from(target, normalize_main):
+    """The labels by the head's own loss, the main network by divergence."""
+    plain = MODELS.build(HEADS[0][0])
+    head = STClsHead(
+        copy.deepcopy(plain),
+        dict(type='mmst.KLMinusLoss', normalize='standardize', scale=2.0),
+        normalize_main,
+        subnet_target=target,
+    )
+    main, small = ((level(seed, 4, 8),) for seed in (0, 1))
+    labels = [0, 2, 1, 1]
+    if target != 'label':
+        head.loss(main, samples(labels))
+    losses = in_subnet(head, small, samples(labels))
+    p, q = (F.layer_norm(plain(x), (3,), eps=1e-7) * 2 for x in (main, small))
+    expected = {}
+    if target != 'main':
+        logits = q if normalize_main else plain(small)
+        expected['loss'] = F.cross_entropy(logits, torch.tensor(labels))
+    if target != 'label':
+        expected['loss_kl'] = kl(p, q)
+    assert losses.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value)
+
+
+def test_mixed_labels_reach_subnets_that_learn_from_labels():
+    config = classifier()
+    config['head']['subnet_target'] = 'label'
+    config['train_cfg'] = dict(augments=dict(type='Mixup', alpha=1.0))
+    model = MODELS.build(config)
+    model.train()
+    log = st_step(
+        model,
+        batch(double=False),
+        sgd(model, lr=0.0),
+        [Subnet.ordered(FULL, FULL)],
+    )
+    torch.testing.assert_close(log['subnet0_loss'], log['main_loss'])
+
+
+def test_unknown_target_is_refused():
+    with pytest.raises(ValueError, match="subnet_target 'teacher' is not one"):
+        STClsHead(HEADS[0][0], subnet_target='teacher')
 
 
 def test_head_with_two_classifiers():
@@ -186,13 +240,16 @@ def test_main_pass_that_fails_leaves_no_hook():
 
 
 class Without(torch.nn.Module):
-    """A head whose loss is not that of its own logits."""
+    """A head whose loss and scores are not those of its own logits."""
 
     def forward(self, feats):
         return dict(logits=feats[-1])
 
     def loss(self, feats, data_samples):
         return dict(loss=feats[-1].sum())
+
+    def predict(self, feats, data_samples=None):
+        return data_samples
 
 
 class Odd(Without):
@@ -212,6 +269,12 @@ class Odd(Without):
 def test_heads_without_logits_are_refused(kind, message):
     with pytest.raises(TypeError, match=message):
         STClsHead(kind()).loss((level(0, 4, 8),), samples([0] * 4))
+
+
+def test_scores_that_cannot_be_normalised_are_refused():
+    assert STClsHead(Without()).predict((level(0, 4, 8),), []) == []
+    with pytest.raises(TypeError, match='its `predict` does not call'):
+        STClsHead(Without(), normalize_main=True).predict((level(0, 4, 8),))
 
 
 def test_subnet_before_main_is_refused():

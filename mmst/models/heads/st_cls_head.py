@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from mmst.registry import MODELS
 from mmst.subnets import active_subnet
 
+from .heard_logits import as_list, hear_logits, last_heard
+
 Config = Dict[str, Any]
+TARGETS = ('main', 'label', 'both')
 
 
 @MODELS.register_module()
@@ -24,21 +27,26 @@ class STClsHead(BaseModule):
     logits, detached. In a subnet's pass, inside
     :func:`mmst.subnets.activate`, it gives the divergence from the remembered
     logits, for which labels are not needed: Mixup and CutMix go with it.
-    Prediction is the wrapped head's, and so are the checkpoint keys: a
-    checkpoint loads into the plain head and the other way.
+    Prediction is the wrapped head's, through logits normalised as in
+    training, and so are the checkpoint keys: a checkpoint loads into the plain
+    head and the other way.
 
     Args:
         head: The head to wrap, a config or a module.
         loss_kl: Config of the loss between subnet and main logits.
         normalize_main: Whether the main logits too are normalised, as
-            ``loss_kl`` normalises them, before the wrapped head's own loss.
-            The authors' released code does; the paper does not.
+            ``loss_kl`` normalises them, before the wrapped head's own loss
+            and its prediction. The authors' released code does so in the
+            loss; the paper does not.
+        subnet_target: What subnets learn from: 'main', the main network's
+            logits, 'label', by the wrapped head's own loss, or 'both'.
         init_cfg: Initialisation config of this module; the wrapped head has
             its own.
 
     Raises:
         TypeError: If the head is not for one label an image.
-        ValueError: If logits of two classes would be standardised.
+        ValueError: If logits of two classes would be standardised, or the
+            target is not known.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class STClsHead(BaseModule):
         head: Union[Config, nn.Module],
         loss_kl: Config = dict(type='mmst.KLMinusLoss'),
         normalize_main: bool = False,
+        subnet_target: str = 'main',
         init_cfg: Optional[Config] = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -70,7 +79,13 @@ class STClsHead(BaseModule):
                 'they were, and nothing is learned: set '
                 "model.head.loss_kl.normalize to 'l2' or None"
             )
+        if subnet_target not in TARGETS:
+            raise ValueError(
+                f'STClsHead: subnet_target {subnet_target!r} is not one of '
+                f'{list(TARGETS)}'
+            )
         self.normalize_main = normalize_main
+        self.subnet_target = subnet_target
         self._main_logits: Optional[List[Tensor]] = None
         self._register_state_dict_hook(_drop_prefix)
         self._register_load_state_dict_pre_hook(self._add_prefix)
@@ -90,63 +105,61 @@ class STClsHead(BaseModule):
             **kwargs: Passed to the wrapped head's ``loss``.
 
         Raises:
-            RuntimeError: If a subnet comes before the main pass.
+            RuntimeError: If a subnet that learns from the main network comes
+                before the main pass.
         """
         if active_subnet() is None:
-            return self._main_loss(feats, data_samples, **kwargs)
+            losses, self._main_logits = self._own_loss(
+                feats, data_samples, **kwargs
+            )
+            return losses
+        losses = {}
+        if self.subnet_target != 'main':
+            losses, _ = self._own_loss(feats, data_samples, **kwargs)
+        if self.subnet_target != 'label':
+            losses['loss_kl'] = self._divergence(feats)
+        return losses
+
+    def _divergence(self, feats: Tuple[Tensor, ...]) -> Tensor:
+        """Of the active subnet from the main network."""
         if self._main_logits is None:
             raise RuntimeError(
                 'a subnet has no main logits to learn from: run the main '
                 'network on the batch first, as the ST train loops do'
             )
-        logits = _as_list(self.head(feats))
-        return dict(
-            loss_kl=sum(
-                self.loss_kl(subnet, main)
-                for subnet, main in zip(logits, self._main_logits)
-            )
+        logits = as_list(self.head(feats))
+        divergence: Tensor = sum(
+            self.loss_kl(subnet, main)
+            for subnet, main in zip(logits, self._main_logits)
         )
+        return divergence
 
-    def _main_loss(
+    def _own_loss(
         self,
         feats: Tuple[Tensor, ...],
         data_samples: List[DataSample],
         **kwargs: Any,
-    ) -> Dict[str, Tensor]:
-        # The wrapped head computes its logits inside its own `loss`; a hook
-        # reads them there and, if asked to, normalises what the loss sees.
-        heard: List[Tensor] = []
-        besides_feats: List[Any] = []
-
-        def listen(
-            module: nn.Module,
-            args: Tuple[Any, ...],
-            kwargs: Dict[str, Any],
-            output: Any,
-        ) -> Any:
-            heard[:] = _as_list(output)
-            besides_feats[:] = [*args[1:], *kwargs.values()]
-            if not self.normalize_main:
-                return None
-            normal = [self.loss_kl.normalize_logits(z) for z in heard]
-            return normal[0] if isinstance(output, Tensor) else tuple(normal)
-
-        handle = self.head.register_forward_hook(listen, with_kwargs=True)
-        try:
+    ) -> Tuple[Dict[str, Tensor], List[Tensor]]:
+        """The wrapped head's losses, and the logits behind them, detached."""
+        with hear_logits(self.head, self.normalized) as heard:
             losses = self.head.loss(feats, data_samples, **kwargs)
-        finally:
-            handle.remove()
-        if not heard:
-            raise TypeError(
-                f'STClsHead cannot wrap {type(self.head).__name__}: its '
-                '`loss` does not call the head to get the logits'
-            )
+        logits, besides_feats = last_heard(heard, self.head, 'loss')
         if besides_feats:
             # ArcFace gives its labels a margin, which no subnet shall copy.
             with torch.no_grad():
-                heard = _as_list(self.head(feats))
-        self._main_logits = [logits.detach() for logits in heard]
-        return losses
+                logits = as_list(self.head(feats))
+        return losses, [z.detach() for z in logits]
+
+    def normalized(self, logits: Tensor) -> Tensor:
+        """Logits as the main network is trained through them.
+
+        Args:
+            logits: (N, num_classes).
+        """
+        if not self.normalize_main:
+            return logits
+        normal: Tensor = self.loss_kl.normalize_logits(logits)
+        return normal
 
     def forget(self) -> None:
         """Drop the remembered main logits at the end of an iteration."""
@@ -157,8 +170,16 @@ class STClsHead(BaseModule):
         return self.head(feats)
 
     def predict(self, *args: Any, **kwargs: Any) -> List[DataSample]:
-        """The wrapped head's prediction."""
-        return self.head.predict(*args, **kwargs)
+        """The wrapped head's prediction.
+
+        Scores are those of normalised logits where training normalises them:
+        the logits as they are have a length that nothing has trained.
+        """
+        with hear_logits(self.head, self.normalized) as heard:
+            predicted: List[DataSample] = self.head.predict(*args, **kwargs)
+        if self.normalize_main:
+            last_heard(heard, self.head, 'predict')
+        return predicted
 
     def __getattr__(self, name: str) -> Any:
         """Let others read the wrapped head: ``pre_logits``, ``fc`` ..."""
@@ -229,14 +250,3 @@ def _drop_prefix(
     for key in list(state_dict):
         if key.startswith(inner):
             state_dict[prefix + key[len(inner) :]] = state_dict.pop(key)
-
-
-def _as_list(logits: Any) -> List[Tensor]:
-    """The logits of a head with one classifier, or with several."""
-    logits = [logits] if isinstance(logits, Tensor) else list(logits)
-    if not all(isinstance(item, Tensor) for item in logits):
-        raise TypeError(
-            'STClsHead needs a head whose output is a tensor of '
-            'logits or several of them'
-        )
-    return logits

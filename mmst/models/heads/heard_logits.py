@@ -1,0 +1,76 @@
+"""Hear the logits that a head computes inside its own methods."""
+
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+from torch import Tensor, nn
+
+# The logits of one call, and what the head got in it besides features.
+Heard = Tuple[List[Tensor], List[Any]]
+
+
+@contextmanager
+def hear_logits(
+    head: nn.Module, change: Callable[[Tensor], Tensor]
+) -> Iterator[List[Heard]]:
+    """Hear a head's logits, and change them for what it does with them.
+
+    mmpretrain's heads call themselves in ``loss`` and ``predict``; a hook
+    reads the logits there.
+
+    Args:
+        head: The head.
+        change: What is done to each (N, num_classes) tensor of logits.
+    """
+    heard: List[Heard] = []
+
+    def listen(
+        module: nn.Module,
+        args: Tuple[Any, ...],
+        kwargs: Dict[str, Any],
+        output: Any,
+    ) -> Any:
+        logits = as_list(output)
+        heard.append((logits, [*args[1:], *kwargs.values()]))
+        changed = [change(z) for z in logits]
+        return changed[0] if isinstance(output, Tensor) else tuple(changed)
+
+    handle = head.register_forward_hook(listen, with_kwargs=True)
+    try:
+        yield heard
+    finally:
+        handle.remove()
+
+
+def last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
+    """Give what the last call gave.
+
+    Args:
+        heard: What :func:`hear_logits` heard.
+        head: The head.
+        method: The method that ran.
+
+    Raises:
+        TypeError: If it did not call the head.
+    """
+    if not heard:
+        raise TypeError(
+            f'STClsHead cannot wrap {type(head).__name__}: its '
+            f'`{method}` does not call the head to get the logits'
+        )
+    return heard[-1]
+
+
+def as_list(logits: Any) -> List[Tensor]:
+    """Give the logits of a head with one classifier, or with several.
+
+    Raises:
+        TypeError: If it gives anything else.
+    """
+    logits = [logits] if isinstance(logits, Tensor) else list(logits)
+    if not all(isinstance(item, Tensor) for item in logits):
+        raise TypeError(
+            'STClsHead needs a head whose output is a tensor of '
+            'logits or several of them'
+        )
+    return logits
