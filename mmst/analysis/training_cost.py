@@ -76,12 +76,11 @@ def training_cost(
     backbone = build_backbone(log.config)
     image = make_training_image(log.config, size)
     sampler = read_sampler(log.config, backbone, log.epoch_length or 1)
-    ratio, begin = 1.0, 0
+    ratio = 1.0
     if sampler is not None:
         ratio = iteration_cost(
             backbone, image, sampler.space, sampler.sizes, sampler.num_subnets
         )
-        begin = sampler.begin
     plain = (
         PASSES
         * measure_cost(backbone, image).total
@@ -90,7 +89,7 @@ def training_cost(
     )
 
     def flops(iterations: int) -> float:
-        with_subnets = max(0, iterations - begin)
+        with_subnets = sampler.count_iterations(iterations) if sampler else 0
         return plain * (iterations - with_subnets + ratio * with_subnets)
 
     there = [step for step, line in log.metrics.items() if metric in line]

@@ -116,4 +116,10 @@ def describe_space(
         f'{cost.total / 1e9:.3g} GFLOPs in the backbone)',
         f'predicted cost of an iteration: {ratio:.2f} times plain training',
     ]
+    if sampler.every > 1:
+        mean = 1 + (ratio - 1) / sampler.every
+        lines.append(
+            f'subnets in one of {sampler.every} iterations: '
+            f'{mean:.2f} times on average'
+        )
     return '\n'.join(lines)

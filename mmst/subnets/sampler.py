@@ -37,6 +37,8 @@ class SubnetSampler:
             for each, as in the paper. Each subnet's own distribution is the
             same, whatever is shared.
         begin: First iteration, from 0, that trains subnets.
+        every: From there on, every how many iterations subnets are trained;
+            the others are plain training.
         seed: The seed that all draws come from.
 
     Raises:
@@ -62,6 +64,7 @@ class SubnetSampler:
         sizes: Optional[Sequence[Size]] = None,
         num_sizes: Optional[int] = None,
         begin: int = 0,
+        every: int = 1,
         seed: int = 0,
     ) -> None:
         if num_subnets != 'all':
@@ -72,6 +75,7 @@ class SubnetSampler:
                 f'{strategy!r}: give a number'
             )
         check_count('begin', begin, least=0)
+        check_count('every', every, least=1)
         if num_sizes is not None:
             check_count('num_sizes', num_sizes, least=1)
         self._num_subnets = num_subnets
@@ -81,6 +85,7 @@ class SubnetSampler:
         self.sizes = InputSizes(size_range, sizes)
         self.num_sizes = num_sizes
         self.begin = begin
+        self.every = every
         self.seed = seed
         self._stages: Tuple[Stage, ...] = ()
         self._space: Optional[SamplingSpace] = None
@@ -137,14 +142,25 @@ class SubnetSampler:
         """Whether no iteration trains a subnet."""
         return self._num_subnets == 0
 
+    def count_iterations(self, num_iterations: int) -> int:
+        """Count those of a training's first iterations that train subnets.
+
+        Args:
+            num_iterations: Iterations so far, those without subnets too.
+        """
+        if self.is_off:
+            return 0
+        return -(-max(0, num_iterations - self.begin) // self.every)
+
     def draw(self, iteration: int) -> List[Subnet]:
-        """Draw the subnets of an iteration; none before ``begin``.
+        """Draw the subnets of an iteration; none where it is plain training.
 
         Args:
             iteration: Number of the iteration, from 0, over the whole
                 training.
         """
-        if self.is_off or iteration < self.begin:
+        since = iteration - self.begin
+        if self.is_off or since < 0 or since % self.every:
             return []
         rng = Random(f'{self.seed}:{iteration}')
         if self._num_subnets == 'all':

@@ -63,7 +63,13 @@ def test_run_with_subnets(tiny_runner):
 
 
 @pytest.mark.parametrize(
-    'options, before', [(dict(begin=1), 3), (dict(begin=4, by_epoch=False), 4)]
+    'options, before',
+    [
+        (dict(begin=1), 3),
+        (dict(begin=4, by_epoch=False), 4),
+        (dict(every=2), 3),
+        (dict(begin=1, every=2), 4),
+    ],
 )
 def test_subnets_from_some_point_on(tiny_runner, options, before):
     runner = tiny_runner(sampler=dict(SAMPLER, **options), **VALIDATION)

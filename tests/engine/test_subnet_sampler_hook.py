@@ -78,6 +78,46 @@ def test_first_iteration_with_subnets(tiny_runner, begin, by_epoch, first):
     assert counts == [0] * first + [3] * (6 - first)
 
 
+def test_subnets_in_every_nth_iteration(tiny_runner):
+    runner = tiny_runner(
+        sampler=dict(SAMPLER, begin=1, by_epoch=False, every=3, interval=5),
+        max_epochs=4,
+    )
+    counts = []
+    step = runner.train_loop._run_st_iter
+
+    def watch(*args):
+        step(*args)
+        counts.append(len(runner.train_loop.subnets))
+
+    runner.train_loop._run_st_iter = watch
+    runner.train()
+    assert counts == [0, 3, 0, 0, 3, 0, 0, 3, 0, 0, 3, 0]
+    sampler = sampler_of(runner)
+    for num in range(13):
+        assert sampler.count_iterations(num) == sum(map(bool, counts[:num]))
+    # What is drawn depends on the iteration alone.
+    always = SubnetSampler(**SAMPLER, seed=sampler.seed).fit(runner.model)
+    assert sampler.draw(10) == always.draw(10)
+    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    # One report each five iterations, of the last that had subnets.
+    assert re.findall(r'Subnets of iteration (\d+)', text) == ['5', '8']
+    one, average = (
+        float(re.search(pattern, text)[1])
+        for pattern in (
+            r'cost of an iteration: ([\d.]+) times plain',
+            r'subnets in one of 3 iterations: ([\d.]+) times on average',
+        )
+    )
+    assert average == pytest.approx(1 + (one - 1) / 3, abs=0.01)
+
+
+@pytest.mark.parametrize('every', [0, 1.5, True])
+def test_every_is_a_whole_number(every):
+    with pytest.raises(ValueError, match=f'every {every!r} is not a whole'):
+        SubnetSampler(every=every)
+
+
 @pytest.mark.parametrize('strategy', ['stochastic', 'raw'])
 def test_other_strategies_train(tiny_runner, strategy):
     runner = tiny_runner(sampler=dict(num_subnets=2, strategy=strategy))

@@ -32,7 +32,7 @@ class SubnetSamplerHook(Hook):
         **options: All others are those of
             :class:`mmst.subnets.SubnetSampler`: ``num_subnets``, ``space`` or
             ``min_depth``, ``strategy``, ``size_range`` or ``sizes``,
-            ``num_sizes``. The seed is the run's.
+            ``num_sizes``, ``every``. The seed is the run's.
 
     Raises:
         ValueError: If an option has a value that it cannot have.
@@ -135,7 +135,12 @@ class SubnetSamplerHook(Hook):
     ) -> None:
         """Report the drawn subnets next to the LoggerHook's line."""
         subnets = getattr(runner.train_loop, 'subnets', ())
-        if subnets and self.every_n_train_iters(runner, self.interval):
+        if not subnets:
+            return
+        assert self.interval is not None
+        # Of the last `every` iterations of an interval one has subnets.
+        left = self.interval - 1 - runner.iter % self.interval
+        if left < self.sampler.every:
             report_subnets(runner, self.sampler.stages, subnets)
 
 
