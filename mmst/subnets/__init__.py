@@ -1,5 +1,8 @@
 """What a subnet is, in plain PyTorch: nothing here knows of a trainer."""
 
+from importlib import import_module
+from typing import Any
+
 from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
 from .cost import BackboneCost, iteration_cost, measure_cost
@@ -47,3 +50,11 @@ __all__ = [
     'shorter_side',
     'unwrap_model',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Their names before `mmst.targets` was there, which need MMEngine: this
+    # package knows of them only if somebody asks.
+    if name in ('Resizing', 'resize_samples'):
+        return getattr(import_module('mmst.targets'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -5,6 +5,7 @@ is met.
 """
 
 from . import classification, detection, pose, segmentation  # noqa: F401
+from .fields import keep, register_field
 from .handler import (
     SampleHandler,
     find_handler,
@@ -18,7 +19,9 @@ __all__ = [
     'Resizing',
     'SampleHandler',
     'find_handler',
+    'keep',
     'prepare_dataset',
+    'register_field',
     'register_handler',
     'resize_samples',
 ]

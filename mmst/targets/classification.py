@@ -2,8 +2,28 @@
 
 from typing import Any
 
+from .fields import ORIGIN, keep, resize_fields
 from .handler import SampleHandler, register_handler
 from .resizing import Resizing
+
+_RULES = dict.fromkeys(
+    (
+        'gt_label',
+        'gt_score',
+        'num_classes',
+        # Of the file, or what became of it before: no head reads them.
+        'img_shape',
+        'scale_factor',
+        # Of images with text.
+        'gt_answer_weight',
+        'gt_text_id',
+        'gt_image_id',
+        'question_id',
+        'is_matched',
+    ),
+    keep,
+)
+_KNOWN = frozenset((*_RULES, *ORIGIN))
 
 
 @register_handler('mmpretrain.structures.data_sample.DataSample')
@@ -13,8 +33,15 @@ class ClassificationSamples(SampleHandler):
     is_positional = False
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
-        """Give the sample itself: nothing in it depends on the size."""
-        return sample
+        """Give the sample itself, if nothing in it depends on the size.
+
+        Raises:
+            TypeError: If nothing is known of a field: the masks of
+                self-supervised models, boxes of visual grounding, ...
+        """
+        if _KNOWN.issuperset(sample.all_keys()):
+            return sample  # without a copy, in batches of hundreds
+        return resize_fields(sample, resizing, _RULES)
 
     def copy(self, sample: Any) -> Any:
         """Give the sample itself: no head writes into it."""

@@ -1,12 +1,13 @@
 """Samples of mmdet."""
 
 from math import ceil
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Dict, Union
 
 from torch import Tensor
 
+from .fields import FieldRule, keep, resize_fields
 from .handler import SampleHandler, register_handler
-from .pixel_map import resize_pixel_data
+from .pixel_map import resize_label_map
 from .resizing import Resizing
 
 # Which of the instances to keep: all, or a mask of them, (N, ).
@@ -22,64 +23,77 @@ class DetectionSamples(SampleHandler):
 
         As with mmdet's ``Resize`` followed by its ``FilterAnnotations``, an
         instance whose box is now one pixel or less, in width or height, is
-        left out with its label and mask.
+        left out with its label and mask. Where that would leave an image none
+        of its instances, the largest stays: with such images mmdet's
+        pipelines never train, and some of its heads cannot.
         """
-        small = sample.clone()
-        for name in ('gt_instances', 'ignored_instances'):
-            if name in sample:
-                instances, visible = _resize_instances(
-                    sample.get(name), resizing
-                )
-                setattr(small, name, instances[visible])
-        if 'proposals' in sample:
-            small.proposals, _ = _resize_instances(sample.proposals, resizing)
-        pad_value = resizing.pad_setting('seg_pad_value', 255)
-        for name in ('gt_sem_seg', 'gt_panoptic_seg'):
-            if name in sample:
-                setattr(
-                    small,
-                    name,
-                    resize_pixel_data(
-                        sample.get(name),
-                        resizing,
-                        sample.img_shape[:2],
-                        pad_value,
-                    ),
-                )
-        small.set_metainfo(_resized_shapes(sample, resizing))
+        small = resize_fields(
+            sample,
+            resizing,
+            {**_RULES, **_map_rules(sample)},
+            _resized_shapes(sample, resizing),
+        )
+        if 'gt_instances' in small:
+            visible = _find_visible(small.gt_instances)
+            small.gt_instances = small.gt_instances[visible]
+        if 'ignored_instances' in small:
+            visible = _find_visible(small.ignored_instances, least=0)
+            small.ignored_instances = small.ignored_instances[visible]
         return small
 
 
-def _resize_instances(
-    instances: Any, resizing: Resizing
-) -> Tuple[Any, Visible]:
-    """Resized copies of all instances, and which are more than a pixel."""
-    small = instances.clone()
-    visible: Visible = slice(None)
-    if 'bboxes' in instances:
-        small.bboxes, visible = _resize_boxes(instances.bboxes, resizing)
-    if 'masks' in instances:
-        small.masks = _resize_masks(instances.masks, resizing)
-    return small, visible
+def _map_rules(sample: Any) -> Dict[str, FieldRule]:
+    def resize(label_map: Tensor, resizing: Resizing) -> Tensor:
+        return resize_label_map(
+            label_map,
+            resizing,
+            resizing.pad_setting('seg_pad_value', 255),
+            sample.img_shape[:2],
+        )
+
+    return dict.fromkeys(
+        (
+            'gt_sem_seg.sem_seg',
+            'gt_panoptic_seg.sem_seg',
+            'gt_panoptic_seg.pan_seg',
+            'gt_panoptic_seg.panoptic_seg',
+        ),
+        resize,
+    )
 
 
-def _resize_boxes(boxes: Any, resizing: Resizing) -> Tuple[Any, Tensor]:
+def _find_visible(instances: Any, least: int = 1) -> Visible:
+    """Which boxes are more than a pixel, or else which ``least`` to keep."""
+    if 'bboxes' not in instances or len(instances) == 0:
+        return slice(None)
+    boxes = _as_boxes(instances.bboxes)
+    visible: Tensor = (boxes.widths > 1) & (boxes.heights > 1)
+    if least and not visible.any():
+        visible[boxes.areas.argmax()] = True
+    return visible
+
+
+def _as_boxes(boxes: Any) -> Any:
     from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
 
     if isinstance(boxes, BaseBoxes):
-        small = boxes.clone()
-    elif boxes.shape[-1] == 4:
-        small = HorizontalBoxes(boxes)
-    else:
-        raise TypeError(
-            f'boxes in a tensor of shape {tuple(boxes.shape)} are not (x1, '
-            'y1, x2, y2): set boxtype2tensor=False in model.data_preprocessor '
-            'or register a resizer for your sample type'
-        )
+        return boxes
+    if boxes.shape[-1] == 4:
+        return HorizontalBoxes(boxes)
+    raise TypeError(
+        f'boxes in a tensor of shape {tuple(boxes.shape)} are not (x1, '
+        'y1, x2, y2): set boxtype2tensor=False in model.data_preprocessor '
+        'or register a resizer for your sample type'
+    )
+
+
+def _resize_boxes(boxes: Any, resizing: Resizing) -> Any:
+    own = _as_boxes(boxes)
+    # mmdet scales a tensor in place.
+    small = own.clone()
     height, width = resizing.scale
     small.rescale_((width, height))
-    visible = (small.widths > 1) & (small.heights > 1)
-    return (small if isinstance(boxes, BaseBoxes) else small.tensor), visible
+    return small if own is boxes else small.tensor
 
 
 def _resize_masks(masks: Any, resizing: Resizing) -> Any:
@@ -89,6 +103,27 @@ def _resize_masks(masks: Any, resizing: Resizing) -> Any:
         resizing.padded_shape,
         pad_val=resizing.pad_setting('mask_pad_value', 0),
     )
+
+
+_RULES: Dict[str, FieldRule] = {
+    'bboxes': _resize_boxes,
+    'masks': _resize_masks,
+    **dict.fromkeys(
+        (
+            'labels',
+            'scores',
+            'instances_ids',
+            # Of models that read text: which words an instance is.
+            'positive_maps',
+            'text_token_mask',
+            'tokens_positive',
+            # Of semi-supervised ones: from the file to the main batch, which
+            # only bring pseudo labels there.
+            'homography_matrix',
+        ),
+        keep,
+    ),
+}
 
 
 def _resized_shapes(sample: Any, resizing: Resizing) -> Dict[str, Any]:

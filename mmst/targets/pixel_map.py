@@ -4,45 +4,16 @@ from typing import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.structures import PixelData
 from torch import Tensor
 
 from .resizing import Resizing
 
 
-def resize_pixel_data(
-    pixels: PixelData,
-    resizing: Resizing,
-    image_shape: Sequence[int],
-    pad_value: float,
-) -> PixelData:
-    """Resize all maps of a ``PixelData``; the given one stays as it is.
-
-    Args:
-        pixels: Maps as large as the image, or as the main batch it is in.
-        resizing: What was done to the images.
-        image_shape: (H, W) of the image in the main batch.
-        pad_value: What fills the padding: the ignored label.
-
-    Raises:
-        ValueError: If the maps have another size.
-    """
-    shapes = (tuple(image_shape), tuple(resizing.main_shape))
-    if pixels.shape not in shapes:
-        raise ValueError(
-            f'maps of {pixels.shape} (h, w) cannot be resized with their '
-            f'image: they are neither as large as the image, {shapes[0]}, nor '
-            f'as the batch, {shapes[1]}'
-        )
-    maps = {
-        name: resize_label_map(label_map, resizing, pad_value)
-        for name, label_map in pixels.items()
-    }
-    return type(pixels)(metainfo=pixels.metainfo, **maps)
-
-
 def resize_label_map(
-    label_map: Tensor, resizing: Resizing, pad_value: float
+    label_map: Tensor,
+    resizing: Resizing,
+    pad_value: float,
+    image_shape: Sequence[int],
 ) -> Tensor:
     """Resize a map of labels to the nearest, then pad it.
 
@@ -52,13 +23,25 @@ def resize_label_map(
     position to float32 and is one pixel off now and then.)
 
     Args:
-        label_map: (..., H, W), of any type.
+        label_map: (..., H, W), of any type, as large as the image, or as the
+            main batch that it is in.
         resizing: What was done to the images.
-        pad_value: What fills the padding.
+        pad_value: What fills the padding: the ignored label.
+        image_shape: (H, W) of the image in the main batch.
 
     Returns:
         Tensor: (..., H', W') with the padded shape of the subnet's batch.
+
+    Raises:
+        ValueError: If the map has another size.
     """
+    shapes = (tuple(image_shape), tuple(resizing.main_shape))
+    if tuple(label_map.shape[-2:]) not in shapes:
+        raise ValueError(
+            f'maps of {tuple(label_map.shape[-2:])} (h, w) cannot be resized '
+            f'with their image: they are neither as large as the image, '
+            f'{shapes[0]}, nor as the batch, {shapes[1]}'
+        )
     # A smaller image's padding in the batch was resized with it.
     label_map = _pad(label_map, resizing.main_shape, pad_value)
     rows, columns = (

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .fields import FieldRule, keep, resize_fields
 from .handler import SampleHandler, register_handler
 from .resizing import Resizing
 
@@ -16,6 +17,27 @@ Array = NDArray[Any]
 
 # From here on heads find every backbone's last feature map whole.
 FEATURE_STRIDE = 32
+
+# In the image file's pixels, which metrics compare in, or of no size at all.
+_KEPT: Dict[str, FieldRule] = dict.fromkeys(
+    (
+        'bboxes',
+        'bbox_centers',
+        'bbox_scales',
+        'bbox_scores',
+        'keypoints',
+        'keypoints_cam',
+        'keypoints_visible',
+        'head_size',
+        'areas',
+        'crowd_index',
+        'img_shape',
+        'input_center',
+        'input_scale',
+        'raw_ann_info',
+    ),
+    keep,
+)
 
 
 @register_handler('mmpose.structures.pose_data_sample.PoseDataSample')
@@ -37,7 +59,7 @@ class PoseSamples(SampleHandler):
                 encode all targets of the sample.
         """
         codec = _codec(resizing.model.head)
-        instances = sample.gt_instances.clone()
+        instances = sample.gt_instances
         if 'transformed_keypoints' not in instances:
             raise ValueError(
                 "a subnet's targets are encoded anew from the keypoints in "
@@ -46,26 +68,25 @@ class PoseSamples(SampleHandler):
                 'end of the train pipeline, which needs TopdownAffine before '
                 'it'
             )
-        instances.transformed_keypoints = _shrink(
-            instances.transformed_keypoints, resizing
-        )
+        keypoints = _shrink(instances.transformed_keypoints, resizing)
         height, width = resizing.padded_shape
         encoded = codec_at(codec, (width, height)).encode(
-            instances.transformed_keypoints, instances.keypoints_visible
+            keypoints, instances.keypoints_visible
         )
-        small = sample.clone()
-        small.gt_instances = instances
-        if 'gt_fields' in sample:
-            small.gt_fields = _encode_fields(sample, codec, encoded)
-        small.gt_instance_labels = _encode_labels(sample, codec, encoded)
-        small.set_metainfo(
-            dict(
-                input_size=(width, height),
-                pad_shape=resizing.padded_shape,
-                batch_input_shape=resizing.padded_shape,
-            )
+        rules: Dict[str, FieldRule] = dict(
+            _KEPT,
+            transformed_keypoints=lambda old, _: keypoints,
+            gt_fields=lambda old, _: _encode_fields(old, codec, encoded),
+            gt_instance_labels=lambda old, _: _encode_labels(
+                old, codec, encoded
+            ),
         )
-        return small
+        shapes = dict(
+            input_size=(width, height),
+            pad_shape=resizing.padded_shape,
+            batch_input_shape=resizing.padded_shape,
+        )
+        return resize_fields(sample, resizing, rules, shapes)
 
     def find_multiple(self, model: nn.Module) -> int:
         """Give 32 for models that learn heat-maps.
@@ -171,17 +192,17 @@ def _shrink(keypoints: Array, resizing: Resizing) -> Array:
     return small
 
 
-def _encode_labels(sample: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
+def _encode_labels(labels: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
     from mmpose.datasets.transforms import PackPoseInputs
 
-    small = sample.gt_instance_labels.clone()
+    small = labels.clone()
     names = {
         packed: name
         for name, packed in (
             codec.label_mapping_table or PackPoseInputs.label_mapping_table
         ).items()
     }
-    for packed, old in sample.gt_instance_labels.items():
+    for packed, old in labels.items():
         if packed == 'keypoints_visible_weights':
             continue  # of the annotation, not of the codec
         new = _encoded(codec, encoded, names.get(packed), packed, old)
@@ -192,11 +213,10 @@ def _encode_labels(sample: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
     return small
 
 
-def _encode_fields(sample: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
+def _encode_fields(fields: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
     from mmengine.structures import PixelData
     from mmpose.datasets.transforms import PackPoseInputs
 
-    fields = sample.gt_fields
     if not isinstance(fields, PixelData):
         raise TypeError(
             'targets on several levels have a codec each, but the model knows '

@@ -1,9 +1,12 @@
 """Samples of mmsegmentation."""
 
-from typing import Any
+from typing import Any, Dict
 
+from torch import Tensor
+
+from .fields import resize_fields
 from .handler import SampleHandler, register_handler
-from .pixel_map import resize_pixel_data
+from .pixel_map import resize_label_map
 from .resizing import Resizing
 
 
@@ -17,34 +20,32 @@ class SegmentationSamples(SampleHandler):
         As in mmseg's ``Resize``, depths keep their values. Padding gets the
         data preprocessor's ``seg_pad_val`` in all three, as in the main batch.
         """
-        pad_value = resizing.pad_setting('seg_pad_val', 255)
         image_shape = sample.metainfo.get('img_shape', resizing.main_shape)[:2]
-        small = sample.clone()
-        for name in ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map'):
-            if name in sample:
-                setattr(
-                    small,
-                    name,
-                    resize_pixel_data(
-                        sample.get(name), resizing, image_shape, pad_value
-                    ),
-                )
+
+        def resize_map(label_map: Tensor, resizing: Resizing) -> Tensor:
+            return resize_label_map(
+                label_map,
+                resizing,
+                resizing.pad_setting('seg_pad_val', 255),
+                image_shape,
+            )
+
+        rules = dict.fromkeys(
+            ('gt_sem_seg.data', 'gt_edge_map.data', 'gt_depth_map.data'),
+            resize_map,
+        )
         height, width = resizing.image_shape(image_shape)
         padded_height, padded_width = resizing.padded_shape
-        small.set_metainfo(
-            dict(
-                img_shape=(height, width),
-                pad_shape=resizing.padded_shape,
-                padding_size=(
-                    0,
-                    padded_width - width,
-                    0,
-                    padded_height - height,
-                ),
-            )
+        shapes: Dict[str, Any] = dict(
+            img_shape=(height, width),
+            pad_shape=resizing.padded_shape,
+            padding_size=(
+                0,
+                padded_width - width,
+                0,
+                padded_height - height,
+            ),
         )
         if 'scale_factor' in sample:
-            small.set_metainfo(
-                dict(scale_factor=resizing.scale_factor(sample.scale_factor))
-            )
-        return small
+            shapes['scale_factor'] = resizing.scale_factor(sample.scale_factor)
+        return resize_fields(sample, resizing, rules, shapes)

@@ -207,16 +207,43 @@ def test_smaller_images_in_a_batch_stay_where_they_are():
 
 
 @pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
-@pytest.mark.parametrize('boxes', [[], [[1, 1, 2.5, 40]]])
-def test_nothing_is_left(masks, boxes):
-    """No instance, or none after the resize: empty, of the right shapes."""
+def test_no_instance(masks):
+    """Empty, of the right shapes."""
     pre = preprocessor()
-    data = packed([annotations((96, 128), masks=masks, boxes=boxes)], pre)
+    data = packed([annotations((96, 128), masks=masks, boxes=[])], pre)
     sample = shrunk(data, 48, pre)['data_samples'][0]
     assert sample.gt_instances.bboxes.shape == (0, 4)
     assert len(sample.gt_instances) == len(sample.gt_instances.labels) == 0
     left = sample.gt_instances.masks
     assert len(left) == 0 and (left.height, left.width) == (64, 64)
+
+
+@pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
+def test_largest_stays_where_none_would(masks):
+    """With its label and mask, in that image alone."""
+    boxes = [[1, 1, 2.5, 20], [1, 1, 2.5, 40], [60, 10, 60.5, 11]]
+    pre = preprocessor()
+    data = packed(
+        [
+            annotations((96, 128), masks=masks, boxes=boxes),
+            annotations((96, 128), masks=masks),
+        ],
+        pre,
+    )
+    one, other = shrunk(data, 48, pre)['data_samples']
+    left = one.gt_instances
+    assert left.bboxes.tolist() == [[0.5, 0.5, 1.25, 20]]
+    assert left.labels.tolist() == [1] and len(left.masks) == 1
+    assert other.gt_instances.labels.tolist() == [0, 3]
+
+
+def test_only_ignored_ones():
+    """An image of a crowd has nothing to keep, nor has what is ignored."""
+    pre = preprocessor()
+    results = annotations((96, 128), boxes=[[1, 1, 2.5, 40]])
+    results['gt_ignore_flags'][:] = True
+    sample = shrunk(packed([results], pre), 48, pre)['data_samples'][0]
+    assert len(sample.gt_instances) == len(sample.ignored_instances) == 0
 
 
 def test_proposals_and_panoptic_maps():

@@ -1,0 +1,158 @@
+"""Fields of a sample: how each shrinks, or that it does not have to.
+
+A field that nothing is known of is refused by its name: were it left as it
+is, a subnet would be trained on what is wrong for its image, silently.
+"""
+
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from .resizing import Resizing
+
+# From a field's value and what was done to the images to the new value.
+FieldRule = Callable[[Any, Resizing], Any]
+
+
+def keep(value: Any, resizing: Resizing) -> Any:
+    """The rule of a field that does not depend on the image's size."""
+    return value
+
+
+_RULES: Dict[str, FieldRule] = {}
+
+#: Metadata that says where an image is from and what was done to it before
+#: it had the main batch's size.
+ORIGIN = dict.fromkeys(
+    (
+        'id',
+        'img_id',
+        'image_id',
+        'sample_idx',
+        'video_id',
+        'frame_id',
+        'category_id',
+        'dataset_name',
+        'img_path',
+        'seg_map_path',
+        'depth_map_path',
+        'ori_shape',
+        'flip',
+        'flip_direction',
+        'flip_indices',
+        'reduce_zero_label',
+    ),
+    keep,
+)
+
+
+def register_field(name: str) -> Callable[[FieldRule], FieldRule]:
+    """Register how a field shrinks with its image, in samples of any type.
+
+    Args:
+        name: The field's name, such as ``points``; with the fields that it
+            is in, as in ``gt_instances.points``, for that one alone; or the
+            full name of its values' class, such as ``my_package.Points``, for
+            fields of any name. Metadata are fields too.
+
+    Example:
+        >>> @register_field('points')
+        ... def shrink_points(points, resizing):
+        ...     height, width = resizing.scale
+        ...     return points * points.new_tensor([width, height])
+        >>> _ = register_field('embedding')(keep)
+    """
+
+    def register(rule: FieldRule) -> FieldRule:
+        _RULES[name] = rule
+        return rule
+
+    return register
+
+
+def resize_fields(
+    sample: Any,
+    resizing: Resizing,
+    rules: Mapping[str, FieldRule],
+    metainfo: Optional[Mapping[str, Any]] = None,
+) -> Any:
+    """Resize a copy of a sample, field by field.
+
+    Args:
+        sample: A ``BaseDataElement`` with others in it. It stays as it is.
+        resizing: What was done to the images.
+        rules: How the fields of this type of sample shrink; names as in
+            :func:`register_field`, whose rules come first.
+        metainfo: New metadata, in place of the sample's own.
+
+    Raises:
+        TypeError: If nothing is known of a field.
+    """
+    small = _resize_element(sample, '', type(sample), resizing, rules)
+    new = dict(metainfo or {})
+    for name, value in sample.metainfo_items():
+        if name not in new:
+            rule = _find_rule(name, value, {**ORIGIN, **rules})
+            if rule is None:
+                raise TypeError(_unknown(name, value, type(sample)))
+            if rule is not keep:
+                new[name] = rule(value, resizing)
+    small.set_metainfo(new)
+    return small
+
+
+def _resize_element(
+    element: Any,
+    prefix: str,
+    sample_type: type,
+    resizing: Resizing,
+    rules: Mapping[str, FieldRule],
+) -> Any:
+    from mmengine.structures import BaseDataElement
+
+    small = element.clone()
+    for name, value in element.items():
+        path = prefix + name
+        rule = _find_rule(path, value, rules)
+        if rule is not None:
+            new = rule(value, resizing)
+        elif isinstance(value, BaseDataElement):
+            new = _resize_element(
+                value, f'{path}.', sample_type, resizing, rules
+            )
+        else:
+            raise TypeError(_unknown(path, value, sample_type))
+        if new is not value:
+            small.set_field(new, name)
+    return small
+
+
+def _find_rule(
+    path: str, value: Any, rules: Mapping[str, FieldRule]
+) -> Optional[FieldRule]:
+    """A user's rule, the sample type's, or else one of the value's type."""
+    names = (path, path.rpartition('.')[2])
+    classes = [f'{c.__module__}.{c.__qualname__}' for c in type(value).__mro__]
+    for known in (_RULES, rules):
+        for name in (*names, *classes):
+            if name in known:
+                return known[name]
+    return keep if _is_no_number(value) else None
+
+
+def _is_no_number(value: Any) -> bool:
+    """Whether a value is text, a flag or nothing: no matter of pixels."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_no_number, value))
+    if isinstance(value, dict):
+        return all(map(_is_no_number, value.values()))
+    return value is None or isinstance(value, (str, bool))
+
+
+def _unknown(path: str, value: Any, sample_type: type) -> str:
+    return (
+        f'cannot give a subnet a smaller input: nothing says how `{path}` '
+        f'({type(value).__name__}) of {sample_type.__name__} shrinks with '
+        'its image. Register a rule for it with '
+        f"`mmst.targets.register_field('{path}')`, which is "
+        '`mmst.targets.keep` if it does not depend on the size, or set '
+        'neither `size_range` nor `sizes` in SubnetSamplerHook'
+    )

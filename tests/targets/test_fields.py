@@ -1,0 +1,155 @@
+"""Every field of a sample shrinks by a rule, or is refused by its name."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData, PixelData
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmst.targets import (
+    Resizing,
+    fields,
+    keep,
+    register_field,
+    resize_samples,
+)
+from mmst.targets.fields import _RULES
+
+SHAPE = (96, 128)
+
+
+@pytest.fixture(autouse=True)
+def rules(monkeypatch):
+    monkeypatch.setattr(fields, '_RULES', dict(_RULES))
+
+
+def resized(sample):
+    model = nn.Module()
+    model.data_preprocessor = nn.Module()
+    resizing = Resizing(SHAPE, (48, 64), (48, 64), 1, model)
+    (small,) = resize_samples([sample], resizing)
+    return small
+
+
+def detection(**instances):
+    structures = pytest.importorskip('mmdet.structures')
+    sample = structures.DetDataSample(metainfo=dict(img_shape=SHAPE))
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[10.0, 10.0, 60.0, 60.0], [8.0, 8.0, 9.0, 9.0]]),
+        labels=torch.tensor([0, 1]),
+        **instances,
+    )
+    return sample
+
+
+def segmentation(**maps):
+    structures = pytest.importorskip('mmseg.structures')
+    return structures.SegDataSample(
+        metainfo=dict(img_shape=SHAPE),
+        gt_sem_seg=PixelData(data=torch.zeros(1, *SHAPE), **maps),
+    )
+
+
+def points():
+    return torch.tensor([[35.0, 36.0], [8.5, 8.5]])
+
+
+def adding(sample, **data):
+    sample.set_data(data)
+    return sample
+
+
+# Each has one field that depends on the image's size, and none knows of it.
+UNKNOWN = {
+    'gt_instances.points': lambda: detection(points=points()),
+    'gt_instances.areas': lambda: detection(areas=[2500.0, 1.0]),
+    # What BoxInst's data preprocessor adds.
+    'gt_instances.pairwise_masks': lambda: detection(
+        pairwise_masks=torch.zeros(2, 8, 24, 32)
+    ),
+    'ignored_instances.points': lambda: adding(
+        detection(), ignored_instances=InstanceData(points=points())
+    ),
+    'proposals.points': lambda: adding(
+        detection(), proposals=InstanceData(points=points())
+    ),
+    'gt_sem_seg.offsets': lambda: segmentation(offsets=torch.zeros(2, *SHAPE)),
+    'gt_depth': lambda: adding(segmentation(), gt_depth=np.zeros(SHAPE)),
+    'focal': lambda: segmentation().new(
+        metainfo=dict(img_shape=SHAPE, focal=700.0)
+    ),
+    'mask': lambda: DataSample(mask=torch.zeros(14, 14)),
+    'gt_bboxes': lambda: DataSample(gt_bboxes=torch.zeros(1, 4)),
+}
+
+
+@pytest.mark.parametrize('name', UNKNOWN)
+def test_unknown_field_is_refused_by_name(name):
+    with pytest.raises(TypeError, match=f'`{name}` .*register_field'):
+        resized(UNKNOWN[name]())
+
+
+@pytest.mark.parametrize('name', ['points', 'gt_instances.points'])
+def test_rule_by_name(name):
+    @register_field(name)
+    def shrink(old, resizing):
+        height, width = resizing.scale
+        return old * old.new_tensor([width, height])
+
+    sample = detection(points=points())
+    small = resized(sample)
+    # The second box is half a pixel now, and its points went with it.
+    assert small.gt_instances.points.tolist() == [[17.5, 18.0]]
+    assert torch.equal(sample.gt_instances.points, points())
+
+
+class Points:
+    """A type of a user's own, as long as there are instances."""
+
+    def __init__(self, xy):
+        self.xy = np.array(xy)
+
+    def __len__(self):
+        return len(self.xy)
+
+    def __getitem__(self, index):
+        return Points(self.xy[index])
+
+    @staticmethod
+    def cat(parts):
+        return Points(np.concatenate([part.xy for part in parts]))
+
+
+def test_rule_by_type():
+    @register_field(f'{__name__}.Points')
+    def shrink(old, resizing):
+        return Points(old.xy * resizing.scale[::-1])
+
+    small = resized(detection(corners=Points([[4, 6], [1, 1]])))
+    assert small.gt_instances.corners.xy.tolist() == [[2, 3]]
+
+
+def test_user_says_that_a_field_stays():
+    register_field('gt_instances.embedding')(keep)
+    register_field('camera')(keep)
+    sample = detection(embedding=torch.ones(2, 3))
+    sample.set_metainfo(dict(camera=7))
+    small = resized(sample)
+    assert small.gt_instances.embedding.tolist() == [[1.0] * 3]
+    assert small.camera == 7
+
+
+def test_text_and_flags_have_no_size():
+    sample = detection(names=['cat', 'dog'])
+    sample.set_metainfo(dict(text='a cat', entities=dict(seen=[True, None])))
+    small = resized(sample)
+    assert small.gt_instances.names == ['cat']
+    assert small.entities == dict(seen=[True, None])
+
+
+def test_classes_are_not_copied():
+    """Batches have hundreds, and each subnet asks."""
+    sample = DataSample().set_gt_label(3)
+    sample.set_field(SHAPE, 'img_shape', field_type='metainfo')
+    assert resized(sample) is sample
