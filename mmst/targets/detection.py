@@ -120,6 +120,8 @@ _RULES: Dict[str, FieldRule] = {
             # Of semi-supervised ones: from the file to the main batch, which
             # only bring pseudo labels there.
             'homography_matrix',
+            # Of corner detectors' tests; no loss reads it.
+            'border',
         ),
         keep,
     ),
