@@ -1,14 +1,31 @@
-# A1 with three habits of the authors' released code: subnets update the
-# running BatchNorm statistics, which are re-estimated from 2,000 training
-# images before validation; each subnet's input is resized from the previous
-# one's; and what is normalised is normalised again.
+# A1 as the authors' released code trains and tests it; docs/forms.md compares
+# it with resnet50_st_in1k.py, and says how BatchNorm sees 256 images as there.
 _base_ = './resnet50_st_in1k.py'
 
+# Images are read and resized by PIL.
+read = dict(imdecode_backend='pillow', color_type='color_ignore_orientation')
+train_pipeline = _base_.train_pipeline
+train_pipeline[0].update(read)
+train_pipeline[1]['backend'] = 'pillow'
+# Lighting is on the scale 0 to 1 there, images are uint8: a channel is lowered
+# by one grey level, or stays.
+train_pipeline[4]['dtype'] = 'uint8'
+train_pipeline[5]['eigval'] = [0.2175, 0.0188, 0.0045]
+test_pipeline = _base_.test_pipeline
+test_pipeline[0].update(read)
+test_pipeline[1]['backend'] = 'pillow'
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+# Subnets update the running BatchNorm statistics, which are re-estimated from
+# four batches before validation; each subnet's input is resized from the
+# previous one's; and what is normalised is normalised again.
 train_cfg = dict(
     update_running_stats=True,
     chain_inputs=True,
     input_transforms=['normalize'],
 )
 custom_hooks = _base_.custom_hooks + [
-    dict(type='PreciseBNHook', num_samples=2000)
+    dict(type='PreciseBNHook', num_samples=2048)
 ]

@@ -83,12 +83,23 @@ def _jitter(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (ColorJitter(0.4, 0.4, 0.4)(pixels) - mean) / std
 
 
+def _jitter_normalized(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    from torchvision.transforms import ColorJitter
+
+    # torchvision takes what it gets for pixels, and cuts it to 0 to 1.
+    return ColorJitter(0.4, 0.4, 0.4)(inputs)
+
+
 def _normalize(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (inputs - mean) / std
 
 
 TRANSFORMS: Dict[str, Transform] = dict(
-    crop=_crop, flip=_flip, jitter=_jitter, normalize=_normalize
+    crop=_crop,
+    flip=_flip,
+    jitter=_jitter,
+    jitter_normalized=_jitter_normalized,
+    normalize=_normalize,
 )
 
 
@@ -99,8 +110,10 @@ class SubnetInputs:
         transforms: What follows the resize, for comparison: 'crop' (random
             resized crop to the same size), 'flip' (horizontal), 'jitter'
             (brightness, contrast, saturation 0.4), each drawn once for the
-            whole batch, and 'normalize' (normalise once more what is
-            normalised already, as the released code does).
+            whole batch; and two as in the released code, 'normalize'
+            (normalise once more what is normalised already) and
+            'jitter_normalized' (jitter what is normalised as if it were
+            pixels of 0 to 1, to which it is cut).
         chained: Whether each subnet's input is made of the previous subnet's
             instead of the main one, as in the released code.
 

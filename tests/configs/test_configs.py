@@ -360,6 +360,7 @@ def difference(first: str, second: str) -> dict:
             'train_pipeline',
             'test_pipeline',
             'uniform_augment',
+            'read',
         )
     }
 
@@ -371,6 +372,7 @@ ST, KLM, SIT = (
 )
 VRS, TCS = SIT + '_vrs240', SIT + '_vrs240-tcs200'
 HOOK, HEAD = 'custom_hooks.0.', 'model.head.'
+LIGHTING = 'train_dataloader.dataset.pipeline.'
 
 
 @pytest.mark.parametrize(
@@ -442,22 +444,41 @@ HOOK, HEAD = 'custom_hooks.0.', 'model.head.'
                 'train_cfg.chain_inputs': (None, True),
                 'train_cfg.input_transforms.0': (None, 'normalize'),
                 'custom_hooks.1.type': (None, 'PreciseBNHook'),
-                'custom_hooks.1.num_samples': (None, 2000),
+                # Four batches of the recipe's 512.
+                'custom_hooks.1.num_samples': (None, 2048),
+                **{
+                    f'{split}_dataloader.dataset.pipeline.{key}': (None, value)
+                    for split in ('train', 'val', 'test')
+                    for key, value in (
+                        ('0.imdecode_backend', 'pillow'),
+                        ('0.color_type', 'color_ignore_orientation'),
+                        ('1.backend', 'pillow'),
+                    )
+                },
+                LIGHTING + '4.dtype': ('float32', 'uint8'),
+                **{
+                    f'{LIGHTING}5.eigval.{i}': (value, value / 255)
+                    for i, value in enumerate([55.4625, 4.7940, 1.1475])
+                },
             },
         ),
     ],
 )
 def test_rows_differ_in_what_they_say(first, second, expected):
     """Table 3: one component after the other, and nothing besides."""
-    assert difference(first, second) == expected
+    found = difference(first, second)
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
+        assert found[key] == pytest.approx(values), key
 
 
-def test_a2_is_a1_with_uniform_augment():
+@pytest.mark.parametrize('form, place', [('', 3), ('-as-released', -2)])
+def test_a2_is_a1_with_uniform_augment(form, place):
     a1, a2 = (
         Config.fromfile(ROOT / f'configs/st/{name}_in1k.py').to_dict()
-        for name in ('resnet50_st', 'resnet50_st-ua')
+        for name in (f'resnet50_st{form}', f'resnet50_st-ua{form}')
     )
-    augment = a2['train_dataloader']['dataset']['pipeline'].pop(3)
+    augment = a2['train_dataloader']['dataset']['pipeline'].pop(place)
     assert a2['train_cfg'].pop('max_epochs') == 400
     for cfg in (a1, a2):
         cfg['train_cfg'].pop('max_epochs', None)
@@ -475,7 +496,7 @@ def test_a2_is_a1_with_uniform_augment():
     ends = {
         'Rotate': (0, 30),
         'Solarize': (0, 256),
-        'Posterize': (4, 8),
+        'Posterize': (3, 7),  # rounded up: 4 to 7 bits
         'ColorTransform': (0, 0.9),
         'Contrast': (0, 0.9),
         'Brightness': (0, 0.9),

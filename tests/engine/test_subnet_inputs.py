@@ -89,6 +89,24 @@ def test_jitter_acts_on_pixels():
     assert pixels.min() >= -1e-9 and pixels.max() <= 1 + 1e-9
 
 
+def test_jitter_as_released_cuts_what_is_normalised(monkeypatch):
+    """Table 1c: of normalised images nothing below 0 and above 1 is left."""
+    factors = (1.3, 0.8, 1.2)
+    monkeypatch.setattr(
+        'torchvision.transforms.ColorJitter.get_params',
+        lambda *ranges: (torch.arange(4), *factors, None),
+    )
+    main, jitter = seen_inputs([at(None)], ['jitter_normalized'])
+    weights, expected = main.new_tensor([0.2989, 0.587, 0.114]), main
+    for kind, factor in zip(('brightness', 'contrast', 'color'), factors):
+        grey = torch.einsum('nchw,c->nhw', expected, weights)[:, None]
+        other = dict(
+            brightness=0, contrast=grey.mean((1, 2, 3), True), color=grey
+        )[kind]
+        expected = (factor * expected + (1 - factor) * other).clamp(0, 1)
+    torch.testing.assert_close(jitter, expected)
+
+
 def test_unknown_transform():
     with pytest.raises(ValueError, match=r"'blur' is not one of \['crop'"):
         SubnetInputs(['blur'])

@@ -1,0 +1,207 @@
+"""The as-released configs against the released pipeline, in PIL.
+
+The same photograph and the same draws; images are compared to the bit.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image, ImageEnhance, ImageOps
+from sklearn.datasets import load_sample_image
+from torchvision.transforms import CenterCrop, Resize
+from torchvision.transforms import functional as F
+
+from tests.conftest import ROOT
+
+A1, A2 = 'resnet50_st-as-released', 'resnet50_st-ua-as-released'
+BOX = (20, 31, 350, 402)  # top, left, height, width
+FACTORS = dict(brightness=1.31, contrast=0.72, saturation=1.24)
+ORDER = (2, 0, 3, 1)  # saturation, brightness, hue (none), contrast
+ALPHA = np.array([0.01, -0.3, 0.1])
+
+
+@pytest.fixture(params=[1, 6], ids=['upright', 'turned by EXIF'])
+def photograph(tmp_path, request):
+    """A JPEG; cameras write into it how it is to be turned."""
+    file = tmp_path / 'photograph.jpg'
+    image = Image.fromarray(load_sample_image('china.jpg'))
+    exif = Image.Exif()
+    exif[0x0112] = request.param
+    image.save(file, exif=exif)
+    return file
+
+
+def pipeline(name, split):
+    cfg = Config.fromfile(ROOT / f'configs/st/{name}_in1k.py')
+    *steps, packing = cfg[f'{split}_dataloader'].dataset.pipeline
+    assert packing.type == 'PackInputs'
+    return [TRANSFORMS.build(step) for step in steps]
+
+
+def run(steps, file):
+    results = dict(img_path=str(file))
+    for step in steps:
+        results = step(results)
+    return results['img'][..., ::-1]  # mmpretrain's images are BGR
+
+
+def released_a1(file):
+    image = Image.open(file).convert('RGB')
+    image = F.resized_crop(image, *BOX, (200, 200))
+    image = F.hflip(image)
+    for kind in ('saturation', 'brightness', 'contrast'):
+        image = getattr(F, f'adjust_{kind}')(image, FACTORS[kind])
+    values = np.array([0.2175, 0.0188, 0.0045])
+    vectors = np.array(
+        [
+            [-0.5675, 0.7192, 0.4009],
+            [-0.5808, -0.0045, -0.8140],
+            [-0.5836, -0.6948, 0.4203],
+        ]
+    )
+    lit = np.asarray(image) + vectors @ (ALPHA * values)
+    return Image.fromarray(lit.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def fixed_draws(monkeypatch):
+    """Let the pipeline's steps draw what the reference has."""
+
+    def fix(steps):
+        by_name = SimpleNamespace(**{type(s).__name__: s for s in steps})
+        jitter = (ORDER, *FACTORS.values(), None)
+        for step, method, value in (
+            (by_name.RandomResizedCrop, 'rand_crop_params', BOX),
+            (by_name.RandomFlip, '_choose_direction', 'horizontal'),
+            (by_name.ColorJitter, '_rand_params', jitter),
+        ):
+            monkeypatch.setattr(step, method, lambda *a, value=value: value)
+        monkeypatch.setattr(np.random, 'normal', lambda *args: ALPHA)
+        return by_name
+
+    return fix
+
+
+def test_training_images_of_a1(photograph, fixed_draws):
+    steps = pipeline(A1, 'train')
+    fixed_draws(steps)
+    ours, theirs = run(steps, photograph), np.asarray(released_a1(photograph))
+    assert ours.dtype == np.uint8 and ours.shape == (200, 200, 3)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_lighting_lowers_by_one_grey_level_at_most(photograph, fixed_draws):
+    steps = pipeline(A1, 'train')
+    fixed_draws(steps)
+    before, after = run(steps[:-1], photograph), run(steps, photograph)
+    lowered = before.astype(int) - after
+    assert set(np.unique(lowered)) == {0, 1}
+
+
+@pytest.mark.parametrize('name', [A1, A2])
+def test_images_for_testing(photograph, name):
+    image = Image.open(photograph).convert('RGB')
+    theirs = CenterCrop(224)(Resize(240)(image))
+    np.testing.assert_array_equal(
+        run(pipeline(name, 'test'), photograph), np.asarray(theirs)
+    )
+
+
+def affine(*matrix):
+    return lambda image: image.transform(image.size, Image.AFFINE, matrix)
+
+
+# Operation, direction; what of the magnitude's range is drawn, and the same in
+# PIL; the share of values that may differ, and by how many grey levels.
+OPERATIONS = [
+    ('AutoContrast', '', None, ImageOps.autocontrast, 0, 0),
+    ('Equalize', '', None, ImageOps.equalize, 0, 0),
+    ('Solarize', '', 0.3, lambda i: ImageOps.solarize(i, 0.7 * 256), 0, 0),
+    ('Posterize', '', 0.99, lambda i: ImageOps.posterize(i, 4), 0.0, 0),
+    ('Posterize', '', 0.0, lambda i: ImageOps.posterize(i, 7), 0.0, 0),
+    (
+        'Contrast',
+        '',
+        0.5,
+        lambda i: ImageEnhance.Contrast(i).enhance(0.55),
+        0,
+        0,
+    ),
+    (
+        'Brightness',
+        '',
+        0.5,
+        lambda i: ImageEnhance.Brightness(i).enhance(0.55),
+        0,
+        0,
+    ),
+    ('Translate', 'horizontal', 0.73, affine(1, 0, 7.3, 0, 1, 0), 0, 0),
+    ('Translate', 'vertical', 0.36, affine(1, 0, 0, 0, 1, 3.6), 0, 0),
+    # OpenCV rounds otherwise than PIL.
+    (
+        'ColorTransform',
+        '',
+        0.5,
+        lambda i: ImageEnhance.Color(i).enhance(0.55),
+        0.5,
+        1,
+    ),
+    # PIL leaves the border as it is.
+    (
+        'Sharpness',
+        '',
+        0.5,
+        lambda i: ImageEnhance.Sharpness(i).enhance(0.55),
+        0.02,
+        255,
+    ),
+    # Which pixel is the nearest.
+    ('Rotate', '', 0.5, lambda i: i.rotate(15), 0.01, 255),
+    ('Shear', 'horizontal', 0.5, affine(1, 0.15, 0, 0, 1, 0), 0.1, 255),
+    ('Shear', 'vertical', 0.5, affine(1, 0, 0, 0.15, 1, 0), 0.1, 255),
+]
+
+
+@pytest.mark.parametrize(
+    'kind, direction, part, in_pil, share, levels',
+    OPERATIONS,
+    ids=[f'{o[0]} {o[1]} {o[2]}' for o in OPERATIONS],
+)
+def test_training_images_of_a2(
+    photograph,
+    fixed_draws,
+    monkeypatch,
+    kind,
+    direction,
+    part,
+    in_pil,
+    share,
+    levels,
+):
+    """Uniform augment comes last: here an operation, then the identity."""
+    steps = pipeline(A2, 'train')
+    augment = fixed_draws(steps).RandAugment
+    identity, *_ = augment.transforms
+    operation = next(
+        t
+        for t in augment.transforms
+        if type(t).__name__ == kind
+        and t is not identity
+        and getattr(t, 'direction', '') == direction
+    )
+    monkeypatch.setattr(augment, 'random_policy_indices', lambda: drawn)
+    drawn = [augment.transforms.index(t) for t in (operation, identity)]
+    # Applied; of a pair of signs the one that turns magnitudes negative; this
+    # Applied, at this part of the range, which has the sign turned where an
+    # operation has one.
+    monkeypatch.setattr(np.random, 'rand', lambda: 0.25)
+    monkeypatch.setattr(np.random, 'uniform', lambda low, high: part * high)
+    ours = run(steps, photograph)
+    theirs = np.asarray(in_pil(released_a1(photograph)))
+    difference = np.abs(ours.astype(int) - theirs)
+    assert difference.max() <= levels
+    assert (difference > 0).mean() <= share
+    assert not np.array_equal(theirs, np.asarray(released_a1(photograph)))
