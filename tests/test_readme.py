@@ -1,21 +1,26 @@
 """What the README shows works."""
 
-import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import HOOKS, LOOPS
 from mmpretrain.registry import MODELS
-from scipy import stats
+from torch.utils.data import DataLoader
 
+from mmst.launch.toolbox import read_config
 from mmst.models import STClsHead
-from mmst.subnets import activate
-from mmst.targets import Resizing, resize_samples
+from mmst.subnets import find_stages
 from tests.conftest import ROOT
 from tests.docs.blocks import python_blocks
+from tests.docs.tables import (
+    comparison,
+    digit_scores,
+    results_of,
+    rows_of,
+)
 
 README = (ROOT / 'README.md').read_text()
 
@@ -60,78 +65,55 @@ def test_own_config_turned_into_st(tmp_path, tiny_runner):
     assert small.iter == 6 and len(small.train_loop.subnets) == 6
 
 
+def test_own_config_turned_into_st_star(tmp_path):
+    """Three lines below a detector's config."""
+    pytest.importorskip('mmdet')
+    code = snippet("_base_ = 'mmdet::")
+    base, *lines = [node for node in code.split('\n') if node]
+    assert base.startswith('_base_') and len(lines) == 3
+    for name, text in (('base', base), ('star', code)):
+        (tmp_path / f'{name}.py').write_text(text)
+    before, cfg = (
+        read_config(str(tmp_path / f'{name}.py')) for name in ('base', 'star')
+    )
+    assert cfg.model == before.model
+    loop = LOOPS.build(
+        dict(cfg.train_cfg),
+        default_args=dict(runner=None, dataloader=DataLoader([0])),
+    )
+    assert type(loop).__name__ == 'STEpochBasedTrainLoop'
+    assert loop.max_epochs == before.train_cfg.max_epochs
+    sampler = HOOKS.build(cfg.custom_hooks[0]).sampler
+    cfg.model.backbone.init_cfg = None
+    sampler.fit(MODELS.build(cfg.model.backbone))
+    assert sampler.space.candidates == (1, 2, 4, 1)
+    assert sampler.draw(0)[0].size is not None
+
+
 def test_plain_pytorch():
     torchvision = pytest.importorskip('torchvision')
     torch.manual_seed(0)
-    model = torchvision.models.resnet50(num_classes=4)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    before = model.layer4[2].conv1.weight.detach().clone()
-    exec(
-        snippet('from mmst.models'),
-        dict(
-            model=model,
-            optimizer=optimizer,
-            images=torch.rand(2, 3, 192, 192),
-            labels=torch.tensor([0, 3]),
-            cross_entropy=torch.nn.functional.cross_entropy,
-        ),
+    model = torchvision.models.resnet18(num_classes=4)
+    before = {k: p.detach().clone() for k, p in model.named_parameters()}
+    ran = []
+    for stage in find_stages(model):
+        stage.blocks[-1].module.register_forward_hook(
+            lambda module, inputs, _: ran.append(inputs[0].shape)
+        )
+    names = dict(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        loader=[(torch.rand(2, 3, 64, 64), torch.tensor([0, 3]))] * 2,
+        cross_entropy=torch.nn.functional.cross_entropy,
     )
-    assert not torch.equal(before, model.layer4[2].conv1.weight)
-
-
-def test_own_family(monkeypatch):
-    monkeypatch.setattr('mmst.subnets.stages._FINDERS', {})
-
-    class MyNet(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stages = torch.nn.ModuleList(
-                torch.nn.Sequential(torch.nn.Identity(), torch.nn.Tanh())
-                for _ in range(2)
-            )
-
-        def forward(self, x):
-            for stage in self.stages:
-                x = stage(x)
-            return x
-
-    exec(snippet('from mmst.subnets import Block'), {})
-    model, x = MyNet(), torch.tensor([0.5])
-    with activate(model, (1, 2)):
-        assert torch.equal(model(x), x.tanh())
-
-
-class MySample:
-    """Points (x, y) in an image of some shape (H, W)."""
-
-    def __init__(self, points, shape):
-        self.points, self.shape = points, shape
-
-    def replaced(self, points, shape):
-        return MySample(points, shape)
-
-
-def test_own_sample_type(monkeypatch):
-    monkeypatch.setattr('mmst.targets.handler._HANDLERS', {})
-    exec(
-        snippet('from mmst.targets import SampleHandler, register').replace(
-            'my_package.samples', __name__
-        ),
-        {},
-    )
-    sample = MySample(torch.tensor([[12.0, 4.0]]), (8, 16))
-    (small,) = resize_samples(
-        [sample],
-        Resizing(
-            main_shape=(8, 16),
-            resized_shape=(4, 8),
-            padded_shape=(4, 12),
-            divisor=4,
-            model=None,
-        ),
-    )
-    assert small.points.tolist() == [[6, 2]] and small.shape == (4, 12)
-    assert sample.points.tolist() == [[12, 4]]
+    code = snippet('from mmst.subnets import SubnetSampler')
+    assert len(code.splitlines()) <= 13
+    exec(code, names)
+    for name, parameter in model.named_parameters():
+        assert not torch.equal(before[name], parameter), name
+    # Twice the main network; subnets leave last blocks out or see less.
+    assert 8 <= len(ran) <= 16 and len(set(ran)) > 4
+    assert torch.isfinite(names['small']).all()
 
 
 def test_paths_and_links_exist():
@@ -141,95 +123,27 @@ def test_paths_and_links_exist():
         assert (ROOT / path).exists(), path
 
 
-def test_backbone_from_an_st_checkpoint(tiny_runner, train, tmp_path):
-    """The options of the table's last row load every backbone weight."""
-    options = re.search(r'another config \| `--cfg-options (.*?)` \|', README)[
-        1
-    ].split()
-    runner = tiny_runner('source', sampler=dict(num_subnets=1), max_epochs=1)
-    runner.train()
-    source = runner.model.backbone.state_dict()
-    changes = dict(
-        option.replace('CKPT', f'{runner.work_dir}/epoch_1.pth').split('=')
-        for option in options
+def test_newcomer_reads_two_hundred_lines_at_most():
+    assert len(README.splitlines()) <= 200
+    commands = rows_of('README.md', '| you want to | type |')
+    assert 8 <= len(commands) <= 10
+
+
+def test_results_are_those_of_the_scores():
+    rows = rows_of(
+        'README.md', '| task | network | metric | without | with | gain |'
     )
-    from tests.conftest import classifier
-
-    cfg = Config(dict(model=classifier(st=False)))
-    cfg.merge_from_dict(changes)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    for key, value in model.backbone.state_dict().items():
-        assert torch.equal(value, source[key]), key
-
-
-def test_fine_tuning_table_is_that_of_the_scores():
-    """Mean and 95 % interval, Student's t, over the seeds."""
-    results = json.loads(
-        (ROOT / 'resources/demo_downstream.json').read_text()
-    )['results']
-    rows = re.findall(
-        r'^\| [^|]+ \| (?:\w+ AP|mIoU) \| (.+) \|$', README, re.MULTILINE
-    )
-    metrics = [m for metrics in results.values() for m in metrics.values()]
-    assert len(rows) == len(metrics) == 4
-    for row, values in zip(rows, metrics):
-        st, star = np.array(values['st']), np.array(values['st-star'])
-        expected = []
-        for scores, sign in ((st, ''), (star, ''), (star - st, '+')):
-            half = (
-                stats.t.ppf(0.975, len(scores) - 1)
-                * scores.std(ddof=1)
-                / len(scores) ** 0.5
-            )
-            expected.append(f'{scores.mean():{sign}.2f} ± {half:.2f}')
-        assert row == ' | '.join(expected)
-
-
-def test_table_of_depths_is_the_best_of_the_measured():
-    """No subnet of as many FLOPs or fewer scores as high."""
-    networks = json.loads((ROOT / 'resources/accuracy_cost.json').read_text())[
-        'networks'
-    ]
-    expected = [
-        f'{"-".join(map(str, n["depths"]))} | {n["score"]:.1f} | '
-        f'{n["flops"] / 1e6:.1f} | {n["params"] / 1e6:.3f} | '
-        f'{n["latency"]:.2f}'
-        for n in sorted(networks, key=lambda n: n['flops'])
-        if all(
-            n['score'] > other['score']
-            for other in networks
-            if other is not n and other['flops'] <= n['flops']
+    digits = [
+        comparison(digit_scores('CT', network), digit_scores(ours, network))
+        for ours, network in (
+            ('ST++', 'main'),
+            ('ST++ + InterSSR', 'main'),
+            ('ST++', '1-1-1'),
         )
     ]
-    rows = re.findall(r'^\| (\d-\d-\d\b.* \| [\d.]+) \|$', README, re.M)
-    rows = [row.replace(', main', '') for row in rows]
-    assert [row for row in rows if row.count('|') == 4] == expected
-
-
-def test_demo_tables_are_those_of_the_scores():
-    """Both tables; means and 95 % intervals, Student's t, over the seeds."""
-    results = json.loads((ROOT / 'resources/demo.json').read_text())['results']
-
-    def interval(values, sign=''):
-        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-        return f'{np.mean(values):{sign}.2f} ± {half:.2f}'
-
-    def scores(method, network):
-        return np.array([run[network] for run in results[method]])
-
-    for network in ('main', '1-1-1', '2-2-2', '3-3-3'):
-        cells = [interval(scores(m, network)) for m in ('CT', 'ST', 'ST++')]
-        assert f'| {network} | {" | ".join(cells)} |\n' in README
-    rows = README.split('| method | main | 1-1-1 | 2-2-2 | main minus CT |')[1]
-    rows = rows.split('\n\n')[0].splitlines()[2:]
-    assert len(rows) == len(results)
-    for row, method in zip(rows, results):
-        cells = [
-            interval(scores(method, network))
-            for network in ('main', '1-1-1', '2-2-2')
-        ]
-        gain = scores(method, 'main') - scores('CT', 'main')
-        if method != 'CT':
-            cells.append(interval(gain, '+'))
-        assert row.split(' | ', 1)[1].rstrip(' |') == ' | '.join(cells), method
+    downstream = [
+        comparison(values['st'], values['st-star'])
+        for metrics in results_of('demo_downstream').values()
+        for values in metrics.values()
+    ]
+    assert [row[3:] for row in rows] == digits + downstream

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import List
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmpretrain.registry import MODELS
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, classifier
 
 from .blocks import BLOCKS, PAGES, commands_of
 
@@ -181,3 +183,22 @@ def test_blocks_are_of_kinds_that_are_checked():
             r'\{(toctree|include|eval-rst)\}.*|\{literalinclude\} \S+\.py',
             block.language,
         ), f'{block.page}: no check for {block.language!r}'
+
+
+def test_backbone_from_an_st_checkpoint(tiny_runner):
+    """The options that start from one load every backbone weight."""
+    row = next(c for c in PAGE_OF if 'init_cfg.checkpoint=CKPT' in c)
+    options = row.partition('--cfg-options ')[2].split()
+    runner = tiny_runner('source', sampler=dict(num_subnets=1), max_epochs=1)
+    runner.train()
+    source = runner.model.backbone.state_dict()
+    changes = dict(
+        option.replace('CKPT', f'{runner.work_dir}/epoch_1.pth').split('=')
+        for option in options
+    )
+    cfg = Config(dict(model=classifier(st=False)))
+    cfg.merge_from_dict(changes)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, source[key]), key
