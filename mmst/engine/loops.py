@@ -1,6 +1,6 @@
 """Train loops whose iteration is the ST iteration."""
 
-from typing import Any, List, Sequence
+from typing import Any, List, Optional, Sequence
 
 from mmengine.model import (
     BaseModel,
@@ -10,11 +10,13 @@ from mmengine.model import (
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmst.registry import LOOPS
 from mmst.subnets import Subnet, SubnetInputs
 from mmst.targets import prepare_dataset
 
+from .hooks.prepare_dataset_hook import PrepareDatasetHook
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
 from .step import st_step
 
@@ -48,25 +50,45 @@ class STLoopMixin(BaseLoop):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if self._trains_subnets():
+            self.runner.register_hook(PrepareDatasetHook(), priority='LOWEST')
         self.update_running_stats = update_running_stats
         self.subnet_inputs = SubnetInputs(input_transforms, chain_inputs)
 
+    @property
+    def dataloader(self) -> DataLoader[Any]:
+        """The data loader, its data set prepared for subnets."""
+        return self._dataloader
+
+    @dataloader.setter
+    def dataloader(self, dataloader: DataLoader[Any]) -> None:
+        # The first time of all in the loop's own __init__, before workers
+        # start: iteration-based loops start them there.
+        if self._trains_subnets():
+            prepare_dataset(dataloader.dataset)
+        self._dataloader = dataloader
+
+    def _find_sampler(self) -> Optional[SubnetSamplerHook]:
+        hooks = self.runner.hooks
+        return next(
+            (h for h in hooks if isinstance(h, SubnetSamplerHook)), None
+        )
+
+    def _trains_subnets(self) -> bool:
+        hook = self._find_sampler()
+        return hook is not None and not hook.sampler.is_off
+
     def run(self) -> Any:
         """Check that subnets can be trained here, then train."""
-        sampler = next(
-            (h for h in self.runner.hooks if isinstance(h, SubnetSamplerHook)),
-            None,
-        )
-        if sampler is None:
+        if self._find_sampler() is None:
             raise ValueError(
                 f'train_cfg has the loop {type(self).__name__}, but no hook '
                 'says which subnets to train: add '
                 "dict(type='mmst.SubnetSamplerHook', ...) to custom_hooks, or "
                 'use a loop of MMEngine'
             )
-        if not sampler.sampler.is_off:
+        if self._trains_subnets():
             self._check_runner()
-            prepare_dataset(self.dataloader.dataset)
         return super().run()
 
     def _check_runner(self) -> None:

@@ -59,7 +59,8 @@ class SampleHandler:
         """Have a data set's samples hold what :meth:`resize` needs.
 
         Called with every data set that subnets are trained on, whatever its
-        samples, before workers start.
+        samples, before workers start, and again whenever its pipeline may
+        have been replaced.
         """
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .dataset_parts import iter_parts
 from .fields import FieldRule, keep, resize_fields
 from .handler import SampleHandler, register_handler
 from .resizing import Resizing
@@ -107,14 +108,9 @@ class PoseSamples(SampleHandler):
         what it has encoded, unless ``PackPoseInputs`` is told
         ``pack_transformed=True``. Main network and metrics do not read them.
         """
-        pipeline = getattr(dataset, 'pipeline', None)
-        for transform in getattr(pipeline, 'transforms', ()):
-            if hasattr(transform, 'pack_transformed'):
-                transform.pack_transformed = True
-        inner = getattr(dataset, 'datasets', ())
-        for part in (*inner, getattr(dataset, 'dataset', None)):
-            if part is not None:
-                self.prepare_dataset(part)
+        for part in iter_parts(dataset):
+            if hasattr(part, 'pack_transformed'):
+                part.pack_transformed = True
 
 
 def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
