@@ -15,13 +15,9 @@ from typing import Dict, List, Optional, Sequence
 
 from run_logged import ROOT, run_logged, train_logged
 
-from mmst.analysis.loafing import (
-    MAIN,
-    Scores,
-    loafing_table,
-    mean_and_interval,
-    plot_loafing,
-)
+from mmst.analysis.loafing import format_loafing_table
+from mmst.analysis.loafing_figure import draw_loafing
+from mmst.analysis.scores import MAIN, Scores, compute_mean_and_interval
 
 METRIC = 'accuracy/top1'
 # In the order of Table 3, one component after the other; then ST++ otherwise.
@@ -143,7 +139,7 @@ def print_gain(results: Dict[str, List[Scores]]) -> None:
                 ours[MAIN] - ct[MAIN]
                 for ours, ct in zip(results[method], results[LABELS['ct']])
             ]
-            mean, half = mean_and_interval(gains)
+            mean, half = compute_mean_and_interval(gains)
             print(
                 f'{method} main network minus CT: {mean:+.2f} points'
                 + (
@@ -177,7 +173,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         if len(parsed.seeds) == 1
         else (f'mean and 95 % interval over seeds {parsed.seeds}')
     )
-    print(f'\n{METRIC} (%), {seeds}\n{loafing_table(results)}\n')
+    print(f'\n{METRIC} (%), {seeds}\n{format_loafing_table(results)}\n')
     print_gain(results)
     paths = [parsed.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
     paths[0].write_text(
@@ -185,7 +181,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             dict(metric=METRIC, seeds=parsed.seeds, results=results), indent=1
         )
     )
-    plot_loafing(results, f'{METRIC} (%)', str(paths[1]))
+    draw_loafing(results, f'{METRIC} (%)').savefig(paths[1], dpi=150)
     print('\nWritten:')
     for path in [*paths, *(parsed.work_dir / m / f'seed{s}' for m, s in runs)]:
         print(f'  {path}')

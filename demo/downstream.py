@@ -16,7 +16,7 @@ from typing import Dict, List, NamedTuple, Tuple
 import numpy as np
 from run_logged import ROOT, train_logged
 
-from mmst.analysis.loafing import mean_and_interval
+from mmst.analysis.scores import compute_mean_and_interval
 from mmst.analysis.training_log import read_training_log
 
 COCO = 'data/digit_scenes/coco/'
@@ -301,10 +301,10 @@ def table(results: Results) -> str:
             cells = [
                 f'{METHODS[method]} {mean:.2f} +- {half:.2f}'
                 for method, values in methods.items()
-                for mean, half in [mean_and_interval(values)]
+                for mean, half in [compute_mean_and_interval(values)]
             ]
             if len(methods) == 2:
-                mean, half = mean_and_interval(
+                mean, half = compute_mean_and_interval(
                     np.subtract(methods['st-star'], methods['st'])
                 )
                 cells.append(f'ST* - ST {mean:+.2f} +- {half:.2f}')

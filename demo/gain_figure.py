@@ -9,14 +9,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from mmst.analysis.line_styles import line_style
-from mmst.analysis.loafing import (
+from mmst.analysis.line_styles import choose_line_style
+from mmst.analysis.score_figure import draw_scores, label_networks
+from mmst.analysis.scores import (
     MAIN,
     Scores,
-    draw_scores,
-    label_networks,
-    mean_and_interval,
-    network_names,
+    compute_mean_and_interval,
+    sort_networks,
 )
 
 if TYPE_CHECKING:
@@ -62,11 +61,11 @@ def draw_gains(axes: 'Axes', results: Dict[str, List[Scores]]) -> None:
         axes: Where to draw.
         results: See :func:`gains_of`.
     """
-    style = dict(line_style(2), linestyle='none')
+    style = dict(choose_line_style(2), linestyle='none')
     axes.axvline(0, color='black', linewidth=1)
     for y, method in enumerate(GAINING):
         gains = gains_of(results, method)
-        mean, half = mean_and_interval(gains)
+        mean, half = compute_mean_and_interval(gains)
         axes.errorbar([mean], [y], xerr=[half], capsize=3, **style)
         # Below the interval, so that neither hides the other.
         axes.plot(gains, [y + 0.25] * len(gains), '.', color='0.6')
@@ -89,7 +88,7 @@ def draw_cure_and_gain(results: Dict[str, List[Scores]]) -> 'Figure':
     figure = Figure(figsize=(10, 4), layout='constrained')
     left, right = figure.subplots(1, 2)
     cured = {method: results[method] for method in CURED}
-    networks = [name for name in network_names(cured) if name != MAIN]
+    networks = [name for name in sort_networks(cured) if name != MAIN]
     draw_scores(left, cured, networks)
     label_networks(left, networks)
     left.set_xlabel('blocks kept in each stage')

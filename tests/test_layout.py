@@ -137,6 +137,19 @@ def test_subnets_are_free_of_openmmlab():
             ), name
 
 
+def test_an_analysis_has_one_name():
+    """Its numbers, its figure, its tool and what that writes."""
+    names = {
+        path.name[: -len('_figure.py')]
+        for path in ROOT.glob('mmst/analysis/*_figure.py')
+    } - {'score'}
+    assert 'loafing' in names
+    for name in names:
+        assert f'mmst.analysis.{name}' in MODULES
+        tool = ROOT / 'tools/analysis_tools' / f'{name}.py'
+        assert f"add_out(parser, '{name}')" in tool.read_text()
+
+
 def test_graph_has_the_edges_that_are_there():
     """A graph without edges would have no circle either."""
     assert 'mmst.subnets' in imported('mmst.engine.step')

@@ -9,17 +9,18 @@ import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
-from mmengine.config import DictAction
 from mmengine.runner import CheckpointLoader
 
 from mmst.analysis.accuracy_cost import MeasuredNetwork, pick_network
 from mmst.checkpoints.safe_load import safe_load
-from mmst.export import (
-    FORMATS,
-    check_out,
-    write_standalone,
+from mmst.export import FORMATS, check_out, write_standalone
+from mmst.launch.command_line import (
+    add_cfg_options,
+    add_checkpoint,
+    add_num_samples,
+    parse_depths,
 )
 from mmst.launch.toolbox import read_config
 from mmst.launch.trained_runner import load_trained_runner
@@ -32,14 +33,12 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config of the training')
-    parser.add_argument('checkpoint', help='what it gave')
+    add_checkpoint(parser)
     parser.add_argument(
         '--depths',
-        nargs='+',
-        type=int,
-        metavar='D',
-        help='blocks to keep in each stage, as in 3 3 4 3',
+        type=parse_depths,
+        metavar='D-D-D',
+        help='blocks to keep in each stage, as in 3-3-4-3',
     )
     parser.add_argument(
         '--evaluated',
@@ -64,12 +63,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='folder to write; default: '
         'work_dirs/exported/<name of the config>_<depths>',
     )
-    parser.add_argument(
-        '--num-samples',
-        type=int,
-        default=2000,
-        help='training images to re-estimate BatchNorm statistics from',
-    )
+    add_num_samples(parser)
     for kind, ending in FORMATS.items():
         parser.add_argument(
             f'--{kind}',
@@ -78,13 +72,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
             const=kind,
             help=f'write NAME{ending} too',
         )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change values of the config',
-    )
+    add_cfg_options(parser)
     parsed = parser.parse_args(args)
     bounds = (parsed.min_accuracy, parsed.max_flops)
     if (parsed.depths is None) is (parsed.evaluated is None):
@@ -96,7 +84,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parsed
 
 
-def chosen_depths(parsed: argparse.Namespace) -> List[int]:
+def choose_depths(parsed: argparse.Namespace) -> Tuple[int, ...]:
     """The depths given, or those of the evaluated subnet that fits best.
 
     Raises:
@@ -119,13 +107,13 @@ def chosen_depths(parsed: argparse.Namespace) -> List[int]:
         f'Chosen: {network.depths}, {evaluated["metric"]} '
         f'{network.score:.4g}, {network.flops:,} multiply-adds'
     )
-    return list(network.depths)
+    return tuple(network.depths)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Export the subnet."""
     parsed = parse_args(args)
-    depths = chosen_depths(parsed)
+    depths = choose_depths(parsed)
     name = f'{Path(parsed.config).stem}_{"-".join(map(str, depths))}'
     out = parsed.out or Path('work_dirs', 'exported', name)
     check_out(out)

@@ -9,11 +9,8 @@ from mmengine.registry import METRICS
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
 from mmst.checkpoints.safe_load import safe_load
-from mmst.launch.command_line import (
-    add_common_arguments,
-    build_runner,
-    load_config,
-)
+from mmst.launch.command_line import add_run_arguments
+from mmst.launch.configured_runner import build_runner, load_config
 
 #: What a toolbox's visualization hook calls its switch and its folder; mmseg
 #: keeps the folder in the visualizer instead.
@@ -52,7 +49,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         action='store_true',
         help="use the config's tta_model and tta_pipeline",
     )
-    add_common_arguments(parser)
+    add_run_arguments(parser)
     parsed = parser.parse_args(args)
     parsed.out_item = check_out(parsed.out, parsed.out_item)
     return parsed

@@ -8,11 +8,8 @@ from mmengine.config import Config
 import mmst  # noqa: F401  registers its modules, custom_imports or not
 from mmst.checkpoints.backbone_checkpoint import refuse_unfit_pretrained
 from mmst.checkpoints.safe_load import safe_load
-from mmst.launch.command_line import (
-    add_common_arguments,
-    build_runner,
-    load_config,
-)
+from mmst.launch.command_line import add_run_arguments
+from mmst.launch.configured_runner import build_runner, load_config
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -35,7 +32,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='scale the learning rate with the total batch size, from '
         'auto_scale_lr.base_batch_size',
     )
-    add_common_arguments(parser)
+    add_run_arguments(parser)
     return parser.parse_args(args)
 
 

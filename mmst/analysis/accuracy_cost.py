@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
-from mmst.evaluation import evaluate_subnet, validation_loader
+from mmst.evaluation import evaluate_subnet, get_validation_loader
 from mmst.subnets import (
     SamplingSpace,
     Subnet,
@@ -20,7 +20,7 @@ from mmst.subnets import (
 )
 
 from .metric_names import choose_metric
-from .results import score_digits, text_table
+from .results import choose_digits, format_table
 
 # Of each cost: what it is called, with the unit, and how many make one unit.
 COSTS = dict(
@@ -48,34 +48,35 @@ class MeasuredNetwork(NamedTuple):
     latency: float
 
 
-def candidate_depths(
-    runner: Runner, space: SamplingSpace, most: int
+def choose_candidates(
+    runner: Runner, space: SamplingSpace, max_subnets: int
 ) -> List[Tuple[int, ...]]:
     """The ordered subnets of a space, the cheapest first.
 
     Args:
         runner: A runner with a model and validation images.
         space: The depths that there are.
-        most: If there are more, as many as this are taken, evenly spread over
+        max_subnets: If there are more, this many are taken, spread evenly over
             all of them in the order of their FLOPs; the cheapest and the
             deepest among them.
 
     Raises:
-        ValueError: If ``most`` is less than 2.
+        ValueError: If ``max_subnets`` is less than 2.
     """
-    if most < 2:
+    if max_subnets < 2:
         raise ValueError(
-            f'of {most} subnets no family can be made: ask for 2 at least'
+            f'max_subnets {max_subnets} (--max-subnets): to compare subnets '
+            'takes 2 at least'
         )
-    cost = measure_cost(runner.model, one_image(runner)['inputs'])
+    cost = measure_cost(runner.model, load_first_image(runner)['inputs'])
     subnets = sorted(
         product(*space.depths),
         key=lambda depths: cost.of(Subnet.ordered(depths, space.num_blocks)),
     )
-    if len(subnets) <= most:
+    if len(subnets) <= max_subnets:
         return subnets
-    step = (len(subnets) - 1) / (most - 1)
-    return [subnets[round(i * step)] for i in range(most)]
+    step = (len(subnets) - 1) / (max_subnets - 1)
+    return [subnets[round(i * step)] for i in range(max_subnets)]
 
 
 def measure_family(
@@ -103,7 +104,7 @@ def measure_family(
         ValueError: If the config has no validation or not that metric, or a
             subnet does not fit the model.
     """
-    data, networks = one_image(runner), []
+    data, networks = load_first_image(runner), []
     model = unwrap_model(runner.model)
     blocks = tuple(len(stage) for stage in find_stages(model))
     for depths in subnets:
@@ -127,13 +128,13 @@ def measure_family(
     return metric, networks
 
 
-def one_image(runner: Runner) -> Dict[str, Any]:
+def load_first_image(runner: Runner) -> Dict[str, Any]:
     """The first validation image, preprocessed.
 
     Raises:
         ValueError: If there is none.
     """
-    data = next(iter(validation_loader(runner)))
+    data = next(iter(get_validation_loader(runner)))
     model = unwrap_model(runner.model)
     first = {key: value[:1] for key, value in data.items()}
     return model.data_preprocessor(first, False)
@@ -208,7 +209,7 @@ def pick_network(
     return max(chosen, key=lambda n: (n.score, -n.flops))
 
 
-def best_at_their_cost(
+def find_best_at_their_cost(
     networks: Sequence[MeasuredNetwork], cost: str
 ) -> List[MeasuredNetwork]:
     """Those for which no other is as cheap and better, the cheapest first.
@@ -226,14 +227,16 @@ def best_at_their_cost(
     return best
 
 
-def family_table(networks: Sequence[MeasuredNetwork], metric: str) -> str:
+def format_family_table(
+    networks: Sequence[MeasuredNetwork], metric: str
+) -> str:
     """A table of the networks, the cheapest first.
 
     Args:
         networks: The networks.
         metric: What the scores are, with the unit.
     """
-    digits = score_digits(max(network.score for network in networks))
+    digits = choose_digits(max(network.score for network in networks))
     rows = [
         [
             '-'.join(map(str, network.depths)),
@@ -245,6 +248,6 @@ def family_table(networks: Sequence[MeasuredNetwork], metric: str) -> str:
         ]
         for network in sorted(networks, key=lambda n: n.flops)
     ]
-    return text_table(
+    return format_table(
         ['blocks', metric, *(title for title, _ in COSTS.values())], rows
     )

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Sequence
 
-from .accuracy_cost import COSTS, MeasuredNetwork, best_at_their_cost
-from .line_styles import legend_below, line_style
+from .accuracy_cost import COSTS, MeasuredNetwork, find_best_at_their_cost
+from .line_styles import choose_line_style, place_legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def draw_family(networks: Sequence[MeasuredNetwork], metric: str) -> 'Figure':
         _draw_panel(axes, networks, cost, unit)
         axes.set_xlabel(title)
     panels[0].set_ylabel(metric)
-    legend_below(figure, *panels[0].get_legend_handles_labels())
+    place_legend_below(figure, *panels[0].get_legend_handles_labels())
     return figure
 
 
@@ -34,13 +34,13 @@ def _draw_panel(
     axes: 'Axes', networks: Sequence[MeasuredNetwork], cost: str, unit: float
 ) -> None:
     main = max(networks, key=lambda n: n.depths)
-    best = best_at_their_cost(networks, cost)
+    best = find_best_at_their_cost(networks, cost)
     alone = dict(linestyle='none')
     large = dict(alone, markersize=11)
     for label, group, style in (
-        ('subnets', networks, {**line_style(1), **alone}),
-        ('best at their cost', best, line_style(0)),
-        ('main network', [main], {**line_style(2), **large}),
+        ('subnets', networks, {**choose_line_style(1), **alone}),
+        ('best at their cost', best, choose_line_style(0)),
+        ('main network', [main], {**choose_line_style(2), **large}),
     ):
         axes.plot(
             [getattr(n, cost) / unit for n in group],

@@ -22,7 +22,7 @@ MARKERS = 'os^DvP*X<>'
 LINES = ('-', '--', '-.', ':')
 
 
-def line_style(index: int) -> Dict[str, Any]:
+def choose_line_style(index: int) -> Dict[str, Any]:
     """Colour, marker and line of the index-th series of a picture.
 
     Ten markers and eight colours that repeat out of step: no two of the first
@@ -42,7 +42,7 @@ def line_style(index: int) -> Dict[str, Any]:
     )
 
 
-def legend_below(
+def place_legend_below(
     figure: 'Figure', handles: List[Any], labels: List[str]
 ) -> None:
     """Put the legend under the axes, where it hides no data.
@@ -58,7 +58,7 @@ def legend_below(
     for rows in range(1, len(labels) + 1):
         legend = figure.legend(
             handles,
-            list(map(wrapped, labels)),
+            list(map(wrap_name, labels)),
             loc='outside lower center',
             ncols=ceil(len(labels) / rows),
             frameon=False,
@@ -70,7 +70,7 @@ def legend_below(
     figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
 
 
-def wrapped(name: str, width: int = 40) -> str:
+def wrap_name(name: str, width: int = 40) -> str:
     """A name on as many lines as it needs.
 
     Args:

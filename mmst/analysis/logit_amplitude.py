@@ -7,7 +7,6 @@ KL- takes out of the comparison.
 
 from contextlib import contextmanager
 from typing import (
-    TYPE_CHECKING,
     Any,
     Dict,
     Iterator,
@@ -23,25 +22,13 @@ from mmengine.runner import Runner
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
-from mmst.evaluation import run_as_subnet, validation_loader
+from mmst.evaluation import get_validation_loader, run_as_subnet
 from mmst.models import STClsHead
 from mmst.subnets import unwrap_model
 
-from .line_styles import legend_below
-from .loafing import (
-    MAIN,
-    Scores,
-    draw_scores,
-    label_networks,
-    network_name,
-    network_names,
-    networks_of,
-)
-from .metric_names import choose_metric, metric_label
-from .results import score_digits, text_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .metric_names import choose_metric, label_metric
+from .results import choose_digits, format_table
+from .scores import Scores, list_networks, name_network
 
 
 class Amplitudes(NamedTuple):
@@ -80,14 +67,14 @@ def measure_amplitudes(
         TypeError: If the model is no classifier with one vector of logits.
         ValueError: As of :func:`mmst.analysis.loafing.measure_loafing`.
     """
-    head = _logit_head(runner.model)
-    validation_loader(runner)
-    networks = networks_of(runner, subnets)
+    head = _find_logit_head(runner.model)
+    get_validation_loader(runner)
+    networks = list_networks(runner, subnets)
     scores, amplitudes = {}, {}
     for number, depths in enumerate(networks, 1):
-        name = network_name(depths)
+        name = name_network(depths)
         runner.logger.info(f'Network {number} of {len(networks)}: {name}')
-        with run_as_subnet(runner, depths, num_samples), _recorded_norms(
+        with run_as_subnet(runner, depths, num_samples), _record_norms(
             head
         ) as norms:
             metrics = runner.val_loop.run()
@@ -103,7 +90,7 @@ def measure_amplitudes(
     return Amplitudes(metric, scores, amplitudes)
 
 
-def _logit_head(model: nn.Module) -> nn.Module:
+def _find_logit_head(model: nn.Module) -> nn.Module:
     """The module whose output are the logits."""
     model = unwrap_model(model)
     head = getattr(model, 'head', None)
@@ -117,7 +104,7 @@ def _logit_head(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _recorded_norms(head: nn.Module) -> Iterator[List[Tensor]]:
+def _record_norms(head: nn.Module) -> Iterator[List[Tensor]]:
     """Collect the L2 norms of a head's logits, (N, ) a batch."""
     norms: List[Tensor] = []
 
@@ -136,14 +123,14 @@ def _recorded_norms(head: nn.Module) -> Iterator[List[Tensor]]:
         handle.remove()
 
 
-def amplitude_table(results: Results) -> str:
+def format_amplitude_table(results: Results) -> str:
     """A table with a row for each network of each run."""
     metric = next(iter(results.values())).metric
-    digits = score_digits(
+    digits = choose_digits(
         max(max(run.scores.values()) for run in results.values())
     )
-    return text_table(
-        ['', 'network', 'mean L2 norm of logits', metric_label(metric)],
+    return format_table(
+        ['', 'network', 'mean L2 norm of logits', label_metric(metric)],
         [
             [
                 name,
@@ -155,50 +142,3 @@ def amplitude_table(results: Results) -> str:
             for network, score in run.scores.items()
         ],
     )
-
-
-def draw_amplitudes(results: Results) -> 'Figure':
-    """Draw amplitudes above scores: over subnets, or over networks.
-
-    Where only main networks were measured, these are on the axis, as in the
-    paper's figure; else each run is a line over its subnets.
-
-    Args:
-        results: Of each run.
-    """
-    from matplotlib.figure import Figure
-
-    metric = next(iter(results.values())).metric
-    panels = [
-        {name: [getattr(run, kind)] for name, run in results.items()}
-        for kind in ('amplitudes', 'scores')
-    ]
-    networks = network_names(panels[0])
-    if networks == [MAIN]:
-        panels = [
-            {
-                'main network': [
-                    {name: run[MAIN] for name, (run,) in panel.items()}
-                ]
-            }
-            for panel in panels
-        ]
-        networks, label = list(results), 'network'
-    else:
-        networks = [n for n in networks if n != MAIN] + [MAIN]
-        label = 'network: blocks kept in each stage, or the main network'
-    figure = Figure(
-        figsize=(max(6.4, 0.5 * len(networks)), 6), layout='constrained'
-    )
-    axes = figure.subplots(2, 1, sharex=True)
-    for axis, panel, name in zip(
-        axes, panels, ('mean L2 norm of logits', metric_label(metric))
-    ):
-        draw_scores(axis, panel, networks)
-        axis.set_ylabel(name)
-    axes[0].set_ylim(0, 1.03 * axes[0].get_ylim()[1])
-    label_networks(axes[1], networks)
-    axes[1].set_xlabel(label)
-    if len(panels[0]) > 1:
-        legend_below(figure, *axes[0].get_legend_handles_labels())
-    return figure

@@ -53,7 +53,7 @@ def choose_metric(
     )
 
 
-def metric_label(metric: str) -> str:
+def label_metric(metric: str) -> str:
     """A metric's name with its unit, for a picture's axis."""
     last = metric.rsplit('/', 1)[-1]
     for name, unit in UNITS.items():

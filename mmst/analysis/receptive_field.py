@@ -26,7 +26,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
-from mmst.evaluation import validation_loader
+from mmst.evaluation import get_validation_loader
 from mmst.subnets import (
     Stage,
     find_backbone,
@@ -37,7 +37,7 @@ from mmst.subnets import (
     unwrap_model,
 )
 
-from .results import text_table
+from .results import format_table
 
 Array = NDArray[np.float64]
 
@@ -65,7 +65,8 @@ class Field(NamedTuple):
     def sides(self) -> Dict[float, int]:
         """Sides of the squares that hold each of SHARES, in pixels."""
         return {
-            share: square_side(self.contribution, share) for share in SHARES
+            share: measure_square_side(self.contribution, share)
+            for share in SHARES
         }
 
 
@@ -86,7 +87,7 @@ def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
     return stages[name]
 
 
-def effective_receptive_field(
+def measure_receptive_field(
     model: nn.Module, images: Tensor, stage: Stage
 ) -> Array:
     """Mean absolute gradient of a stage's central output, for each pixel.
@@ -125,16 +126,16 @@ def effective_receptive_field(
         backbone.eval()
         for chunk in chunks:
             chunk = chunk.detach().clone().requires_grad_()
-            with torch.enable_grad(), _recorded_output(stage) as outputs:
+            with torch.enable_grad(), _record_output(stage) as outputs:
                 backbone(chunk)
-                centre = _centre(outputs[-1]).sum()
+                centre = _take_centre(outputs[-1]).sum()
             (gradient,) = torch.autograd.grad(centre, chunk)
             total = total + gradient.abs().double().mean(1).sum(0)
     return (total / len(images)).cpu().numpy()
 
 
 @contextmanager
-def _recorded_output(stage: Stage) -> Iterator[List[Any]]:
+def _record_output(stage: Stage) -> Iterator[List[Any]]:
     """Collect what a stage gives, the skipping of its blocks included."""
     outputs: List[Any] = []
     if stage.readers:
@@ -152,7 +153,7 @@ def _recorded_output(stage: Stage) -> Iterator[List[Any]]:
         handle.remove()
 
 
-def _centre(output: Any) -> Tensor:
+def _take_centre(output: Any) -> Tensor:
     """The features in the middle of a map, (N, C, H, W), or of tokens."""
     if isinstance(output, (tuple, list)):
         output = output[0]
@@ -164,7 +165,7 @@ def _centre(output: Any) -> Tensor:
     return output[:, first + side * (side // 2) + side // 2]
 
 
-def field_centre(contribution: Array) -> Tuple[int, int]:
+def find_field_centre(contribution: Array) -> Tuple[int, int]:
     """The median pixel of the contribution along either axis, (y, x).
 
     A unit of a coarse map need not lie in the middle of the image: there is
@@ -177,7 +178,7 @@ def field_centre(contribution: Array) -> Tuple[int, int]:
     return medians[0], medians[1]
 
 
-def square_side(contribution: Array, share: float) -> int:
+def measure_square_side(contribution: Array, share: float) -> int:
     """Side of the smallest centred square that holds a share of it all.
 
     Args:
@@ -188,17 +189,17 @@ def square_side(contribution: Array, share: float) -> int:
         int: In pixels; odd, or the longer side of the image, which is the
         most there is.
     """
-    side = 2 * square_reach(contribution, share) + 1
+    side = 2 * measure_square_reach(contribution, share) + 1
     return min(side, max(contribution.shape))
 
 
-def square_reach(contribution: Array, share: float) -> int:
+def measure_square_reach(contribution: Array, share: float) -> int:
     """How far that square reaches from its central pixel.
 
     What of it lies past the border of the image holds nothing.
 
     Args:
-        contribution: See :func:`square_side`.
+        contribution: See :func:`measure_square_side`.
         share: Likewise.
 
     Returns:
@@ -208,7 +209,7 @@ def square_reach(contribution: Array, share: float) -> int:
         *(
             np.abs(np.arange(length) - middle)
             for length, middle in zip(
-                contribution.shape, field_centre(contribution)
+                contribution.shape, find_field_centre(contribution)
             )
         )
     )
@@ -217,7 +218,7 @@ def square_reach(contribution: Array, share: float) -> int:
     return int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
 
 
-def input_images(runner: Runner, size: int, number: int) -> Tensor:
+def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
     """Validation images as the model gets them, square, of one size.
 
     Args:
@@ -230,7 +231,7 @@ def input_images(runner: Runner, size: int, number: int) -> Tensor:
     """
     model = unwrap_model(runner.model)
     images: List[Tensor] = []
-    for data in validation_loader(runner):
+    for data in get_validation_loader(runner):
         inputs = model.data_preprocessor(data, False)['inputs']
         images.extend(
             center_crop(resize_inputs(inputs, size), [size, size]).unbind()
@@ -240,9 +241,9 @@ def input_images(runner: Runner, size: int, number: int) -> Tensor:
     return torch.stack(images[:number])
 
 
-def receptive_field_table(fields: Sequence[Field]) -> str:
+def format_receptive_field_table(fields: Sequence[Field]) -> str:
     """Sides of the squares, in pixels, with a row for each field."""
-    return text_table(
+    return format_table(
         ['', 'network', 'input'] + [f'{share:.0%}' for share in SHARES],
         [
             [

@@ -2,8 +2,13 @@
 
 from typing import TYPE_CHECKING, List, Sequence, Tuple
 
-from .line_styles import COLORS, LINES, legend_below, wrapped
-from .receptive_field import SHARES, Field, field_centre, square_reach
+from .line_styles import COLORS, LINES, place_legend_below, wrap_name
+from .receptive_field import (
+    SHARES,
+    Field,
+    find_field_centre,
+    measure_square_reach,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,9 +27,9 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
     """
     from matplotlib.figure import Figure
 
-    cells = _cells(fields)
+    cells = _place_panels(fields)
     rows, columns = (1 + max(numbers) for numbers in zip(*cells))
-    titles = [_title(field) for field in fields]
+    titles = [_format_title(field) for field in fields]
     lines = 1 + max(title.count('\n') for title in titles)
     side = max(3.4, 5.2 / columns)
     figure = Figure(
@@ -45,11 +50,11 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
         aspect=30,
         label='contribution, relative to the largest',
     )
-    legend_below(figure, *panels[-1].get_legend_handles_labels())
+    place_legend_below(figure, *panels[-1].get_legend_handles_labels())
     return figure
 
 
-def _cells(fields: Sequence[Field]) -> List[Tuple[int, int]]:
+def _place_panels(fields: Sequence[Field]) -> List[Tuple[int, int]]:
     """The row and the column of each field's panel."""
     networks = list(dict.fromkeys((f.run, f.network) for f in fields))
     sizes = list(dict.fromkeys(f.size for f in fields))
@@ -61,9 +66,9 @@ def _cells(fields: Sequence[Field]) -> List[Tuple[int, int]]:
     ]
 
 
-def _title(field: Field) -> str:
+def _format_title(field: Field) -> str:
     sides = ' / '.join(map(str, field.sides.values()))
-    name = wrapped(f'{field.run}: {field.network}', 30)
+    name = wrap_name(f'{field.run}: {field.network}', 30)
     return f'{name}\n{field.size} px; sides: {sides} px'
 
 
@@ -77,10 +82,10 @@ def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
         norm=LogNorm(1e-3, 1, clip=True),
         cmap='magma_r',
     )
-    y, x = field_centre(field.contribution)
+    y, x = find_field_centre(field.contribution)
     for share, line in zip(SHARES, LINES):
         # Half a pixel more, to its border. The axes cut what is outside.
-        reach = square_reach(field.contribution, share) + 0.5
+        reach = measure_square_reach(field.contribution, share) + 0.5
         axes.add_patch(
             Rectangle(
                 (x - reach, y - reach),

@@ -32,7 +32,7 @@ def write_results(
     print(f'Written to {folder}/{name}.json and {folder}/{name}.png')
 
 
-def score_digits(largest: float) -> int:
+def choose_digits(largest: float) -> int:
     """Digits after the point: of percentages, or of fractions of one.
 
     Args:
@@ -41,7 +41,7 @@ def score_digits(largest: float) -> int:
     return 2 if largest > 1 else 4
 
 
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text: first column to the left, others to the right.
 
     Args:

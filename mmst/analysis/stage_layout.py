@@ -9,7 +9,6 @@ m in every stage, or all where there are fewer. For ResNet-50 on ImageNet, with
 
 from math import prod
 from typing import (
-    TYPE_CHECKING,
     Dict,
     List,
     NamedTuple,
@@ -30,11 +29,7 @@ from mmst.subnets import (
     measure_cost,
 )
 
-from .line_styles import COLORS, legend_below
-from .results import text_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import format_table
 
 
 class Proposal(NamedTuple):
@@ -72,7 +67,7 @@ class Layout(NamedTuple):
     proposals: List[Proposal]
 
 
-def stage_layout(
+def measure_stage_layout(
     backbone: nn.Module,
     image: Tensor,
     sampler: Optional[SubnetSampler] = None,
@@ -115,13 +110,13 @@ def stage_layout(
     return Layout(blocks, (height, width), num_subnets, proposals)
 
 
-def layout_table(name: str, layout: Layout) -> str:
+def format_layout_table(name: str, layout: Layout) -> str:
     """Blocks and proposed spaces of one network."""
     height, width = layout.size
     blocks = ', '.join(
         f'{stage} {count}' for stage, count in layout.blocks.items()
     )
-    return f'{name}: {blocks}; {height} x {width} px\n' + text_table(
+    return f'{name}: {blocks}; {height} x {width} px\n' + format_table(
         [
             'min_depth',
             'space',
@@ -140,44 +135,3 @@ def layout_table(name: str, layout: Layout) -> str:
             for p in layout.proposals
         ],
     )
-
-
-def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
-    """Draw a bar for each stage of each network.
-
-    Args:
-        layouts: By the networks' names.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    num_stages = max(len(layout.blocks) for layout in layouts.values())
-    width = 0.85 / len(layouts)
-    figure = Figure(
-        figsize=(max(6.4, 0.3 * num_stages * len(layouts)), 4.4),
-        layout='constrained',
-    )
-    axes = figure.subplots()
-    for k, (name, layout) in enumerate(layouts.items()):
-        counts = list(layout.blocks.values())
-        bars = axes.bar(
-            [
-                stage + width * (k - (len(layouts) - 1) / 2)
-                for stage in range(1, len(counts) + 1)
-            ],
-            counts,
-            width,
-            label=name,
-            color=COLORS[k % len(COLORS)],
-            # Beyond the colours there are, and for pictures in grey.
-            hatch=('', '//', '..', 'xx', '\\\\')[k % 5],
-            edgecolor='white',
-        )
-        axes.bar_label(bars, fontsize='small')
-    axes.set_xticks(range(1, num_stages + 1))
-    axes.set_xlabel('stage')
-    axes.set_ylabel('number of residual blocks')
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(y=0.1)
-    legend_below(figure, *axes.get_legend_handles_labels())
-    return figure

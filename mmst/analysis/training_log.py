@@ -54,7 +54,7 @@ def read_training_log(work_dir: str) -> TrainingLog:
             'a line in it, as LocalVisBackend writes them'
         )
     cfg = Config.fromfile(config)
-    by_epoch = _counts_epochs(cfg)
+    by_epoch = _check_counts_epochs(cfg)
     lengths = EPOCH_LENGTH.findall(text)
     if by_epoch and not lengths:
         raise ValueError(
@@ -63,7 +63,7 @@ def read_training_log(work_dir: str) -> TrainingLog:
         )
     length = int(lengths[-1]) if by_epoch else 0
     processes = NUM_PROCESSES.findall(text)
-    metrics = _metrics(lines, length or 1)
+    metrics = _read_metrics(lines, length or 1)
     trained = [line['iter'] for line in lines if 'iter' in line]
     return TrainingLog(
         cfg,
@@ -74,7 +74,7 @@ def read_training_log(work_dir: str) -> TrainingLog:
     )
 
 
-def _counts_epochs(cfg: Config) -> bool:
+def _check_counts_epochs(cfg: Config) -> bool:
     """Whether validation is logged by epochs.
 
     Raises:
@@ -94,7 +94,7 @@ def _counts_epochs(cfg: Config) -> bool:
     return by_epoch
 
 
-def _metrics(
+def _read_metrics(
     lines: List[Dict[str, Any]], factor: int
 ) -> Dict[int, Dict[str, Any]]:
     """Lines of validation, by iteration and in order.

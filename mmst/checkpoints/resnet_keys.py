@@ -75,8 +75,8 @@ def convert_resnet(
     """
     layout = _check_layout(layout, state_dict)
     depth = _check_depth(depth, layout, state_dict)
-    targets = dict(_target_keys(layout, depth, state_dict))
-    given, head = set(state_dict), _head_keys(targets)
+    targets = dict(_iter_target_keys(layout, depth, state_dict))
+    given, head = set(state_dict), _list_head_keys(targets)
     left_over = sorted(given - set(targets))
     missing = sorted(
         key
@@ -92,7 +92,7 @@ def convert_resnet(
     }
 
 
-def _layers(depth: int) -> Iterator[Tuple[str, int]]:
+def _iter_layers(depth: int) -> Iterator[Tuple[str, int]]:
     """(mmpretrain's name, number of its block from 0 on) of each layer."""
     num_convs, num_blocks = RESNETS[depth]
     yield from (('conv1', -1), ('bn1', -1))
@@ -111,27 +111,27 @@ def _layers(depth: int) -> Iterator[Tuple[str, int]]:
     yield 'fc', -1
 
 
-def _target_keys(
+def _iter_target_keys(
     layout: str, depth: int, keys: Iterable[str]
 ) -> Iterator[Tuple[str, str]]:
     """(source's key, mmpretrain's key) of each tensor."""
-    first = _first_block(keys) if layout == 'released' else 0
-    for name, number in _layers(depth):
+    first = _find_first_block(keys) if layout == 'released' else 0
+    for name, number in _iter_layers(depth):
         source = name
         if layout == 'released':
-            source = _released_name(name, first + number)
+            source = _make_released_name(name, first + number)
         target = 'head.fc' if name == 'fc' else f'backbone.{name}'
-        for tensor in TENSORS[_kind(name)]:
+        for tensor in TENSORS[_get_kind(name)]:
             yield f'{source}.{tensor}', f'{target}.{tensor}'
 
 
-def _kind(name: str) -> str:
+def _get_kind(name: str) -> str:
     """'conv', 'bn' or 'fc', from mmpretrain's name of a layer."""
     name = name.replace('downsample.0', 'conv').replace('downsample.1', 'bn')
     return name.split('.')[-1].rstrip('123')
 
 
-def _released_name(name: str, entry: int) -> str:
+def _make_released_name(name: str, entry: int) -> str:
     """The released code's name of a layer.
 
     Args:
@@ -153,13 +153,13 @@ def _released_name(name: str, entry: int) -> str:
     return f'features.{entry}.body.{position}'
 
 
-def _first_block(keys: Iterable[str]) -> int:
+def _find_first_block(keys: Iterable[str]) -> int:
     """Position of the first block: a max pool before it may have its own."""
     matches = (re.match(LAYOUTS['released'][0], key) for key in keys)
     return min((int(match[1]) for match in matches if match), default=1)
 
 
-def _head_keys(targets: Dict[str, str]) -> List[str]:
+def _list_head_keys(targets: Dict[str, str]) -> List[str]:
     return [
         key for key, target in targets.items() if target.startswith('head.')
     ]

@@ -4,26 +4,26 @@ from mmst import openmmlab  # noqa: F401
 
 from .batch_norm import reestimate_statistics
 from .data_loaders import (
-    another_train_loader,
+    build_train_loader,
+    get_train_loader,
+    get_validation_loader,
     preprocess_unmixed,
-    train_loader,
-    validation_loader,
 )
 from .preserve_random_state import preserve_random_state
 from .subnet_metrics import (
     evaluate_subnet,
+    list_uniform_depths,
     run_as_subnet,
-    uniform_depths,
 )
 
 __all__ = [
-    'another_train_loader',
+    'build_train_loader',
     'evaluate_subnet',
     'preserve_random_state',
     'reestimate_statistics',
     'run_as_subnet',
-    'train_loader',
-    'uniform_depths',
+    'get_train_loader',
+    'list_uniform_depths',
     'preprocess_unmixed',
-    'validation_loader',
+    'get_validation_loader',
 ]

@@ -46,17 +46,17 @@ def reestimate_statistics(
             'takes at least one training image'
         )
     model = unwrap_model(model)
-    layers = _trained_layers(model)
+    layers = _find_trained_layers(model)
     if not layers:
         yield
         return
-    with _own_buffers(layers):
+    with _preserve_buffers(layers):
         _estimate(model, layers, data_loader, num_samples)
         yield
 
 
 @contextmanager
-def _own_buffers(layers: List[nn.Module]) -> Iterator[None]:
+def _preserve_buffers(layers: List[nn.Module]) -> Iterator[None]:
     """Give layers their own buffers back in the end."""
     own = [(buffer, buffer.clone()) for m in layers for buffer in m.buffers()]
     try:
@@ -66,7 +66,7 @@ def _own_buffers(layers: List[nn.Module]) -> Iterator[None]:
             buffer.copy_(value)
 
 
-def _trained_layers(model: nn.Module) -> List[nn.Module]:
+def _find_trained_layers(model: nn.Module) -> List[nn.Module]:
     """Layers whose running statistics training updates.
 
     By what they have, not by their class: mmcv has norm layers of its own.
@@ -97,7 +97,7 @@ def _estimate(
         for layer in layers
     }
     seen = 0
-    with preserve_modes(model), _batch_statistics(sums):
+    with preserve_modes(model), _sum_batch_statistics(sums):
         model.eval()
         for layer in layers:
             layer.train()
@@ -111,7 +111,7 @@ def _estimate(
 
 
 @contextmanager
-def _batch_statistics(sums: Sums) -> Iterator[None]:
+def _sum_batch_statistics(sums: Sums) -> Iterator[None]:
     """Let layers take each call's statistics, and add these up."""
 
     def add(layer: nn.Module, args: Tuple[Any, ...], output: Any) -> None:

@@ -7,13 +7,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 
-def validation_loader(runner: Runner) -> DataLoader[Any]:
+def get_validation_loader(runner: Runner) -> DataLoader[Any]:
     """The runner's loader of validation images.
 
     Raises:
         ValueError: If the config has no validation, or no image for it.
     """
-    loader = _loader(runner, 'val')
+    loader = _find_loader(runner, 'val')
     if loader is None:
         raise ValueError(
             'the config has no validation: give it '
@@ -22,7 +22,7 @@ def validation_loader(runner: Runner) -> DataLoader[Any]:
     return loader
 
 
-def train_loader(runner: Runner) -> DataLoader[Any]:
+def get_train_loader(runner: Runner) -> DataLoader[Any]:
     """The runner's loader of training images, for BatchNorm statistics.
 
     Raises:
@@ -30,7 +30,7 @@ def train_loader(runner: Runner) -> DataLoader[Any]:
             images can be read.
     """
     try:
-        loader = _loader(runner, 'train')
+        loader = _find_loader(runner, 'train')
     except OSError as error:
         raise ValueError(
             f'the training images cannot be read ({error}): set the paths in '
@@ -45,7 +45,7 @@ def train_loader(runner: Runner) -> DataLoader[Any]:
     return loader
 
 
-def another_train_loader(
+def build_train_loader(
     runner: Runner, dataset: Optional[Dict[str, Any]] = None
 ) -> DataLoader[Any]:
     """A loader like the runner's for training, of its own.
@@ -92,7 +92,7 @@ def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
             module.batch_augments = augments
 
 
-def _loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
+def _find_loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
     """The loader of a loop, which is built with it; none if there is none."""
     try:
         loop = getattr(runner, f'{kind}_loop')

@@ -10,9 +10,9 @@ from mmst.subnets import Subnet, activate
 
 from .batch_norm import reestimate_statistics
 from .data_loaders import (
-    another_train_loader,
-    train_loader,
-    validation_loader,
+    build_train_loader,
+    get_train_loader,
+    get_validation_loader,
 )
 from .preserve_random_state import preserve_random_state
 
@@ -20,7 +20,7 @@ from .preserve_random_state import preserve_random_state
 Network = Optional[Union[Subnet, Sequence[int]]]
 
 
-def uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
+def list_uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
     """Subnets with at most d blocks in every stage, for d = 1, 2 ...
 
     Args:
@@ -67,20 +67,20 @@ def run_as_subnet(
             stack.enter_context(
                 reestimate_statistics(
                     runner.model,
-                    _training_batches(runner, dataset),
+                    _iter_training_batches(runner, dataset),
                     num_samples,
                 )
             )
         yield
 
 
-def _training_batches(
+def _iter_training_batches(
     runner: Runner, dataset: Optional[Dataset[Any]]
 ) -> Iterator[Any]:
     """Training batches; nothing is built before the first is asked for."""
     if dataset is None:
-        dataset = train_loader(runner).dataset
-    yield from another_train_loader(runner, dict(type=lambda: dataset))
+        dataset = get_train_loader(runner).dataset
+    yield from build_train_loader(runner, dict(type=lambda: dataset))
 
 
 def evaluate_subnet(
@@ -107,6 +107,6 @@ def evaluate_subnet(
         ValueError: If the config has no validation or no images, or the subnet
             does not fit the model.
     """
-    validation_loader(runner)
+    get_validation_loader(runner)
     with run_as_subnet(runner, subnet, num_samples, dataset):
         return runner.val_loop.run()

@@ -89,7 +89,7 @@ def write_formats(
     paths = {kind: Path(f'{stem}{FORMATS[kind]}') for kind in kinds}
     try:
         script = torch.jit.trace(network, image, check_trace=False)
-        takes_more = _agree(script, network, torch.cat([image, other]))
+        takes_more = _do_agree(script, network, torch.cat([image, other]))
         if not takes_more:
             script = torch.jit.script(_OneImage(script))
         if 'torchscript' in kinds:
@@ -98,8 +98,8 @@ def write_formats(
         if 'onnx' in kinds:
             _write_onnx(network, image, paths['onnx'], takes_more)
     except Exception as error:
-        raise ValueError(_why_not(kinds, model, error)) from error
-    if not _agree(script, network, other):
+        raise ValueError(_explain_failure(kinds, model, error)) from error
+    if not _do_agree(script, network, other):
         raise ValueError(
             f'a trace of {type(model).__name__} is not right for another '
             'image than the traced one, so that nothing was written: leave '
@@ -110,7 +110,9 @@ def write_formats(
         print(f'One image at a time, as its trace mixes up more: {names}')
 
 
-def _why_not(kinds: Sequence[str], model: nn.Module, error: Exception) -> str:
+def _explain_failure(
+    kinds: Sequence[str], model: nn.Module, error: Exception
+) -> str:
     return (
         f'PyTorch cannot write {type(model).__name__} as '
         f'{" and ".join(kinds)}, so that nothing was written: a model has to '
@@ -119,7 +121,7 @@ def _why_not(kinds: Sequence[str], model: nn.Module, error: Exception) -> str:
     )
 
 
-def _agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:
+def _do_agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:
     """Whether a trace gives a network's outputs."""
     expected = list(iter_tensors(network(images)))
     try:

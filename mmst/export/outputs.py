@@ -13,7 +13,7 @@ TOLERANCE = 1e-6
 
 
 @torch.no_grad()
-def model_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
+def compute_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
     """What a model gives in evaluation mode, before decoding.
 
     Args:
@@ -41,7 +41,9 @@ def check_same(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
     Raises:
         ValueError: If they differ.
     """
-    if len(actual) != len(expected) or not all(map(_same, actual, expected)):
+    if len(actual) != len(expected) or not all(
+        map(_is_same, actual, expected)
+    ):
         raise ValueError(
             'the exported subnet does not give the outputs of the subnet in '
             f'place to {TOLERANCE}, so that nothing was written. A model '
@@ -49,7 +51,7 @@ def check_same(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         )
 
 
-def _same(actual: Tensor, expected: Tensor) -> bool:
+def _is_same(actual: Tensor, expected: Tensor) -> bool:
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         return False
     if expected.numel() == 0:

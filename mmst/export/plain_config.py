@@ -7,12 +7,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmst.engine.loops import STLoopMixin
-from mmst.launch.configured_training import class_name
+from mmst.launch.configured_training import get_class_name
 
 _LOOPS = ('STEpochBasedTrainLoop', 'STIterBasedTrainLoop')
 
 
-def plain_config(cfg: Config) -> Config:
+def make_plain_config(cfg: Config) -> Config:
     """The config of the same model, data and schedule in the stock toolbox.
 
     The wrapped head comes out of :class:`mmst.models.STClsHead`, the train
@@ -24,9 +24,9 @@ def plain_config(cfg: Config) -> Config:
     """
     # Classes of new-style configs become their names.
     plain = _unwrap_heads(cfg.to_dict())
-    plain['model'] = _without_pretrained(plain['model'])
-    if class_name(plain.get('train_cfg')) in _LOOPS:
-        plain['train_cfg'] = _plain_loop(plain['train_cfg'])
+    plain['model'] = _drop_pretrained(plain['model'])
+    if get_class_name(plain.get('train_cfg')) in _LOOPS:
+        plain['train_cfg'] = _make_plain_loop(plain['train_cfg'])
     plain['custom_hooks'] = [
         hook for hook in plain.get('custom_hooks') or [] if not is_ours(hook)
     ]
@@ -43,7 +43,7 @@ def plain_config(cfg: Config) -> Config:
     plain = {
         key: value
         for key, value in plain.items()
-        if key in read or not types_of_ours(value)
+        if key in read or not list_own_types(value)
     }
     plain.pop('work_dir', None)
     if plain.get('data_preprocessor'):
@@ -67,19 +67,19 @@ def is_ours(value: Any) -> bool:
     )
 
 
-def types_of_ours(value: Any) -> List[str]:
+def list_own_types(value: Any) -> List[str]:
     """Types of ``mmst`` in a part of a config."""
     if isinstance(value, dict):
         own = [value['type']] if is_ours(value) else []
-        return own + types_of_ours(list(value.values()))
+        return own + list_own_types(list(value.values()))
     if isinstance(value, (list, tuple)):
-        return [name for entry in value for name in types_of_ours(entry)]
+        return [name for entry in value for name in list_own_types(entry)]
     return []
 
 
 def _unwrap_heads(value: Any) -> Any:
     if isinstance(value, dict):
-        if class_name(value) == 'STClsHead' and 'head' in value:
+        if get_class_name(value) == 'STClsHead' and 'head' in value:
             return _unwrap_heads(value['head'])
         return {key: _unwrap_heads(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -87,16 +87,16 @@ def _unwrap_heads(value: Any) -> Any:
     return value
 
 
-def _without_pretrained(value: Any) -> Any:
+def _drop_pretrained(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: _without_pretrained(entry)
+            key: _drop_pretrained(entry)
             for key, entry in value.items()
             if key not in ('pretrained', 'checkpoint_path')
             and not (key == 'init_cfg' and _loads_weights(entry))
         }
     if isinstance(value, (list, tuple)):
-        return type(value)(_without_pretrained(entry) for entry in value)
+        return type(value)(_drop_pretrained(entry) for entry in value)
     return value
 
 
@@ -104,10 +104,10 @@ def _loads_weights(init_cfg: Any) -> bool:
     if isinstance(init_cfg, (list, tuple)):
         return any(map(_loads_weights, init_cfg))
     # PretrainedInit is the class, as new-style configs name it.
-    return class_name(init_cfg) in ('Pretrained', 'PretrainedInit')
+    return get_class_name(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 
-def _plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
+def _make_plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
     ours = [
         name
         for name, parameter in signature(
@@ -117,5 +117,5 @@ def _plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
     ]
     return dict(
         {key: value for key, value in train_cfg.items() if key not in ours},
-        type=class_name(train_cfg)[len('ST') :],
+        type=get_class_name(train_cfg)[len('ST') :],
     )

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmst.checkpoints import strip_checkpoint, write_checkpoint
-from mmst.evaluation import run_as_subnet, train_loader
+from mmst.evaluation import get_train_loader, run_as_subnet
 from mmst.subnets import (
     export_subnet,
     find_stages,
@@ -27,9 +27,9 @@ from mmst.subnets import (
 from mmst.subnets.export import subnet_changes
 
 from .formats import check_formats, write_formats
-from .outputs import check_same, model_outputs
-from .plain_config import plain_config
-from .standalone_config import built_from, write_config
+from .outputs import check_same, compute_outputs
+from .plain_config import make_plain_config
+from .standalone_config import build_from, write_config
 
 
 def write_standalone(
@@ -72,14 +72,14 @@ def write_standalone(
     check_out(out)
     check_formats(formats)
     changes = subnet_changes(model, depths)  # refuses depths that do not fit
-    plain = plain_config(cfg)
+    plain = make_plain_config(cfg)
     subnet, data, expected = _run_in_place(runner, model, depths, num_samples)
-    weights = _published(subnet, dataset_meta)
-    with _folder_to_be(out) as folder:
+    weights = _make_checkpoint(subnet, dataset_meta)
+    with _make_folder(out) as folder:
         write_checkpoint(weights, folder / f'{name}.pth')
         left = write_config(plain, model, depths, changes, folder, name)
-        standalone = built_from(folder, name).to(expected[0].device)
-        check_same(model_outputs(standalone, data), expected)
+        standalone = build_from(folder, name).to(expected[0].device)
+        check_same(compute_outputs(standalone, data), expected)
         write_formats(formats, standalone, data, folder / name)
     return left
 
@@ -101,26 +101,26 @@ def _run_in_place(
     runner: Runner, model: nn.Module, depths: Sequence[int], num_samples: int
 ) -> Tuple[nn.Module, Dict[str, Any], List[Tensor]]:
     """The exported subnet, a batch, and what the subnet in place gives."""
-    data = next(iter(train_loader(runner)))
+    data = next(iter(get_train_loader(runner)))
     is_main = list(depths) == [len(stage) for stage in find_stages(model)]
     with preserve_modes(model), run_as_subnet(
         runner, None if is_main else depths, num_samples
     ):
-        expected = model_outputs(model, data)
+        expected = compute_outputs(model, data)
         weights = copy.deepcopy(model.state_dict())
     whole = copy.deepcopy(model)
     whole.load_state_dict(weights)
     return export_subnet(whole, depths), data, expected
 
 
-def _published(model: nn.Module, dataset_meta: Any) -> Dict[str, Any]:
+def _make_checkpoint(model: nn.Module, dataset_meta: Any) -> Dict[str, Any]:
     """The checkpoint of a model."""
     meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
     return strip_checkpoint(dict(state_dict=model.state_dict(), meta=meta))
 
 
 @contextmanager
-def _folder_to_be(out: Path) -> Iterator[Path]:
+def _make_folder(out: Path) -> Iterator[Path]:
     """A folder that gets its name only when all is in it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f'.{out.name}.', dir=str(out.parent)))

@@ -14,7 +14,7 @@ from torch import nn
 from mmst.subnets.export import Change
 
 from .backbone_source import backbone_source, is_of_mmst, needs_mmst
-from .plain_config import types_of_ours
+from .plain_config import list_own_types
 
 _HEADER = """\
 # A subnet of {depths} blocks; written by tools/export_subnet.py of mmst.
@@ -57,9 +57,9 @@ def write_config(
     Raises:
         ValueError: If the config cannot describe the subnet.
     """
-    base = _backbone_class(plain, model)
+    base = _find_backbone_class(plain, model)
     inside = _change_head(plain, changes)
-    header, module = _HEADER, _module_name(name)
+    header, module = _HEADER, _make_module_name(name)
     if inside or (is_of_mmst(base) and not needs_mmst(base)):
         (folder / f'{module}.py').write_text(
             backbone_source(base, depths, inside)
@@ -67,7 +67,7 @@ def write_config(
         plain.model.backbone.type = module
         _import(plain, module)
         header = _HEADER_WITH_MODULE
-    left = types_of_ours(plain.to_dict())
+    left = list_own_types(plain.to_dict())
     if needs_mmst(base):
         left.append(f'{base.__module__}.{base.__name__}')
     if left:
@@ -79,14 +79,14 @@ def write_config(
     return left
 
 
-def built_from(folder: Path, name: str) -> nn.Module:
+def build_from(folder: Path, name: str) -> nn.Module:
     """Build the model of the files as a user would, and load its weights.
 
     Args:
         folder: See :func:`write_config`; may be moved afterwards.
         name: See :func:`write_config`.
     """
-    with _imports_undone(_module_name(name)):
+    with _undo_imports(_make_module_name(name)):
         cfg = Config.fromfile(str(folder / f'{name}.py'))
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             model = MODELS.build(cfg.model)
@@ -96,7 +96,7 @@ def built_from(folder: Path, name: str) -> nn.Module:
     return model
 
 
-def _module_name(name: str) -> str:
+def _make_module_name(name: str) -> str:
     """The module with a subnet's backbone, unlike that of any other."""
     return 'backbone_' + re.sub(r'\W', '_', name)
 
@@ -109,7 +109,7 @@ def _import(cfg: Config, module: str) -> None:
     )
 
 
-def _backbone_class(cfg: Config, model: nn.Module) -> type:
+def _find_backbone_class(cfg: Config, model: nn.Module) -> type:
     """The class that a subnet's backbone takes the place of."""
     if not cfg.model.get('backbone'):
         raise ValueError(
@@ -144,7 +144,7 @@ def _narrow_head(cfg: Config, change: Change) -> None:
 
 
 @contextmanager
-def _imports_undone(module: str) -> Iterator[None]:
+def _undo_imports(module: str) -> Iterator[None]:
     """Import from a folder, and leave nothing of it behind."""
     path, no_bytecode = list(sys.path), sys.dont_write_bytecode
     sys.dont_write_bytecode = True

@@ -1,19 +1,124 @@
-"""From a command line to a runner: what tools/train.py and test.py share."""
+"""Flags that several tools have, each defined once."""
 
-import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
+from typing import Sequence, Tuple
 
-from mmengine.config import Config, DictAction
-from mmengine.device import get_device
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-
-from .process_group import prepare_launch
-from .toolbox import check_toolbox, read_config
+from mmengine.config import DictAction
 
 
-def add_common_arguments(parser: ArgumentParser) -> None:
+def parse_depths(text: str) -> Tuple[int, ...]:
+    """Read depths as the command line spells them, such as '3-3-4-3'.
+
+    Raises:
+        ArgumentTypeError: If the text is not that.
+    """
+    parts = text.split('-')
+    if not all(part.isdigit() for part in parts):
+        raise ArgumentTypeError(
+            f"'{text}': expected depths such as 3-3-4-3, the blocks kept in "
+            'each stage'
+        )
+    return tuple(map(int, parts))
+
+
+def add_cfg_options(parser: ArgumentParser) -> None:
+    """Add ``--cfg-options``: changes to the config, or to each config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change values of the config: optim_wrapper.optimizer.lr=0.1, '
+        'a list as key="[a,b]", nested as key="[(a,b),(c,d)]", no spaces',
+    )
+
+
+def add_checkpoint(parser: ArgumentParser) -> None:
+    """Add a trained network: its config and its checkpoint."""
+    parser.add_argument('config', help='config of the training')
+    parser.add_argument('checkpoint', help='checkpoint that it saved')
+
+
+def add_metric(parser: ArgumentParser) -> None:
+    """Add ``--metric``: what a network is judged by."""
+    parser.add_argument(
+        '--metric',
+        help='such as accuracy/top1 or coco/bbox_mAP; default: '
+        'the usual one of the task',
+    )
+
+
+def add_num_samples(parser: ArgumentParser) -> None:
+    """Add ``--num-samples``: images for BatchNorm statistics."""
+    parser.add_argument(
+        '--num-samples',
+        type=int,
+        default=2000,
+        help="training images to re-estimate each subnet's BatchNorm "
+        'statistics from; default: %(default)s',
+    )
+
+
+def add_image_size(parser: ArgumentParser) -> None:
+    """Add ``--size``: that of training images, where no data are read."""
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help="training images' size; default: what the pipeline tells",
+    )
+
+
+def add_out(parser: ArgumentParser, name: str) -> None:
+    """Add ``--out``: where an analysis writes.
+
+    Args:
+        parser: The tool's parser.
+        name: What the tool writes, without ending.
+    """
+    parser.add_argument(
+        '--out',
+        default=Path('work_dirs', name),
+        type=Path,
+        help=f'folder for {name}.json and {name}.png; default: %(default)s',
+    )
+
+
+def add_subnets(parser: ArgumentParser, default: str) -> None:
+    """Add ``--depths``: the subnets to look at.
+
+    Args:
+        parser: The tool's parser.
+        default: Which ones are looked at without the flag.
+    """
+    parser.add_argument(
+        '--depths',
+        nargs='*',
+        type=parse_depths,
+        metavar='D-D-D',
+        help='subnets, by the blocks kept in each stage, as in 3-3-4-3; '
+        f'default: {default}; without a value: none',
+    )
+
+
+def add_networks(parser: ArgumentParser) -> None:
+    """Add trained networks to compare, and the choice of their subnets."""
+    parser.add_argument(
+        '--run',
+        nargs=3,
+        action='append',
+        required=True,
+        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
+        help='a trained network; give it several times to compare',
+    )
+    add_subnets(parser, default='1, 2 ... blocks in every stage')
+    add_num_samples(parser)
+    add_cfg_options(parser)
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
     """Add the flags that training and testing have in common."""
     parser.add_argument(
         '--work-dir',
@@ -31,14 +136,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         action='store_true',
         help='set persistent_workers=False in every dataloader',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change values of the config: optim_wrapper.optimizer.lr=0.1, '
-        'a list as key="[a,b]", nested as key="[(a,b),(c,d)]", no spaces',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -49,59 +147,32 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
 
 
-def load_config(args: Namespace) -> Config:
-    """Read the config and apply the flags of :func:`add_common_arguments`.
+def check_runs(
+    runs: Sequence[Tuple[str, ...]], share_names: bool = False
+) -> None:
+    """Refuse what would fail later, before anything is measured.
 
     Args:
-        args (Namespace): Parsed command line, with ``config`` too.
-
-    Returns:
-        Config: The config, ready for what a single tool adds to it.
+        runs: A name and paths of each.
+        share_names: Whether several may have one name, as seeds of a method.
 
     Raises:
-        ModuleNotFoundError: If the config's toolbox is not installed.
-        ValueError: If ``--amp`` is given where it cannot run.
+        ValueError: If results of two runs would have one name, or a name would
+            not be in a picture's legend.
+        FileNotFoundError: If a path is not there.
     """
-    cfg = read_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    check_toolbox(cfg)
-    if args.amp and get_device() in ('cpu', 'mps'):
-        raise ValueError(
-            '--amp needs a GPU, NPU, MLU or MUSA device, and this machine '
-            f"shows '{get_device()}' only; leave --amp out"
-        )
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
-    _set_dataloaders(cfg, args)
-    return cfg
-
-
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner that the config asks for, on whatever devices."""
-    prepare_launch(cfg)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
-
-
-def _set_dataloaders(cfg: Config, args: Namespace) -> None:
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        loader = cfg.get(name)
-        if loader is None:
-            continue
-        if cfg.get('default_scope') == 'mmpretrain':
-            # Its configs leave these to the tool; the other toolboxes' do not.
-            loader.setdefault('collate_fn', dict(type='default_collate'))
-            loader.setdefault('pin_memory', get_device() != 'cpu')
-            loader.setdefault(
-                'persistent_workers', loader.get('num_workers', 0) > 0
+    names = [name for name, *_ in runs]
+    for name in names:
+        if name.startswith('_'):
+            raise ValueError(
+                f"a run is named '{name}': legends leave out names that begin "
+                'with an underscore, give it another'
             )
-        if args.no_pin_memory:
-            loader.pin_memory = False
-        if args.no_persistent_workers:
-            loader.persistent_workers = False
+        if names.count(name) > 1 and not share_names:
+            raise ValueError(
+                f"two runs are named '{name}': give each another name"
+            )
+    for name, *paths in runs:
+        for path in paths:
+            if '://' not in path and not Path(path).exists():
+                raise FileNotFoundError(f"{path} of run '{name}' is not there")

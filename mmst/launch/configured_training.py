@@ -46,7 +46,7 @@ def make_training_image(
         ValueError: If the pipeline does not tell.
     """
     if size is None:
-        size = _pipeline_size(cfg)
+        size = _find_pipeline_size(cfg)
     if size is None:
         raise ValueError(
             "cannot tell the training images' size from the pipeline of "
@@ -55,7 +55,7 @@ def make_training_image(
     return torch.zeros(1, 3, *size)
 
 
-def _pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
+def _find_pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     while dataset:
         for step in reversed(dataset.get('pipeline') or ()):
@@ -81,7 +81,7 @@ def _is_pair(size: Any) -> bool:
     )
 
 
-def class_name(part: Any) -> str:
+def get_class_name(part: Any) -> str:
     """The name of a part's class without its scope; '' for other values.
 
     Args:
@@ -114,7 +114,7 @@ def read_sampler(
         SubnetSampler: ``None`` if the config trains no subnets.
     """
     for hook in cfg.get('custom_hooks') or ():
-        if class_name(hook) == 'SubnetSamplerHook':
+        if get_class_name(hook) == 'SubnetSamplerHook':
             options = {
                 name: value
                 for name, value in hook.items()

@@ -28,7 +28,7 @@ def get_install_command(scope: str) -> str:
     return TOOLBOXES[scope][1]
 
 
-def _project_and_command(scope: str) -> str:
+def _name_project_and_command(scope: str) -> str:
     """What a message about a missing toolbox ends with."""
     return f'{TOOLBOXES[scope][0]}: {get_install_command(scope)}'
 
@@ -48,7 +48,7 @@ def read_config(path: str) -> Config:
             if str(error).startswith(f'{package} is not installed'):
                 raise ModuleNotFoundError(
                     f"The '{scope}::' base of {path} needs "
-                    + _project_and_command(scope)
+                    + _name_project_and_command(scope)
                 ) from error
         raise
 
@@ -72,7 +72,7 @@ def check_toolbox(cfg: Config) -> None:
         if scope in TOOLBOXES:
             raise ModuleNotFoundError(
                 f"default_scope = '{scope}' needs "
-                + _project_and_command(scope)
+                + _name_project_and_command(scope)
             )
         raise ValueError(
             f"default_scope = '{scope}' is not an installed package; set it "
@@ -84,5 +84,5 @@ def check_toolbox(cfg: Config) -> None:
         if error.name not in TOOLBOXES:
             raise
         raise ModuleNotFoundError(
-            f'{scope} itself needs {_project_and_command(error.name)}'
+            f'{scope} itself needs {_name_project_and_command(error.name)}'
         ) from error

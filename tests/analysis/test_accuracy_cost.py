@@ -7,9 +7,9 @@ from torch.overrides import has_torch_function
 
 from mmst.analysis.accuracy_cost import (
     MeasuredNetwork,
-    best_at_their_cost,
-    candidate_depths,
-    family_table,
+    choose_candidates,
+    find_best_at_their_cost,
+    format_family_table,
     measure_family,
     measure_model,
     pick_network,
@@ -59,13 +59,18 @@ def test_none_to_pick(bounds):
 
 
 def test_best_at_their_cost():
-    assert best_at_their_cost(FAMILY, 'flops') == [SMALL, WIDE, MAIN]
-    assert best_at_their_cost(FAMILY, 'params') == [SMALL, POOR, WIDE, MAIN]
-    assert best_at_their_cost(FAMILY, 'latency') == [WIDE, MAIN]
+    assert find_best_at_their_cost(FAMILY, 'flops') == [SMALL, WIDE, MAIN]
+    assert find_best_at_their_cost(FAMILY, 'params') == [
+        SMALL,
+        POOR,
+        WIDE,
+        MAIN,
+    ]
+    assert find_best_at_their_cost(FAMILY, 'latency') == [WIDE, MAIN]
 
 
 def test_table_begins_with_the_cheapest():
-    head, *rows = family_table(FAMILY, 'top-1 (%)').splitlines()
+    head, *rows = format_family_table(FAMILY, 'top-1 (%)').splitlines()
     assert 'top-1 (%)' in head
     assert [row.split() for row in rows] == [
         ['1-1', '90.00', '1.000', '0.010', '3.000'],
@@ -80,7 +85,7 @@ def test_table_of_fractions_tells_them_apart():
         network._replace(score=score)
         for network, score in zip(FAMILY, (0.3712, 0.3745))
     ]
-    rows = family_table(networks, 'mAP').splitlines()[1:]
+    rows = format_family_table(networks, 'mAP').splitlines()[1:]
     assert {row.split()[1] for row in rows} == {'0.3712', '0.3745'}
 
 
@@ -102,7 +107,7 @@ def test_picture_has_all_networks_in_every_panel():
             (getattr(n, cost) / unit, n.score) for n in FAMILY
         )
         assert list(best.get_ydata()) == [
-            n.score for n in best_at_their_cost(FAMILY, cost)
+            n.score for n in find_best_at_their_cost(FAMILY, cost)
         ]
         assert list(main.get_ydata()) == [93.0]
     looks = {
@@ -130,7 +135,7 @@ def runner(tiny_runner):
 
 def test_candidates_are_spread_over_the_space(runner):
     space = SamplingSpace((3, 3, 3))
-    everything = candidate_depths(runner, space, 27)
+    everything = choose_candidates(runner, space, 27)
     assert len(set(everything)) == 27
     cost = measure_cost(
         runner.model,
@@ -138,13 +143,13 @@ def test_candidates_are_spread_over_the_space(runner):
     )
     flops = [cost.of(Subnet.ordered(d, (3, 3, 3))) for d in everything]
     assert flops == sorted(flops)
-    some = candidate_depths(runner, space, 5)
+    some = choose_candidates(runner, space, 5)
     assert some == [everything[i] for i in (0, 6, 13, 20, 26)]
-    assert candidate_depths(
+    assert choose_candidates(
         runner, SamplingSpace((3, 3, 3), [1, 2, 1]), 5
     ) == [(3, 2, 3), (3, 3, 3)]
-    with pytest.raises(ValueError, match='of 1 subnets no family'):
-        candidate_depths(runner, space, 1)
+    with pytest.raises(ValueError, match='max_subnets 1 .*takes 2 at least'):
+        choose_candidates(runner, space, 1)
 
 
 def test_main_network_is_always_measured(runner):
@@ -221,4 +226,4 @@ def test_refused(runner, subnets, options, message):
 
 def test_no_validation(tiny_runner):
     with pytest.raises(ValueError, match='no validation'):
-        candidate_depths(tiny_runner(), SamplingSpace((3, 3, 3)), 5)
+        choose_candidates(tiny_runner(), SamplingSpace((3, 3, 3)), 5)

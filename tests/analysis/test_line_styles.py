@@ -5,9 +5,11 @@ from matplotlib.figure import Figure
 
 from mmst.analysis.accuracy_cost import MeasuredNetwork
 from mmst.analysis.accuracy_cost_figure import draw_family
-from mmst.analysis.line_styles import legend_below, wrapped
-from mmst.analysis.stage_layout import Layout, draw_layouts
-from mmst.analysis.training_cost import TrainingCost, draw_costs
+from mmst.analysis.cost import TrainingCost
+from mmst.analysis.cost_figure import draw_costs
+from mmst.analysis.line_styles import place_legend_below, wrap_name
+from mmst.analysis.stage_layout import Layout
+from mmst.analysis.stage_layout_figure import draw_layouts
 from tests.analysis.pictures import axes_height, check_texts, long_name
 
 
@@ -17,7 +19,7 @@ def lines(width, names):
     axes = figure.subplots()
     for name in names:
         axes.plot([1, 2], label=name)
-    legend_below(figure, *axes.get_legend_handles_labels())
+    place_legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -50,9 +52,9 @@ def test_capitals_fit_as_well():
 
 
 def test_wrapped():
-    assert wrapped('short') == 'short'
-    assert wrapped('two words', 5) == 'two\nwords'
-    assert wrapped('a_long_word', 6) == 'a_long\n_word'
+    assert wrap_name('short') == 'short'
+    assert wrap_name('two words', 5) == 'two\nwords'
+    assert wrap_name('a_long_word', 6) == 'a_long\n_word'
 
 
 @pytest.mark.parametrize('number', [1, 2, 12])

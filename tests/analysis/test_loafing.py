@@ -10,16 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from mmst.analysis.loafing import (
-    draw_loafing,
-    loafing_table,
-    mean_and_interval,
-    measure_loafing,
-    networks_of,
-    plot_loafing,
-    uniform_depths,
-)
-from mmst.evaluation import evaluate_subnet
+from mmst.analysis.loafing import format_loafing_table, measure_loafing
+from mmst.analysis.loafing_figure import draw_loafing
+from mmst.analysis.scores import compute_mean_and_interval, list_networks
+from mmst.evaluation import evaluate_subnet, list_uniform_depths
 from mmst.launch.trained_runner import load_trained_runner
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
 from tests.analysis.pictures import axes_height, check_texts, long_name
@@ -56,7 +50,7 @@ def test_scores_are_those_of_an_evaluation_by_hand(
 
 
 def test_uniform_depths_end_with_the_deepest_stage():
-    assert uniform_depths((3, 4, 6, 3)) == [
+    assert list_uniform_depths((3, 4, 6, 3)) == [
         (1, 1, 1, 1),
         (2, 2, 2, 2),
         (3, 3, 3, 3),
@@ -73,16 +67,16 @@ def test_interval_of_the_mean():
     for values, quantile in (([1.0, 4.0], cauchy), ([2.0, 3.0, 7.0], two)):
         mean = sum(values) / len(values)
         variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-        assert mean_and_interval(values) == pytest.approx(
+        assert compute_mean_and_interval(values) == pytest.approx(
             (mean, quantile * math.sqrt(variance / len(values)))
         )
     values = [3.0, 1.0, 4.0, 1.0, 5.0]
     low, high = stats.t.interval(
         0.95, 4, np.mean(values), np.std(values, ddof=1) / math.sqrt(5)
     )
-    mean, half = mean_and_interval(values)
+    mean, half = compute_mean_and_interval(values)
     assert (mean - half, mean + half) == pytest.approx((low, high))
-    mean, half = mean_and_interval([80.5])
+    mean, half = compute_mean_and_interval([80.5])
     assert mean == 80.5 and math.isnan(half)
 
 
@@ -96,14 +90,14 @@ RESULTS = {
 
 
 def test_table_of_networks_and_methods():
-    head, main, subnet = loafing_table(RESULTS).splitlines()
+    head, main, subnet = format_loafing_table(RESULTS).splitlines()
     assert head.split('  ')[-1].strip() == 'a method of long name'
     assert len(head) == len(main) == len(subnet)
     for line, name, one, two in (
         (main, 'main', '90.00', (92.0, 94.0)),
         (subnet, '1-1', '20.00', (81.0, 85.0)),
     ):
-        mean, half = mean_and_interval(two)
+        mean, half = compute_mean_and_interval(two)
         assert re.split(' {2,}', line) == [
             name,
             one,
@@ -113,7 +107,7 @@ def test_table_of_networks_and_methods():
 
 def test_table_with_more_methods_than_networks_has_these_as_columns():
     results = dict(RESULTS, third=[{'main': 7.0, '1-1': 5.0}])
-    head, *lines = loafing_table(results).splitlines()
+    head, *lines = format_loafing_table(results).splitlines()
     assert re.split(' {2,}', head.strip()) == ['main', '1-1']
     assert [re.split(' {2,}', line)[0] for line in lines] == list(results)
     assert re.split(' {2,}', lines[2])[1:] == ['7.00', '5.00']
@@ -126,9 +120,10 @@ def test_table_of_fractions_and_of_networks_that_only_some_runs_have():
         'alone': [{'1-1': 0.25}, {'2-2': 0.3}],
     }
     lines = [
-        re.split(' {2,}', line) for line in loafing_table(results).splitlines()
+        re.split(' {2,}', line)
+        for line in format_loafing_table(results).splitlines()
     ]
-    mean, half = mean_and_interval([0.3721, 0.3])
+    mean, half = compute_mean_and_interval([0.3721, 0.3])
     assert lines[1:] == [
         ['main', f'{mean:.4f} +- {half:.4f}', '-'],
         ['1-1', '0.1000 +- 0.0000', '0.2500'],
@@ -152,7 +147,7 @@ def drawn(monkeypatch):
 def test_picture_shows_every_method(tmp_path, drawn):
     path = tmp_path / 'loafing.png'
     results = dict(RESULTS, **{f'method {i}': RESULTS['CT'] for i in range(8)})
-    plot_loafing(results, 'accuracy/top1', str(path))
+    draw_loafing(results, 'accuracy/top1').savefig(path, dpi=150)
     (figure,) = drawn
     (axes,) = figure.axes
     assert [t.get_text() for t in axes.get_xticklabels()] == ['1-1', 'main']
@@ -165,7 +160,7 @@ def test_picture_shows_every_method(tmp_path, drawn):
         looks.add((points.get_color(), points.get_linestyle()))
         markers.add(points.get_marker())
         for x, network in enumerate(('1-1', 'main')):
-            mean, half = mean_and_interval([s[network] for s in runs])
+            mean, half = compute_mean_and_interval([s[network] for s in runs])
             assert points.get_ydata()[x] == mean
             assert len(intervals) == (not math.isnan(half))
             for interval in intervals:
@@ -186,7 +181,7 @@ def test_picture_of_a_network_alone_is_at_the_subnet_of_its_depths(
         'CT': [{'main': 9.0, '1-1': 2.0, '2-2': 8.0}],
         'alone': [{'2-2': 8.5}],
     }
-    plot_loafing(results, 'accuracy/top1', str(tmp_path / 'a.png'))
+    draw_loafing(results, 'accuracy/top1').savefig(tmp_path / 'a.png')
     (axes,) = drawn[0].axes
     assert [t.get_text() for t in axes.get_xticklabels()] == [
         '1-1',
@@ -267,7 +262,7 @@ def test_usual_metric_is_chosen_and_others_are_named(trained, tmp_path):
     _, config, checkpoint = trained()
     loaded = load_trained_runner(config, checkpoint, tmp_path / 'out')
     found = measure_loafing(loaded, subnets=[(1, 2, 1)])
-    twice = networks_of(loaded, [(1, 2, 1), [1, 2, 1]])
+    twice = list_networks(loaded, [(1, 2, 1), [1, 2, 1]])
     assert twice == [None, (1, 2, 1)]  # measured once
     assert found.metric == 'accuracy/top1'
     assert list(found.scores) == ['main', '1-2-1']

@@ -9,10 +9,10 @@ from PIL import Image
 from mmst.analysis.loafing import measure_loafing
 from mmst.analysis.logit_amplitude import (
     Amplitudes,
-    amplitude_table,
-    draw_amplitudes,
+    format_amplitude_table,
     measure_amplitudes,
 )
+from mmst.analysis.logit_amplitude_figure import draw_amplitudes
 from mmst.evaluation import run_as_subnet
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import loader
@@ -104,7 +104,7 @@ def test_depths_that_do_not_fit(runner):
 
 
 def test_table():
-    head, *rows = amplitude_table(RESULTS).splitlines()
+    head, *rows = format_amplitude_table(RESULTS).splitlines()
     assert head.split('  ')[-1].strip() == 'accuracy/top1 (%)'
     assert [row.split() for row in rows] == [
         ['CT', 'main', '12.000', '90.00'],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmst.analysis.metric_names import choose_metric, metric_label
+from mmst.analysis.metric_names import choose_metric, label_metric
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,6 @@ def test_no_usual_metric():
 
 
 def test_units():
-    assert metric_label('accuracy/top1') == 'accuracy/top1 (%)'
-    assert metric_label('coco/bbox_mAP') == 'coco/bbox_mAP (0 to 1)'
-    assert metric_label('mine') == 'mine'
+    assert label_metric('accuracy/top1') == 'accuracy/top1 (%)'
+    assert label_metric('coco/bbox_mAP') == 'coco/bbox_mAP (0 to 1)'
+    assert label_metric('mine') == 'mine'

@@ -12,12 +12,12 @@ from mmst.analysis.receptive_field import (
     SHARES,
     Field,
     choose_stage,
-    effective_receptive_field,
-    field_centre,
-    input_images,
-    receptive_field_table,
-    square_reach,
-    square_side,
+    find_field_centre,
+    format_receptive_field_table,
+    load_input_images,
+    measure_receptive_field,
+    measure_square_reach,
+    measure_square_side,
 )
 from mmst.analysis.receptive_field_figure import draw_receptive_fields
 from mmst.subnets import Block, Stage, activate, register_stage_finder
@@ -65,12 +65,12 @@ def test_two_uniform_convolutions(stage_of):
     Of all, the centre holds 1/9, 3 x 3 pixels 49/81, 5 x 5 everything.
     """
     net = Convolutions(np.ones((3, 3)) / 9, np.ones((3, 3)) / 9)
-    field = effective_receptive_field(net, images(11), stage_of(net))
+    field = measure_receptive_field(net, images(11), stage_of(net))
     line = np.array([1, 2, 3, 2, 1]) / 9
     expected = np.zeros((11, 11))
     expected[3:8, 3:8] = np.outer(line, line)
     np.testing.assert_allclose(field, expected, atol=1e-12)
-    assert field_centre(field) == (5, 5)
+    assert find_field_centre(field) == (5, 5)
     sides = [
         (1 / 81, 1),
         (0.11, 1),
@@ -83,7 +83,7 @@ def test_two_uniform_convolutions(stage_of):
         (1, 5),
     ]
     for share, side in sides:
-        assert square_side(field, share) == side, share
+        assert measure_square_side(field, share) == side, share
 
 
 @pytest.mark.parametrize('stride', [1, 2])
@@ -96,7 +96,7 @@ def test_known_weights(stage_of, stride):
     rng = np.random.default_rng(0)
     first, second = rng.standard_normal((2, 3, 3))
     net = Convolutions(first, second, stride=stride)
-    field = effective_receptive_field(net, images(13), stage_of(net))
+    field = measure_receptive_field(net, images(13), stage_of(net))
     expected = np.zeros((13 + 8, 13 + 8))
     pixel = 4 + (6 if stride == 1 else 8)
     for i in range(3):
@@ -112,14 +112,14 @@ def test_absolute_values_are_averaged_over_images(stage_of):
     net[0].register_forward_hook(lambda module, args, out: out.abs())
     data = torch.tensor([-1.0, 1.0, 3.0]).double().view(3, 1, 1, 1)
     data = data.expand(3, 1, 5, 5)
-    field = effective_receptive_field(net, data, stage_of(net))
+    field = measure_receptive_field(net, data, stage_of(net))
     assert field[2, 2] == 2 and field.sum() == 2
 
 
 def test_subnet_sees_less(stage_of):
     net = Convolutions(np.ones((3, 3)), np.ones((3, 3)))
     with activate(net, [1]):
-        field = effective_receptive_field(net, images(9), stage_of(net))
+        field = measure_receptive_field(net, images(9), stage_of(net))
     expected = np.zeros((9, 9))
     expected[3:6, 3:6] = 1
     np.testing.assert_allclose(field, expected)
@@ -128,7 +128,7 @@ def test_subnet_sees_less(stage_of):
 def test_model_is_left_as_it_was():
     model = build_classifier()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    field = effective_receptive_field(
+    field = measure_receptive_field(
         model, torch.randn(9, 3, 16, 16).double(), choose_stage(model)
     )
     assert field.shape == (16, 16) and (field > 0).any()
@@ -180,9 +180,7 @@ def test_tokens(config, size, unit):
     assert attentions
     for block in attentions:
         block.attn.forward = lambda x, *args, **kwargs: torch.zeros_like(x)
-    field = effective_receptive_field(
-        net, torch.randn(2, 3, size, size), stage
-    )
+    field = measure_receptive_field(net, torch.randn(2, 3, size, size), stage)
     middle = slice(size // 2, size // 2 + unit)
     assert (field[middle, middle] > 0).all()
     assert field.sum() == pytest.approx(field[middle, middle].sum())
@@ -200,32 +198,35 @@ def test_concatenated_features_are_seen_whole():
     )
     stage = choose_stage(net, 'stages.0')
     data = torch.randn(2, 3, 64, 64)
-    full = effective_receptive_field(net, data, stage)
+    full = measure_receptive_field(net, data, stage)
     with activate(net, (1, 1)):
-        small = effective_receptive_field(net, data, stage)
+        small = measure_receptive_field(net, data, stage)
     assert 0 < (small > 0).sum() < (full > 0).sum()
 
 
 def test_squares():
     field = np.zeros((6, 8))
     field[1, 2] = 5
-    assert field_centre(field) == (1, 2) and square_side(field, 0.99) == 1
+    assert (
+        find_field_centre(field) == (1, 2)
+        and measure_square_side(field, 0.99) == 1
+    )
     field[1, 7] = 1
-    assert square_side(field, 5 / 6) == 1
+    assert measure_square_side(field, 5 / 6) == 1
     # To pixel 7 from pixel 2 takes a side of 11, of which 8 are there.
-    assert square_side(field, 0.9) == 8
+    assert measure_square_side(field, 0.9) == 8
 
 
 def test_what_cannot_be_measured(stage_of):
     net = Convolutions(np.ones((3, 3)))
     with pytest.raises(ValueError, match='no images'):
-        effective_receptive_field(net, images(9, 0), stage_of(net))
+        measure_receptive_field(net, images(9, 0), stage_of(net))
     with pytest.raises(ValueError, match=r"stage 'x' is not .*\['all'\]"):
         stage_of(net, 'x')
     net = Convolutions(np.ones((3, 3)))
     net[0].padding = 0
     with pytest.raises(ValueError, match='2 x 2 px'):
-        effective_receptive_field(net, images(2), stage_of(net))
+        measure_receptive_field(net, images(2), stage_of(net))
 
 
 def test_images_of_the_validation(tiny_runner):
@@ -237,8 +238,8 @@ def test_images_of_the_validation(tiny_runner):
         val_evaluator=dict(type='Accuracy'),
     )
     pixels = (TinyImages(12, flip=False).images.float() - 127.5) / 64
-    torch.testing.assert_close(input_images(runner, 16, 6), pixels[:6])
-    small = input_images(runner, 8, 50)
+    torch.testing.assert_close(load_input_images(runner, 16, 6), pixels[:6])
+    small = load_input_images(runner, 8, 50)
     torch.testing.assert_close(
         small,
         nn.functional.interpolate(
@@ -261,7 +262,7 @@ FIELDS = [
 
 
 def test_table():
-    head, *rows = receptive_field_table(FIELDS).splitlines()
+    head, *rows = format_receptive_field_table(FIELDS).splitlines()
     assert head.split() == ['network', 'input', '20%', '30%', '50%', '99%']
     # A share s of 9 x 9 equal pixels needs a side of 9 sqrt(s).
     assert rows[0].split('  ')[-1].strip() == '9 px'
@@ -328,7 +329,7 @@ def test_square_that_reaches_past_the_border():
     """It is drawn around its centre, and cut."""
     field = np.zeros((6, 8))
     field[1, 2], field[1, 7] = 5, 1
-    assert square_reach(field, 0.9) == 5
+    assert measure_square_reach(field, 0.9) == 5
     figure = draw_receptive_fields([Field('CT', 'main', 8, field)])
     axes = figure.axes[0]
     square = axes.patches[3]

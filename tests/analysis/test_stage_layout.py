@@ -8,7 +8,11 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
-from mmst.analysis.stage_layout import draw_layouts, layout_table, stage_layout
+from mmst.analysis.stage_layout import (
+    format_layout_table,
+    measure_stage_layout,
+)
+from mmst.analysis.stage_layout_figure import draw_layouts
 from mmst.engine import SubnetSamplerHook
 from mmst.launch.configured_training import (
     build_backbone,
@@ -60,7 +64,7 @@ def mean_share(num_blocks, lowest):
 
 
 def test_resnet50s_spaces_are_the_papers(chain):
-    layout = stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4))
+    layout = measure_stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4))
     assert layout.blocks == dict(stage1=3, stage2=4, stage3=6, stage4=3)
     assert layout.size == (4, 4) and layout.num_subnets == 1
     assert [(p.min_depth, p.space) for p in layout.proposals] == [
@@ -76,7 +80,7 @@ def test_resnet50s_spaces_are_the_papers(chain):
 
 
 def test_stages_with_fewer_blocks_are_kept_whole(chain):
-    layout = stage_layout(chain(1, 3, 2), torch.zeros(1, 3, 4, 4))
+    layout = measure_stage_layout(chain(1, 3, 2), torch.zeros(1, 3, 4, 4))
     assert [(p.min_depth, p.space) for p in layout.proposals] == [
         (1, (1, 3, 2)),
         ([1, 2, 2], (1, 2, 1)),
@@ -90,7 +94,9 @@ def test_number_and_sizes_of_the_sampler(chain):
     """At half the size a 1 x 1 convolution costs a quarter."""
     backbone = chain(2, 2)
     sampler = SubnetSampler(num_subnets=5, sizes=[0.5])
-    layout = stage_layout(backbone, torch.zeros(1, 3, 4, 4), sampler, [1])
+    layout = measure_stage_layout(
+        backbone, torch.zeros(1, 3, 4, 4), sampler, [1]
+    )
     (proposal,) = layout.proposals
     _, share = mean_share((2, 2), (1, 1))
     assert layout.num_subnets == 5
@@ -100,15 +106,17 @@ def test_number_and_sizes_of_the_sampler(chain):
 
 def test_depths_below_one(chain):
     with pytest.raises(ValueError, match='not a whole number between 1 and'):
-        stage_layout(chain(2, 2), torch.zeros(1, 3, 4, 4), min_depths=[0])
+        measure_stage_layout(
+            chain(2, 2), torch.zeros(1, 3, 4, 4), min_depths=[0]
+        )
 
 
 def test_table_and_picture(chain, tmp_path):
     layouts = {
-        'a': stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4)),
-        'b': stage_layout(chain(2, 5), torch.zeros(1, 3, 4, 4)),
+        'a': measure_stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4)),
+        'b': measure_stage_layout(chain(2, 5), torch.zeros(1, 3, 4, 4)),
     }
-    title, head, *rows = layout_table('a', layouts['a']).splitlines()
+    title, head, *rows = format_layout_table('a', layouts['a']).splitlines()
     assert title == 'a: stage1 3, stage2 4, stage3 6, stage4 3; 4 x 4 px'
     assert head.endswith('K = 1')
     assert rows[2].split() == [

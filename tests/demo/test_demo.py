@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from mmst.analysis.loafing import loafing_table
+from mmst.analysis.loafing import format_loafing_table
 from tests.analysis.evaluation_by_hand import logits_by_hand
 from tests.conftest import ROOT, load_run
 
@@ -96,7 +96,7 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
             ), (label, name)
         assert len(set(scores.values())) > 1
         assert f'{label} seed 0: Epoch(train)' in first
-    assert loafing_table(results) in first
+    assert format_loafing_table(results) in first
     gain = results['ST++'][0]['main'] - results['CT'][0]['main']
     assert f'ST++ main network minus CT: {gain:+.2f} points (one' in first
     with Image.open(work_dir / 'demo.png') as image:

@@ -37,7 +37,7 @@ default_hooks['logger']['interval'] = 1
 #: Appended to commands, for the same reason.
 FEWER = {
     'demo/dataset_converters/digit_scenes.py': '--num-train 4 --num-val 2',
-    'tools/analysis_tools/accuracy_cost.py': '--seconds 0 --most 2',
+    'tools/analysis_tools/accuracy_cost.py': '--seconds 0 --max-subnets 2',
 }
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 
-from mmst.analysis.loafing import mean_and_interval
+from mmst.analysis.scores import compute_mean_and_interval
 from tests.conftest import ROOT
 
 
@@ -20,7 +20,7 @@ def test_differences_are_those_of_the_scores():
     } == (set(results))
     for first, second, *cells in rows:
         for network, cell in zip(('main', '1-1-1'), cells):
-            mean, half = mean_and_interval(
+            mean, half = compute_mean_and_interval(
                 [
                     new[network] - old[network]
                     for old, new in zip(results[first], results[second])

@@ -6,7 +6,11 @@ import pytest
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from mmst.evaluation import evaluate_subnet, train_loader, validation_loader
+from mmst.evaluation import (
+    evaluate_subnet,
+    get_train_loader,
+    get_validation_loader,
+)
 from tests.analysis.evaluation_by_hand import loader
 
 
@@ -40,7 +44,7 @@ def test_no_images(tiny_runner, packed, is_packed):
     nothing = packed if is_packed else loader(4, 0)
     runner = tiny_runner(**validating(nothing))
     message = 'no images: val_dataloader of the config gives no batch'
-    for measure in (validation_loader, evaluate_subnet):
+    for measure in (get_validation_loader, evaluate_subnet):
         with pytest.raises(ValueError, match=message):
             measure(runner)
 
@@ -54,12 +58,12 @@ def test_no_images(tiny_runner, packed, is_packed):
 def test_less_than_a_batch(tiny_runner):
     """All that there is, and then with the last batch left out."""
     runner = tiny_runner(train_dataloader=loader(4, 3))
-    assert len(train_loader(runner)) == 1
+    assert len(get_train_loader(runner)) == 1
     runner = tiny_runner(
         'other', train_dataloader=dict(loader(4, 3), drop_last=True)
     )
     with pytest.raises(ValueError, match='classes of its data set, and drop'):
-        train_loader(runner)
+        get_train_loader(runner)
 
 
 def test_other_errors_are_left_as_they_are(tiny_runner):
@@ -67,4 +71,4 @@ def test_other_errors_are_left_as_they_are(tiny_runner):
         **validating(dict(loader(4, 12), dataset=dict(type='Unreadable')))
     )
     with pytest.raises(ValueError, match='^.*line 7 is odd$'):
-        validation_loader(runner)
+        get_validation_loader(runner)

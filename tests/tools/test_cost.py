@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmst.analysis.training_cost import TrainingCost, cost_table
+from mmst.analysis.cost import TrainingCost, format_cost_table
 from tests.conftest import logged
 
 
@@ -24,7 +24,7 @@ def test_table_numbers_and_picture(analyse, trained, tmp_path, capsys):
     assert results['a']['scores'] == [logged(trained)[-1]['accuracy/top1']]
     assert results['a']['epochs'] == [1]
     assert results['a']['iterations'] == 2
-    table = cost_table(
+    table = format_cost_table(
         {name: TrainingCost(**result) for name, result in results.items()}
     )
     assert table in capsys.readouterr().out

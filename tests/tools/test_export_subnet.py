@@ -147,7 +147,7 @@ def test_exported_subnet_tests_as_it_was_measured(
 
 def test_given_depths(export, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    export([*run, '--depths', '2', '2', '1', '2', '--num-samples', '4'])
+    export([*run, '--depths', '2-2-1-2', '--num-samples', '4'])
     out = tmp_path / 'work_dirs' / 'exported' / 'st_2-2-1-2'
     weights = torch.load(out / 'st_2-2-1-2.pth')['state_dict']
     trained = load_run(run[1])['state_dict']
@@ -158,25 +158,22 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
     assert list(tmp_path.rglob('work_dirs/*/*')) == [out]
     # A second time the folder is there.
     with pytest.raises(ValueError, match='give another one by --out'):
-        export([*run, '--depths', '2', '2', '1', '2'])
+        export([*run, '--depths', '2-2-1-2'])
 
 
 @pytest.mark.parametrize(
     'flags, error, message',
     [
         (
-            ['--depths', '2', '1', '2', '2'],
+            ['--depths', '2-1-2-2'],
             ValueError,
             r'\[2, 1, 2, 2\] are not in the sampling space.*: 1 or 2; 2; ',
         ),
-        (['--depths', '3', '2', '2', '2'], ValueError, 'not in the sampling'),
+        (['--depths', '3-2-2-2'], ValueError, 'not in the sampling'),
         (
             [
                 '--depths',
-                '2',
-                '2',
-                '1',
-                '2',
+                '2-2-1-2',
                 '--cfg-options',
                 'model.backbone.depth=34',
             ],
@@ -186,10 +183,7 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
         (
             [
                 '--depths',
-                '2',
-                '2',
-                '1',
-                '2',
+                '2-2-1-2',
                 '--cfg-options',
                 'train_dataloader.dataset.data_root=nowhere',
             ],
@@ -197,7 +191,7 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
             "images cannot be read .*'nowhere/train'.*: set the paths",
         ),
         (
-            ['--depths', '2', '2', '1', '2', '--num-samples', '0'],
+            ['--depths', '2-2-1-2', '--num-samples', '0'],
             ValueError,
             'num_samples 0',
         ),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmst.analysis.loafing import loafing_table
+from mmst.analysis.loafing import format_loafing_table
 from mmst.evaluation import evaluate_subnet
 from mmst.launch.trained_runner import load_trained_runner
 from tests.conftest import forget_earlier_runs
@@ -40,7 +40,7 @@ def test_main_network_and_subnets(analyse, run, score, tmp_path, capsys):
     results = dict(ST=[scores, scores], other=[scores])
     assert written == dict(metric='accuracy/top1', results=results)
     printed = capsys.readouterr().out
-    assert 'accuracy/top1 (%)\n' + loafing_table(results) in printed
+    assert 'accuracy/top1 (%)\n' + format_loafing_table(results) in printed
     assert f'Written to {out}/loafing.json and {out}/loafing.png' in printed
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmst.analysis.logit_amplitude import Amplitudes, amplitude_table
+from mmst.analysis.logit_amplitude import Amplitudes, format_amplitude_table
 from mmst.launch.trained_runner import load_trained_runner
 
 
@@ -21,7 +21,7 @@ def test_table_numbers_and_picture(analyse, run, tmp_path, capsys):
     assert list(results) == ['CT', 'other']
     assert results['CT'] == results['other']
     assert list(results['CT']['amplitudes']) == ['main', '1-1-1-1', '2-2-2-2']
-    table = amplitude_table(
+    table = format_amplitude_table(
         {name: Amplitudes(**result) for name, result in results.items()}
     )
     assert table in capsys.readouterr().out

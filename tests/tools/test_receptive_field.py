@@ -4,9 +4,9 @@ import pytest
 
 from mmst.analysis.receptive_field import (
     choose_stage,
-    effective_receptive_field,
-    input_images,
-    square_side,
+    load_input_images,
+    measure_receptive_field,
+    measure_square_side,
 )
 from mmst.launch.trained_runner import load_trained_runner
 
@@ -36,13 +36,13 @@ def test_table_numbers_and_picture(analyse, run, tmp_path, capsys):
         ('CT', '1-1-1-1', 24),
     ]
     runner = load_trained_runner(*run[2:], tmp_path / 'again')
-    field = effective_receptive_field(
+    field = measure_receptive_field(
         runner.model,
-        input_images(runner, 32, 4),
+        load_input_images(runner, 32, 4),
         choose_stage(runner.model, 'layer2'),
     )
     assert results[0]['sides'] == {
-        f'{share}%': square_side(field, share / 100)
+        f'{share}%': measure_square_side(field, share / 100)
         for share in (20, 30, 50, 99)
     }
     line = next(

@@ -6,7 +6,7 @@ import pickle
 import pytest
 from mmengine.config import Config
 
-from mmst.launch import command_line, toolbox
+from mmst.launch import configured_runner, toolbox
 from tests.conftest import load_run, logged
 
 
@@ -17,7 +17,7 @@ def read(load_tool, config):
     def read(*flags: str) -> Config:
         tool = load_tool('tools/train')
         args = tool.parse_args([config, *flags])
-        cfg = command_line.load_config(args)
+        cfg = configured_runner.load_config(args)
         tool.apply_args(cfg, args)
         return cfg
 
@@ -27,7 +27,7 @@ def read(load_tool, config):
 @pytest.fixture
 def gpu(monkeypatch):
     """Let the flags believe in an accelerator."""
-    monkeypatch.setattr(command_line, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(configured_runner, 'get_device', lambda: 'cuda')
 
 
 def test_trains_and_validates(trained):
@@ -132,9 +132,9 @@ def test_local_rank(read, flag, monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '')
     monkeypatch.delenv('LOCAL_RANK')
     read(f'{flag}=3')
-    assert command_line.os.environ['LOCAL_RANK'] == '3'
+    assert configured_runner.os.environ['LOCAL_RANK'] == '3'
     read(f'{flag}=4')  # the launcher's variable counts
-    assert command_line.os.environ['LOCAL_RANK'] == '3'
+    assert configured_runner.os.environ['LOCAL_RANK'] == '3'
 
 
 def test_missing_toolbox_is_named_first(train, config, monkeypatch):

@@ -10,14 +10,21 @@ from typing import Optional, Sequence
 import torch
 
 from mmst.analysis.accuracy_cost import (
-    candidate_depths,
-    family_table,
+    choose_candidates,
+    format_family_table,
     measure_family,
 )
 from mmst.analysis.accuracy_cost_figure import draw_family
-from mmst.analysis.command_line import add_out_arguments, depths_argument
-from mmst.analysis.metric_names import metric_label
+from mmst.analysis.metric_names import label_metric
 from mmst.analysis.results import write_results
+from mmst.launch.command_line import (
+    add_cfg_options,
+    add_checkpoint,
+    add_metric,
+    add_num_samples,
+    add_out,
+    add_subnets,
+)
 from mmst.launch.toolbox import read_config
 from mmst.launch.trained_runner import load_trained_runner
 from mmst.launch.trained_space import find_trained_space
@@ -29,33 +36,17 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config of the training')
-    parser.add_argument('checkpoint', help='what it gave')
+    add_checkpoint(parser)
+    add_subnets(parser, default="those of the config's sampling space")
     parser.add_argument(
-        '--depths',
-        nargs='+',
-        type=depths_argument,
-        metavar='D-D-D',
-        help='subnets, by the blocks kept in each stage, as in 3-3-4-3; '
-        "default: those of the config's sampling space",
-    )
-    parser.add_argument(
-        '--most',
+        '--max-subnets',
         type=int,
         default=32,
-        help='of a larger space, take so many subnets; default: %(default)s',
+        metavar='N',
+        help='of a larger space, evaluate at most N; default: %(default)s',
     )
-    parser.add_argument(
-        '--metric',
-        help='such as accuracy/top1 or coco/bbox_mAP; default: '
-        'the usual one of the task',
-    )
-    parser.add_argument(
-        '--num-samples',
-        type=int,
-        default=2000,
-        help="training images for each subnet's BatchNorm statistics",
-    )
+    add_metric(parser)
+    add_num_samples(parser)
     parser.add_argument(
         '--seconds',
         type=float,
@@ -64,7 +55,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='how long to time each subnet, the shortest time counts; '
         'default: %(default)s',
     )
-    add_out_arguments(parser, 'accuracy_cost')
+    add_out(parser, 'accuracy_cost')
+    add_cfg_options(parser)
     return parser.parse_args(args)
 
 
@@ -77,16 +69,17 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     runner = load_trained_runner(
         parsed.config, parsed.checkpoint, parsed.out, parsed.cfg_options
     )
-    subnets = parsed.depths or candidate_depths(
-        runner, find_trained_space(cfg, runner.model), parsed.most
-    )
+    subnets = parsed.depths
+    if subnets is None:
+        space = find_trained_space(cfg, runner.model)
+        subnets = choose_candidates(runner, space, parsed.max_subnets)
     metric, networks = measure_family(
         runner, subnets, parsed.metric, parsed.num_samples, parsed.seconds
     )
     device = next(runner.model.parameters()).device.type
     print(
         f'Time on {device}, {torch.get_num_threads()} threads\n'
-        + family_table(networks, metric_label(metric))
+        + format_family_table(networks, label_metric(metric))
     )
     write_results(
         parsed.out,
@@ -97,7 +90,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             threads=torch.get_num_threads(),
             networks=[network._asdict() for network in networks],
         ),
-        draw_family(networks, metric_label(metric)),
+        draw_family(networks, label_metric(metric)),
     )
 
 

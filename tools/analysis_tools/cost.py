@@ -12,15 +12,21 @@ from rich.console import Console
 from rich.progress import track
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.analysis.command_line import add_out_arguments, check_runs
-from mmst.analysis.results import write_results
-from mmst.analysis.training_cost import (
+from mmst.analysis.cost import (
     Results,
-    cost_table,
-    draw_costs,
-    training_cost,
+    format_cost_table,
+    measure_training_cost,
 )
+from mmst.analysis.cost_figure import draw_costs
+from mmst.analysis.results import write_results
 from mmst.analysis.training_log import read_training_log
+from mmst.launch.command_line import (
+    add_cfg_options,
+    add_image_size,
+    add_metric,
+    add_out,
+    check_runs,
+)
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -34,19 +40,10 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         metavar=('NAME', 'WORK_DIR'),
         help='a training run; give it several times to compare',
     )
-    parser.add_argument(
-        '--metric',
-        help='such as accuracy/top1 or coco/bbox_mAP; default: '
-        'the usual one of the task',
-    )
-    parser.add_argument(
-        '--size',
-        nargs=2,
-        type=int,
-        metavar=('HEIGHT', 'WIDTH'),
-        help="training images' size; default: what the pipeline tells",
-    )
-    add_out_arguments(parser, 'cost')
+    add_metric(parser)
+    add_image_size(parser)
+    add_out(parser, 'cost')
+    add_cfg_options(parser)
     return parser.parse_args(args)
 
 
@@ -62,9 +59,9 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         for name, work_dir in runs:
             log = read_training_log(work_dir)
             log.config.merge_from_dict(parsed.cfg_options or {})
-            results[name] = training_cost(log, metric, parsed.size)
+            results[name] = measure_training_cost(log, metric, parsed.size)
             metric = results[name].metric
-    print(cost_table(results))
+    print(format_cost_table(results))
     write_results(
         parsed.out,
         'cost',

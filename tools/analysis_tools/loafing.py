@@ -9,18 +9,18 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.runner import Runner
 
-from mmst.analysis.command_line import add_network_arguments, check_runs
-from mmst.analysis.loafing import (
-    MAIN,
-    Scores,
-    draw_loafing,
-    loafing_table,
-    measure_loafing,
-    network_name,
-)
-from mmst.analysis.metric_names import metric_label
+from mmst.analysis.loafing import format_loafing_table, measure_loafing
+from mmst.analysis.loafing_figure import draw_loafing
+from mmst.analysis.metric_names import label_metric
 from mmst.analysis.results import write_results
-from mmst.evaluation import uniform_depths
+from mmst.analysis.scores import MAIN, Scores, name_network
+from mmst.evaluation import list_uniform_depths
+from mmst.launch.command_line import (
+    add_metric,
+    add_networks,
+    add_out,
+    check_runs,
+)
 from mmst.launch.trained_runner import load_trained_runner
 from mmst.subnets import find_stages
 
@@ -28,7 +28,8 @@ from mmst.subnets import find_stages
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_network_arguments(parser, 'loafing')
+    add_networks(parser)
+    add_out(parser, 'loafing')
     parser.add_argument(
         '--alone',
         nargs=3,
@@ -38,27 +39,23 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='a network trained by itself, drawn at the subnet of its depths; '
         'several of one NAME are one line',
     )
-    parser.add_argument(
-        '--metric',
-        help='such as accuracy/top1 or coco/bbox_mAP; default: '
-        'the usual one of the task',
-    )
+    add_metric(parser)
     return parser.parse_args(args)
 
 
-def num_blocks(runner: Runner) -> Tuple[int, ...]:
+def count_blocks(runner: Runner) -> Tuple[int, ...]:
     """Number of blocks of each stage."""
     return tuple(len(stage) for stage in find_stages(runner.model))
 
 
-def subnets_of(
+def choose_subnets(
     runner: Runner,
     asked: Optional[List[Tuple[int, ...]]],
     alone: List[Tuple[int, ...]],
 ) -> List[Tuple[int, ...]]:
     """The subnets to score: those asked for, and twins of networks alone."""
-    blocks = num_blocks(runner)
-    subnets = list(uniform_depths(blocks) if asked is None else asked)
+    blocks = count_blocks(runner)
+    subnets = list(list_uniform_depths(blocks) if asked is None else asked)
     return subnets + [
         depths
         for depths in alone
@@ -80,9 +77,9 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             config, checkpoint, parsed.out, parsed.cfg_options
         )
         metric, scores = measure_loafing(runner, metric, subnets=())
-        depths.append(num_blocks(runner))
+        depths.append(count_blocks(runner))
         alone.setdefault(name, []).append(
-            {network_name(depths[-1]): scores[MAIN]}
+            {name_network(depths[-1]): scores[MAIN]}
         )
     for name, config, checkpoint in parsed.run:
         runner = load_trained_runner(
@@ -92,17 +89,17 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             runner,
             metric,
             parsed.num_samples,
-            subnets_of(runner, parsed.depths, list(dict.fromkeys(depths))),
+            choose_subnets(runner, parsed.depths, list(dict.fromkeys(depths))),
         )
         results.setdefault(name, []).append(scores)
     for name, runs in alone.items():
         results.setdefault(name, []).extend(runs)
-    print(f'{metric_label(metric)}\n{loafing_table(results)}')
+    print(f'{label_metric(metric)}\n{format_loafing_table(results)}')
     write_results(
         parsed.out,
         'loafing',
         dict(metric=metric, results=results),
-        draw_loafing(results, metric_label(metric)),
+        draw_loafing(results, label_metric(metric)),
     )
 
 

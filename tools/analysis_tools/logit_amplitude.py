@@ -6,24 +6,28 @@ Of each network and its subnets, over the validation set.
 import argparse
 from typing import Optional, Sequence
 
-from mmst.analysis.command_line import add_network_arguments, check_runs
 from mmst.analysis.logit_amplitude import (
     Results,
-    amplitude_table,
-    draw_amplitudes,
+    format_amplitude_table,
     measure_amplitudes,
 )
+from mmst.analysis.logit_amplitude_figure import draw_amplitudes
 from mmst.analysis.results import write_results
+from mmst.launch.command_line import (
+    add_metric,
+    add_networks,
+    add_out,
+    check_runs,
+)
 from mmst.launch.trained_runner import load_trained_runner
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_network_arguments(parser, 'logit_amplitude')
-    parser.add_argument(
-        '--metric', help='default: the usual one of the task, accuracy/top1'
-    )
+    add_networks(parser)
+    add_out(parser, 'logit_amplitude')
+    add_metric(parser)
     return parser.parse_args(args)
 
 
@@ -39,7 +43,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         results[name] = measure_amplitudes(
             runner, parsed.metric, parsed.num_samples, parsed.depths
         )
-    print(amplitude_table(results))
+    print(format_amplitude_table(results))
     write_results(
         parsed.out,
         'logit_amplitude',

@@ -11,26 +11,27 @@ from typing import List, Optional, Sequence
 import torch
 from mmengine.runner import Runner
 
-from mmst.analysis.command_line import add_network_arguments, check_runs
-from mmst.analysis.loafing import network_name, networks_of
 from mmst.analysis.receptive_field import (
     SHARES,
     Field,
     choose_stage,
-    effective_receptive_field,
-    input_images,
-    receptive_field_table,
+    format_receptive_field_table,
+    load_input_images,
+    measure_receptive_field,
 )
 from mmst.analysis.receptive_field_figure import draw_receptive_fields
 from mmst.analysis.results import write_results
+from mmst.analysis.scores import list_networks, name_network
 from mmst.evaluation import run_as_subnet
+from mmst.launch.command_line import add_networks, add_out, check_runs
 from mmst.launch.trained_runner import load_trained_runner
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_network_arguments(parser, 'receptive_field')
+    add_networks(parser)
+    add_out(parser, 'receptive_field')
     parser.add_argument(
         '--sizes',
         nargs='+',
@@ -68,26 +69,26 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             config, checkpoint, parsed.out, parsed.cfg_options
         )
         stage = choose_stage(runner.model, parsed.stage)
-        for depths in networks_of(runner, parsed.depths):
+        for depths in list_networks(runner, parsed.depths):
             with run_as_subnet(runner, depths, parsed.num_samples):
                 for size in parsed.sizes:
-                    name = network_name(depths)
+                    name = name_network(depths)
                     runner.logger.info(f'{run}: {name} at {size} px')
                     fields.append(
                         Field(
                             run,
                             name,
                             size,
-                            effective_receptive_field(
+                            measure_receptive_field(
                                 runner.model,
-                                images_of(runner, size, parsed),
+                                make_images(runner, size, parsed),
                                 stage,
                             ),
                         )
                     )
     print(
         f'Sides of the squares that hold so much of the contribution\n'
-        f'{receptive_field_table(fields)}'
+        f'{format_receptive_field_table(fields)}'
     )
     numbers = [
         dict(
@@ -103,12 +104,12 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     )
 
 
-def images_of(
+def make_images(
     runner: Runner, size: int, args: argparse.Namespace
 ) -> torch.Tensor:
     """The images that the command line asks for, (N, C, size, size)."""
     if not args.noise:
-        return input_images(runner, size, args.num_images)
+        return load_input_images(runner, size, args.num_images)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(args.num_images, 3, size, size, generator=generator)
     return images.to(next(runner.model.parameters()).device)

@@ -14,13 +14,17 @@ from rich.console import Console
 from rich.progress import track
 
 import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.analysis.command_line import add_out_arguments
 from mmst.analysis.results import write_results
 from mmst.analysis.stage_layout import (
     Layout,
-    draw_layouts,
-    layout_table,
-    stage_layout,
+    format_layout_table,
+    measure_stage_layout,
+)
+from mmst.analysis.stage_layout_figure import draw_layouts
+from mmst.launch.command_line import (
+    add_cfg_options,
+    add_image_size,
+    add_out,
 )
 from mmst.launch.configured_training import (
     build_backbone,
@@ -34,13 +38,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('configs', nargs='+', metavar='CONFIG')
-    parser.add_argument(
-        '--size',
-        nargs=2,
-        type=int,
-        metavar=('HEIGHT', 'WIDTH'),
-        help="training images' size; default: what the pipeline tells",
-    )
+    add_image_size(parser)
     parser.add_argument(
         '--min-depths',
         nargs='+',
@@ -50,7 +48,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='propose spaces that keep at least so many blocks in every '
         'stage; default: 1 2 3',
     )
-    add_out_arguments(parser, 'stage_layout')
+    add_out(parser, 'stage_layout')
+    add_cfg_options(parser)
     return parser.parse_args(args)
 
 
@@ -73,14 +72,14 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             cfg = read_config(config)
             cfg.merge_from_dict(parsed.cfg_options or {})
             backbone = build_backbone(cfg)
-            layouts[name] = stage_layout(
+            layouts[name] = measure_stage_layout(
                 backbone,
                 make_training_image(cfg, parsed.size),
                 read_sampler(cfg, backbone),
                 parsed.min_depths,
             )
     for name, layout in layouts.items():
-        print(layout_table(name, layout) + '\n')
+        print(format_layout_table(name, layout) + '\n')
     numbers = {
         name: dict(
             layout._asdict(), proposals=[p._asdict() for p in layout.proposals]

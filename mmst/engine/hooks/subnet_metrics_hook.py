@@ -10,11 +10,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmst.evaluation import (
-    another_train_loader,
+    build_train_loader,
     evaluate_subnet,
+    get_validation_loader,
+    list_uniform_depths,
     preserve_random_state,
-    uniform_depths,
-    validation_loader,
 )
 from mmst.registry import HOOKS
 from mmst.subnets import Subnet, find_stages, preserve_modes
@@ -72,7 +72,7 @@ class SubnetMetricsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse what cannot be evaluated."""
-        validation_loader(runner)
+        get_validation_loader(runner)
         if not isinstance(runner.cfg.get('train_dataloader'), dict):
             raise ValueError(
                 'SubnetMetricsHook loads training images of its own for '
@@ -93,7 +93,7 @@ class SubnetMetricsHook(Hook):
         """The depths to evaluate; refused if they do not fit the model."""
         blocks = [len(stage) for stage in find_stages(model)]
         subnets = (
-            uniform_depths(blocks) if self.depths is None else self.depths
+            list_uniform_depths(blocks) if self.depths is None else self.depths
         )
         for depths in subnets:
             try:
@@ -153,7 +153,7 @@ class SubnetMetricsHook(Hook):
         ), _validated_weights(runner), _without_hooks(runner):
             if self._dataset is None:
                 # The training's own may be halfway through something.
-                self._dataset = another_train_loader(runner).dataset
+                self._dataset = build_train_loader(runner).dataset
             for depths in self._subnets(runner.model):
                 metrics = evaluate_subnet(
                     runner, depths, self.num_samples, self._dataset

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmst.analysis.training_cost import (
+from mmst.analysis.cost import (
     TrainingCost,
-    cost_table,
-    draw_costs,
-    training_cost,
+    format_cost_table,
+    measure_training_cost,
 )
+from mmst.analysis.cost_figure import draw_costs
 from mmst.analysis.training_log import read_training_log
 from mmst.subnets import SamplingSpace, measure_cost
 from tests.analysis.evaluation_by_hand import loader
@@ -52,7 +52,7 @@ def test_run_with_subnets(tiny_runner):
     runner.train()
     log = read_training_log(runner.work_dir)
     assert (log.num_processes, log.epoch_length, log.iterations) == (1, 3, 6)
-    cost = training_cost(log, size=(16, 16))
+    cost = measure_training_cost(log, size=(16, 16))
     assert cost.metric == 'accuracy/top1' and cost.num_subnets == 2
     assert cost.iteration_ratio == pytest.approx(1 + 2 * share_of(runner))
     assert list(cost.epochs) == [1, 2] and cost.iterations_there == [3, 6]
@@ -74,7 +74,9 @@ def test_run_with_subnets(tiny_runner):
 def test_subnets_from_some_point_on(tiny_runner, options, before):
     runner = tiny_runner(sampler=dict(SAMPLER, **options), **VALIDATION)
     runner.train()
-    cost = training_cost(read_training_log(runner.work_dir), size=(16, 16))
+    cost = measure_training_cost(
+        read_training_log(runner.work_dir), size=(16, 16)
+    )
     assert cost.flops == pytest.approx(
         plain_flops(runner, 4)
         * (before + (6 - before) * (1 + 2 * share_of(runner)))
@@ -89,7 +91,9 @@ def test_plain_run(tiny_runner):
         **VALIDATION,
     )
     runner.train()
-    cost = training_cost(read_training_log(runner.work_dir), size=(16, 16))
+    cost = measure_training_cost(
+        read_training_log(runner.work_dir), size=(16, 16)
+    )
     assert cost.num_subnets == 0 and cost.iteration_ratio == 1
     assert cost.flops == pytest.approx(9 * plain_flops(runner, 4))
     assert list(cost.epochs) == [1, 2, 3]
@@ -108,7 +112,7 @@ def test_run_that_counts_iterations(tiny_runner):
     runner.train()
     log = read_training_log(runner.work_dir)
     assert log.epoch_length == 0 and log.iterations == 6
-    cost = training_cost(log, size=(16, 16))
+    cost = measure_training_cost(log, size=(16, 16))
     assert cost.epochs is None and cost.iterations_there == [2, 4, 6]
     assert cost.scores == scores_of(runner)
 
@@ -136,7 +140,7 @@ def test_resumed_run_replaces_what_it_does_again(tiny_runner):
     )
     log = read_training_log(runner.work_dir)
     assert log.iterations == 9
-    cost = training_cost(log, size=(16, 16))
+    cost = measure_training_cost(log, size=(16, 16))
     assert cost.scores == [before[0], 77.0, 88.0]
 
 
@@ -147,7 +151,7 @@ def test_several_processes_share_the_work(tiny_runner):
     text.write_text(text.read_text().replace('GPU number: 1', 'GPU number: 8'))
     log = read_training_log(runner.work_dir)
     assert log.num_processes == 8
-    assert training_cost(log, size=(16, 16)).flops == pytest.approx(
+    assert measure_training_cost(log, size=(16, 16)).flops == pytest.approx(
         6 * 8 * plain_flops(runner, 4) * (1 + 2 * share_of(runner))
     )
 
@@ -159,7 +163,7 @@ def test_what_logs_lack(tiny_runner, tmp_path):
     runner.train()
     log = read_training_log(runner.work_dir)
     with pytest.raises(ValueError, match='the log has no validation'):
-        training_cost(log, size=(16, 16))
+        measure_training_cost(log, size=(16, 16))
     runner = tiny_runner('other', sampler=SAMPLER, loop=ITERATIONS)
     runner.train()
     with pytest.raises(ValueError, match='log_metric_by_epoch=False'):
@@ -182,7 +186,7 @@ def run(factor, epochs=(10, 20)):
 
 
 def test_table():
-    head, *rows = cost_table(dict(CT=run(1), ST=run(3))).splitlines()
+    head, *rows = format_cost_table(dict(CT=run(1), ST=run(3))).splitlines()
     assert [row.split() for row in rows] == [
         ['CT', '20', '40', '1', '2.00', '4e+12', '1.00', '61.00', '61.00'],
         ['ST', '20', '40', '3', '4.00', '1.2e+13', '3.00', '63.00', '63.00'],

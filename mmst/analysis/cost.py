@@ -1,6 +1,6 @@
 """What training costs and what it brings (Fig. 9, Table 5)."""
 
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence
 
 from mmst.launch.configured_training import (
     build_backbone,
@@ -9,13 +9,9 @@ from mmst.launch.configured_training import (
 )
 from mmst.subnets import iteration_cost, measure_cost
 
-from .line_styles import legend_below, line_style
-from .metric_names import choose_metric, metric_label
-from .results import score_digits, text_table
+from .metric_names import choose_metric, label_metric
+from .results import choose_digits, format_table
 from .training_log import TrainingLog
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # A backward pass costs about twice its forward pass.
 PASSES = 3
@@ -55,7 +51,7 @@ class TrainingCost(NamedTuple):
 Results = Dict[str, TrainingCost]
 
 
-def training_cost(
+def measure_training_cost(
     log: TrainingLog,
     metric: Optional[str] = None,
     size: Optional[Sequence[int]] = None,
@@ -72,7 +68,7 @@ def training_cost(
         ValueError: If the run was never validated, the log lacks the metric,
             or the image size is not known.
     """
-    metric = _metric_of(log, metric)
+    metric = _choose_logged_metric(log, metric)
     backbone = build_backbone(log.config)
     image = make_training_image(log.config, size)
     sampler = read_sampler(log.config, backbone, log.epoch_length or 1)
@@ -106,7 +102,7 @@ def training_cost(
     )
 
 
-def _metric_of(log: TrainingLog, metric: Optional[str]) -> str:
+def _choose_logged_metric(log: TrainingLog, metric: Optional[str]) -> str:
     """The metric of a run's validations to read."""
     if not log.metrics:
         raise ValueError(
@@ -124,11 +120,11 @@ def _metric_of(log: TrainingLog, metric: Optional[str]) -> str:
     )
 
 
-def cost_table(results: Results) -> str:
+def format_cost_table(results: Results) -> str:
     """A row for each run: what it cost, its last score and its best."""
     first = next(iter(results.values()))
-    digits = score_digits(max(max(run.scores) for run in results.values()))
-    return text_table(
+    digits = choose_digits(max(max(run.scores) for run in results.values()))
+    return format_table(
         [
             '',
             'epochs',
@@ -137,7 +133,7 @@ def cost_table(results: Results) -> str:
             'cost of an iteration',
             'training FLOPs',
             f'of {next(iter(results))}',
-            f'last {metric_label(first.metric)}',
+            f'last {label_metric(first.metric)}',
             'best',
         ],
         [
@@ -155,46 +151,3 @@ def cost_table(results: Results) -> str:
             for name, run in results.items()
         ],
     )
-
-
-def draw_costs(results: Results) -> 'Figure':
-    """Draw scores against epochs and against training FLOPs.
-
-    Against iterations instead of epochs, if a run counts no epochs.
-    """
-    from matplotlib.figure import Figure
-
-    metric = next(iter(results.values())).metric
-    by_epoch = all(run.epochs for run in results.values())
-    unit, prefix = _unit(max(run.flops for run in results.values()))
-    figure = Figure(figsize=(9, 4.4), layout='constrained')
-    axes = figure.subplots(1, 2, sharey=True)
-    for k, (name, run) in enumerate(results.items()):
-        steps = run.epochs if by_epoch else run.iterations_there
-        there = [flops / unit for flops in run.flops_there]
-        for axis, cost in zip(axes, (steps, there)):
-            # Of many validations not all get a marker.
-            axis.plot(
-                cost,
-                run.scores,
-                label=name,
-                **line_style(k),
-                markevery=1 + len(run.scores) // 25,
-            )
-    axes[0].set_xlabel('epochs' if by_epoch else 'iterations')
-    axes[1].set_xlabel(f'training cost in the backbone ({prefix}FLOPs)')
-    axes[0].set_ylabel(metric_label(metric))
-    axes[0].xaxis.get_major_locator().set_params(integer=True)
-    for axis in axes:
-        axis.set_xlim(left=0)
-        axis.grid(alpha=0.3)
-    legend_below(figure, *axes[0].get_legend_handles_labels())
-    return figure
-
-
-def _unit(flops: float) -> Tuple[float, str]:
-    """The unit in which a number of FLOPs is easily read, and its prefix."""
-    for power, prefix in ((21, 'Z'), (18, 'E'), (15, 'P'), (12, 'T')):
-        if flops >= 10**power:
-            return 10.0**power, prefix
-    return 1e9, 'G'

@@ -1,0 +1,62 @@
+"""Networks, which are the main one and its subnets, and their scores."""
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from mmengine.runner import Runner
+from scipy import stats
+
+from mmst.evaluation import list_uniform_depths
+from mmst.subnets import Subnet, find_stages
+
+MAIN = 'main'
+# Metric of each network, MAIN or its depths as in '3-3-3', of one run.
+Scores = Dict[str, float]
+
+
+def name_network(depths: Optional[Sequence[int]]) -> str:
+    """The main network's name, or a subnet's."""
+    return MAIN if depths is None else '-'.join(map(str, depths))
+
+
+def list_networks(
+    runner: Runner, subnets: Optional[Sequence[Sequence[int]]] = None
+) -> List[Optional[Tuple[int, ...]]]:
+    """The main network, as ``None``, and subnets that fit it.
+
+    Raises:
+        ValueError: If a subnet does not fit.
+    """
+    blocks = [len(stage) for stage in find_stages(runner.model)]
+    if subnets is None:
+        subnets = list_uniform_depths(blocks)
+    for depths in subnets:
+        # Now, and not after an hour of measuring the others.
+        Subnet.ordered(depths, blocks)
+    return [None, *dict.fromkeys(map(tuple, subnets))]
+
+
+def sort_networks(results: Dict[str, List[Scores]]) -> List[str]:
+    """All networks of some results: the main one, then from the shallowest."""
+    names = {name for runs in results.values() for run in runs for name in run}
+
+    def size(name: str) -> Tuple[int, List[int]]:
+        depths = [int(depth) for depth in name.split('-')]
+        return sum(depths), depths
+
+    subnets = sorted(names - {MAIN}, key=size)
+    return [MAIN, *subnets] if MAIN in names else subnets
+
+
+def compute_mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
+    """Mean and half the width of its 95 % confidence interval (Student's t).
+
+    Args:
+        values: One value a seed. The interval of a single one is NaN.
+    """
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return mean, float('nan')
+    half = stats.t.ppf(0.975, len(array) - 1) * stats.sem(array)
+    return mean, float(half)

@@ -1,0 +1,73 @@
+"""From a command line to a runner: what tools/train.py and test.py share."""
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .process_group import prepare_launch
+from .toolbox import check_toolbox, read_config
+
+
+def load_config(args: Namespace) -> Config:
+    """Read the config and apply the flags that training and testing share.
+
+    They are those of :func:`mmst.launch.command_line.add_run_arguments`.
+
+    Args:
+        args (Namespace): Parsed command line, with ``config`` too.
+
+    Returns:
+        Config: The config, ready for what a single tool adds to it.
+
+    Raises:
+        ModuleNotFoundError: If the config's toolbox is not installed.
+        ValueError: If ``--amp`` is given where it cannot run.
+    """
+    cfg = read_config(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    check_toolbox(cfg)
+    if args.amp and get_device() in ('cpu', 'mps'):
+        raise ValueError(
+            '--amp needs a GPU, NPU, MLU or MUSA device, and this machine '
+            f"shows '{get_device()}' only; leave --amp out"
+        )
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    _set_dataloaders(cfg, args)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that the config asks for, on whatever devices."""
+    prepare_launch(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _set_dataloaders(cfg: Config, args: Namespace) -> None:
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader is None:
+            continue
+        if cfg.get('default_scope') == 'mmpretrain':
+            # Its configs leave these to the tool; the other toolboxes' do not.
+            loader.setdefault('collate_fn', dict(type='default_collate'))
+            loader.setdefault('pin_memory', get_device() != 'cpu')
+            loader.setdefault(
+                'persistent_workers', loader.get('num_workers', 0) > 0
+            )
+        if args.no_pin_memory:
+            loader.pin_memory = False
+        if args.no_persistent_workers:
+            loader.persistent_workers = False
