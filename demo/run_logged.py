@@ -10,13 +10,16 @@ from typing import List
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_logged(name: str, command: List[str], log: Path) -> None:
+def run_logged(name: str, command: List[str], log: Path) -> float:
     """Run a command, all output to a file, training progress to the screen.
 
     Args:
         name: What its lines on the screen begin with.
         command: The command; it runs in the repository's root.
         log: The file, which is appended to.
+
+    Returns:
+        float: CPU time that it took, in seconds.
 
     Raises:
         RuntimeError: If the command fails.
@@ -36,15 +39,23 @@ def run_logged(name: str, command: List[str], log: Path) -> None:
             progress = re.search(r'(Epoch|Iter)\(train\).*', line)
             if progress:
                 print(f'{name}: {progress.group()}', flush=True)
+        # Of this child alone, whatever else runs beside it.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = (
+            -os.WTERMSIG(status)
+            if os.WIFSIGNALED(status)
+            else os.WEXITSTATUS(status)
+        )
     if process.returncode != 0:
         raise RuntimeError(
             f'{name} failed with exit status {process.returncode}, see {log}'
         )
+    return usage.ru_utime + usage.ru_stime
 
 
 def train_logged(
     name: str, config: str, folder: Path, options: List[str]
-) -> None:
+) -> float:
     """Train into a folder, or go on there, by ``tools/train.py``.
 
     Args:
@@ -53,9 +64,12 @@ def train_logged(
         folder: The run's work directory, which is made; the output goes to
             ``output.txt`` there.
         options: More arguments of ``tools/train.py``.
+
+    Returns:
+        float: CPU time that it took, in seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run_logged(
+    return run_logged(
         name,
         [
             sys.executable,

@@ -15,32 +15,10 @@ from tests.analysis.evaluation_by_hand import logits_by_hand
 from tests.conftest import ROOT, load_run
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
-    """Images of two classes, 16 to train on and 80 to validate."""
-    data = tmp_path_factory.mktemp('mnistm5k')
-    generator = np.random.default_rng(0)
-    for split, number in (('train', 8), ('val', 40)):
-        for label in '01':
-            folder = data / split / label
-            folder.mkdir(parents=True)
-            for index in range(number):
-                pixels = generator.integers(
-                    256, size=(32, 32, 3), dtype=np.uint8
-                )
-                Image.fromarray(pixels).save(folder / f'{index}.png')
-    return data
-
-
-@pytest.fixture(scope='module')
-def options(data) -> list:
-    """What makes the demo's configs train for a second, without crops."""
+@pytest.fixture
+def options(few_digits_options) -> list:
     return [
-        '--cfg-options',
-        f'train_dataloader.dataset.data_root={data}',
-        f'val_dataloader.dataset.data_root={data}',
-        'train_dataloader.batch_size=16',
-        'train_dataloader.dataset.pipeline.1.padding=0',
+        *few_digits_options,
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',
     ]
@@ -66,7 +44,7 @@ def top1_by_hand(method: str, checkpoint: Path, depths, data: Path) -> float:
 
 
 def test_runs_are_compared_and_what_is_done_is_not_done_again(
-    load_tool, data, options, tmp_path, capfd, monkeypatch
+    load_tool, few_digits, options, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(ROOT)
     main = load_tool('demo/classification').main
@@ -92,7 +70,9 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
                 None if name == 'main' else tuple(map(int, name.split('-')))
             )
             assert score == pytest.approx(
-                top1_by_hand(method, folder / 'epoch_3.pth', depths, data)
+                top1_by_hand(
+                    method, folder / 'epoch_3.pth', depths, few_digits
+                )
             ), (label, name)
         assert len(set(scores.values())) > 1
         assert f'{label} seed 0: Epoch(train)' in first

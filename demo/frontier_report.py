@@ -1,0 +1,198 @@
+"""Accuracy against the cost of training: a table and a picture."""
+
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from mmst.analysis.line_styles import legend_below, line_style
+from mmst.analysis.loafing import mean_and_interval
+from mmst.analysis.results import text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Run(NamedTuple):
+    """One training that is done.
+
+    Attributes:
+        arm: How it was trained, a key of ``ARMS`` in ``frontier.py``.
+        epochs: Its length.
+        seed: Its seed.
+        score: Accuracy of the main network at the end, in percent.
+        iterations: Its length.
+        cpu_seconds: Of the training's process; None if it was stopped on the
+            way.
+        processor: Where it was trained.
+        multiply_adds: Of the whole training, by the cost model.
+    """
+
+    arm: str
+    epochs: int
+    seed: int
+    score: float
+    iterations: int
+    cpu_seconds: Optional[float]
+    processor: str
+    multiply_adds: float = float('nan')
+
+
+class Point(NamedTuple):
+    """Trainings that differ in their seeds alone.
+
+    Attributes:
+        arm: How they were trained.
+        epochs: Their length.
+        seeds: Their seeds.
+        score: Mean of their scores.
+        half: Half the width of its 95 % interval; NaN for one seed.
+        multiply_adds: Of one training.
+        cpu_seconds: Mean over the seeds where it is known; NaN if nowhere.
+    """
+
+    arm: str
+    epochs: int
+    seeds: Sequence[int]
+    score: float
+    half: float
+    multiply_adds: float
+    cpu_seconds: float
+
+
+def find_points(runs: Sequence[Run]) -> List[Point]:
+    """Join runs that differ in their seeds, the shortest of each arm first."""
+    groups: Dict[tuple, List[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.epochs, run.seed)):
+        groups.setdefault((run.arm, run.epochs), []).append(run)
+    points = []
+    for (arm, epochs), group in groups.items():
+        known = [r.cpu_seconds for r in group if r.cpu_seconds is not None]
+        points.append(
+            Point(
+                arm,
+                epochs,
+                [run.seed for run in group],
+                *mean_and_interval([run.score for run in group]),
+                group[0].multiply_adds,
+                float(np.mean(known)) if known else float('nan'),
+            )
+        )
+    return points
+
+
+def score_at_cost(points: Sequence[Point], cost: float) -> float:
+    """What an arm reaches for a cost, between two lengths that were measured.
+
+    Args:
+        points: Of one arm.
+        cost: In multiply-adds.
+
+    Returns:
+        float: Linear in the logarithm of the cost; NaN beyond the shortest
+        and the longest training.
+    """
+    if not points:
+        return float('nan')
+    points = sorted(points, key=lambda point: point.multiply_adds)
+    costs = np.log([point.multiply_adds for point in points])
+    # The lengths that go with each other are equal in cost to an epoch only.
+    at = np.clip(np.log(cost), costs[0] - 0.02, costs[-1] + 0.02)
+    if at != np.log(cost):
+        return float('nan')
+    return float(np.interp(at, costs, [point.score for point in points]))
+
+
+def frontier_table(
+    runs: Sequence[Run], arms: Dict[str, str], plain: str
+) -> str:
+    """A row for each arm and length.
+
+    Args:
+        runs: All runs.
+        arms: Names of arms, in the order of rows.
+        plain: The arm that the others are compared with at equal cost.
+    """
+    points = find_points(runs)
+    baseline = [point for point in points if point.arm == plain]
+    rows = []
+    for arm, label in arms.items():
+        for point in (point for point in points if point.arm == arm):
+            equal = score_at_cost(baseline, point.multiply_adds)
+            rows.append(
+                [
+                    label,
+                    f'{point.epochs}',
+                    f'{len(point.seeds)}',
+                    f'{point.score:.2f}'
+                    + (
+                        '' if np.isnan(point.half) else f' +- {point.half:.2f}'
+                    ),
+                    f'{point.multiply_adds / 1e12:.2f}',
+                    _number(point.cpu_seconds, 0),
+                    '' if arm == plain else _number(equal, 2),
+                ]
+            )
+    return text_table(
+        [
+            '',
+            'epochs',
+            'seeds',
+            'top-1 (%)',
+            '10^12 multiply-adds',
+            'CPU seconds',
+            f'{arms[plain]} at that cost',
+        ],
+        rows,
+    )
+
+
+def _number(value: float, digits: int) -> str:
+    return '-' if np.isnan(value) else f'{value:.{digits}f}'
+
+
+def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
+    """Draw accuracy against multiply-adds and against CPU seconds.
+
+    Args:
+        runs: All runs. Of several seeds the mean is drawn, with its 95 %
+            interval.
+        arms: Names of arms.
+    """
+    from matplotlib.figure import Figure
+
+    points = find_points(runs)
+    costs = {
+        'cost of the training ($10^{12}$ multiply-adds)': [
+            point.multiply_adds / 1e12 for point in points
+        ],
+        'CPU seconds of the training, one thread': [
+            point.cpu_seconds for point in points
+        ],
+    }
+    # No panel for what was not measured.
+    costs = {k: v for k, v in costs.items() if not np.isnan(v).all()}
+    figure = Figure(figsize=(5 * len(costs), 4.4), layout='constrained')
+    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for axes, (title, all_costs) in zip(panels, costs.items()):
+        axes.set_xlabel(title)
+        axes.set_xscale('log')
+        axes.grid(alpha=0.3, which='both')
+        for k, (arm, label) in enumerate(arms.items()):
+            mine = [i for i, point in enumerate(points) if point.arm == arm]
+            halves = [np.nan_to_num(points[i].half) for i in mine]
+            if mine:
+                axes.errorbar(
+                    [all_costs[i] for i in mine],
+                    [points[i].score for i in mine],
+                    yerr=halves if any(halves) else None,
+                    capsize=3,
+                    label=label,
+                    **line_style(k),
+                )
+    panels[0].set_ylabel('top-1 of the main network (%)')
+    scores = [point.score for point in points]
+    margin = max(0.5, 0.3 * (max(scores) - min(scores)))
+    # The interval of two seeds would squeeze everything else.
+    panels[0].set_ylim(min(scores) - margin, min(100, max(scores) + margin))
+    legend_below(figure, *panels[0].get_legend_handles_labels())
+    return figure

@@ -1,0 +1,171 @@
+"""Accuracy against the cost of training: runs, what is kept, the report."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from PIL import Image
+from scipy import stats
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope='module')
+def report(load_tool):
+    return load_tool('demo/frontier_report')
+
+
+@pytest.fixture
+def run_tool(load_tool, few_digits_options, tmp_path, capfd):
+    """Call it for tiny runs in a folder; give the runs and what it printed."""
+
+    def run_tool(*args: str) -> tuple:
+        folders = ['--work-dir', tmp_path / 'work', '--out', tmp_path / 'out']
+        load_tool('demo/frontier').main(
+            [*map(str, [*args, *folders]), *few_digits_options]
+        )
+        text = (tmp_path / 'out/frontier.json').read_text()
+        written = json.loads(text)
+        assert written['metric'] == 'accuracy/top1'
+        assert text.count('\n') == 2 + len(written['runs'])
+        runs = {
+            (run['arm'], run['epochs'], run['seed']): run
+            for run in written['runs']
+        }
+        return runs, capfd.readouterr().out
+
+    return run_tool
+
+
+def plain_multiply_adds() -> float:
+    """Of one image of 32 px, forward and backward, by PyTorch's counter."""
+    config = Config.fromfile(ROOT / 'configs/demo/resnet20_ct_numbers10k.py')
+    backbone = MODELS.build(config.model.backbone)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        backbone(torch.zeros(1, 3, 32, 32))
+    return 3 * counter.get_total_flops() / 2
+
+
+def test_missing_runs_are_added(run_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    first, printed = run_tool(
+        *('--arms', 'ct', 'stpp-late', '--epochs', '4', '--seeds', '0')
+    )
+    assert list(first) == [('ct', 4, 0), ('stpp-late', 4, 0)]
+    assert '0 runs are done, 2 to do' in printed
+    for (arm, _, _), run in first.items():
+        (log,) = (tmp_path / f'work/{arm}/4epochs/seed0').glob(
+            '*/vis_data/scalars.json'
+        )
+        last = json.loads(log.read_text().splitlines()[-1])
+        assert run['score'] == last['accuracy/top1'] and last['step'] == 4
+        assert run['iterations'] == 4 and run['cpu_seconds'] > 1
+    ct, late = first.values()
+    # An iteration an epoch, of 16 images; two of the four have subnets.
+    assert ct['multiply_adds'] == pytest.approx(4 * 16 * plain_multiply_adds())
+    assert 1.5 < late['multiply_adds'] / ct['multiply_adds'] < 2.5
+    with Image.open(tmp_path / 'out/frontier.png') as image:
+        assert image.format == 'PNG' and len(image.getcolors(2**24)) > 10
+    # The file is enough, on another machine for instance.
+    shutil.rmtree(tmp_path / 'work')
+    both, printed = run_tool(
+        '--arms', 'ct', '--epochs', '4', '--seeds', '0', '1'
+    )
+    assert '2 runs are done, 1 to do' in printed
+    assert both.pop(('ct', 4, 1)) and both == first
+    assert not (tmp_path / 'work/ct/4epochs/seed0').exists()
+    (tmp_path / 'out/frontier.png').unlink()
+    again, printed = run_tool('--report')
+    assert len(again) == 3 and '3 runs are done, 0 to do' in printed
+    assert (tmp_path / 'out/frontier.png').exists()
+
+
+def test_cpu_time_of_a_part_is_not_that_of_the_whole(run_tool, tmp_path):
+    folder = tmp_path / 'work/ct/3epochs/seed0'
+    folder.mkdir(parents=True)  # as after a stop
+    runs, _ = run_tool('--arms', 'ct', '--epochs', '3', '--seeds', '0')
+    assert runs['ct', 3, 0]['cpu_seconds'] is None
+    with Image.open(tmp_path / 'out/frontier.png') as image:
+        assert image.width < image.height * 1.2  # one panel only
+
+
+def test_other_settings_need_folders_of_their_own(load_tool, capfd):
+    with pytest.raises(SystemExit):
+        load_tool('demo/frontier').main(
+            ['--out', 'x', '--cfg-options', 'model.backbone.depth=8']
+        )
+    assert '--cfg-options needs --work-dir and --out' in capfd.readouterr().err
+
+
+def test_nothing_to_report(load_tool, tmp_path):
+    with pytest.raises(SystemExit, match='no run is done yet'):
+        load_tool('demo/frontier').main(['--report', '--out', str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def runs_of(report, arm, epochs, scores, cost, seconds=None) -> list:
+    return [
+        report.Run(arm, epochs, seed, score, 1, seconds, '', cost)
+        for seed, score in enumerate(scores)
+    ]
+
+
+def test_table(report):
+    runs = [
+        *runs_of(report, 'ct', 40, [94.0, 96.0, 95.0], 4e12),
+        *runs_of(report, 'ct', 10, [90.0, 92.0, 91.0], 1e12, 60.0),
+        *runs_of(report, 'st', 10, [93.5], 2e12, 150.4),
+        *runs_of(report, 'st', 40, [97.0, 98.0], 8e12),
+    ]
+    runs[5] = runs[5]._replace(cpu_seconds=None)
+    lines = report.frontier_table(runs, dict(ct='CT', st='ST'), 'ct')
+    head, *rows = (line.split() for line in lines.splitlines())
+    half = stats.t.ppf(0.975, 2) * np.std([0, 1, 2], ddof=1) / 3**0.5
+    mean = ['91.00', '+-', f'{half:.2f}']
+    assert rows == [
+        ['CT', '10', '3', *mean, '1.00', '60'],
+        ['CT', '40', '3', '95.00', *mean[1:], '4.00', '-'],
+        # Halfway between 1 and 4 by the ratio.
+        ['ST', '10', '1', '93.50', '2.00', '150', '93.00'],
+        ['ST', '40', '2', '97.50', '+-', '6.35', '8.00', '-', '-'],
+    ]
+    assert lines.splitlines()[0].endswith('CT at that cost')
+
+
+@pytest.mark.parametrize(
+    'cost, score', [(1, 90), (10, 95), (100, 96), (31.6, 95.5), (0.9, None)]
+)
+def test_score_between_lengths(report, cost, score):
+    points = report.find_points(
+        runs_of(report, 'ct', 9, [96], 100)
+        + runs_of(report, 'ct', 1, [90], 1)
+        + runs_of(report, 'ct', 3, [95], 10)
+    )
+    found = report.score_at_cost(points, cost)
+    assert np.isnan(found) if score is None else abs(found - score) < 0.01
+    assert np.isnan(report.score_at_cost([], cost))
+
+
+def test_picture(report):
+    runs = [
+        *runs_of(report, 'ct', 10, [90.0, 92.0], 1e12, 60.0),
+        *runs_of(report, 'ct', 20, [94.0], 2e12, 120.0),
+        *runs_of(report, 'st', 10, [93.0], 3e12),
+    ]
+    figure = report.draw_frontier(runs, dict(ct='CT', x='not run', st='ST'))
+    costs, seconds = (
+        [line[0].get_xdata().tolist() for line in axes.containers]
+        for axes in figure.axes
+    )
+    assert costs == [[1, 2], [3]]
+    assert seconds[0] == [60, 120] and np.isnan(seconds[1]).all()
+    scores = [
+        line[0].get_ydata().tolist() for line in figure.axes[0].containers
+    ]
+    assert scores == [[91, 94], [93]]
+    assert figure.axes[0].get_ylim()[0] > 80  # in spite of wide intervals
