@@ -97,7 +97,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     """Count the FLOPs of a model's backbone on one image.
 
     Runs the backbone once without gradient, in evaluation mode, and leaves it
-    as it was.
+    and the random state as they were.
 
     Args:
         model: A model or a backbone.
@@ -111,6 +111,9 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         stack.enter_context(preserve_modes(backbone))
         backbone.eval()
         stack.enter_context(torch.no_grad())
+        # Some backbones draw at random even then: MAE's draws its mask.
+        devices = [image.device] if image.is_cuda else []
+        stack.enter_context(torch.random.fork_rng(devices))
         flops = stack.enter_context(count_flops())
         counts = _count_modules(stack, stages, flops)
         try:

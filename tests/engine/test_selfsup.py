@@ -1,0 +1,164 @@
+"""MAE with subnets: the loop and the hook alone, no teaching head."""
+
+import copy
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from mmst.engine.step import st_step
+from mmst.subnets import Subnet
+from tests.conftest import Steps, sgd
+
+LAYERS = 4
+
+
+def mae() -> dict:
+    """MAE of four layers and a decoder of one, for images of 16 px."""
+    return dict(
+        type='MAE',
+        data_preprocessor=dict(
+            type='SelfSupDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3
+        ),
+        backbone=dict(
+            type='MAEViT',
+            arch=dict(
+                embed_dims=8,
+                num_layers=LAYERS,
+                num_heads=2,
+                feedforward_channels=16,
+            ),
+            img_size=16,
+            patch_size=4,
+            mask_ratio=0.5,
+        ),
+        neck=dict(
+            type='MAEPretrainDecoder',
+            num_patches=16,
+            patch_size=4,
+            embed_dim=8,
+            decoder_embed_dim=8,
+            decoder_depth=1,
+            decoder_num_heads=2,
+        ),
+        head=dict(
+            type='MAEPretrainHead',
+            norm_pix=True,
+            patch_size=4,
+            loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+        ),
+    )
+
+
+@pytest.fixture
+def model():
+    """In float64 and in training mode."""
+    model = MODELS.build(mae())
+    model.init_weights()
+    model.train()
+    return model.double()
+
+
+@pytest.fixture
+def batch() -> dict:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (3, 3, 16, 16), generator=generator)
+    return dict(inputs=images.double(), data_samples=[None] * 3)
+
+
+def loss_by_hand(model, inputs, depth):
+    """The loss of the first layers, with a mask of its own."""
+    net = model.backbone
+    images = (inputs - 127.5) / 64
+    patches = net.patch_embed(images)[0] + net.pos_embed[:, 1:]
+    seen, mask, restore = net.random_masking(patches, net.mask_ratio)
+    token = (net.cls_token + net.pos_embed[:, :1]).expand(len(images), -1, -1)
+    x = torch.cat([token, seen], dim=1)
+    for layer in list(net.layers)[:depth]:
+        x = layer(x)
+    wanted = model.head.patchify(images)
+    mean = wanted.mean(-1, keepdim=True)
+    deviation = (wanted.var(-1, keepdim=True) + 1e-6).sqrt()
+    error = model.neck(net.norm1(x), restore) - (wanted - mean) / deviation
+    return ((error**2).mean(-1) * mask).sum() / mask.sum()
+
+
+def test_gradient_is_that_of_the_summed_loss(model, batch):
+    """Contract 2; each pass draws a mask of its own."""
+    depths = (LAYERS, 3, 1)
+    torch.manual_seed(7)
+    expected = [loss_by_hand(model, batch['inputs'], d) for d in depths]
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(sum(expected), trained.values())
+    optim_wrapper = sgd(model)
+    steps = Steps(optim_wrapper.optimizer, model)
+    torch.manual_seed(7)
+
+    log = st_step(
+        model,
+        batch,
+        optim_wrapper,
+        [Subnet.ordered((depth,), (LAYERS,)) for depth in depths[1:]],
+    )
+
+    assert len(steps) == 1 and steps.gradients[0].keys() == trained.keys()
+    for name, gradient in zip(trained, gradients):
+        torch.testing.assert_close(
+            steps.gradients[0][name], gradient, rtol=1e-10, atol=1e-12
+        )
+    logged = [log['main_loss'], log['subnet0_loss'], log['subnet1_loss']]
+    torch.testing.assert_close(
+        torch.stack(logged), torch.stack(expected), rtol=1e-10, atol=1e-12
+    )
+
+
+SAMPLER = dict(num_subnets=2, min_depth=2)
+
+
+def weights(runner) -> dict:
+    return copy.deepcopy(runner.model.state_dict())
+
+
+def test_no_subnets_is_plain_training(tiny_runner):
+    """Contract 1."""
+    plain = tiny_runner('plain', mae(), loop='EpochBasedTrainLoop')
+    plain.train()
+    expected = weights(plain)
+    none = tiny_runner('none', mae(), dict(num_subnets=0))
+    none.train()
+    some = tiny_runner('some', mae(), SAMPLER)
+    some.train()
+    assert all(torch.equal(expected[k], v) for k, v in weights(none).items())
+    assert expected.keys() == weights(some).keys()  # Contract 6
+    assert any(
+        not torch.equal(expected[k], v) for k, v in weights(some).items()
+    )
+
+
+def test_stop_and_resume(tiny_runner):
+    """Contract 7; each iteration's masks come from its own seed."""
+    options = dict(
+        hooks=[dict(type='mmst.ReseedHook')],
+        param_scheduler=dict(
+            type='CosineAnnealingLR', T_max=12, end=12, by_epoch=False
+        ),
+    )
+    whole = tiny_runner('whole', mae(), SAMPLER, max_epochs=2, **options)
+    whole.train()
+    expected = weights(whole)
+    part = tiny_runner('part', mae(), SAMPLER, max_epochs=1, **options)
+    part.train()
+    rest = tiny_runner(
+        'part', mae(), SAMPLER, max_epochs=2, resume=True, **options
+    )
+    rest.train()
+    assert rest.iter == 6
+    assert all(torch.equal(expected[k], v) for k, v in weights(rest).items())
+
+
+def test_other_sizes_are_refused_before_training(tiny_runner):
+    """Contract 10: MAE's position embedding is for one size."""
+    runner = tiny_runner(model=mae(), sampler=dict(SAMPLER, sizes=[8]))
+    with pytest.raises(ValueError, match='8 px'):
+        runner.train()
+    assert runner.iter == 0
