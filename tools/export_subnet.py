@@ -64,6 +64,12 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         'work_dirs/exported/<name of the config>_<depths>',
     )
     add_num_samples(parser)
+    parser.add_argument(
+        '--calibrate',
+        action='store_true',
+        help='make the scores of a classifier right: fit one temperature on '
+        'as many training images, and put it into the last layer',
+    )
     for kind, ending in FORMATS.items():
         parser.add_argument(
             f'--{kind}',
@@ -138,6 +144,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             parsed.num_samples,
             meta.get('dataset_meta'),
             parsed.formats or (),
+            parsed.calibrate,
         )
     print(
         f'Written to {out}: '

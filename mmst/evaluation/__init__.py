@@ -3,11 +3,22 @@
 from mmst import openmmlab  # noqa: F401
 
 from .batch_norm import reestimate_statistics
+from .calibration import (
+    ScoreQuality,
+    bake_temperature,
+    fit_temperature,
+    measure_quality,
+)
 from .data_loaders import (
     build_train_loader,
     get_train_loader,
     get_validation_loader,
     preprocess_unmixed,
+)
+from .logits import (
+    Logits,
+    collect_training_logits,
+    collect_validation_logits,
 )
 from .preserve_random_state import preserve_random_state
 from .subnet_metrics import (
@@ -17,13 +28,20 @@ from .subnet_metrics import (
 )
 
 __all__ = [
+    'Logits',
+    'ScoreQuality',
     'build_train_loader',
+    'bake_temperature',
+    'collect_training_logits',
+    'collect_validation_logits',
     'evaluate_subnet',
+    'fit_temperature',
+    'get_train_loader',
+    'get_validation_loader',
+    'list_uniform_depths',
+    'measure_quality',
+    'preprocess_unmixed',
     'preserve_random_state',
     'reestimate_statistics',
     'run_as_subnet',
-    'get_train_loader',
-    'list_uniform_depths',
-    'preprocess_unmixed',
-    'get_validation_loader',
 ]

@@ -7,7 +7,7 @@ outputs are compared with those of the subnet in place.
 import copy
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmst.checkpoints import strip_checkpoint, write_checkpoint
-from mmst.evaluation import get_train_loader, run_as_subnet
+from mmst.evaluation import bake_temperature, get_train_loader, run_as_subnet
 from mmst.subnets import (
     export_subnet,
     find_stages,
@@ -41,13 +41,13 @@ def write_standalone(
     num_samples: int = 2000,
     dataset_meta: Any = None,
     formats: Sequence[str] = (),
+    calibrate: bool = False,
 ) -> List[str]:
     """Write the subnet of a trained network as a model of its own.
 
     ``NAME.pth`` has its weights, with BatchNorm statistics re-estimated, and
-    ``NAME.py`` is a config that builds it, and tests or trains it further, in
-    the stock toolbox. A backbone of depths that no options of the stock class
-    express comes as a small Python module beside it.
+    ``NAME.py`` builds it in the stock toolbox. A backbone of depths that no
+    options of the stock class express is a small Python module beside it.
 
     Args:
         runner: A runner with the trained weights and a training data loader.
@@ -55,16 +55,16 @@ def write_standalone(
         depths: Number of blocks to keep in each stage.
         out: The folder to write; must not be there, or be empty.
         name: Name of the files, without ending.
-        num_samples: Training images to re-estimate statistics from; the
-            main network keeps its own.
+        num_samples: Training images to re-estimate statistics from.
         dataset_meta: What the classes are called, for the checkpoint.
         formats: Other files to write, of ``FORMATS``.
+        calibrate: Whether the last layer gets a temperature that fits them.
 
     Returns:
         list: Types of ``mmst`` that the config cannot do without.
 
     Raises:
-        TypeError: If the model's stages cannot be found.
+        TypeError: If the stages, or the layer to calibrate, are not found.
         ValueError: If the depths do not fit, there are no training images, or
             the outputs differ.
     """
@@ -73,7 +73,7 @@ def write_standalone(
     check_formats(formats)
     changes = subnet_changes(model, depths)  # refuses depths that do not fit
     plain = make_plain_config(cfg)
-    subnet, data, expected = _run_in_place(runner, model, depths, num_samples)
+    subnet, data, expected = _run(runner, depths, num_samples, calibrate)
     weights = _make_checkpoint(subnet, dataset_meta)
     with _make_folder(out) as folder:
         write_checkpoint(weights, folder / f'{name}.pth')
@@ -97,15 +97,20 @@ def check_out(out: Path) -> None:
         )
 
 
-def _run_in_place(
-    runner: Runner, model: nn.Module, depths: Sequence[int], num_samples: int
+def _run(
+    runner: Runner, depths: Sequence[int], num_samples: int, calibrate: bool
 ) -> Tuple[nn.Module, Dict[str, Any], List[Tensor]]:
     """The exported subnet, a batch, and what the subnet in place gives."""
+    model = unwrap_model(runner.model)
     data = next(iter(get_train_loader(runner)))
     is_main = list(depths) == [len(stage) for stage in find_stages(model)]
-    with preserve_modes(model), run_as_subnet(
-        runner, None if is_main else depths, num_samples
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(preserve_modes(model))
+        stack.enter_context(
+            run_as_subnet(runner, None if is_main else depths, num_samples)
+        )
+        if calibrate:
+            stack.enter_context(bake_temperature(runner, num_samples))
         expected = compute_outputs(model, data)
         weights = copy.deepcopy(model.state_dict())
     whole = copy.deepcopy(model)

@@ -12,6 +12,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmpretrain.registry import MODELS
+from PIL import Image
 
 from mmst.checkpoints import strip_checkpoint
 
@@ -99,6 +101,56 @@ def test_statistics_that_the_average_missed_are_told(publish, tmp_path):
     with pytest.warns(UserWarning, match=f'1 BatchNorm statistics.*{key}'):
         file = strip_checkpoint(checkpoint)
     assert_equal(file['state_dict'], {key: torch.zeros(2)})
+
+
+def test_calibrated_weights_give_right_scores(load_tool, tmp_path, capsys):
+    """Of the last layer alone, by one factor; then fitted, it is one."""
+    root, config = tmp_path / 'images', tmp_path / 'tiny.py'
+    generator = np.random.default_rng(0)
+    for label in 'abcd':
+        (root / label).mkdir(parents=True)
+        for index in range(3):
+            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / label / f'{index}.png')
+    model = classifier()
+    config.write_text(
+        f"""
+default_scope = 'mmpretrain'
+model = {model}
+train_dataloader = dict(
+    batch_size=4, num_workers=0, collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type='CustomDataset', data_root={str(root)!r}, pipeline=[
+        dict(type='LoadImageFromFile'), dict(type='PackInputs')]))
+train_cfg = dict(by_epoch=True, max_epochs=1)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+default_hooks = dict()
+"""
+    )
+    torch.manual_seed(0)
+    source = MODELS.build(model).state_dict()
+    source['head.fc.weight'] *= 30
+    torch.save(dict(state_dict=source), tmp_path / 'run.pth')
+
+    def publish(checkpoint, name):
+        load_tool('tools/model_converters/publish_model').main(
+            [str(checkpoint), str(tmp_path / 'out' / name)]
+            + ['--calibrate', str(config), '--num-samples', '12']
+        )
+        (file,) = (tmp_path / 'out').glob(f'{name}*')
+        said = re.search('Temperature (.*) is', capsys.readouterr().out)
+        return file, float(said.group(1))
+
+    file, temperature = publish(tmp_path / 'run.pth', 'once')
+    assert abs(temperature - 1) > 0.1
+    weights = torch.load(file, weights_only=True)['state_dict']
+    assert weights.keys() == source.keys()
+    for key, value in weights.items():
+        expected = source[key]
+        if key.startswith('head.fc'):
+            expected = expected / temperature
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
+    assert publish(file, 'twice')[1] == pytest.approx(1, abs=1e-3)
 
 
 def test_name_carries_the_hash_of_the_file(publish, tmp_path):

@@ -161,6 +161,24 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
         export([*run, '--depths', '2-2-1-2'])
 
 
+def test_calibrated_export(export, run, tmp_path):
+    """The last layer divided by one temperature, and nothing else changed."""
+    weights = {}
+    for flags in ([], ['--calibrate']):
+        out = tmp_path / f'out{len(flags)}'
+        depths = ['--depths', '2-2-1-2', '--num-samples', '40']
+        export([*run, *depths, '--out', str(out), *flags])
+        (file,) = out.glob('*.pth')
+        weights[len(flags)] = torch.load(file)['state_dict']
+    before, after = weights[0], weights[1]
+    temperature = (before['head.fc.bias'] / after['head.fc.bias']).mean()
+    assert abs(temperature - 1) > 0.01
+    for key, value in after.items():
+        if key.startswith('head.fc'):
+            value = value * temperature
+        torch.testing.assert_close(value, before[key])
+
+
 @pytest.mark.parametrize(
     'flags, error, message',
     [

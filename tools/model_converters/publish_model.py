@@ -7,16 +7,26 @@ weights go; the weights that the run evaluated stay, on the CPU. OUT, such as
 of mmpretrain's in mmpretrain, and in mmdet, mmseg and mmpose by
 
     init_cfg=dict(type='Pretrained', checkpoint='FILE', prefix='backbone.')
+
+With --calibrate one temperature is fitted on training images and put into the
+last layer of a classifier: the same classes, with scores that can be believed
+wherever the file is loaded. A network trained through normalised logits needs
+it outside of STClsHead.
 """
 
 import argparse
-from typing import Optional, Sequence
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, Optional, Sequence
+
+from mmengine.config import DictAction
 
 from mmst.checkpoints import (
     read_checkpoint,
     strip_checkpoint,
     write_checkpoint,
 )
+from mmst.evaluation import bake_temperature
+from mmst.launch.trained_runner import load_trained_runner
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -28,12 +38,47 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         'out', metavar='OUT', help='the file to write, without the hash'
     )
+    parser.add_argument(
+        '--calibrate',
+        metavar='CONFIG',
+        help='config of the training: make scores right on its images',
+    )
+    parser.add_argument(
+        '--num-samples',
+        type=int,
+        default=2000,
+        help='with --calibrate: training images to fit the temperature on',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='with --calibrate: change values of the config',
+    )
     return parser.parse_args(args)
+
+
+def calibrate(parsed: argparse.Namespace) -> Dict[str, Any]:
+    """The weights, with the temperature in the last layer."""
+    with TemporaryDirectory() as log_dir:
+        runner = load_trained_runner(
+            parsed.calibrate, parsed.source, log_dir, parsed.cfg_options
+        )
+        with bake_temperature(runner, parsed.num_samples) as temperature:
+            print(f'Temperature {temperature:.4g} is in the last layer')
+            return {
+                key: value.clone()
+                for key, value in runner.model.state_dict().items()
+            }
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
-    published = strip_checkpoint(read_checkpoint(parsed.source))
+    checkpoint = read_checkpoint(parsed.source)
+    if parsed.calibrate is not None:
+        checkpoint['state_dict'] = calibrate(parsed)
+    published = strip_checkpoint(checkpoint)
     out = write_checkpoint(published, parsed.out, name_with_hash=True)
     print(f'Published {out}')
 

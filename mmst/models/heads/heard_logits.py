@@ -30,7 +30,7 @@ def hear_logits(
         kwargs: Dict[str, Any],
         output: Any,
     ) -> Any:
-        logits = as_list(output)
+        logits = list_logits(output)
         heard.append((logits, [*args[1:], *kwargs.values()]))
         changed = [change(z) for z in logits]
         return changed[0] if isinstance(output, Tensor) else tuple(changed)
@@ -42,7 +42,7 @@ def hear_logits(
         handle.remove()
 
 
-def last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
+def get_last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
     """Give what the last call gave.
 
     Args:
@@ -61,7 +61,7 @@ def last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
     return heard[-1]
 
 
-def as_list(logits: Any) -> List[Tensor]:
+def list_logits(logits: Any) -> List[Tensor]:
     """Give the logits of a head with one classifier, or with several.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmst.registry import MODELS
 from mmst.subnets import active_subnet
 
-from .heard_logits import as_list, hear_logits, last_heard
+from .heard_logits import get_last_heard, hear_logits, list_logits
 
 Config = Dict[str, Any]
 TARGETS = ('main', 'label', 'both')
@@ -127,7 +127,7 @@ class STClsHead(BaseModule):
                 'a subnet has no main logits to learn from: run the main '
                 'network on the batch first, as the ST train loops do'
             )
-        logits = as_list(self.head(feats))
+        logits = list_logits(self.head(feats))
         divergence: Tensor = sum(
             self.loss_kl(subnet, main)
             for subnet, main in zip(logits, self._main_logits)
@@ -141,16 +141,16 @@ class STClsHead(BaseModule):
         **kwargs: Any,
     ) -> Tuple[Dict[str, Tensor], List[Tensor]]:
         """The wrapped head's losses, and the logits behind them, detached."""
-        with hear_logits(self.head, self.normalized) as heard:
+        with hear_logits(self.head, self.normalize_main_logits) as heard:
             losses = self.head.loss(feats, data_samples, **kwargs)
-        logits, besides_feats = last_heard(heard, self.head, 'loss')
+        logits, besides_feats = get_last_heard(heard, self.head, 'loss')
         if besides_feats:
             # ArcFace gives its labels a margin, which no subnet shall copy.
             with torch.no_grad():
-                logits = as_list(self.head(feats))
+                logits = list_logits(self.head(feats))
         return losses, [z.detach() for z in logits]
 
-    def normalized(self, logits: Tensor) -> Tensor:
+    def normalize_main_logits(self, logits: Tensor) -> Tensor:
         """Logits as the main network is trained through them.
 
         Args:
@@ -175,10 +175,10 @@ class STClsHead(BaseModule):
         Scores are those of normalised logits where training normalises them:
         the logits as they are have a length that nothing has trained.
         """
-        with hear_logits(self.head, self.normalized) as heard:
+        with hear_logits(self.head, self.normalize_main_logits) as heard:
             predicted: List[DataSample] = self.head.predict(*args, **kwargs)
         if self.normalize_main:
-            last_heard(heard, self.head, 'predict')
+            get_last_heard(heard, self.head, 'predict')
         return predicted
 
     def __getattr__(self, name: str) -> Any:

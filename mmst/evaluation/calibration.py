@@ -1,0 +1,176 @@
+"""Scores that can be believed: one temperature, fitted and baked in.
+
+A network that is trained through normalised logits has raw ones of a length
+that nothing has trained: the class is right, and its score means nothing. One
+factor on the last layer's weight and bias gives the scores a meaning and
+leaves the class.
+"""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmst.subnets import preserve_modes, unwrap_model
+
+from .logits import (
+    collect_training_logits,
+    compute_logits,
+    iterate_training_batches,
+)
+
+
+class ScoreQuality(NamedTuple):
+    """How far the softmax of logits can be believed.
+
+    Attributes:
+        cross_entropy: Mean negative log-likelihood of the labels, in nats.
+        calibration_error: Expected calibration error, in 0 to 1.
+    """
+
+    cross_entropy: float
+    calibration_error: float
+
+
+def measure_quality(logits: Tensor, labels: Tensor) -> ScoreQuality:
+    """Cross-entropy and expected calibration error of softmax scores.
+
+    The error is the mean distance of confidence and accuracy over 15 bins of
+    equal width of the largest score, weighted by images.
+
+    Args:
+        logits: (N, num_classes).
+        labels: (N, ).
+
+    Example:
+        >>> sure = torch.tensor([[9.0, 0.0], [9.0, 0.0]])
+        >>> round(measure_quality(sure, torch.tensor([0, 1]))[1], 3)
+        0.5
+    """
+    scores, classes = logits.double().softmax(1).max(1)
+    bins = (15 * scores).long().clamp(max=14)
+    distance = scores - (classes == labels).double()
+    sums = distance.new_zeros(15).index_add(0, bins, distance)
+    return ScoreQuality(
+        F.cross_entropy(logits.double(), labels).item(),
+        sums.abs().sum().item() / len(labels),
+    )
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Temperature by which logits have the least cross-entropy.
+
+    Where every image is right no temperature is low enough; so labels count
+    for (N + 1) / (N + 2), as in Platt's scaling.
+
+    Args:
+        logits: (N, num_classes).
+        labels: (N, ).
+
+    Raises:
+        ValueError: If logits are not finite, or all the same.
+
+    Example:
+        >>> logits = torch.tensor([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
+        >>> fit_temperature(logits, torch.tensor([0, 0, 1])) > 1
+        True
+    """
+    logits = logits.double()
+    size = logits.std(1).mean()
+    if not size > 0 or not torch.isfinite(logits).all():
+        raise ValueError(
+            'no temperature fits these logits: they are not finite, or '
+            'the same for every class'
+        )
+    # In its logarithm, from logits of unit size.
+    log_scale = (-size.log()).detach().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [log_scale], max_iter=50, line_search_fn='strong_wolfe'
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(
+            logits * log_scale.exp(),
+            labels,
+            label_smoothing=1 / (len(labels) + 2),
+        )
+        value.backward()
+        return value
+
+    optimizer.step(loss)  # type: ignore[arg-type]
+    return (-log_scale).exp().item()
+
+
+@contextmanager
+def bake_temperature(
+    runner: Runner, num_samples: int = 2000
+) -> Iterator[float]:
+    """Give the last layer the scale that makes scores right, for a while.
+
+    The model is taken as it runs now: within
+    :func:`mmst.evaluation.run_as_subnet` it is the subnet.
+
+    Args:
+        runner: A runner of a classifier with its weights loaded.
+        num_samples: Training images to fit the temperature on.
+
+    Returns:
+        Iterator: Of the temperature.
+
+    Raises:
+        TypeError: If the logits are not what one linear layer gives.
+    """
+    model = unwrap_model(runner.model)
+    layer = find_last_layer(model, next(iterate_training_batches(runner, 1)))
+    temperature = fit_temperature(
+        *collect_training_logits(runner, num_samples)
+    )
+    own = [(p, p.detach().clone()) for p in layer.parameters()]
+    try:
+        with torch.no_grad():
+            for parameter, _ in own:
+                parameter.div_(temperature)
+        yield temperature
+    finally:
+        with torch.no_grad():
+            for parameter, value in own:
+                parameter.copy_(value)
+
+
+@torch.no_grad()
+def find_last_layer(model: nn.Module, data: Dict[str, Any]) -> nn.Linear:
+    """The linear layer whose output are the logits.
+
+    Args:
+        model: The classifier.
+        data: A preprocessed batch.
+
+    Raises:
+        TypeError: If there is none.
+    """
+    outputs: List[Tuple[nn.Linear, Tensor]] = []
+    handles = [
+        module.register_forward_hook(
+            lambda module, _, output: outputs.append((module, output))
+        )
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        with preserve_modes(model):
+            model.eval()
+            logits = compute_logits(model, data)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer, output in outputs:
+        if output is logits:
+            return layer
+    raise TypeError(
+        f'no temperature goes into {type(model.head).__name__}: its logits '
+        'are not what one linear layer gives'
+    )

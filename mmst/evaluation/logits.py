@@ -1,0 +1,130 @@
+"""What a classifier says of images, before any softmax."""
+
+from typing import Any, Dict, Iterable, Iterator, NamedTuple
+
+import torch
+from mmengine.runner import Runner, set_random_seed
+from mmpretrain.models import BaseClassifier
+from torch import Tensor, nn
+
+from mmst.subnets import preserve_modes, unwrap_model
+
+from .data_loaders import (
+    build_train_loader,
+    get_train_loader,
+    get_validation_loader,
+    preprocess_unmixed,
+)
+from .preserve_random_state import preserve_random_state
+
+
+class Logits(NamedTuple):
+    """What a classifier says of some images.
+
+    Attributes:
+        logits: (N, num_classes), float64, on the CPU.
+        labels: (N, ).
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+
+@torch.no_grad()
+def collect_logits(
+    model: nn.Module, batches: Iterable[Dict[str, Any]]
+) -> Logits:
+    """Run a classifier on batches, in evaluation mode.
+
+    Args:
+        model: The classifier.
+        batches: Preprocessed batches, one label an image.
+
+    Raises:
+        TypeError: If the model gives no single tensor of logits.
+        ValueError: If there is no image.
+    """
+    logits, labels = [], []
+    with preserve_modes(model):
+        model.eval()
+        for data in batches:
+            output = compute_logits(model, data)
+            logits.append(output.double().cpu())
+            labels += [int(s.gt_label) for s in data['data_samples']]
+    if not logits:
+        raise ValueError(
+            'no image to collect logits of: the data loader is empty'
+        )
+    return Logits(torch.cat(logits), torch.tensor(labels))
+
+
+def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
+    """The logits of a batch, (N, num_classes), as the head gives them.
+
+    Args:
+        model: The classifier.
+        data: A preprocessed batch.
+
+    Raises:
+        TypeError: If the model gives none, or several.
+    """
+    output = None
+    if (
+        isinstance(model, BaseClassifier)
+        and getattr(model, 'head', None) is not None
+    ):
+        output = model._run_forward(data, mode='tensor')
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            'scores are bake_temperature of classifiers with one vector of '
+            f'logits an image, which {type(model).__name__} does not give'
+        )
+    return output
+
+
+def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
+    """Logits of training images, as training crops and changes them.
+
+    The same images each time, whatever ran before.
+
+    Args:
+        runner: A runner with the model's weights loaded.
+        num_samples: How many images, in whole batches.
+    """
+    model = unwrap_model(runner.model)
+    return collect_logits(model, iterate_training_batches(runner, num_samples))
+
+
+def iterate_training_batches(
+    runner: Runner, num_samples: int
+) -> Iterator[Dict[str, Any]]:
+    """Preprocessed batches of training images, the same each time.
+
+    Args:
+        runner: The runner.
+        num_samples: How many images, in whole batches.
+    """
+    dataset, seen = get_train_loader(runner).dataset, 0
+    with preserve_random_state():
+        set_random_seed(runner.seed)
+        for data in build_train_loader(runner, dict(type=lambda: dataset)):
+            yield preprocess_unmixed(unwrap_model(runner.model), data)
+            seen += len(data['inputs'])
+            if seen >= num_samples:
+                return
+
+
+def collect_validation_logits(runner: Runner) -> Logits:
+    """Logits of the validation images.
+
+    Args:
+        runner: A runner with the model's weights loaded.
+    """
+    model = unwrap_model(runner.model)
+    return collect_logits(
+        model,
+        (
+            model.data_preprocessor(data, False)
+            for data in get_validation_loader(runner)
+        ),
+    )

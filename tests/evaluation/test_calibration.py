@@ -1,0 +1,147 @@
+"""One temperature, fitted by search, and measured bin by bin."""
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from mmst.evaluation import (
+    bake_temperature,
+    collect_training_logits,
+    collect_validation_logits,
+    fit_temperature,
+    measure_quality,
+    run_as_subnet,
+)
+from mmst.evaluation.calibration import find_last_layer
+from tests.conftest import batch, classifier
+
+
+def made_up(num=300, classes=5, size=7.0, noise=1.0):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(classes, (num,), generator=generator)
+    logits = torch.randn(num, classes, generator=generator) * noise
+    logits[range(num), labels] += 1
+    return logits * size, labels
+
+
+def cross_entropy(logits, labels, temperature, smoothing=0.0):
+    logits = logits.double().numpy() / temperature
+    logits = logits - logits.max(1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    right = log_p[range(len(labels)), labels.numpy()]
+    return -(1 - smoothing) * right.mean() - smoothing * log_p.mean()
+
+
+@pytest.mark.parametrize('size', [0.01, 1.0, 500.0])
+@pytest.mark.parametrize('noise', [1.0, 0.05])
+def test_temperature_has_the_least_cross_entropy(size, noise):
+    logits, labels = made_up(size=size, noise=noise)
+    temperature = fit_temperature(logits, labels)
+    smoothing = 1 / (len(labels) + 2)
+    nearby = temperature * np.linspace(0.5, 2, 301)  # 0.5 % apart
+    best = min(
+        nearby, key=lambda t: cross_entropy(logits, labels, t, smoothing)
+    )
+    assert temperature == pytest.approx(best, rel=0.01)
+
+
+def test_quality_against_plain_numpy():
+    logits, labels = made_up(size=2.0)
+    found = measure_quality(logits, labels)
+    assert found.cross_entropy == pytest.approx(
+        cross_entropy(logits, labels, 1.0)
+    )
+    scores = np.exp(logits.double().numpy())
+    scores /= scores.sum(1, keepdims=True)
+    confidence = scores.max(1)
+    right = scores.argmax(1) == labels.numpy()
+    error = 0
+    for low in np.arange(15) / 15:
+        inside = (confidence > low) & (confidence <= low + 1 / 15)
+        if inside.any():
+            gap = abs(confidence[inside].mean() - right[inside].mean())
+            error += inside.mean() * gap
+    assert found.calibration_error == pytest.approx(error)
+    assert found.calibration_error > 0.05
+
+
+@pytest.mark.parametrize('value', [0.0, float('nan'), float('inf')])
+def test_logits_without_a_temperature_are_refused(value):
+    with pytest.raises(ValueError, match='no temperature fits these logits'):
+        fit_temperature(torch.full((4, 3), value), torch.zeros(4).long())
+
+
+@pytest.fixture
+def runner(tiny_runner):
+    torch.manual_seed(0)
+    return tiny_runner(
+        val_dataloader=dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=dict(type='TinyImages', flip=False),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        val_cfg=dict(),
+        val_evaluator=dict(type='Accuracy'),
+    )
+
+
+@pytest.mark.parametrize('depths', [None, (1, 2, 1)])
+def test_scores_change_and_classes_do_not(runner, depths):
+    """In place, for as long as asked; a subnet has its own temperature."""
+    with run_as_subnet(runner, depths, 12):
+        before, labels = collect_validation_logits(runner)
+        expected = fit_temperature(*collect_training_logits(runner, 12))
+        with bake_temperature(runner, 12) as temperature:
+            after, _ = collect_validation_logits(runner)
+        again, _ = collect_validation_logits(runner)
+    assert temperature == expected != 1
+    torch.testing.assert_close(after, before / temperature, rtol=1e-5, atol=0)
+    assert torch.equal(after.argmax(1), before.argmax(1))
+    assert torch.equal(again, before)
+    assert len(labels) == len(before) == 12
+
+
+def test_weights_come_back_after_an_exception(runner):
+    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    with pytest.raises(KeyError), bake_temperature(runner, 12):
+        raise KeyError
+    for key, value in runner.model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize(
+    'head, name',
+    [
+        (dict(type='LinearClsHead'), 'fc'),
+        (dict(type='StackedLinearClsHead', mid_channels=[6]), 'layers.1.fc'),
+        (
+            dict(type='VisionTransformerClsHead', hidden_dim=6),
+            'layers.head',
+        ),
+    ],
+)
+def test_last_layer_of_heads(head, name):
+    config = classifier(st=False)
+    config['head'] = dict(head, num_classes=4, in_channels=16)
+    model = MODELS.build(config)
+    data = model.data_preprocessor(batch(double=False))
+    assert find_last_layer(model, data) is model.head.get_submodule(name)
+
+
+def test_a_head_that_ends_otherwise_is_refused():
+    model = MODELS.build(classifier(st=False))
+    model.head = nn.Sequential()
+    model.head.forward = lambda feats: 2 * feats[-1][:, :4]
+    data = model.data_preprocessor(batch(double=False))
+    with pytest.raises(TypeError, match='not what one linear layer gives'):
+        find_last_layer(model, data)
+
+
+def test_no_classifier_is_refused():
+    data = dict(inputs=torch.zeros(1, 3, 8, 8))
+    with pytest.raises(TypeError, match='one vector of logits an image'):
+        find_last_layer(nn.Conv2d(3, 3, 3), data)
