@@ -12,6 +12,7 @@ from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
 from .kl_minus import kl_minus, normalize_logits
 from .preserve_modes import preserve_modes
 from .sampler import SubnetSampler
+from .shared_prefix import PassRunner
 from .space import InputSizes, SamplingSpace
 from .stages import (
     Block,
@@ -27,6 +28,7 @@ __all__ = [
     'BackboneCost',
     'Block',
     'InputSizes',
+    'PassRunner',
     'Path',
     'SamplingSpace',
     'Stage',

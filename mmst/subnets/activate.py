@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Iterator, Optional, Sequence, Union
+from typing import Iterable, Iterator, Optional, Sequence, Union
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -51,6 +51,24 @@ def activate(
     stages = find_stages(model)
     if not isinstance(subnet, Subnet):
         subnet = Subnet.ordered(subnet, [len(stage) for stage in stages])
+    with ExitStack() as stack:
+        stack.enter_context(take_paths(stages, subnet))
+        if not update_running_stats:
+            stack.enter_context(preserve_running_stats(model.modules()))
+        yield subnet
+
+
+@contextmanager
+def take_paths(stages: Sequence[Stage], subnet: Subnet) -> Iterator[None]:
+    """Let blocks run as a subnet has it.
+
+    Args:
+        stages: The stages of the model.
+        subnet: The subnet.
+
+    Raises:
+        ValueError: If the subnet does not fit the stages.
+    """
     _check_fit(stages, subnet)
     with ExitStack() as stack:
         token = _ACTIVE.set(subnet)
@@ -60,10 +78,20 @@ def activate(
                 _take_path(stack, stage, block, path)
             for reader in stage.readers:
                 stack.enter_context(reader.narrowed(paths))
-        if not update_running_stats:
-            for module in model.modules():
-                _keep_running_stats(stack, module)
-        yield subnet
+        yield
+
+
+@contextmanager
+def preserve_running_stats(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Let norm layers in training mode leave their running statistics alone.
+
+    Args:
+        modules: All modules of a model, or its norm layers.
+    """
+    with ExitStack() as stack:
+        for module in modules:
+            _keep_running_stats(stack, module)
+        yield
 
 
 def _check_fit(stages: Sequence[Stage], subnet: Subnet) -> None:

@@ -127,6 +127,7 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
     for finder in reversed(list(_FINDERS.values())):
         stages = finder(backbone)
         if stages:
+            _check_distinct(stages)
             return tuple(stages)
     raise TypeError(
         f'no residual stages found in {type(backbone).__name__}. Known '
@@ -134,3 +135,16 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
         '`model.backbone`, or teach mmst yours with '
         '`mmst.subnets.register_stage_finder`'
     )
+
+
+def _check_distinct(stages: Sequence[Stage]) -> None:
+    seen = set()
+    for stage in stages:
+        for block in stage.blocks:
+            if block.module in seen:
+                raise TypeError(
+                    f'a {type(block.module).__name__} of {stage.name} stands '
+                    'twice in the network, which then cannot be run without '
+                    'one of its two places: give each place a block of its own'
+                )
+            seen.add(block.module)

@@ -1,0 +1,254 @@
+"""The calls at the start of a pass that the next pass makes alike."""
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from .replace_forward import replace_forward
+from .subnet import Path
+
+
+@dataclass(eq=False)
+class _Call:
+    """One call whose graph is kept, cut off from all that follows.
+
+    Attributes:
+        module: What was called.
+        is_main: Whether the main network called it.
+        given: What its callers get: its output, with copies for what was cut.
+        cuts: Tensors of the true output, each with its copy. Later graphs
+            end at the copy and leave their gradient there.
+        versions: By which it is seen that something was written into
+            ``given``; none if that does not matter.
+        overwritten: Copies of the output of earlier calls, which this call
+            wrote into.
+    """
+
+    module: nn.Module
+    is_main: bool
+    given: Any
+    cuts: List[Tuple[Tensor, Tensor]]
+    versions: Sequence[int] = ()
+    overwritten: List[Tensor] = field(default_factory=list)
+
+    def is_intact(self) -> bool:
+        """Whether its output is still what it was."""
+        return not self.versions or self.versions == _versions(self.given)
+
+    def backpropagate(self) -> None:
+        """Hand on the gradient that the copies have gathered."""
+        if any(copy.grad is not None for copy in self.overwritten):
+            raise RuntimeError(
+                f'{type(self.module).__name__} between the blocks overwrites '
+                'its input, which something else reads as well: set '
+                '`inplace=False` there, or share nothing (`share=False`, in '
+                '`train_cfg` `share_prefixes=False`)'
+            )
+        used = [
+            (true, copy.grad)
+            for true, copy in self.cuts
+            if copy.grad is not None
+        ]
+        if used:
+            tensors, gradients = zip(*used)
+            torch.autograd.backward(tensors, gradients)
+
+
+class SharedCalls:
+    """Calls of blocks, and of layers between them, that passes share.
+
+    A call that the next pass makes alike is run, its output is cut off, and
+    the next pass gets it in place of running the module.
+
+    Args:
+        blocks: The blocks, each with its number in the order of the paths.
+        between: The modules that are called between blocks and before them.
+    """
+
+    def __init__(
+        self, blocks: Dict[nn.Module, int], between: Sequence[nn.Module]
+    ) -> None:
+        self._blocks = blocks
+        self._watched = [*blocks, *between]
+        self._calls: List[_Call] = []
+
+    @contextmanager
+    def watched(
+        self,
+        is_main: bool,
+        paths: Sequence[Path],
+        following: Optional[Sequence[Path]],
+    ) -> Iterator[None]:
+        """Run one pass's forward and backward pass inside.
+
+        Args:
+            is_main: Whether it is that of the main network.
+            paths: What runs of each block in this pass, whose shared calls
+                were those of the pass before.
+            following: And in the next pass, if there is one.
+        """
+        self._is_main = is_main
+        self._paths = paths
+        self._following = following
+        self._num_given = len(self._calls)
+        self._num_made = 0
+        # How many calls the next pass shares, once that is known.
+        self._num_kept: Optional[int] = None if following else 0
+        self._is_forward = True
+        self._is_inside = False
+        self._is_hooked = _is_hooked()
+        with ExitStack() as stack:
+            for module in self._watched:
+                forward = partial(self._call, module, module.forward)
+                stack.enter_context(replace_forward(module, forward))
+            yield
+
+    def end_forward(self) -> None:
+        """From now on calls are those of gradient checkpointing."""
+        self._is_forward = False
+        self._end_shared()
+
+    def backpropagate(self, is_main: bool) -> None:
+        """Finish what the next pass does not share, the deepest first.
+
+        Args:
+            is_main: Whether calls that the main network made, or others:
+                gradient checkpointing makes them again. Those of the main
+                network are the oldest and come last.
+        """
+        while (
+            len(self._calls) > (self._num_kept or 0)
+            and self._calls[-1].is_main is is_main
+        ):
+            self._calls.pop().backpropagate()
+
+    def _end_shared(self) -> None:
+        if self._num_kept is None:
+            self._num_kept = self._num_made
+
+    def _call(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        if self._is_inside or not self._is_forward:
+            return forward(*args, **kwargs)
+        number = self._blocks.get(module)
+        if (
+            number is not None
+            and self._following is not None
+            and self._paths[number] is not self._following[number]
+        ):
+            self._end_shared()
+        self._is_inside = True
+        try:
+            return self._given_or_made(module, forward, args, kwargs)
+        finally:
+            self._is_inside = False
+            if number == len(self._blocks) - 1:
+                self._end_shared()
+
+    def _given_or_made(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        args: Tuple[Any, ...],
+        kwargs: Dict[str, Any],
+    ) -> Any:
+        if self._num_made < self._num_given:
+            call = self._calls[self._num_made]
+            if call.module is module:
+                self._num_made += 1
+                if call.is_intact():
+                    return call.given
+                return forward(*args, **kwargs)
+            # This pass goes another way, as chance or its own state has it.
+            self._num_given = self._num_made
+            self._end_shared()
+        if not torch.is_grad_enabled() or _is_hooked() > self._is_hooked:
+            # Checkpointing around this call runs it again, with others.
+            self._end_shared()
+        if self._num_kept is not None:
+            return forward(*args, **kwargs)
+        call = self._make(module, forward, args, kwargs)
+        self._calls.append(call)
+        self._num_made += 1
+        return call.given
+
+    def _make(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        args: Tuple[Any, ...],
+        kwargs: Dict[str, Any],
+    ) -> _Call:
+        overwritten: List[Tensor] = []
+        last = self._calls[-1] if self._calls else None
+        if _writes(module) and last and args and args[0] is last.given:
+            # No copy may be written into, but the tensor itself. The two
+            # calls then are one; nobody else needs the first one's output.
+            last.versions = ()
+            for true, copy in last.cuts:
+                args = (true, *args[1:])
+                overwritten = [*last.overwritten, copy]
+            last.cuts, last.overwritten = [], []
+        given, cuts = _cut(forward(*args, **kwargs))
+        return _Call(
+            module, self._is_main, given, cuts, _versions(given), overwritten
+        )
+
+
+def _is_hooked() -> bool:
+    """Whether hooks get what autograd saves, as some checkpointing has it."""
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks('hooked'):
+            return False
+    except RuntimeError:
+        return True
+
+
+def _writes(module: nn.Module) -> bool:
+    """Whether a layer, such as a ReLU, writes into its input."""
+    is_layer = next(module.children(), None) is None
+    return is_layer and getattr(module, 'inplace', False)
+
+
+def _cut(output: Any) -> Tuple[Any, List[Tuple[Tensor, Tensor]]]:
+    """Put copies in the place of all tensors that have a graph.
+
+    The copies share their memory, require a gradient and have no graph.
+    """
+    cuts: Dict[int, Tuple[Tensor, Tensor]] = {}
+
+    def copied(item: Any) -> Any:
+        if not isinstance(item, Tensor) or item.grad_fn is None:
+            return item
+        if id(item) not in cuts:
+            cuts[id(item)] = item, item.detach().requires_grad_()
+        return cuts[id(item)][1]
+
+    return tree_map(copied, output), list(cuts.values())
+
+
+def _versions(output: Any) -> List[int]:
+    return [
+        item._version
+        for item in tree_flatten(output)[0]
+        if isinstance(item, Tensor)
+    ]

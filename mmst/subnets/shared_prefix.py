@@ -1,0 +1,251 @@
+"""Run passes of a model, each prefix of blocks that they share once."""
+
+from contextlib import ExitStack
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Hashable,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+import torch
+from torch import Tensor, nn
+
+from .activate import preserve_running_stats, take_paths
+from .shared_calls import SharedCalls
+from .stages import Stage, find_backbone, find_stages
+from .subnet import Path, Subnet
+
+Paths = Tuple[Path, ...]
+
+
+def order_passes(
+    passes: Sequence[Paths], inputs: Sequence[Hashable]
+) -> List[List[int]]:
+    """Order passes so that each distinct prefix of blocks runs once.
+
+    Passes with a long common prefix become neighbours. The main network,
+    which runs every block, is the first on its input.
+
+    Args:
+        passes: For each pass, what runs of each block, see
+            :func:`block_paths`.
+        inputs: For each pass, what tells its input from the others'.
+
+    Returns:
+        list: For each input, in the order of their first passes, the indices
+        of its passes in the order in which they run.
+    """
+    groups: Dict[Hashable, List[int]] = {}
+    for index, key in enumerate(inputs):
+        groups.setdefault(key, []).append(index)
+    # Of the names of paths, 'both' comes first.
+    return [
+        sorted(group, key=lambda index: passes[index])
+        for group in groups.values()
+    ]
+
+
+def num_shared(one: Paths, other: Paths) -> int:
+    """Number of blocks, from the first on, that two passes have in common."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other)) if a is not b), len(one)
+    )
+
+
+def block_paths(stages: Sequence[Stage], subnet: Optional[Subnet]) -> Paths:
+    """What runs of each block, one stage after the other.
+
+    Args:
+        stages: The stages of a network.
+        subnet: One of its subnets; ``None`` for the main network.
+    """
+    if subnet is None:
+        return (Path.BOTH,) * sum(map(len, stages))
+    return tuple(
+        # A block without a shortcut is its residual branch already.
+        Path.BOTH if path is Path.BRANCH and block.shortcut is None else path
+        for stage, paths in zip(stages, subnet.paths)
+        for block, path in zip(stage.blocks, paths)
+    )
+
+
+class PassRunner:
+    """Trains on several passes of a model, with little more than one's work.
+
+    Passes on one input compute the same thing up to the first block in which
+    they differ. Each distinct prefix of blocks is run forward once and
+    backward once, and what is kept is what one pass keeps. Losses and
+    gradients are those of passes apart. Where dropout or stochastic depth
+    draw at random, passes share the draw in what they share.
+
+    How: the output of a block that the next pass shares is cut off, as are
+    those of the layers between blocks and before them. The next pass gets
+    copies of these outputs in place of running the modules; hooks on the
+    modules run each time. Gradients gather in the copies, and go on from
+    there once no pass is left that shares the block.
+
+    Nothing is shared where subnets update running statistics, which each of
+    them does in passes apart, or of blocks inside a part of the network that
+    is checkpointed as a whole.
+
+    Args:
+        model: The model, a backbone or anything around it, DDP included
+            (inside of ``no_sync``). What is in it must not change afterwards.
+        share: Whether to share; if not, each pass is run by itself.
+        update_running_stats: See :func:`mmst.subnets.activate`.
+
+    Attributes:
+        stages: The stages of the model's backbone.
+
+    Raises:
+        TypeError: If the model's stages cannot be found.
+
+    Example:
+        >>> runner = PassRunner(model)
+        >>> logits = []
+        >>> def loss(subnet):
+        ...     logits.append(model(images))
+        ...     if subnet is None:
+        ...         return cross_entropy(logits[0], labels)
+        ...     return kl_minus(logits[-1], logits[0])
+        >>> runner.run([None, *subnets], loss)
+        >>> optimizer.step()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        share: bool = True,
+        update_running_stats: bool = False,
+    ) -> None:
+        self.stages = find_stages(model)
+        self._share = share and not update_running_stats
+        self._update_running_stats = update_running_stats
+        self._norms = [
+            module
+            for module in model.modules()
+            if getattr(module, 'running_mean', None) is not None
+        ]
+        blocks = [block for stage in self.stages for block in stage.blocks]
+        self._blocks = {block.module: i for i, block in enumerate(blocks)}
+        self._between: List[nn.Module] = []
+        _collect_between(find_backbone(model), self._blocks, self._between)
+
+    def run(
+        self,
+        subnets: Sequence[Optional[Subnet]],
+        loss: Callable[[Optional[Subnet]], Tensor],
+        inputs: Optional[Sequence[Hashable]] = None,
+        backward: Callable[[Tensor], Any] = torch.autograd.backward,
+    ) -> List[Tensor]:
+        """Run and backpropagate passes; gradients add up in the parameters.
+
+        Args:
+            subnets: The passes: subnets, and ``None`` for the main network.
+            loss: Runs the model as it is then and gives the pass's loss, of
+                the subnet that it is told.
+            inputs: For each pass, what tells its input from others: passes
+                share where it is equal, and only if ``loss`` then gives the
+                model the same input. Default: all have the same one. Inputs
+                come in the order of their first passes, so that those of the
+                main network's, if it is the first, run before all others.
+            backward: Backpropagates a loss, scaled as the optimizer wants it.
+
+        Returns:
+            list: The losses, detached, in the order of the passes.
+
+        Raises:
+            ValueError: If a subnet does not fit the model's stages.
+            RuntimeError: If a layer between blocks writes into an input that
+                is read elsewhere.
+        """
+        if None in subnets[1:]:
+            raise ValueError(
+                'the main network is to run once, before all subnets: give '
+                'it as the first of the passes'
+            )
+        keys: Sequence[Hashable] = inputs or [None] * len(subnets)
+        if not self._share:
+            keys = range(len(subnets))
+        passes = [block_paths(self.stages, subnet) for subnet in subnets]
+        losses: Dict[int, Tensor] = {}
+        for group in order_passes(passes, keys):
+            calls = self._shared_calls(len(group))
+            for index, after in zip(group, [*group[1:], None]):
+                following = None if after is None else passes[after]
+                subnet = subnets[index]
+                with ExitStack() as stack:
+                    if subnet is not None:
+                        stack.enter_context(take_paths(self.stages, subnet))
+                    stack.enter_context(
+                        calls.watched(subnet is None, passes[index], following)
+                    )
+                    losses[index] = self._run_pass(
+                        subnet, loss, backward, calls
+                    )
+        return [losses[index] for index in range(len(subnets))]
+
+    def _shared_calls(self, num_passes: int) -> SharedCalls:
+        if num_passes == 1:
+            return SharedCalls({}, [])
+        return SharedCalls(self._blocks, self._between)
+
+    def _run_pass(
+        self,
+        subnet: Optional[Subnet],
+        loss: Callable[[Optional[Subnet]], Tensor],
+        backward: Callable[[Tensor], Any],
+        calls: SharedCalls,
+    ) -> Tensor:
+        is_preserved = subnet is not None and not self._update_running_stats
+        with preserve_running_stats(self._norms if is_preserved else ()):
+            value = _computed(loss, subnet)
+            calls.end_forward()
+            backward(value)
+            calls.backpropagate(is_main=False)
+        # Gradient checkpointing makes calls again, and those of the main
+        # network then update its statistics again, as they do apart.
+        calls.backpropagate(is_main=True)
+        return value.detach()
+
+
+def _computed(
+    loss: Callable[[Optional[Subnet]], Tensor], subnet: Optional[Subnet]
+) -> Tensor:
+    """Compute a loss; say what is to be done if PyTorch refuses a copy."""
+    try:
+        return loss(subnet)
+    except RuntimeError as error:
+        if 'leaf Variable that requires grad' not in str(error):
+            raise
+        raise RuntimeError(
+            'an in-place operation writes into the output of a block, or of '
+            'a layer before one, which other passes are to read: make it '
+            'give a new tensor, or share nothing (`share=False`, in '
+            '`train_cfg` `share_prefixes=False`)'
+        ) from error
+
+
+def _collect_between(
+    module: nn.Module, blocks: Dict[nn.Module, int], found: List[nn.Module]
+) -> bool:
+    """Find the largest modules that neither hold blocks nor lie in one.
+
+    Returns:
+        bool: Whether the module is a block or holds one.
+    """
+    if module in blocks:
+        return True
+    inner: List[nn.Module] = []
+    holds = [
+        _collect_between(child, blocks, inner) for child in module.children()
+    ]
+    # A list of modules is not called itself.
+    is_list = type(module).forward is nn.Module.forward
+    found += inner if any(holds) or is_list else [module]
+    return any(holds)

@@ -1,0 +1,417 @@
+"""What the runner of passes does with all sorts of networks and passes."""
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+import torch
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from mmst.subnets import PassRunner, Subnet, activate, find_stages
+from tests.conftest import most_saved
+from tests.subnets.passes_apart import (
+    apart,
+    assert_equal,
+    count_calls,
+    loss_of,
+    shared,
+    train_without_chance,
+)
+from tests.subnets.test_families import build
+
+
+def resnet(depth=18, **options):
+    torch.manual_seed(0)
+    model = ROOT_MODELS.build(
+        dict(
+            type='mmpretrain.ResNet',
+            depth=depth,
+            base_channels=8,
+            stem_channels=8,
+            zero_init_residual=False,
+            out_indices=(0, 1, 2, 3),
+            **options,
+        )
+    )
+    model.train()
+    return model.double()
+
+
+FULL = (2, 2, 2, 2)
+SUBNETS = [
+    Subnet.ordered(depths, FULL)
+    for depths in [(2, 2, 1, 2), (1, 2, 1, 2), (2, 2, 1, 1), (2, 1, 2, 2)]
+]
+IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+IMAGES = IMAGES.double()
+
+
+def checkpoint_blocks(model, **options):
+    for stage in find_stages(model):
+        for block in stage.blocks:
+            checkpoint_forward(block.module, **options)
+
+
+def checkpoint_forward(module, **options):
+    """Gradient checkpointing as MMEngine turns it on, from outside."""
+    inner = module.forward
+    module.forward = lambda x: checkpoint(inner, x, **options)
+
+
+# What is done to a network; how often the first block then runs for passes
+# that all share it, checkpointing included.
+CHANGES = dict(
+    plain=(lambda model: None, 1),
+    with_cp=(
+        lambda model: [
+            setattr(module, 'with_cp', True)
+            for module in model.modules()
+            if hasattr(module, 'with_cp')
+        ],
+        2,
+    ),
+    reentrant=(lambda model: checkpoint_blocks(model, use_reentrant=True), 2),
+    not_reentrant=(
+        lambda model: checkpoint_blocks(model, use_reentrant=False),
+        2,
+    ),
+    second_stage=(
+        lambda model: checkpoint_forward(model.layer2, use_reentrant=True),
+        1,
+    ),
+    first_stage=(
+        lambda model: checkpoint_forward(model.layer1, use_reentrant=False),
+        None,  # not shared: each pass runs it twice
+    ),
+    frozen_stem=(
+        lambda model: nn.ModuleList([model.conv1, model.norm1]).requires_grad_(
+            False
+        ),
+        1,
+    ),
+    frozen_stage=(lambda model: model.layer2.requires_grad_(False), 1),
+    frozen_blocks=(
+        lambda model: nn.ModuleList(
+            [model.conv1, model.norm1, model.layer1, model.layer2]
+        ).requires_grad_(False),
+        1,
+    ),
+)
+NORMS = dict(
+    BN=dict(type='BN'),
+    IN=dict(type='IN', affine=True, track_running_stats=True),
+)
+
+
+@pytest.mark.filterwarnings('ignore:.*use_reentrant')
+@pytest.mark.filterwarnings('ignore:None of the inputs')
+@pytest.mark.parametrize('first', [[None], []], ids=['main', 'subnets'])
+@pytest.mark.parametrize(
+    'norm, change',
+    [('BN', change) for change in CHANGES]
+    # mmpretrain's own checkpointing cannot be had with IN.
+    + [('IN', change) for change in CHANGES if change != 'with_cp'],
+)
+def test_checkpointed_and_frozen(norm, change, first):
+    """Running statistics too: a checkpointed main pass updates them twice."""
+    model, other = (resnet(norm_cfg=NORMS[norm]) for _ in range(2))
+    change, runs = CHANGES[change]
+    change(model)
+    change(other)
+    subnets = [*first, *SUBNETS[:1], *SUBNETS[2:], SUBNETS[0]]
+    expected = apart(other, IMAGES, subnets)
+    counts = count_calls([model.layer1[0].conv1])
+    assert_equal(model, other, shared(model, IMAGES, subnets), expected)
+    assert sum(counts.values()) == (runs or 2 * len(subnets))
+
+
+@pytest.mark.parametrize('change', ['plain', 'frozen_stem', 'frozen_stage'])
+def test_layers_between_blocks_run_once(change):
+    """What is before the first block that differs, frozen or not."""
+    model = resnet()
+    CHANGES[change][0](model)
+    counts = count_calls([model.conv1, model.norm1, model.relu, model.maxpool])
+    shared(model, IMAGES, [None, *SUBNETS])
+    assert list(counts.values()) == [1] * 4
+
+
+def test_layers_between_stages_run_once():
+    swin = build('mmdet.SwinTransformer', dict(embed_dims=24))
+    train_without_chance(swin)
+    counts = count_calls(
+        [swin.patch_embed, *(stage.downsample for stage in swin.stages[:3])]
+    )
+    # The first differs in the last stage, the second already in the third.
+    subnets = [
+        Subnet.ordered(depths, (2, 2, 6, 2))
+        for depths in [(2, 2, 6, 1), (2, 2, 4, 1)]
+    ]
+    shared(swin, IMAGES, [None, *subnets])
+    assert list(counts.values()) == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize('inputs', [(0, 0, 1, 1, 0), (1, 0, 2, 2, 1)])
+def test_passes_on_several_inputs(inputs):
+    """They share where the input is the same; losses keep their order."""
+    model, other = resnet(), resnet()
+    subnets, images = (
+        [None, *SUBNETS],
+        [IMAGES[..., : 48 + 8 * key, : 48 + 8 * key] for key in inputs],
+    )
+    expected = []
+    for number, subnet in enumerate(subnets):
+        with activate(other, subnet) if subnet else nullcontext():
+            expected.append(loss_of(other, images[number], number))
+            expected[-1].backward()
+    counts = count_calls([model.conv1])
+    order = []
+
+    def loss(subnet):
+        order.append(subnets.index(subnet))
+        return loss_of(model, images[order[-1]], order[-1])
+
+    losses = PassRunner(model).run(subnets, loss, inputs)
+    assert_equal(model, other, losses, expected)
+    # Inputs in the order of their first passes, the main network first.
+    assert [inputs[i] for i in order] == sorted(inputs, key=inputs.index)
+    assert order[0] == 0 and sorted(order) == [0, 1, 2, 3, 4]
+    assert counts[model.conv1] == len(set(inputs))
+
+
+@pytest.mark.parametrize(
+    'options', [dict(share=False), dict(update_running_stats=True)]
+)
+def test_nothing_is_shared(options):
+    """If that is asked, and where every subnet updates statistics."""
+    model, other = resnet(), resnet()
+    subnets = [None, *SUBNETS]
+    update = options.get('update_running_stats', False)
+    expected = apart(other, IMAGES, subnets, update_running_stats=update)
+    counts = count_calls([model.layer1[0]])
+    losses = shared(model, IMAGES, subnets, **options)
+    assert_equal(model, other, losses, expected)
+    assert counts[model.layer1[0]] == len(subnets)
+
+
+def test_gradients_add_up_and_are_scaled():
+    """Those of earlier iterations stay; a loss scaler scales all alike."""
+    model, other = resnet(), resnet()
+    subnets = [None, *SUBNETS]
+    expected = apart(other, IMAGES, subnets)
+    for ours, theirs in zip(model.parameters(), other.parameters()):
+        theirs.grad = 1024 * theirs.grad + 1
+        ours.grad = torch.ones_like(ours)
+    losses = PassRunner(model).run(
+        subnets,
+        lambda subnet: loss_of(model, IMAGES, subnets.index(subnet)),
+        backward=lambda loss: (1024 * loss).backward(),
+    )
+    assert_equal(model, other, losses, expected)
+
+
+def test_mixed_precision():
+    """Copies keep the precision of what they copy."""
+    model, other = resnet().float(), resnet().float()
+    subnets = [None, *SUBNETS]
+    seen = []
+    model.layer4[0].register_forward_hook(
+        lambda module, args, out: seen.append((args[0].dtype, out.dtype))
+    )
+
+    def loss(net):
+        with torch.autocast('cpu', torch.bfloat16):
+            features = net(IMAGES.float())
+        return sum(feature.float().square().mean() for feature in features)
+
+    expected = []
+    for subnet in subnets:
+        with activate(other, subnet) if subnet else nullcontext():
+            expected.append(loss(other))
+            expected[-1].backward()
+    losses = PassRunner(model).run(subnets, lambda subnet: loss(model))
+    assert torch.equal(torch.stack(losses), torch.stack(expected).detach())
+    assert set(sum(seen, ())) == {torch.bfloat16}
+    for ours, theirs in zip(model.parameters(), other.parameters()):
+        error = (ours.grad - theirs.grad).abs().max()
+        assert error <= 0.02 * theirs.grad.abs().max()
+
+
+@pytest.mark.parametrize('first', [[None], []], ids=['main', 'subnets'])
+def test_memory_is_that_of_one_pass(first):
+    """Whatever the number of subnets."""
+    subnets = [Subnet.ordered(d, FULL) for d in [FULL, (2, 2, 2, 1)] * 3]
+
+    def most(num_subnets):
+        model = resnet()
+        passes = [*first, *subnets[:num_subnets]]
+        return most_saved(lambda: shared(model, IMAGES, passes))
+
+    assert most(6) == most(2) == most(1) > 0
+
+
+@pytest.mark.parametrize('fail_at', range(5))
+@pytest.mark.parametrize('in_backward', [False, True])
+def test_model_is_whole_after_an_exception(fail_at, in_backward):
+    """Contract 8: in whatever pass; and the next iteration is as ever."""
+    model, other = resnet(), resnet()
+    runner, subnets = PassRunner(model), [None, *SUBNETS]
+    numbers = []
+
+    def fail(here):
+        if here and len(numbers) == fail_at + 1:
+            raise KeyError('on purpose')
+
+    def loss(subnet):
+        numbers.append(subnets.index(subnet))
+        fail(not in_backward)
+        return loss_of(model, IMAGES, numbers[-1])
+
+    def backward(value):
+        fail(in_backward)
+        value.backward()
+
+    with pytest.raises(KeyError, match='on purpose'):
+        runner.run(subnets, loss, backward=backward)
+    assert not any('forward' in vars(m) for m in model.modules())
+    assert all(
+        getattr(m, 'track_running_stats', True) for m in model.modules()
+    )
+    model.load_state_dict(other.state_dict())
+    model.zero_grad()
+    numbers.extend([0] * 5)  # nothing fails any more
+    expected = apart(other, IMAGES, subnets)
+    assert_equal(model, other, runner.run(subnets, loss), expected)
+
+
+def test_main_network_comes_first():
+    model = resnet()
+    for subnets in ([SUBNETS[0], None], [None, None]):
+        with pytest.raises(ValueError, match='once, before all subnets'):
+            PassRunner(model).run(subnets, lambda subnet: None)
+
+
+class TwoViews(nn.Module):
+    """Calls its backbone twice, the second time on something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = resnet()
+
+    def forward(self, images):
+        return self.backbone(images), self.backbone(images.flip(-1) * 2)
+
+
+@pytest.mark.parametrize('first', [[None], []], ids=['main', 'subnets'])
+def test_backbone_called_twice(first):
+    model, other = TwoViews(), TwoViews()
+    subnets = [*first, *SUBNETS, SUBNETS[0]]
+    expected = apart(other, IMAGES, subnets)
+    assert_equal(model, other, shared(model, IMAGES, subnets), expected)
+
+
+class Small(nn.Module):
+    """Two stages of three convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 4, 3)
+        for name in ('layer1', 'layer2'):
+            layer = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(3)))
+            for block in layer:
+                block.downsample = None
+            setattr(self, name, layer)
+        self.act = nn.ReLU(inplace=True)
+        self.double()
+
+    def forward(self, images):
+        return self.layer2(self.layer1(self.act(self.stem(images))))
+
+
+SMALL = [Subnet.ordered(d, (3, 3)) for d in [(3, 3), (3, 2), (3, 1), (2, 3)]]
+
+
+class Wayward(Small):
+    """Leaves out a block in every other pass, whatever the subnet."""
+
+    calls = 0
+
+    def forward(self, images):
+        self.calls += 1
+        x = self.stem(images)
+        for index, block in enumerate([*self.layer1, *self.layer2]):
+            if index != 1 or self.calls % 2:
+                x = block(x)
+        return x
+
+
+class Early(Small):
+    """Gives what its activation then writes into."""
+
+    def forward(self, images):
+        stem = self.stem(images)
+        early = stem + 1
+        return early, self.layer2(self.layer1(self.act(stem)))
+
+
+class InPlace(Small):
+    """Writes into a block's output after it was given."""
+
+    def forward(self, images):
+        x = self.layer1(self.act(self.stem(images)))
+        return self.layer2(x.relu_())
+
+
+def test_network_that_goes_another_way():
+    """Chance may leave blocks out; passes share until then."""
+    model, other = Wayward(), Wayward()
+    expected = apart(other, IMAGES, SMALL)
+    assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
+
+
+def test_layer_that_overwrites_what_is_read():
+    model = Early()
+    message = 'ReLU between the blocks overwrites .*inplace=False'
+    with pytest.raises(RuntimeError, match=message):
+        shared(model, IMAGES, SMALL)
+    model.act.inplace = False
+    other = copy.deepcopy(model)
+    model.zero_grad()
+    other.zero_grad()
+    expected = apart(other, IMAGES, SMALL)
+    assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
+
+
+@pytest.mark.parametrize('frozen', [False, True])
+def test_function_that_overwrites_a_block(frozen):
+    """Refused with its name; where nothing is trained it is run again."""
+    model, other = InPlace(), InPlace()
+    for net in (model, other):
+        net.stem.requires_grad_(not frozen)
+        net.layer1.requires_grad_(not frozen)
+    expected = apart(other, IMAGES, SMALL)
+    if frozen:
+        assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
+        return
+    with pytest.raises(RuntimeError, match='in-place.*`share=False`'):
+        shared(model, IMAGES, SMALL)
+
+
+def test_chance_is_drawn_once_for_what_is_shared():
+    model = Small()
+    model.act = nn.Dropout()
+    seen = []
+    model.layer2[0].register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].detach())
+    )
+    shared(model, IMAGES, SMALL[:3])
+    assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+
+
+def test_block_that_stands_twice_is_refused():
+    model = resnet()
+    model.layer1[1] = model.layer1[0]
+    with pytest.raises(TypeError, match='BasicBlock .*layer1.* twice'):
+        find_stages(model)
