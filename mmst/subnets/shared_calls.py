@@ -111,8 +111,9 @@ class SharedCalls:
         self._is_forward = True
         self._is_inside = False
         self._is_hooked = _is_hooked()
+        is_apart = following is None and not self._calls
         with ExitStack() as stack:
-            for module in self._watched:
+            for module in [] if is_apart else self._watched:
                 forward = partial(self._call, module, module.forward)
                 stack.enter_context(replace_forward(module, forward))
             yield

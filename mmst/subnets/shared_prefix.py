@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from typing import (
     Any,
     Callable,
+    ContextManager,
     Dict,
     Hashable,
     List,
@@ -21,6 +22,7 @@ from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
 
 Paths = Tuple[Path, ...]
+Loss = Callable[[Optional[Subnet]], Tensor]
 
 
 def order_passes(
@@ -39,7 +41,15 @@ def order_passes(
     Returns:
         list: For each input, in the order of their first passes, the indices
         of its passes in the order in which they run.
+
+    Raises:
+        ValueError: If there is not one input a pass.
     """
+    if len(passes) != len(inputs):
+        raise ValueError(
+            f'{len(passes)} passes cannot have {len(inputs)} inputs: say for '
+            'each pass which is its own'
+        )
     groups: Dict[Hashable, List[int]] = {}
     for index, key in enumerate(inputs):
         groups.setdefault(key, []).append(index)
@@ -125,11 +135,12 @@ class PassRunner:
     ) -> None:
         self.stages = find_stages(model)
         self._share = share and not update_running_stats
-        self._update_running_stats = update_running_stats
+        # Those whose running statistics subnets leave alone.
         self._norms = [
             module
             for module in model.modules()
             if getattr(module, 'running_mean', None) is not None
+            and not update_running_stats
         ]
         blocks = [block for stage in self.stages for block in stage.blocks]
         self._blocks = {block.module: i for i, block in enumerate(blocks)}
@@ -139,84 +150,78 @@ class PassRunner:
     def run(
         self,
         subnets: Sequence[Optional[Subnet]],
-        loss: Callable[[Optional[Subnet]], Tensor],
+        loss: Loss,
         inputs: Optional[Sequence[Hashable]] = None,
         backward: Callable[[Tensor], Any] = torch.autograd.backward,
     ) -> List[Tensor]:
         """Run and backpropagate passes; gradients add up in the parameters.
 
         Args:
-            subnets: The passes: subnets, and ``None`` for the main network.
-            loss: Runs the model as it is then and gives the pass's loss, of
-                the subnet that it is told.
+            subnets: The passes: ``None`` for the main network, which comes
+                first if it is among them, and subnets.
+            loss: Runs the model as it is then, and gives the loss of the
+                subnet that it is told.
             inputs: For each pass, what tells its input from others: passes
-                share where it is equal, and only if ``loss`` then gives the
-                model the same input. Default: all have the same one. Inputs
-                come in the order of their first passes, so that those of the
-                main network's, if it is the first, run before all others.
+                share where it is equal, and ``loss`` has to give the model
+                one and the same input there. Default: all have the same.
+                Inputs come in the order of their first passes.
             backward: Backpropagates a loss, scaled as the optimizer wants it.
 
         Returns:
-            list: The losses, detached, in the order of the passes.
+            list: The losses, detached, in the order of ``subnets``.
 
         Raises:
-            ValueError: If a subnet does not fit the model's stages.
-            RuntimeError: If a layer between blocks writes into an input that
-                is read elsewhere.
+            ValueError: If a subnet does not fit the model's stages, or the
+                main network is not the first.
+            RuntimeError: If something writes into an output that other
+                passes are to read.
         """
         if None in subnets[1:]:
             raise ValueError(
                 'the main network is to run once, before all subnets: give '
                 'it as the first of the passes'
             )
+        passes = [block_paths(self.stages, subnet) for subnet in subnets]
         keys: Sequence[Hashable] = inputs or [None] * len(subnets)
         if not self._share:
             keys = range(len(subnets))
-        passes = [block_paths(self.stages, subnet) for subnet in subnets]
         losses: Dict[int, Tensor] = {}
         for group in order_passes(passes, keys):
-            calls = self._shared_calls(len(group))
+            calls = SharedCalls(self._blocks, self._between)
             for index, after in zip(group, [*group[1:], None]):
                 following = None if after is None else passes[after]
-                subnet = subnets[index]
-                with ExitStack() as stack:
-                    if subnet is not None:
-                        stack.enter_context(take_paths(self.stages, subnet))
-                    stack.enter_context(
-                        calls.watched(subnet is None, passes[index], following)
-                    )
-                    losses[index] = self._run_pass(
-                        subnet, loss, backward, calls
-                    )
+                subnet, paths = subnets[index], passes[index]
+                watched = calls.watched(subnet is None, paths, following)
+                losses[index] = self._run_pass(
+                    subnet, calls, watched, loss, backward
+                )
         return [losses[index] for index in range(len(subnets))]
-
-    def _shared_calls(self, num_passes: int) -> SharedCalls:
-        if num_passes == 1:
-            return SharedCalls({}, [])
-        return SharedCalls(self._blocks, self._between)
 
     def _run_pass(
         self,
         subnet: Optional[Subnet],
-        loss: Callable[[Optional[Subnet]], Tensor],
-        backward: Callable[[Tensor], Any],
         calls: SharedCalls,
+        watched: ContextManager[None],
+        loss: Loss,
+        backward: Callable[[Tensor], Any],
     ) -> Tensor:
-        is_preserved = subnet is not None and not self._update_running_stats
-        with preserve_running_stats(self._norms if is_preserved else ()):
-            value = _computed(loss, subnet)
-            calls.end_forward()
-            backward(value)
-            calls.backpropagate(is_main=False)
-        # Gradient checkpointing makes calls again, and those of the main
-        # network then update its statistics again, as they do apart.
-        calls.backpropagate(is_main=True)
+        with ExitStack() as stack:
+            if subnet is not None:
+                stack.enter_context(take_paths(self.stages, subnet))
+            stack.enter_context(watched)
+            preserved = self._norms if subnet is not None else []
+            with preserve_running_stats(preserved):
+                value = _computed(loss, subnet)
+                calls.end_forward()
+                backward(value)
+                calls.backpropagate(is_main=False)
+            # Gradient checkpointing makes calls again, and those of the main
+            # network then update its statistics again, as they do apart.
+            calls.backpropagate(is_main=True)
         return value.detach()
 
 
-def _computed(
-    loss: Callable[[Optional[Subnet]], Tensor], subnet: Optional[Subnet]
-) -> Tensor:
+def _computed(loss: Loss, subnet: Optional[Subnet]) -> Tensor:
     """Compute a loss; say what is to be done if PyTorch refuses a copy."""
     try:
         return loss(subnet)

@@ -1,18 +1,19 @@
 """Passes apart, in a few lines, and by the runner that shares prefixes."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 
 from mmst.subnets import PassRunner, Path, activate
-from mmst.subnets.cost import tensors_of
+from mmst.subnets.cost import iter_tensors
 from tests.subnets.test_families import draw
 
 
 def loss_of(model, images, number):
     """A loss of all that a network gives, of its own for each pass."""
     generator = torch.Generator().manual_seed(number)
-    outputs = [o for o in tensors_of(model(images)) if o.is_floating_point()]
+    outputs = [o for o in iter_tensors(model(images)) if o.is_floating_point()]
     return sum(
         (torch.rand(o.shape, generator=generator, dtype=o.dtype) * o.square())
         .mean()
@@ -22,25 +23,24 @@ def loss_of(model, images, number):
 
 
 def apart(model, images, subnets, **options):
-    """Losses of passes one after the other."""
+    """Losses of passes one after the other, each on images of its own."""
     losses = []
-    for number, subnet in enumerate(subnets):
+    for subnet in subnets:
+        number = subnets.index(subnet)
         with activate(model, subnet, **options) if subnet else nullcontext():
-            losses.append(loss_of(model, images, number))
+            losses.append(loss_of(model, images[number], number))
             losses[-1].backward()
     return losses
 
 
-def shared(model, images, subnets, inputs=None, **options):
-    """Losses of the same passes by the runner."""
-    left = list(enumerate(subnets))
+def shared(model, images, subnets, **options):
+    """Losses of the same passes by the runner; they share equal images."""
 
     def loss(subnet):
-        # Equal subnets come in the caller's order.
-        number = next(n for n, other in left if other == subnet)
-        left.remove((number, subnet))
-        return loss_of(model, images, number)
+        number = subnets.index(subnet)
+        return loss_of(model, images[number], number)
 
+    inputs = [id(own) for own, _ in zip(images, subnets)]
     return PassRunner(model, **options).run(subnets, loss, inputs)
 
 
@@ -87,29 +87,44 @@ def count_calls(modules):
     return counts
 
 
-def num_distinct(stages, subnets):
+def num_distinct(stages, subnets, images):
     """Number of distinct prefixes of blocks that end in one that runs."""
     blocks = [block for stage in stages for block in stage.blocks]
     prefixes = set()
-    for subnet in subnets:
-        paths = (Path.BOTH,) * len(blocks) if subnet is None else subnet.paths
-        if subnet is not None:
-            paths = sum(paths, ())
+    for subnet, own in zip(subnets, images):
+        paths = sum(subnet.paths, ()) if subnet else [Path.BOTH] * len(blocks)
         # Raw sampling of a block without a shortcut is the block.
-        paths = tuple(
+        paths = [
             Path.BOTH if block.shortcut is None else path
             for block, path in zip(blocks, paths)
-        )
-        for end, path in enumerate(paths, 1):
-            if path is not Path.SHORTCUT:
-                prefixes.add(paths[:end])
+        ]
+        prefixes |= {
+            (id(own), *paths[:end])
+            for end, path in enumerate(paths, 1)
+            if path is not Path.SHORTCUT
+        }
     return len(prefixes)
 
 
-def some_subnets(stages, strategies=('ordered', 'stochastic', 'raw')):
-    subnets = [
-        draw(stages, strategy, seed)
+def some_passes(stages, images, strategies=('ordered', 'stochastic', 'raw')):
+    """Subnets and their images, the main network's among the first.
+
+    Args:
+        stages: The network's stages.
+        images: Two batches.
+        strategies: Of each, two subnets get either batch.
+    """
+    drawn = [
+        # Equal ones are told apart by their sizes, which nothing here reads.
+        replace(draw(stages, strategy, seed), size=seed)
         for strategy in strategies
-        for seed in range(2)
+        for seed in range(4)
     ]
-    return [*subnets, subnets[1], subnets[0]]
+    first, second = drawn[::2], drawn[1::2]
+    passes = [(None, images[0])]
+    passes += [(subnet, images[0]) for subnet in (*first, first[1])]
+    passes += [(subnet, images[1]) for subnet in (*second, second[0])]
+    # Those on one input need not come one after the other.
+    passes[3], passes[-1] = passes[-1], passes[3]
+    subnets, images = zip(*passes)
+    return subnets, images

@@ -44,8 +44,7 @@ SUBNETS = [
     Subnet.ordered(depths, FULL)
     for depths in [(2, 2, 1, 2), (1, 2, 1, 2), (2, 2, 1, 1), (2, 1, 2, 2)]
 ]
-IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-IMAGES = IMAGES.double()
+IMAGES = [torch.rand(4, 3, 64, 64).double()] * 8  # the same for all passes
 
 
 def checkpoint_blocks(model, **options):
@@ -156,15 +155,9 @@ def test_layers_between_stages_run_once():
 def test_passes_on_several_inputs(inputs):
     """They share where the input is the same; losses keep their order."""
     model, other = resnet(), resnet()
-    subnets, images = (
-        [None, *SUBNETS],
-        [IMAGES[..., : 48 + 8 * key, : 48 + 8 * key] for key in inputs],
-    )
-    expected = []
-    for number, subnet in enumerate(subnets):
-        with activate(other, subnet) if subnet else nullcontext():
-            expected.append(loss_of(other, images[number], number))
-            expected[-1].backward()
+    subnets = [None, *SUBNETS]
+    images = [IMAGES[0][..., : 48 + 8 * n, : 48 + 8 * n] for n in inputs]
+    expected = apart(other, images, subnets)
     counts = count_calls([model.conv1])
     order = []
 
@@ -205,7 +198,7 @@ def test_gradients_add_up_and_are_scaled():
         ours.grad = torch.ones_like(ours)
     losses = PassRunner(model).run(
         subnets,
-        lambda subnet: loss_of(model, IMAGES, subnets.index(subnet)),
+        lambda subnet: loss_of(model, IMAGES[0], subnets.index(subnet)),
         backward=lambda loss: (1024 * loss).backward(),
     )
     assert_equal(model, other, losses, expected)
@@ -222,7 +215,7 @@ def test_mixed_precision():
 
     def loss(net):
         with torch.autocast('cpu', torch.bfloat16):
-            features = net(IMAGES.float())
+            features = net(IMAGES[0].float())
         return sum(feature.float().square().mean() for feature in features)
 
     expected = []
@@ -266,7 +259,7 @@ def test_model_is_whole_after_an_exception(fail_at, in_backward):
     def loss(subnet):
         numbers.append(subnets.index(subnet))
         fail(not in_backward)
-        return loss_of(model, IMAGES, numbers[-1])
+        return loss_of(model, IMAGES[0], numbers[-1])
 
     def backward(value):
         fail(in_backward)
@@ -290,6 +283,11 @@ def test_main_network_comes_first():
     for subnets in ([SUBNETS[0], None], [None, None]):
         with pytest.raises(ValueError, match='once, before all subnets'):
             PassRunner(model).run(subnets, lambda subnet: None)
+
+
+def test_each_pass_has_an_input():
+    with pytest.raises(ValueError, match='2 passes cannot have 3 inputs'):
+        PassRunner(resnet()).run(SUBNETS[:2], lambda subnet: None, 'abc')
 
 
 class TwoViews(nn.Module):

@@ -17,21 +17,25 @@ from tests.subnets.passes_apart import (
     count_calls,
     num_distinct,
     shared,
-    some_subnets,
+    some_passes,
     train_without_chance,
 )
 from tests.subnets.test_families import NETWORKS, build, rows
 
 
-@pytest.mark.parametrize('first', [[None], []], ids=['main', 'subnets'])
 @rows(NETWORKS)
-def test_families(name, options, size, blocks, first):
+def test_families(name, options, size, blocks):
     """As apart; each distinct prefix is run once."""
     model = train_without_chance(build(name, options))
+    check_passes(model, *torch.rand(2, 2, 3, size, size).double())
+    assert not any('forward' in vars(m) for m in model.modules())
+
+
+def check_passes(model, *images, **options):
+    """Two groups of passes, with the main network and without it."""
     other = copy.deepcopy(model)
     stages = find_stages(model)
-    subnets = [*first, *some_subnets(stages)]
-    images = torch.rand(2, 3, size, size).double()
+    subnets, images = some_passes(stages, images, **options)
     expected = apart(other, images, subnets)
     counts = count_calls([b.module for stage in stages for b in stage.blocks])
     own = {module: module.forward for module in counts}
@@ -39,10 +43,9 @@ def test_families(name, options, size, blocks, first):
     losses = shared(model, images, subnets)
 
     assert_equal(model, other, losses, expected)
-    assert sum(counts.values()) == num_distinct(stages, subnets)
+    assert sum(counts.values()) == num_distinct(stages, subnets, images)
     for module, forward in own.items():
         assert vars(module).pop('forward') is forward
-    assert not any('forward' in vars(m) for m in model.modules())
 
 
 DENSENETS = pytest.mark.parametrize(
@@ -59,19 +62,11 @@ def features_of(model):
 
 
 @pytest.mark.filterwarnings('ignore:.*use_reentrant')
-@pytest.mark.parametrize('first', [[None], []], ids=['main', 'subnets'])
 @pytest.mark.parametrize('efficient', [False, True])
 @DENSENETS
-def test_densenet(build, efficient, first):
+def test_densenet(build, efficient):
     """Blocks that read features of earlier ones, checkpointed or not."""
     model = features_of(build(memory_efficient=efficient))
     model.train()
-    other = copy.deepcopy(model)
-    stages = find_stages(model)
-    subnets = [*first, *some_subnets(stages, ('ordered', 'stochastic'))]
-    images = torch.rand(3, 3, 32, 32).double()
-    expected = apart(other, images, subnets)
-    counts = count_calls([b.module for stage in stages for b in stage.blocks])
-    losses = shared(model, images, subnets)
-    assert_equal(model, other, losses, expected)
-    assert sum(counts.values()) == num_distinct(stages, subnets)
+    images = torch.rand(2, 3, 3, 32, 32).double()
+    check_passes(model, *images, strategies=('ordered', 'stochastic'))
