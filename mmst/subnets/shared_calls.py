@@ -108,7 +108,6 @@ class SharedCalls:
         self._num_made = 0
         # How many calls the next pass shares, once that is known.
         self._num_kept: Optional[int] = None if following else 0
-        self._is_forward = True
         self._is_inside = False
         self._is_hooked = _is_hooked()
         is_apart = following is None and not self._calls
@@ -118,9 +117,12 @@ class SharedCalls:
                 stack.enter_context(replace_forward(module, forward))
             yield
 
-    def end_forward(self) -> None:
-        """From now on calls are those of gradient checkpointing."""
-        self._is_forward = False
+    def go_alone(self) -> None:
+        """Run every call from now on, and give the next pass no more.
+
+        After the forward pass the calls are those of gradient checkpointing.
+        """
+        self._num_given = self._num_made
         self._end_shared()
 
     def backpropagate(self, is_main: bool) -> None:
@@ -148,7 +150,7 @@ class SharedCalls:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        if self._is_inside or not self._is_forward:
+        if self._is_inside:
             return forward(*args, **kwargs)
         number = self._blocks.get(module)
         if (
@@ -180,8 +182,7 @@ class SharedCalls:
                     return call.given
                 return forward(*args, **kwargs)
             # This pass goes another way, as chance or its own state has it.
-            self._num_given = self._num_made
-            self._end_shared()
+            self.go_alone()
         if not torch.is_grad_enabled() or _is_hooked() > self._is_hooked:
             # Checkpointing around this call runs it again, with others.
             self._end_shared()

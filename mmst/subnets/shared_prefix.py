@@ -212,7 +212,7 @@ class PassRunner:
             preserved = self._norms if subnet is not None else []
             with preserve_running_stats(preserved):
                 value = _computed(loss, subnet)
-                calls.end_forward()
+                calls.go_alone()
                 backward(value)
                 calls.backpropagate(is_main=False)
             # Gradient checkpointing makes calls again, and those of the main

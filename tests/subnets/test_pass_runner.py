@@ -332,16 +332,18 @@ SMALL = [Subnet.ordered(d, (3, 3)) for d in [(3, 3), (3, 2), (3, 1), (2, 3)]]
 
 
 class Wayward(Small):
-    """Leaves out a block in every other pass, whatever the subnet."""
+    """Turns two blocks round in every other pass, whatever the subnet."""
 
     calls = 0
 
     def forward(self, images):
         self.calls += 1
+        blocks = [*self.layer1, *self.layer2]
+        if self.calls % 2:
+            blocks[1:3] = reversed(blocks[1:3])
         x = self.stem(images)
-        for index, block in enumerate([*self.layer1, *self.layer2]):
-            if index != 1 or self.calls % 2:
-                x = block(x)
+        for block in blocks:
+            x = block(x)
         return x
 
 
@@ -363,7 +365,7 @@ class InPlace(Small):
 
 
 def test_network_that_goes_another_way():
-    """Chance may leave blocks out; passes share until then."""
+    """As chance may have it; passes share until then."""
     model, other = Wayward(), Wayward()
     expected = apart(other, IMAGES, SMALL)
     assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
@@ -406,6 +408,17 @@ def test_chance_is_drawn_once_for_what_is_shared():
     )
     shared(model, IMAGES, SMALL[:3])
     assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+
+
+def test_what_follows_the_last_block_is_of_each_pass():
+    """A head may know in which pass it runs."""
+    model = Small()
+    model.head = nn.Conv2d(4, 1, 1).double()
+    counts = count_calls([model.head, model.layer2[2]])
+    run = Small.forward
+    model.forward = lambda images: model.head(run(model, images))
+    shared(model, IMAGES, [SMALL[0]] * 3)
+    assert list(counts.values()) == [3, 1]
 
 
 def test_block_that_stands_twice_is_refused():
