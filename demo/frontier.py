@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from classification import METRIC, TUNING_SPLIT
-from frontier_report import Run, draw_frontier, frontier_table
+from frontier_report import Run, draw_frontier, format_frontier
 from mmengine.config import Config, DictAction
 from run_logged import ROOT, train_logged
 
-from mmst.analysis.training_cost import training_cost
+from mmst.analysis.cost import measure_training_cost
 from mmst.analysis.training_log import TrainingLog, read_training_log
 
 PLAIN = 'ct'
@@ -193,7 +193,7 @@ def read_processor() -> str:
     return names[0].partition(':')[2].strip() if names else ''
 
 
-def count(run: Run, args: argparse.Namespace) -> Run:
+def count_cost(run: Run, args: argparse.Namespace) -> Run:
     """The run with its multiply-adds, by the cost model as it is now."""
     job = Job(run.arm, run.epochs, run.seed)
     config = Config.fromfile(ROOT / job.config)
@@ -205,7 +205,7 @@ def count(run: Run, args: argparse.Namespace) -> Run:
         run.iterations,
         {run.iterations: {METRIC: run.score}},
     )
-    return run._replace(multiply_adds=training_cost(log, METRIC).flops)
+    return run._replace(multiply_adds=measure_training_cost(log, METRIC).flops)
 
 
 def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
@@ -213,7 +213,7 @@ def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
     if not path.exists():
         return {}
     runs = [Run(**run) for run in json.loads(path.read_text())['runs']]
-    return {Job(*run[:3]): count(run, args) for run in runs}
+    return {Job(*run[:3]): count_cost(run, args) for run in runs}
 
 
 def write_report(runs: Sequence[Run], folder: Path) -> None:
@@ -243,13 +243,13 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         for future in as_completed(
             [pool.submit(train, job, parsed) for job in missing]
         ):
-            run = count(future.result(), parsed)
+            run = count_cost(future.result(), parsed)
             runs[Job(*run[:3])] = run
             write_report(list(runs.values()), parsed.out)
     if not runs:
         raise SystemExit('no run is done yet')
     write_report(list(runs.values()), parsed.out)
-    print(frontier_table(list(runs.values()), ARMS, PLAIN))
+    print(format_frontier(list(runs.values()), ARMS, PLAIN))
     processors = {run.processor for run in runs.values()}
     if len(processors) > 1:
         print(f'Trained on several processors: {sorted(processors)}')

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from mmst.analysis.line_styles import legend_below, line_style
-from mmst.analysis.loafing import mean_and_interval
-from mmst.analysis.results import text_table
+from mmst.analysis.line_styles import choose_line_style, place_legend_below
+from mmst.analysis.results import format_table
+from mmst.analysis.scores import compute_mean_and_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def find_points(runs: Sequence[Run]) -> List[Point]:
                 arm,
                 epochs,
                 [run.seed for run in group],
-                *mean_and_interval([run.score for run in group]),
+                *compute_mean_and_interval([run.score for run in group]),
                 group[0].multiply_adds,
                 float(np.mean(known)) if known else float('nan'),
             )
@@ -80,7 +80,7 @@ def find_points(runs: Sequence[Run]) -> List[Point]:
     return points
 
 
-def score_at_cost(points: Sequence[Point], cost: float) -> float:
+def interpolate_score(points: Sequence[Point], cost: float) -> float:
     """What an arm reaches for a cost, between two lengths that were measured.
 
     Args:
@@ -102,7 +102,7 @@ def score_at_cost(points: Sequence[Point], cost: float) -> float:
     return float(np.interp(at, costs, [point.score for point in points]))
 
 
-def frontier_table(
+def format_frontier(
     runs: Sequence[Run], arms: Dict[str, str], plain: str
 ) -> str:
     """A row for each arm and length.
@@ -117,7 +117,7 @@ def frontier_table(
     rows = []
     for arm, label in arms.items():
         for point in (point for point in points if point.arm == arm):
-            equal = score_at_cost(baseline, point.multiply_adds)
+            equal = interpolate_score(baseline, point.multiply_adds)
             rows.append(
                 [
                     label,
@@ -128,11 +128,11 @@ def frontier_table(
                         '' if np.isnan(point.half) else f' +- {point.half:.2f}'
                     ),
                     f'{point.multiply_adds / 1e12:.2f}',
-                    _number(point.cpu_seconds, 0),
-                    '' if arm == plain else _number(equal, 2),
+                    _format_number(point.cpu_seconds, 0),
+                    '' if arm == plain else _format_number(equal, 2),
                 ]
             )
-    return text_table(
+    return format_table(
         [
             '',
             'epochs',
@@ -146,7 +146,7 @@ def frontier_table(
     )
 
 
-def _number(value: float, digits: int) -> str:
+def _format_number(value: float, digits: int) -> str:
     return '-' if np.isnan(value) else f'{value:.{digits}f}'
 
 
@@ -187,12 +187,12 @@ def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
                     yerr=halves if any(halves) else None,
                     capsize=3,
                     label=label,
-                    **line_style(k),
+                    **choose_line_style(k),
                 )
     panels[0].set_ylabel('top-1 of the main network (%)')
     scores = [point.score for point in points]
     margin = max(0.5, 0.3 * (max(scores) - min(scores)))
     # The interval of two seeds would squeeze everything else.
     panels[0].set_ylim(min(scores) - margin, min(100, max(scores) + margin))
-    legend_below(figure, *panels[0].get_legend_handles_labels())
+    place_legend_below(figure, *panels[0].get_legend_handles_labels())
     return figure

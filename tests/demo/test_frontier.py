@@ -123,7 +123,7 @@ def test_table(report):
         *runs_of(report, 'st', 40, [97.0, 98.0], 8e12),
     ]
     runs[5] = runs[5]._replace(cpu_seconds=None)
-    lines = report.frontier_table(runs, dict(ct='CT', st='ST'), 'ct')
+    lines = report.format_frontier(runs, dict(ct='CT', st='ST'), 'ct')
     head, *rows = (line.split() for line in lines.splitlines())
     half = stats.t.ppf(0.975, 2) * np.std([0, 1, 2], ddof=1) / 3**0.5
     mean = ['91.00', '+-', f'{half:.2f}']
@@ -146,9 +146,9 @@ def test_score_between_lengths(report, cost, score):
         + runs_of(report, 'ct', 1, [90], 1)
         + runs_of(report, 'ct', 3, [95], 10)
     )
-    found = report.score_at_cost(points, cost)
+    found = report.interpolate_score(points, cost)
     assert np.isnan(found) if score is None else abs(found - score) < 0.01
-    assert np.isnan(report.score_at_cost([], cost))
+    assert np.isnan(report.interpolate_score([], cost))
 
 
 def test_picture(report):
