@@ -18,14 +18,13 @@ import argparse
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, Optional, Sequence
 
-from mmengine.config import DictAction
-
 from mmst.checkpoints import (
     read_checkpoint,
     strip_checkpoint,
     write_checkpoint,
 )
 from mmst.evaluation import bake_temperature
+from mmst.launch.command_line import add_cfg_options
 from mmst.launch.trained_runner import load_trained_runner
 
 
@@ -49,13 +48,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         default=2000,
         help='with --calibrate: training images to fit the temperature on',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='with --calibrate: change values of the config',
-    )
+    add_cfg_options(parser)
     return parser.parse_args(args)
 
 

@@ -1,0 +1,210 @@
+"""How far a classifier's scores can be believed, and Section 5's bound.
+
+The raw logits of a network that is trained through normalised ones have a
+length that nothing has trained: cross-entropy and calibration of their softmax
+show it.
+"""
+
+from math import exp, log
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch.nn.functional as F
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmst.evaluation import (
+    collect_training_logits,
+    collect_validation_logits,
+    fit_temperature,
+    measure_quality,
+    run_as_subnet,
+)
+from mmst.models import STClsHead
+from mmst.subnets import unwrap_model
+
+from .results import format_table
+from .scores import MAIN, list_networks, name_network
+
+RAW, PREDICTED, CALIBRATED = 'raw', 'predicted', 'calibrated'
+
+
+class NetworkScores(NamedTuple):
+    """Scores of one network on the validation images.
+
+    Attributes:
+        top1: Percentage of images whose class is right.
+        temperature: The one fitted on training images.
+        cross_entropy: In nats, of the softmax of raw logits, of the scores
+            that the model predicts, and of calibrated logits.
+        calibration_error: Expected calibration error, likewise, in 0 to 1.
+    """
+
+    top1: float
+    temperature: float
+    cross_entropy: Dict[str, float]
+    calibration_error: Dict[str, float]
+
+
+class Bound(NamedTuple):
+    """Section 5's bound on the cross-entropy of subnets (Eq. 12), in nats.
+
+    Attributes:
+        main: Cross-entropy of the main network, epsilon 1.
+        divergence: Mean divergence of the subnets from it, epsilon 2.
+        gap: Distance of its cross-entropy from the subnets' mean.
+        bound: What Eq. 12 allows for the gap.
+        chance: Cross-entropy of equal scores for all classes.
+    """
+
+    main: float
+    divergence: float
+    gap: float
+    bound: float
+    chance: float
+
+
+class ScoreReport(NamedTuple):
+    """What :func:`measure_scores` measures of one run.
+
+    Attributes:
+        networks: Of each network.
+        bound: Of its subnets; none if none were measured.
+    """
+
+    networks: Dict[str, NetworkScores]
+    bound: Optional[Bound]
+
+
+# For each run by its name.
+Results = Dict[str, ScoreReport]
+
+
+def measure_scores(
+    runner: Runner,
+    num_samples: int = 2000,
+    subnets: Optional[Sequence[Sequence[int]]] = None,
+) -> ScoreReport:
+    """Measure the scores of a main network and its subnets.
+
+    Args:
+        runner: A runner of a classifier with its weights loaded.
+        num_samples: Training images to fit temperatures on, and to re-estimate
+            BatchNorm statistics from.
+        subnets: See :func:`mmst.analysis.loafing.measure_loafing`.
+
+    Raises:
+        TypeError: If the model is no classifier with one vector of logits.
+        ValueError: If a subnet does not fit the network.
+    """
+    networks: Dict[str, NetworkScores] = {}
+    predicted: List[Tensor] = []
+    for depths in list_networks(runner, subnets):
+        with run_as_subnet(runner, depths, num_samples):
+            logits, labels = collect_validation_logits(runner)
+            fitted_on = collect_training_logits(runner, num_samples)
+        temperature = fit_temperature(*fitted_on)
+        predicted.append(_normalize(runner, logits))
+        forms = {
+            RAW: logits,
+            PREDICTED: predicted[-1],
+            CALIBRATED: logits / temperature,
+        }
+        qualities = {k: measure_quality(z, labels) for k, z in forms.items()}
+        right = (logits.argmax(1) == labels).double().mean().item()
+        networks[name_network(depths)] = NetworkScores(
+            100 * right,
+            temperature,
+            {k: q.cross_entropy for k, q in qualities.items()},
+            {k: q.calibration_error for k, q in qualities.items()},
+        )
+    main, *others = predicted
+    return ScoreReport(
+        networks, compute_bound(main, others, labels) if others else None
+    )
+
+
+def _normalize(runner: Runner, logits: Tensor) -> Tensor:
+    """The logits behind the scores that the model predicts."""
+    head = getattr(unwrap_model(runner.model), 'head', None)
+    if isinstance(head, STClsHead):
+        return head.normalize_main_logits(logits)
+    return logits
+
+
+def compute_bound(
+    main: Tensor, subnets: Sequence[Tensor], labels: Tensor
+) -> Bound:
+    r"""Compare the cross-entropies' gap with what Eq. 12 allows.
+
+    The bound is :math:`(\epsilon_2 + \log N)\,e^{\epsilon_1} + \epsilon_1`
+    for N classes, :math:`\log N` at least: what guessing has.
+
+    Args:
+        main: Logits of the main network, (images, N), as its loss sees them.
+        subnets: Those of each subnet, likewise.
+        labels: (images, ).
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, 0.0]])
+        >>> compute_bound(logits, [logits], torch.tensor([0])).gap
+        0.0
+    """
+    log_p = main.log_softmax(1)
+    main_loss = F.nll_loss(log_p, labels).item()
+    losses, divergences = [], []
+    for logits in subnets:
+        log_q = logits.log_softmax(1)
+        losses.append(F.nll_loss(log_q, labels).item())
+        divergences.append(
+            F.kl_div(
+                log_q, log_p, reduction='batchmean', log_target=True
+            ).item()
+        )
+    divergence = sum(divergences) / len(subnets)
+    chance = log(main.shape[1])
+    return Bound(
+        main_loss,
+        divergence,
+        abs(main_loss - sum(losses) / len(subnets)),
+        (divergence + chance) * exp(main_loss) + main_loss,
+        chance,
+    )
+
+
+def format_score_table(results: Results) -> str:
+    """A table of all networks of each run, and one of the bounds."""
+    forms = (RAW, PREDICTED, CALIBRATED)
+    rows = [
+        [
+            run,
+            name,
+            f'{network.top1:.2f}',
+            *(f'{network.cross_entropy[k]:.3f}' for k in forms),
+            *(
+                f'{100 * network.calibration_error[form]:.1f}'
+                for form in forms
+            ),
+            f'{network.temperature:.3g}',
+        ]
+        for run, report in results.items()
+        for name, network in report.networks.items()
+    ]
+    head = ['', 'network', 'top-1 (%)']
+    head += [f'CE {form}' for form in forms]
+    head += [f'ECE {form} (%)' for form in forms]
+    parts = [format_table([*head, 'temperature'], rows)]
+    bounds: List[Tuple[str, Bound]] = [
+        (run, report.bound)
+        for run, report in results.items()
+        if report.bound is not None
+    ]
+    if bounds:
+        parts.append(
+            'Eq. 12, in nats\n'
+            + format_table(
+                ['', MAIN, 'divergence', 'gap', 'bound', 'chance'],
+                [[run, *(f'{x:.3f}' for x in bound)] for run, bound in bounds],
+            )
+        )
+    return '\n\n'.join(parts)
