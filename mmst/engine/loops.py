@@ -3,6 +3,7 @@
 from typing import Any, List, Optional, Sequence
 
 from mmengine.model import (
+    BaseAveragedModel,
     BaseModel,
     MMDistributedDataParallel,
     is_model_wrapper,
@@ -114,6 +115,7 @@ class STLoopMixin(BaseLoop):
                 'the ST iteration would leave out: such a model cannot be '
                 'trained with subnets'
             )
+        _check_momentum_copies(model)
         # As MMEngine reads it: an empty dict compiles too.
         if self.runner.cfg.get('compile') not in (None, False):
             raise ValueError(
@@ -152,6 +154,17 @@ class STLoopMixin(BaseLoop):
             outputs=outputs,
         )
         self._iter += 1
+
+
+def _check_momentum_copies(model: nn.Module) -> None:
+    """Refuse models whose passes do more than compute losses."""
+    for name, module in model.named_modules():
+        if isinstance(module, BaseAveragedModel):
+            raise ValueError(
+                f'{type(model).__name__} updates its momentum copy '
+                f'`{name}` in each pass, and would do so several times an '
+                'iteration: such a model cannot be trained with subnets'
+            )
 
 
 def _check_wrapper(wrapper: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""MAE with subnets: the loop and the hook alone, no teaching head."""
+"""Self-supervised models with subnets: the loop and the hook alone."""
 
 import copy
 
@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 
 from mmst.engine.step import st_step
 from mmst.subnets import Subnet
-from tests.conftest import Steps, sgd
+from tests.conftest import Steps, classifier, sgd
 
 LAYERS = 4
 
@@ -160,5 +160,28 @@ def test_other_sizes_are_refused_before_training(tiny_runner):
     """Contract 10: MAE's position embedding is for one size."""
     runner = tiny_runner(model=mae(), sampler=dict(SAMPLER, sizes=[8]))
     with pytest.raises(ValueError, match='8 px'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_momentum_copies_are_refused(tiny_runner):
+    """Contract 13: each pass would move MoCo's copy and its queue on."""
+    tiny = classifier(st=False)
+    moco = dict(
+        type='MoCo',
+        data_preprocessor=dict(type='SelfSupDataPreprocessor'),
+        backbone=tiny['backbone'],
+        neck=dict(
+            type='MoCoV2Neck',
+            in_channels=16,
+            hid_channels=8,
+            out_channels=8,
+        ),
+        head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss')),
+        queue_len=8,
+        feat_dim=8,
+    )
+    runner = tiny_runner(model=moco, sampler=dict(num_subnets=1))
+    with pytest.raises(ValueError, match='MoCo updates .* `encoder_k` in eac'):
         runner.train()
     assert runner.iter == 0
