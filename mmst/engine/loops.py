@@ -20,6 +20,7 @@ from mmst.targets import prepare_dataset
 from .hooks.prepare_dataset_hook import PrepareDatasetHook
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
 from .step import st_step
+from .subnet_errors import naming
 
 
 class STLoopMixin(BaseLoop):
@@ -130,7 +131,7 @@ class STLoopMixin(BaseLoop):
             'before_train_iter', batch_idx=batch_idx, data_batch=data_batch
         )
         if self.subnets:
-            try:
+            with naming(f'iteration {runner.iter + 1}'):
                 outputs = st_step(
                     runner.model,
                     data_batch,
@@ -139,10 +140,6 @@ class STLoopMixin(BaseLoop):
                     self.update_running_stats,
                     self.subnet_inputs,
                 )
-            except FloatingPointError as error:
-                raise FloatingPointError(
-                    f'iteration {runner.iter + 1}: {error}'
-                ) from error
         else:
             outputs = runner.model.train_step(
                 data_batch, optim_wrapper=runner.optim_wrapper

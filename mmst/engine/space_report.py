@@ -1,5 +1,6 @@
 """What a training will draw and what it will cost, told before it begins."""
 
+from copy import deepcopy
 from typing import Any, Optional
 
 import torch
@@ -14,7 +15,10 @@ from mmst.subnets import (
     measure_cost,
     resize_inputs,
     shorter_side,
+    unwrap_model,
 )
+
+from .preserve_training import preserve_training
 
 
 def report_space(
@@ -30,31 +34,45 @@ def report_space(
     Raises:
         ValueError: See :func:`check_sizes`.
     """
-    image = make_blank_image(data_batch)
-    if image is None:
-        return
-    image = image.to(next(runner.model.parameters()).device)
-    check_sizes(runner.model, image, sampler.sizes)
+    model = unwrap_model(runner.model)
+    image = make_blank_image(model, data_batch)
+    if image is None or not _can_be_seen(model, image):
+        return  # the iteration itself will say why
+    check_sizes(model, image, sampler.sizes)
     if is_main_process():
-        runner.logger.info(describe_space(runner.model, image, sampler))
+        runner.logger.info(describe_space(model, image, sampler))
 
 
-def make_blank_image(data_batch: Any) -> Optional[Tensor]:
-    """Make an image, (1, C, H, W), of the size that a batch will have.
+def make_blank_image(model: nn.Module, data_batch: Any) -> Optional[Tensor]:
+    """Make an image, (1, C, H, W), as large as the model gets a batch.
+
+    Its data preprocessor may pad, or resize, what the data loader gives.
 
     Args:
+        model: The model, bare.
         data_batch: A batch as it comes from the data loader.
 
     Returns:
-        Tensor: ``None`` if the batch does not hold images by themselves.
+        Tensor: ``None`` if the batch does not hold images by themselves, or
+        cannot be preprocessed, which the iteration will say.
     """
-    inputs = data_batch.get('inputs') if isinstance(data_batch, dict) else None
-    if not isinstance(inputs, (Tensor, list, tuple)) or len(inputs) == 0:
+    with preserve_training(model):
+        try:
+            data = model.data_preprocessor(deepcopy(data_batch), True)
+        except Exception:
+            return None
+    inputs = data.get('inputs') if isinstance(data, dict) else None
+    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
         return None
-    if not all(isinstance(i, Tensor) and i.ndim == 3 for i in inputs):
-        return None
-    height, width = (max(image.shape[i] for image in inputs) for i in (1, 2))
-    return torch.zeros(1, inputs[0].shape[0], height, width)
+    return torch.zeros_like(inputs[:1])
+
+
+def _can_be_seen(model: nn.Module, image: Tensor) -> bool:
+    try:
+        measure_cost(model, image)
+    except ValueError:
+        return False
+    return True
 
 
 def check_sizes(model: nn.Module, image: Tensor, sizes: InputSizes) -> None:
@@ -68,16 +86,19 @@ def check_sizes(model: nn.Module, image: Tensor, sizes: InputSizes) -> None:
     Raises:
         ValueError: If the smallest is too small.
     """
-    side = shorter_side(image, None)
     smallest = min(shorter_side(image, n) for n in sizes.values or (None,))
     try:
         measure_cost(model, resize_inputs(image, smallest))
     except ValueError as error:
-        raise ValueError(
-            f'subnets of {smallest} px are too small: {error}. Raise the '
-            'least size in `size_range` or `sizes` of SubnetSamplerHook, '
-            f'now {sizes} (main input: {side} px)'
-        ) from error
+        raise ValueError(say_too_small(smallest, str(error), sizes)) from error
+
+
+def say_too_small(side: int, reason: str, sizes: InputSizes) -> str:
+    """Say which size is too small, why, and where it is set."""
+    return (
+        f'subnets of {side} px are too small: {reason}. Raise the least '
+        f'size in `size_range` or `sizes` of SubnetSamplerHook, now {sizes}'
+    )
 
 
 def describe_space(

@@ -28,6 +28,7 @@ from mmst.models.heads import STClsHead
 from mmst.subnets import Subnet, SubnetInputs, activate, unwrap_model
 
 from .subnet_batch import copy_samples, make_subnet_batch
+from .subnet_errors import naming_subnet
 
 Batch = Union[Dict[str, Any], Tuple[Any, ...], List[Any]]
 Log = Dict[str, Tensor]
@@ -133,13 +134,15 @@ def _passes(
         data = module.data_preprocessor(data_batch, True)
     main_log = run(data, is_main=True)
     subnet_losses, source = [], data
-    for subnet in subnets:
+    for k, subnet in enumerate(subnets):
         batch = make_subnet_batch(source, subnet, subnet_inputs, module)
         if subnet_inputs.chained:
             source = batch
         # The context spans the backward pass: gradient checkpointing runs
         # the forward again in it.
-        with activate(model, subnet, update_running_stats):
+        with naming_subnet(subnet, k), activate(
+            model, subnet, update_running_stats
+        ):
             subnet_losses.append(run(batch)['loss'])
     return main_log, subnet_losses
 

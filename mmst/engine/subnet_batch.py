@@ -65,7 +65,7 @@ def make_subnet_batch(
     """
     if subnet.size is None and not subnet_inputs.transforms:
         return data
-    inputs = _image_batch(data)
+    inputs = image_batch(data)
     mean, std = (
         getattr(model.data_preprocessor, name, None)
         for name in ('mean', 'std')
@@ -86,7 +86,12 @@ def make_subnet_batch(
     )
 
 
-def _image_batch(data: Any) -> Tensor:
+def image_batch(data: Any) -> Tensor:
+    """The preprocessed images, (N, C, H, W), which can be resized.
+
+    Raises:
+        TypeError: If there is no such tensor.
+    """
     inputs = data.get('inputs') if isinstance(data, dict) else None
     if not isinstance(inputs, Tensor) or inputs.ndim != 4:
         raise TypeError(

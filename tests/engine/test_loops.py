@@ -374,7 +374,9 @@ def test_classifier_without_a_head_is_refused(tiny_runner):
     'inputs', [dict(image=torch.ones(3, 4, 4)), [[1, 2]], torch.ones(2, 4)]
 )
 def test_size_is_not_read_from_other_batches(inputs):
-    assert make_blank_image(dict(inputs=inputs)) is None
+    model = torch.nn.Module()
+    model.data_preprocessor = lambda data, training: data
+    assert make_blank_image(model, dict(inputs=inputs)) is None
 
 
 def test_nonfinite_loss_names_iteration(tiny_runner):

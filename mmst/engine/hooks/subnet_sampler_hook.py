@@ -15,6 +15,7 @@ from mmst.subnets.sampler import check_count
 from ..space_report import report_space
 from ..subnet_batch import check_transforms
 from ..subnet_scalars import report_subnets
+from ..trial import SubnetTrial
 
 
 @HOOKS.register_module()
@@ -123,6 +124,7 @@ class SubnetSamplerHook(Hook):
         if not self._reported:
             check_transforms(data_batch, runner.train_loop.subnet_inputs)
             report_space(runner, self.sampler, data_batch)
+            SubnetTrial(runner, self.sampler, data_batch).run()
             self._reported = True
         runner.train_loop.subnets = self.sampler.draw(runner.iter)
 

@@ -1,0 +1,182 @@
+"""A trial before the first step: can the smallest subnet be trained at all?
+
+What cannot shows here, at once and in words, and not hours later where the
+smallest size happens to meet the last batch of an epoch.
+"""
+
+from copy import deepcopy
+from random import Random
+from typing import Any
+
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+)
+
+from mmst.subnets import (
+    Subnet,
+    SubnetInputs,
+    SubnetSampler,
+    activate,
+    shorter_side,
+    unwrap_model,
+)
+
+from .preserve_training import preserve_training
+from .space_report import say_too_small
+from .subnet_batch import copy_samples, image_batch, make_subnet_batch
+from .subnet_errors import naming_subnet
+
+# Whose length is that of an epoch; others may go on for ever.
+_FINITE = (
+    DefaultSampler,
+    RandomSampler,
+    SequentialSampler,
+    DistributedSampler,
+)
+
+
+class SubnetTrial:
+    """The passes of one iteration, without a step and without a trace.
+
+    The whole model, in training mode, on the smallest batch that the loader
+    can give, and a subnet of the fewest blocks at the smallest size. All
+    ranks try alike, so that synchronised norm layers keep in step.
+
+    Args:
+        runner: The runner, before its first iteration.
+        sampler: What draws its subnets.
+        data_batch: The first batch, as it comes from the data loader.
+    """
+
+    def __init__(
+        self, runner: Runner, sampler: SubnetSampler, data_batch: Any
+    ) -> None:
+        self.model = unwrap_model(runner.model)
+        self.optim_wrapper: OptimWrapper = runner.optim_wrapper
+        self.inputs: SubnetInputs = runner.train_loop.subnet_inputs
+        self.update_stats: bool = runner.train_loop.update_running_stats
+        self.sampler = sampler
+        self.batch = data_batch
+        self.num_all = _batch_length(data_batch)
+        self.num_least = _least_batch(
+            runner.train_loop.dataloader, self.num_all
+        )
+
+    def run(self) -> None:
+        """Try the smallest subnet.
+
+        Raises:
+            ValueError: If it cannot be trained, though the main network can,
+                on the same images.
+            Exception: Any other keeps its own words, and names the subnet.
+        """
+        num_least = self.num_least
+        try:
+            error = self._try(num_least)
+        except _MainFails:
+            num_least = self.num_all
+            try:
+                error = self._try(num_least)
+            except _MainFails:
+                return  # the iteration itself will say so
+        if error is None:
+            return
+        told = self._told(error)
+        if num_least < self.num_all and not self._try(self.num_all):
+            raise ValueError(
+                f'subnets cannot be trained on a batch of {num_least}, which '
+                f'an epoch has at its end ({told}), but on one '
+                f'of {self.num_all} they can: set drop_last=True in '
+                'train_dataloader, or raise the least size in `size_range` '
+                'or `sizes` of SubnetSamplerHook, now '
+                f'{self.sampler.sizes}'
+            ) from error
+        if self.sampler.sizes.values and not self._try(self.num_all, False):
+            raise ValueError(
+                say_too_small(self.side, told, self.sampler.sizes)
+            ) from error
+        with naming_subnet(self.subnet):
+            raise error
+
+    def _told(self, error: Exception) -> str:
+        words = ' '.join(str(error).split())
+        return f'subnet {self.subnet}: {type(error).__name__}: {words}'
+
+    def _try(self, num_images: int, resized: bool = True) -> Any:
+        """Run the main network and a subnet; give the subnet's exception."""
+        model = self.model
+        data = deepcopy(_first(self.batch, self.num_all, num_images))
+        with preserve_training(model), torch.no_grad():
+            try:
+                with self.optim_wrapper.optim_context(model):
+                    data = model.data_preprocessor(data, True)
+                    model._run_forward(copy_samples(data), mode='loss')
+            except Exception as error:
+                raise _MainFails from error
+            self._choose(data, resized)
+            data = make_subnet_batch(data, self.subnet, self.inputs, model)
+            try:
+                with self.optim_wrapper.optim_context(model), activate(
+                    model, self.subnet, self.update_stats
+                ):
+                    model._run_forward(data, mode='loss')
+            except Exception as error:
+                return error
+        return None
+
+    def _choose(self, data: Any, resized: bool) -> None:
+        """Take the fewest blocks, at the smallest size or the main one's."""
+        space, sizes = self.sampler.space, self.sampler.sizes.values
+        subnet = space.sample(Random(0))
+        if space.strategy != 'raw':
+            fewest = [depths[-1] for depths in space.depths]
+            subnet = Subnet.ordered(fewest, space.num_blocks)
+        if sizes and resized:
+            images = image_batch(data)
+            size = min(sizes, key=lambda n: shorter_side(images, n))
+            self.side = shorter_side(images, size)
+            subnet = Subnet(subnet.paths, size)
+        self.subnet = subnet
+
+
+class _MainFails(Exception):
+    """The main network cannot be trained on these images either."""
+
+
+def _least_batch(loader: 'DataLoader[Any]', num_all: int) -> int:
+    """Length of the smallest batch that a loader gives."""
+    batches = getattr(loader, 'batch_sampler', None)
+    source = getattr(batches, 'sampler', None)
+    if getattr(batches, 'drop_last', True) or not isinstance(source, _FINITE):
+        return num_all
+    left = len(source) % getattr(batches, 'batch_size', num_all)
+    return min(left or num_all, num_all)
+
+
+def _batch_length(batch: Any) -> int:
+    """Number of images in a batch, 0 if it does not show."""
+    if not isinstance(batch, dict):
+        return 0
+    lists = (batch.get('data_samples'), batch.get('inputs'))
+    return next((len(x) for x in lists if isinstance(x, (list, Tensor))), 0)
+
+
+def _first(batch: Any, length: int, num_images: int) -> Any:
+    """The first images of a batch, with what belongs to them."""
+    if length == num_images:
+        return batch
+    if isinstance(batch, dict):
+        return {k: _first(v, length, num_images) for k, v in batch.items()}
+    if isinstance(batch, (list, tuple, Tensor)) and len(batch) == length:
+        return batch[:num_images]
+    if isinstance(batch, (list, tuple)):  # of several views
+        return [_first(part, length, num_images) for part in batch]
+    return batch
