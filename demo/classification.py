@@ -15,9 +15,11 @@ from typing import Dict, List, Optional, Sequence
 
 from run_logged import ROOT, run_logged, train_logged
 
+from mmst.analysis.cost import measure_training_cost
 from mmst.analysis.loafing import format_loafing_table
 from mmst.analysis.loafing_figure import draw_loafing
 from mmst.analysis.scores import MAIN, Scores, compute_mean_and_interval
+from mmst.analysis.training_log import read_training_log
 
 METRIC = 'accuracy/top1'
 # In the order of Table 3, one component after the other; then ST++ otherwise.
@@ -150,6 +152,27 @@ def print_gain(results: Dict[str, List[Scores]]) -> None:
             )
 
 
+def print_cost(folders: Dict[str, Path]) -> None:
+    """What each method's training costs, and what else it could buy.
+
+    Args:
+        folders: A run of each method, by the method's name.
+    """
+    costs = {
+        method: measure_training_cost(read_training_log(str(folder)), METRIC)
+        for method, folder in folders.items()
+    }
+    ct = costs.pop(LABELS['ct'], None)
+    for method, cost in costs.items():
+        if ct is not None:
+            ratio = cost.flops / ct.flops
+            print(
+                f'{method} costs {ratio:.2f} times as much as CT, by '
+                'multiply-adds. At equal cost it has to beat CT of '
+                f'{ratio * ct.epochs[-1]:.0f} epochs'
+            )
+
+
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Train and score all runs, then print and write what came out."""
     parsed = parse_args(args)
@@ -175,6 +198,13 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     )
     print(f'\n{METRIC} (%), {seeds}\n{format_loafing_table(results)}\n')
     print_gain(results)
+    first = parsed.seeds[0]
+    print_cost(
+        {
+            LABELS[m]: parsed.work_dir / m / f'seed{first}'
+            for m in parsed.methods
+        }
+    )
     paths = [parsed.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
     paths[0].write_text(
         json.dumps(

@@ -173,12 +173,11 @@ def train(job: Job, args: argparse.Namespace) -> Run:
         ],
     )
     log = read_training_log(str(folder))
-    score = float(log.metrics[log.iterations][METRIC])
     return Run(
         *job,
-        score,
+        round(float(log.metrics[log.iterations][METRIC]), 4),
         log.iterations,
-        seconds if is_whole else None,
+        round(seconds, 1) if is_whole else None,
         read_processor(),
     )
 

@@ -1,6 +1,7 @@
 """The demo's training and scoring, on a few images and for three epochs."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,13 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
     assert format_loafing_table(results) in first
     gain = results['ST++'][0]['main'] - results['CT'][0]['main']
     assert f'ST++ main network minus CT: {gain:+.2f} points (one' in first
+    ratio, epochs = re.search(
+        r'ST\+\+ costs ([\d.]+) times as much as CT.* CT of (\d+) epochs\n',
+        first,
+    ).groups()
+    # Three subnets of two thirds of the work each, at smaller inputs.
+    assert 2 < float(ratio) < 3
+    assert int(epochs) == round(3 * float(ratio))
     with Image.open(work_dir / 'demo.png') as image:
         assert image.format == 'PNG' and len(image.getcolors(2**24)) > 10
     files = list(work_dir.glob('*/**/*'))

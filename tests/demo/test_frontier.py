@@ -63,7 +63,8 @@ def test_missing_runs_are_added(run_tool, tmp_path, monkeypatch):
             '*/vis_data/scalars.json'
         )
         last = json.loads(log.read_text().splitlines()[-1])
-        assert run['score'] == last['accuracy/top1'] and last['step'] == 4
+        assert run['score'] == pytest.approx(last['accuracy/top1'], abs=1e-4)
+        assert last['step'] == 4
         assert run['iterations'] == 4 and run['cpu_seconds'] > 1
     ct, late = first.values()
     # An iteration an epoch, of 16 images; two of the four have subnets.
