@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -79,7 +80,9 @@ def test_own_config_turned_into_st_star(tmp_path):
     assert cfg.model == before.model
     loop = LOOPS.build(
         dict(cfg.train_cfg),
-        default_args=dict(runner=None, dataloader=DataLoader([0])),
+        default_args=dict(
+            runner=SimpleNamespace(hooks=[]), dataloader=DataLoader([0])
+        ),
     )
     assert type(loop).__name__ == 'STEpochBasedTrainLoop'
     assert loop.max_epochs == before.train_cfg.max_epochs

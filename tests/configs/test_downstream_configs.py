@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
@@ -209,7 +210,9 @@ def test_loop_is_built_in_the_toolbox_scope(config):
     enter_scope(cfg)
     loop = LOOPS.build(
         dict(cfg.train_cfg),
-        default_args=dict(runner=None, dataloader=DataLoader([0])),
+        default_args=dict(
+            runner=SimpleNamespace(hooks=[]), dataloader=DataLoader([0])
+        ),
     )
     if config == star_of(SEG):
         assert isinstance(loop, STIterBasedTrainLoop)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -87,7 +88,9 @@ def test_documented_lines_are_enough(
     assert not any(key.startswith('model') for key in changed)
     loop = LOOPS.build(
         dict(cfg.train_cfg),
-        default_args=dict(runner=None, dataloader=DataLoader([0])),
+        default_args=dict(
+            runner=SimpleNamespace(hooks=[]), dataloader=DataLoader([0])
+        ),
     )
     limit = 'max_iters' if page == 'st_seg' else 'max_epochs'
     assert getattr(loop, limit) == before.train_cfg[limit]
