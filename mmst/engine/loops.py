@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmst.registry import LOOPS
-from mmst.subnets import Subnet, SubnetInputs
+from mmst.subnets import Subnet, SubnetInputs, compile_blocks
 from mmst.targets import prepare_dataset
 
 from .hooks.prepare_dataset_hook import PrepareDatasetHook
@@ -91,6 +91,7 @@ class STLoopMixin(BaseLoop):
             )
         if self._trains_subnets():
             self._check_runner()
+            self._compile_blocks()
         return super().run()
 
     def _check_runner(self) -> None:
@@ -117,13 +118,23 @@ class STLoopMixin(BaseLoop):
                 'trained with subnets'
             )
         _check_momentum_copies(model)
+
+    def _compile_blocks(self) -> None:
+        """Compile block by block where the config asks to compile."""
+        options = self.runner.cfg.get('compile')
         # As MMEngine reads it: an empty dict compiles too.
-        if self.runner.cfg.get('compile') not in (None, False):
-            raise ValueError(
-                f'compile={self.runner.cfg.compile} compiles '
-                '`model.train_step`, which the ST iteration does not call: '
-                'set compile=False'
-            )
+        if options in (None, False):
+            return
+        # MMEngine has put a compiled one there. It would run the model as a
+        # whole, which no subnet can, and which is never called with subnets.
+        vars(self.runner.model).pop('train_step', None)
+        compile_blocks(
+            self.runner.model, **({} if options is True else options)
+        )
+        self.runner.logger.info(
+            'Residual blocks are compiled one by one, so that subnets can '
+            'skip them'
+        )
 
     def _run_st_iter(self, batch_idx: int, data_batch: Any) -> None:
         runner = self.runner

@@ -5,6 +5,7 @@ from typing import Any
 
 from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
+from .compile_blocks import compile_blocks
 from .cost import BackboneCost, iteration_cost, measure_cost
 from .export import export_subnet
 from .flops import count_flops
@@ -37,6 +38,7 @@ __all__ = [
     'SubnetSampler',
     'activate',
     'active_subnet',
+    'compile_blocks',
     'count_flops',
     'export_subnet',
     'find_backbone',

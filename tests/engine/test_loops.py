@@ -265,16 +265,6 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
             r'model.head is LinearClsHead: .*mmst.STClsHead',
         ),
         (
-            dict(sampler=dict(), compile=True),
-            ValueError,
-            'compile=True .*set compile=False',
-        ),
-        (
-            dict(sampler=dict(), compile=dict()),
-            ValueError,
-            r'compile=\{\} .*set compile=False',
-        ),
-        (
             dict(
                 sampler=dict(),
                 model=dict(
@@ -287,12 +277,8 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
         ),
     ],
 )
-def test_refused_before_training_starts(
-    tiny_runner, monkeypatch, spoil, error, message
-):
+def test_refused_before_training_starts(tiny_runner, spoil, error, message):
     """Contract 10."""
-    # The real one disables the step hooks of every later optimizer.
-    monkeypatch.setattr(torch, 'compile', lambda function, **_: function)
     with pytest.raises(error, match=message):
         runner = tiny_runner(**spoil)
         runner.train_loop.run_iter = None  # no iteration may be run

@@ -1,0 +1,126 @@
+"""Compile a network block by block, so that subnets can skip blocks."""
+
+from types import FunctionType, MethodType
+from typing import Any, Callable, Tuple
+
+import torch
+from torch import nn
+
+from .stages import find_stages
+
+Forward = Callable[..., Any]
+
+
+class _Compiled:
+    """A block's compiled forward.
+
+    Args:
+        module: The block.
+        options: Of ``torch.compile``.
+    """
+
+    def __init__(self, module: nn.Module, **options: Any) -> None:
+        self.module = module
+        self.plain: Forward = module.forward
+        self._compiled = torch.compile(_own_code(self.plain), **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        # A copy of the block has to run its own weights, not the original's.
+        return _class_forward, (self.module,)
+
+
+def _class_forward(module: nn.Module) -> Forward:
+    return MethodType(type(module).forward, module)
+
+
+def compile_blocks(model: nn.Module, **options: Any) -> None:
+    """Compile the residual blocks of a model, each by itself, in place.
+
+    What is around the blocks stays as it is. Subnets skip compiled blocks as
+    they skip others, and passes share them. Call it once the model is built
+    and on its device. Checkpoint keys stay; a copy of the model is not
+    compiled.
+
+    Args:
+        model: The model, a backbone or anything around it.
+        **options: Options of ``torch.compile``, such as ``backend`` and
+            ``mode``. Unless ``dynamic`` is given, it is ``True``: subnets'
+            inputs have many sizes, and each would be compiled anew.
+
+    Raises:
+        TypeError: If the model's stages cannot be found.
+        ValueError: If a block is compiled already.
+
+    Example:
+        >>> compile_blocks(model, backend='eager')
+        >>> with activate(model, (1, 1, 1, 1)):
+        ...     logits = model(images)
+    """
+    blocks = [
+        block.module for stage in find_stages(model) for block in stage.blocks
+    ]
+    if any(isinstance(_forward_of(block), _Compiled) for block in blocks):
+        raise ValueError(
+            'the blocks of the model are compiled already: call '
+            'compile_blocks once'
+        )
+    check_not_compiled(model)
+    for block in blocks:
+        block.forward = _Compiled(block, **{'dynamic': True, **options})
+
+
+def is_compiled(block: nn.Module) -> bool:
+    """Whether :func:`compile_blocks` has compiled a block."""
+    return isinstance(_forward_of(block), _Compiled)
+
+
+def check_not_compiled(model: nn.Module) -> None:
+    """Refuse a model that is compiled with its blocks inside.
+
+    Compiled code does not notice that a block's forward is replaced: a subnet
+    would be the main network, in silence.
+
+    Args:
+        model: The model, a backbone or anything around it.
+
+    Raises:
+        ValueError: If the model, a block or a part that has blocks in it was
+            compiled by ``torch.compile`` or ``nn.Module.compile``.
+    """
+    for module in model.modules():
+        is_wrapper = type(module).__name__ == 'OptimizedModule'
+        if is_wrapper or getattr(module, '_compiled_call_impl', None):
+            inner = getattr(module, '_orig_mod', module)
+            raise ValueError(
+                f'{type(inner).__name__} is compiled as a whole by '
+                'torch.compile, so that no block in it can be skipped: '
+                'compile the blocks instead, by '
+                'mmst.subnets.compile_blocks(model), or in a config by '
+                'compile=True'
+            )
+
+
+def _forward_of(module: nn.Module) -> Any:
+    return vars(module).get('forward')
+
+
+def _own_code(forward: Forward) -> Forward:
+    """Wrap a function in one with a code object of its own.
+
+    PyTorch keeps what it compiled by code object, of which the blocks of a
+    class share one, and gives up after a few.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    return FunctionType(
+        run.__code__.replace(),
+        run.__globals__,
+        run.__name__,
+        run.__defaults__,
+        run.__closure__,
+    )

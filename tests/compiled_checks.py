@@ -1,0 +1,160 @@
+"""Compiled blocks: run by test_compiled.py in an interpreter of its own.
+
+PyTorch's compiler disables the step hooks of all optimizers of a process.
+"""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mmst.subnets import activate, compile_blocks, export_subnet, find_stages
+from mmst.subnets.compile_blocks import is_compiled
+from tests.conftest import build_classifier, load_run
+
+torchvision = pytest.importorskip('torchvision')
+SUBNETS = [(1, 1, 2, 1), (2, 2, 2, 2), (2, 1, 1, 2)]
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    net = torchvision.models.ResNet(
+        torchvision.models.resnet.BasicBlock,
+        [2, 2, 2, 2],
+        num_classes=5,
+    )
+    return net.double()
+
+
+def run(model, size, depths):
+    """Loss and gradients of one pass, and the running statistics after it."""
+    generator = torch.Generator().manual_seed(size)
+    images = torch.rand(2, 3, size, size, generator=generator).double()
+    model.zero_grad()
+    with activate(model, depths):
+        loss = model(images).square().mean()
+        loss.backward()
+    gradients = {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    return loss.detach(), gradients, buffers
+
+
+@pytest.fixture(scope='module')
+def compiled():
+    net = network()
+    compile_blocks(net, backend='aot_eager')
+    return net
+
+
+@pytest.mark.parametrize('depths', SUBNETS)
+def test_subnets_and_statistics_are_those_of_plain_blocks(compiled, depths):
+    """Also after the main network was run, and at other sizes."""
+    plain = network()
+    plain.load_state_dict(compiled.state_dict())
+    for size in (48, 64):
+        for model in (plain, compiled):
+            model(torch.ones(2, 3, 32, 32).double()).mean().backward()
+        torch.testing.assert_close(
+            run(compiled, size, depths), run(plain, size, depths)
+        )
+
+
+def test_sizes_do_not_compile_again(compiled):
+    counters = torch._dynamo.utils.counters['stats']
+    run(compiled, 48, SUBNETS[0])
+    run(compiled, 64, SUBNETS[0])
+    before = counters['unique_graphs']
+    assert before > 0
+    for size in (40, 56, 72, 80, 96, 104):
+        run(compiled, size, SUBNETS[0])
+    assert counters['unique_graphs'] == before
+
+
+def test_copies_and_exports_run_their_own_weights(compiled):
+    for copied in (
+        copy.deepcopy(compiled),
+        export_subnet(compiled, (2, 2, 2, 2)),
+    ):
+        blocks = [b.module for s in find_stages(copied) for b in s.blocks]
+        assert not any(map(is_compiled, blocks))
+        for parameter in copied.parameters():
+            nn.init.zeros_(parameter)
+        assert not copied(torch.ones(1, 3, 32, 32).double()).any()
+    assert compiled.state_dict().keys() == network().state_dict().keys()
+
+
+def whole(model):
+    return torch.compile(model, backend='eager')
+
+
+def in_place(model):
+    model.compile(backend='eager')
+    return model
+
+
+def one_stage(model):
+    model.layer3 = torch.compile(model.layer3, backend='eager')
+    return model
+
+
+def one_block(model):
+    model.layer2[1] = torch.compile(model.layer2[1], backend='eager')
+    return model
+
+
+@pytest.mark.parametrize('way', [whole, in_place, one_stage, one_block])
+@pytest.mark.parametrize('is_run', [False, True])
+def test_what_is_compiled_otherwise_is_refused(way, is_run):
+    if way is in_place and not hasattr(nn.Module, 'compile'):
+        pytest.skip('this PyTorch does not compile modules in place')
+    model = way(network().float().eval())
+    if is_run:
+        with torch.no_grad():
+            model(torch.ones(1, 3, 32, 32))
+    for use in (lambda m: activate(m, (1, 1, 1, 1)).__enter__(), compile_blocks):
+        with pytest.raises(ValueError, match='compiled as a whole'):
+            use(model)
+
+
+def test_compiling_twice_is_refused(compiled):
+    with pytest.raises(ValueError, match='compiled already'):
+        compile_blocks(compiled)
+
+
+@pytest.mark.parametrize('loop', ['Epoch', 'Iter'])
+def test_config_option_trains_as_without(tiny_runner, loop):
+    """Weights, statistics and optimizer after two epochs."""
+    ends = []
+    for options in (dict(), dict(compile=dict(backend='aot_eager'))):
+        runner = tiny_runner(
+            f'run{len(ends)}',
+            sampler=dict(num_subnets=2, size_range=(0.5, 1.0), begin=1, by_epoch=False),
+            loop=f'mmst.ST{loop}BasedTrainLoop',
+            **options,
+        )
+        runner.train()
+        name = 'epoch_2.pth' if loop == 'Epoch' else 'iter_6.pth'
+        ends.append(load_run(Path(runner.work_dir) / name)['state_dict'])
+        blocks = [b.module for s in find_stages(runner.model) for b in s.blocks]
+        assert all(is_compiled(block) is bool(options) for block in blocks)
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
+
+
+def test_classifier_head_sees_subnets():
+    model = build_classifier()
+    compile_blocks(model, backend='eager')
+    images = torch.rand(2, 3, 16, 16).double()
+    plain = build_classifier()
+    plain.load_state_dict(model.state_dict())
+    for net in (model, plain):
+        net.eval()
+    with activate(model, (1, 2, 1)), activate(plain, (1, 2, 1)):
+        torch.testing.assert_close(
+            model(images, mode='tensor'), plain(images, mode='tensor')
+        )
