@@ -2,11 +2,12 @@
 
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Iterable, Iterator, Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence, Union
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from .compile_blocks import check_not_compiled
+from .preserve_buffers import preserve_buffers
 from .replace_forward import replace_forward
 from .stages import Block, Stage, find_stages
 from .subnet import Path, Subnet
@@ -39,22 +40,24 @@ def activate(
         subnet: A subnet, or the number of blocks to keep in each stage.
         update_running_stats: Whether norm layers in training mode update
             their running statistics. By default they normalise with the
-            batch's own statistics and leave the running ones, which are the
-            main network's, alone.
+            batch's own statistics, and the running ones, which are the main
+            network's, come back in the end, as do all buffers of the model.
 
     Yields:
         Subnet: The subnet that runs.
 
     Raises:
-        ValueError: If the subnet does not fit the model's stages.
+        ValueError: If the subnet does not fit the model's stages, or the
+            model is compiled with its blocks inside.
     """
+    check_not_compiled(model)
     stages = find_stages(model)
     if not isinstance(subnet, Subnet):
         subnet = Subnet.ordered(subnet, [len(stage) for stage in stages])
     with ExitStack() as stack:
         stack.enter_context(take_paths(stages, subnet))
         if not update_running_stats:
-            stack.enter_context(preserve_running_stats(model.modules()))
+            stack.enter_context(preserve_buffers(model.buffers()))
         yield subnet
 
 
@@ -78,19 +81,6 @@ def take_paths(stages: Sequence[Stage], subnet: Subnet) -> Iterator[None]:
                 _take_path(stack, stage, block, path)
             for reader in stage.readers:
                 stack.enter_context(reader.narrowed(paths))
-        yield
-
-
-@contextmanager
-def preserve_running_stats(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let norm layers in training mode leave their running statistics alone.
-
-    Args:
-        modules: All modules of a model, or its norm layers.
-    """
-    with ExitStack() as stack:
-        for module in modules:
-            _keep_running_stats(stack, module)
         yield
 
 
@@ -124,18 +114,3 @@ def _take_path(
                 f' in {stage.name}: its stage finder gives no `branch_only`'
             )
         stack.enter_context(block.branch_only(block.module))
-
-
-def _keep_running_stats(stack: ExitStack, module: nn.Module) -> None:
-    """Leave a norm layer's running statistics as they are."""
-    if not module.training:
-        return
-    if isinstance(module, _BatchNorm):
-        if module.track_running_stats:
-            # In training mode this flag only decides on the update.
-            stack.callback(setattr, module, 'track_running_stats', True)
-            module.track_running_stats = False
-    elif getattr(module, 'running_mean', None) is not None:
-        # InstanceNorm, mmcv's SyncBatchNorm and others of their own kind.
-        for buffer in module.buffers(recurse=False):
-            stack.callback(buffer.copy_, buffer.clone())

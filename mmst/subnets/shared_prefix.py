@@ -16,7 +16,9 @@ from typing import (
 import torch
 from torch import Tensor, nn
 
-from .activate import preserve_running_stats, take_paths
+from .activate import take_paths
+from .compile_blocks import check_not_compiled
+from .preserve_buffers import preserve_buffers
 from .shared_calls import SharedCalls
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
@@ -133,15 +135,11 @@ class PassRunner:
         share: bool = True,
         update_running_stats: bool = False,
     ) -> None:
+        check_not_compiled(model)
         self.stages = find_stages(model)
         self._share = share and not update_running_stats
-        # Those whose running statistics subnets leave alone.
-        self._norms = [
-            module
-            for module in model.modules()
-            if getattr(module, 'running_mean', None) is not None
-            and not update_running_stats
-        ]
+        # Those that subnets leave as they are.
+        self._buffers = [] if update_running_stats else list(model.buffers())
         blocks = [block for stage in self.stages for block in stage.blocks]
         self._blocks = {block.module: i for i, block in enumerate(blocks)}
         self._between: List[nn.Module] = []
@@ -209,8 +207,8 @@ class PassRunner:
             if subnet is not None:
                 stack.enter_context(take_paths(self.stages, subnet))
             stack.enter_context(watched)
-            preserved = self._norms if subnet is not None else []
-            with preserve_running_stats(preserved):
+            preserved = [] if subnet is None else self._buffers
+            with preserve_buffers(preserved):
                 value = _computed(loss, subnet)
                 calls.go_alone()
                 backward(value)
