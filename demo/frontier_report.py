@@ -159,6 +159,7 @@ def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
         arms: Names of arms.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     points = find_points(runs)
     costs = {
@@ -176,7 +177,10 @@ def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
     for axes, (title, all_costs) in zip(panels, costs.items()):
         axes.set_xlabel(title)
         axes.set_xscale('log')
-        axes.grid(alpha=0.3, which='both')
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter('{x:g}')
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.3)
         for k, (arm, label) in enumerate(arms.items()):
             mine = [i for i, point in enumerate(points) if point.arm == arm]
             halves = [np.nan_to_num(points[i].half) for i in mine]

@@ -33,6 +33,31 @@ def test_digits_by_component():
         assert cells == expected, method
 
 
+def test_accuracy_against_cost():
+    """Each row is the mean over the seeds of the runs that are done."""
+    header = (
+        '| | epochs | seeds | top-1 in % | 10^12 multiply-adds | CPU seconds |'
+    )
+    runs = json.loads((ROOT / 'resources/frontier.json').read_text())['runs']
+    arms = {'ct': 'CT', 'stpp-shared': 'ST++, one size'}
+    rows = rows_of(PAGE, header)
+    assert len(rows) == len({(run['arm'], run['epochs']) for run in runs})
+    for name, epochs, seeds, score, cost, seconds in rows:
+        same = [
+            run
+            for run in runs
+            if (arms[run['arm']], str(run['epochs'])) == (name, epochs)
+        ]
+        scores = [run['score'] for run in same]
+        assert seeds == str(len(same))
+        assert score == (
+            interval(scores) if len(same) > 1 else f'{scores[0]:.2f}'
+        )
+        assert {cost} == {f'{run["multiply_adds"] / 1e12:.2f}' for run in same}
+        times = [run['cpu_seconds'] for run in same]
+        assert seconds == f'{sum(times) / len(times):.0f}'
+
+
 def test_fine_tuning():
     rows = rows_of(
         PAGE, '| framework | metric | ST | ST\\* | ST\\* minus ST |'
