@@ -25,6 +25,7 @@ PYTHON = [block for block in BLOCKS if block.language == 'python']
 SHOWN = {
     'my_images.py': 'test_first_hour.py',
     'my_detector.py': 'test_first_hour.py',
+    'my_new_style.py': 'test_new_style.py',
     'plain_pytorch.py': 'test_plain_pytorch.py',
 }
 
@@ -37,7 +38,9 @@ def of_docs(config: bool) -> list:
     return [
         block
         for block in PYTHON
-        if block.page.startswith('docs/') and is_config(block.code) is config
+        if block.page.startswith('docs/')
+        and 'read_base' not in block.code  # test_new_style.py runs it
+        and is_config(block.code) is config
     ]
 
 
