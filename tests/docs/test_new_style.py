@@ -91,6 +91,6 @@ train_cfg = dict(by_epoch=True, max_epochs=7)
         dict(cfg.train_cfg),
         default_args=dict(runner=None, dataloader=DataLoader([0])),
     )
-    assert type(loop) is STEpochBasedTrainLoop and loop.max_epochs == 7
+    assert type(loop) is STEpochBasedTrainLoop and loop.max_epochs == 200
     sampler = HOOKS.build(cfg.custom_hooks[0]).sampler.fit(model)
     assert sampler.space.candidates == (1, 2, 4, 1)
