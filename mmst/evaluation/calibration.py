@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from mmst.subnets import preserve_modes, unwrap_model
 
 from .logits import (
+    Logits,
     collect_training_logits,
+    collect_validation_logits,
     compute_logits,
     iterate_training_batches,
 )
@@ -112,7 +114,8 @@ def bake_temperature(
     """Give the last layer the scale that makes scores right, for a while.
 
     The model is taken as it runs now: within
-    :func:`mmst.evaluation.run_as_subnet` it is the subnet.
+    :func:`mmst.evaluation.run_as_subnet` it is the subnet. The log tells
+    cross-entropy and calibration error before and after.
 
     Args:
         runner: A runner of a classifier with its weights loaded.
@@ -126,9 +129,9 @@ def bake_temperature(
     """
     model = unwrap_model(runner.model)
     layer = find_last_layer(model, next(iterate_training_batches(runner, 1)))
-    temperature = fit_temperature(
-        *collect_training_logits(runner, num_samples)
-    )
+    fitted_on = collect_training_logits(runner, num_samples)
+    temperature = fit_temperature(*fitted_on)
+    _report(runner, temperature, fitted_on)
     own = [(p, p.detach().clone()) for p in layer.parameters()]
     try:
         with torch.no_grad():
@@ -139,6 +142,22 @@ def bake_temperature(
         with torch.no_grad():
             for parameter, value in own:
                 parameter.copy_(value)
+
+
+def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
+    """Tell what the temperature changes, on validation images if there are."""
+    kind, measured_on = 'training', fitted_on
+    if runner.val_loop is not None:
+        kind, measured_on = 'validation', collect_validation_logits(runner)
+    logits, labels = measured_on
+    before = measure_quality(logits, labels)
+    after = measure_quality(logits / temperature, labels)
+    runner.logger.info(
+        f'Temperature {temperature:.4g}; on {kind} images cross-entropy '
+        f'{before.cross_entropy:.4f} becomes {after.cross_entropy:.4f}, and '
+        f'calibration error {before.calibration_error:.4f} becomes '
+        f'{after.calibration_error:.4f}'
+    )
 
 
 @torch.no_grad()

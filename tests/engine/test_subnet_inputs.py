@@ -128,7 +128,8 @@ def test_loop_hands_them_on(tiny_runner):
         lambda module, args: seen.append(args[0])
     )
     runner.train()
-    passes = [x for x in seen if len(x) == 4]  # not the cost's one image
+    # Neither the cost's one image nor the trial before the first step.
+    passes = [x for x in seen if len(x) == 4][-6:]
     for main, subnet in zip(passes[::2], passes[1::2]):
         torch.testing.assert_close(
             subnet, (main - MEAN / 255) / (STD / 255), rtol=1e-4, atol=1e-4

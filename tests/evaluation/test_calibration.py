@@ -1,5 +1,7 @@
 """One temperature, fitted by search, and measured bin by bin."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +102,13 @@ def test_scores_change_and_classes_do_not(runner, depths):
         again, _ = collect_validation_logits(runner)
     assert temperature == expected != 1
     torch.testing.assert_close(after, before / temperature, rtol=1e-5, atol=0)
+    log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+    qualities = [measure_quality(z, labels) for z in (before, after)]
+    for (first, second), what in zip(
+        zip(*qualities), ('cross-entropy', 'calibration error')
+    ):
+        assert f'{what} {first:.4f} becomes {second:.4f}' in log
+    assert 'on validation images' in log
     assert torch.equal(after.argmax(1), before.argmax(1))
     assert torch.equal(again, before)
     assert len(labels) == len(before) == 12
