@@ -12,9 +12,10 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from classification import METRIC, TUNING_SPLIT
+from frontier_arms import ARMS, FRONTIER, PLAIN
 from frontier_report import Run, draw_frontier, format_frontier
 from mmengine.config import Config, DictAction
 from run_logged import ROOT, train_logged
@@ -22,20 +23,12 @@ from run_logged import ROOT, train_logged
 from mmst.analysis.cost import measure_training_cost
 from mmst.analysis.training_log import TrainingLog, read_training_log
 
-PLAIN = 'ct'
-ARMS = {
-    PLAIN: 'CT',
-    'st': 'ST',
-    'stpp': 'ST++',
-    'stpp-shared': 'ST++, one size',
-    'stpp-every2': 'ST++, one size, every 2nd iteration',
-    'stpp-late': 'ST++, one size, second half',
-}
 #: Lengths in epochs. Those of CT cost what ST++ of one size does for 10, 20,
 #: 40 and 80 epochs with shared prefixes, 2.3 times plain training, and what
 #: ST++ does for 20 epochs with passes apart.
 LENGTHS = {PLAIN: (10, 20, 23, 46, 63, 92, 184)}
 ST_LENGTHS = (10, 20, 40, 80)
+LABELS = {name: arm.label for name, arm in ARMS.items()}
 
 
 class Job(NamedTuple):
@@ -54,12 +47,14 @@ class Job(NamedTuple):
     @property
     def config(self) -> str:
         """The config, from the repository's root."""
-        return f'configs/demo/resnet20_{self.arm}_numbers10k.py'
+        method = ARMS[self.arm].method
+        return f'configs/demo/resnet20_{method}_numbers10k.py'
 
     @property
-    def options(self) -> Dict[str, int]:
-        """What the length and the seed change in it."""
+    def options(self) -> Dict[str, Any]:
+        """What the arm, the length and the seed change in it."""
         options = {
+            **ARMS[self.arm].options,
             'train_cfg.max_epochs': self.epochs,
             'train_cfg.val_interval': self.epochs,
             'randomness.seed': self.seed,
@@ -76,7 +71,12 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--arms', nargs='+', choices=list(ARMS), default=list(ARMS)
+        '--arms',
+        nargs='+',
+        choices=list(ARMS),
+        default=list(FRONTIER),
+        metavar='ARM',
+        help=f'some of {", ".join(ARMS)}; default: {", ".join(FRONTIER)}',
     )
     parser.add_argument(
         '--epochs',
@@ -163,7 +163,7 @@ def train(job: Job, args: argparse.Namespace) -> Run:
     is_whole = not folder.exists()
     options = {**job.options, **args.cfg_options}
     seconds = train_logged(
-        f'{ARMS[job.arm]}, {job.epochs} epochs, seed {job.seed}',
+        f'{ARMS[job.arm].label}, {job.epochs} epochs, seed {job.seed}',
         job.config,
         folder,
         [
@@ -218,7 +218,7 @@ def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
 def write_report(runs: Sequence[Run], folder: Path) -> None:
     """Write the runs, one a line so that additions are easy to see."""
     picture = io.BytesIO()
-    draw_frontier(runs, ARMS).savefig(picture, format='png', dpi=150)
+    draw_frontier(runs, LABELS).savefig(picture, format='png', dpi=150)
     lines = ',\n'.join(json.dumps(run._asdict()) for run in sorted(runs))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'frontier.json').write_text(
@@ -248,7 +248,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     if not runs:
         raise SystemExit('no run is done yet')
     write_report(list(runs.values()), parsed.out)
-    print(format_frontier(list(runs.values()), ARMS, PLAIN))
+    print(format_frontier(list(runs.values()), LABELS, PLAIN))
     processors = {run.processor for run in runs.values()}
     if len(processors) > 1:
         print(f'Trained on several processors: {sorted(processors)}')

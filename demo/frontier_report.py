@@ -16,7 +16,7 @@ class Run(NamedTuple):
     """One training that is done.
 
     Attributes:
-        arm: How it was trained, a key of ``ARMS`` in ``frontier.py``.
+        arm: How it was trained, a key of ``ARMS`` in ``frontier_arms.py``.
         epochs: Its length.
         seed: Its seed.
         score: Accuracy of the main network at the end, in percent.
@@ -162,6 +162,12 @@ def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
     from matplotlib.ticker import LogLocator, NullFormatter
 
     points = find_points(runs)
+    # In the order of the table.
+    arms = {
+        arm: label
+        for arm, label in arms.items()
+        if any(point.arm == arm for point in points)
+    }
     costs = {
         'cost of the training ($10^{12}$ multiply-adds)': [
             point.multiply_adds / 1e12 for point in points
@@ -184,15 +190,14 @@ def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
         for k, (arm, label) in enumerate(arms.items()):
             mine = [i for i, point in enumerate(points) if point.arm == arm]
             halves = [np.nan_to_num(points[i].half) for i in mine]
-            if mine:
-                axes.errorbar(
-                    [all_costs[i] for i in mine],
-                    [points[i].score for i in mine],
-                    yerr=halves if any(halves) else None,
-                    capsize=3,
-                    label=label,
-                    **choose_line_style(k),
-                )
+            axes.errorbar(
+                [all_costs[i] for i in mine],
+                [points[i].score for i in mine],
+                yerr=halves if any(halves) else None,
+                capsize=3,
+                label=label,
+                **choose_line_style(k),
+            )
     panels[0].set_ylabel('top-1 of the main network (%)')
     scores = [point.score for point in points]
     margin = max(0.5, 0.3 * (max(scores) - min(scores)))

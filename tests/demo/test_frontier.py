@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmst.launch.configured_training import read_sampler
 from tests.conftest import ROOT
 
 
@@ -107,6 +108,64 @@ def test_nothing_to_report(load_tool, tmp_path):
     with pytest.raises(SystemExit, match='no run is done yet'):
         load_tool('demo/frontier').main(['--report', '--out', str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope='module')
+def arms(load_tool):
+    return load_tool('demo/frontier_arms')
+
+
+def test_arms_are_what_their_names_say(load_tool, arms):
+    tool = load_tool('demo/frontier')
+    found = {}
+    for name in arms.ARMS:
+        job = tool.Job(name, 20, 5)
+        config = Config.fromfile(ROOT / job.config)
+        config.merge_from_dict(job.options)
+        assert config.train_cfg.max_epochs == 20
+        assert config.randomness.seed == 5
+        if name == 'ct':
+            assert 'custom_hooks' not in config
+            continue
+        (hook,) = config.custom_hooks
+        head = MODELS.build(config.model.head)
+        sampler = read_sampler(
+            config, MODELS.build(config.model.backbone), 125
+        )
+        found[name] = (
+            head.loss_kl.normalize,
+            head.normalize_main,
+            sampler.num_subnets,
+            min(sampler.space.depths[0]),
+            hook.get('size_range') and list(hook.size_range),
+            sampler.num_sizes,
+            sampler.begin,
+            sampler.every,
+            head.subnet_target,
+        )
+    released = ('standardize', True)
+    shared = (3, 2, [0.75, 1.0], 1, 0, 1, 'main')
+    full = (1, None, None, 0, 1, 'main')
+    assert found == {
+        'st': (None, False, 1, *full),
+        'stpp': (*released, 3, 2, [0.75, 1.0], None, 0, 1, 'main'),
+        'stpp-shared': (*released, *shared),
+        'stpp-all': (*released, 3, 1, *shared[2:]),
+        'stpp-every2': (*released, *shared[:5], 2, 'main'),
+        'stpp-late': (*released, *shared[:4], 1250, 1, 'main'),
+        'stpp-label': (*released, 3, 2, [0.75, 1.0], None, 0, 1, 'label'),
+        **{f'kl-k{k}': (None, False, k, *full) for k in (2, 4)},
+        **{f'l2-k{k}': ('l2', False, k, *full) for k in (1, 2, 4)},
+        **{f'standardize-k{k}': (*released, k, *full) for k in (1, 2, 3, 4)},
+        'standardize-k3-sit': (
+            *(*released, 3, 1, [0.75, 1.0]),
+            *(None, 0, 1, 'main'),
+        ),
+        'standardize-k3-min2': (*released, 3, 2, *full[1:]),
+    }
+    assert set(arms.FRONTIER) <= set(arms.ARMS)
+    labels = [arm.label for arm in arms.ARMS.values()]
+    assert len(set(labels)) == len(labels)
 
 
 def runs_of(report, arm, epochs, scores, cost, seconds=None) -> list:
