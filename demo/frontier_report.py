@@ -114,19 +114,26 @@ def format_frontier(
     """
     points = find_points(runs)
     baseline = [point for point in points if point.arm == plain]
+    scores = {(run.arm, run.epochs, run.seed): run.score for run in runs}
     rows = []
     for arm, label in arms.items():
         for point in (point for point in points if point.arm == arm):
+            gains = [
+                scores[arm, point.epochs, seed]
+                - scores[plain, point.epochs, seed]
+                for seed in point.seeds
+                if (plain, point.epochs, seed) in scores and arm != plain
+            ]
             equal = interpolate_score(baseline, point.multiply_adds)
             rows.append(
                 [
                     label,
                     f'{point.epochs}',
                     f'{len(point.seeds)}',
-                    f'{point.score:.2f}'
-                    + (
-                        '' if np.isnan(point.half) else f' +- {point.half:.2f}'
-                    ),
+                    _format_interval(point.score, point.half),
+                    _format_interval(*compute_mean_and_interval(gains), '+')
+                    if gains
+                    else '',
                     f'{point.multiply_adds / 1e12:.2f}',
                     _format_number(point.cpu_seconds, 0),
                     '' if arm == plain else _format_number(equal, 2),
@@ -138,12 +145,17 @@ def format_frontier(
             'epochs',
             'seeds',
             'top-1 (%)',
+            f'minus {arms[plain]}, by seed',
             '10^12 multiply-adds',
             'CPU seconds',
             f'{arms[plain]} at that cost',
         ],
         rows,
     )
+
+
+def _format_interval(mean: float, half: float, sign: str = '') -> str:
+    return f'{mean:{sign}.2f}' + ('' if np.isnan(half) else f' +- {half:.2f}')
 
 
 def _format_number(value: float, digits: int) -> str:

@@ -191,8 +191,9 @@ def test_table(report):
         ['CT', '10', '3', *mean, '1.00', '60'],
         ['CT', '40', '3', '95.00', *mean[1:], '4.00', '-'],
         # Halfway between 1 and 4 by the ratio.
-        ['ST', '10', '1', '93.50', '2.00', '150', '93.00'],
-        ['ST', '40', '2', '97.50', '+-', '6.35', '8.00', '-', '-'],
+        ['ST', '10', '1', '93.50', '+3.50', '2.00', '150', '93.00'],
+        # 97 and 98 of 94 and 96; the third seed is CT's alone.
+        'ST 40 2 97.50 +- 6.35 +2.50 +- 6.35 8.00 - -'.split(),
     ]
     assert lines.splitlines()[0].endswith('CT at that cost')
 
