@@ -1,6 +1,7 @@
 """The config in MMEngine's new style trains as it stands."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,7 +90,9 @@ train_cfg = dict(by_epoch=True, max_epochs=7)
     assert isinstance(model.head, STClsHead) and model.head.num_classes == 6
     loop = LOOPS.build(
         dict(cfg.train_cfg),
-        default_args=dict(runner=None, dataloader=DataLoader([0])),
+        default_args=dict(
+            runner=SimpleNamespace(hooks=[]), dataloader=DataLoader([0])
+        ),
     )
     assert type(loop) is STEpochBasedTrainLoop and loop.max_epochs == 200
     sampler = HOOKS.build(cfg.custom_hooks[0]).sampler.fit(model)
