@@ -94,11 +94,13 @@ def test_jitter_as_released_cuts_what_is_normalised(monkeypatch):
     factors = (1.3, 0.8, 1.2)
     monkeypatch.setattr(
         'torchvision.transforms.ColorJitter.get_params',
-        lambda *ranges: (torch.arange(4), *factors, None),
+        lambda *ranges: (torch.tensor([1, 2, 0, 3]), *factors, None),
     )
     main, jitter = seen_inputs([at(None)], ['jitter_normalized'])
     weights, expected = main.new_tensor([0.2989, 0.587, 0.114]), main
-    for kind, factor in zip(('brightness', 'contrast', 'color'), factors):
+    for kind, factor in zip(
+        ('contrast', 'color', 'brightness'), (factors[1:] + factors[:1])
+    ):
         grey = torch.einsum('nchw,c->nhw', expected, weights)[:, None]
         other = dict(
             brightness=0, contrast=grey.mean((1, 2, 3), True), color=grey
