@@ -4,7 +4,6 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.models import BaseClassifier
 from mmpretrain.models.heads import MultiLabelClsHead, MultiTaskHead
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from mmpretrain.structures import DataSample
@@ -14,6 +13,7 @@ from mmst.registry import MODELS
 from mmst.subnets import active_subnet
 
 from .heard_logits import get_last_heard, hear_logits, list_logits
+from .softmax_check import is_of_softmax
 
 Config = Dict[str, Any]
 TARGETS = ('main', 'label', 'both')
@@ -44,9 +44,11 @@ class STClsHead(BaseModule):
             its own.
 
     Raises:
-        TypeError: If the head is not for one label an image.
-        ValueError: If logits of two classes would be standardised, or the
-            target is not known.
+        TypeError: If the head is not for one label an image, or an option is
+            of another type.
+        ValueError: If logits of two classes would be standardised, the
+            target is not known, or the wrapped head's loss is of sigmoids,
+            which normalised logits cannot satisfy.
     """
 
     def __init__(
@@ -84,11 +86,32 @@ class STClsHead(BaseModule):
                 f'STClsHead: subnet_target {subnet_target!r} is not one of '
                 f'{list(TARGETS)}'
             )
+        if not isinstance(normalize_main, bool):
+            raise TypeError(
+                f'STClsHead: normalize_main {normalize_main!r} is neither '
+                'True nor False'
+            )
         self.normalize_main = normalize_main
+        self._check_loss(getattr(self.head, 'loss_module', None))
         self.subnet_target = subnet_target
         self._main_logits: Optional[List[Tensor]] = None
         self._register_state_dict_hook(_drop_prefix)
         self._register_load_state_dict_pre_hook(self._add_prefix)
+
+    def _check_loss(self, loss: Any) -> None:
+        """Refuse a loss that normalised logits cannot satisfy."""
+        if not self.normalize_main or not isinstance(loss, nn.Module):
+            return
+        num_classes = getattr(self.head, 'num_classes', None) or 3
+        if not is_of_softmax(loss, num_classes):
+            raise ValueError(
+                f'normalize_main=True normalises the logits of '
+                f'{type(self.head).__name__}, but its loss, '
+                f'{type(loss).__name__}, is of sigmoids, which normalised '
+                'logits cannot satisfy: set normalize_main=False in '
+                'model.head, or use_sigmoid=False in the loss of the wrapped '
+                'head'
+            )
 
     def loss(
         self,
@@ -181,6 +204,19 @@ class STClsHead(BaseModule):
             get_last_heard(heard, self.head, 'predict')
         return predicted
 
+    @property  # type: ignore[override]
+    def __class__(self) -> type:
+        """The wrapped head's class, for ``isinstance`` beside its own.
+
+        mmpretrain's hooks look for heads of a class, such as ArcFaceClsHead.
+        """
+        head = vars(self).get('_modules', {}).get('head')
+        return STClsHead if head is None else type(head)
+
+    def __reduce_ex__(self, protocol: Any) -> Tuple[Any, ...]:
+        # pickle insists on the class that the object says it has.
+        return _new_head, (), self.__dict__
+
     def __getattr__(self, name: str) -> Any:
         """Let others read the wrapped head: ``pre_logits``, ``fc`` ..."""
         try:
@@ -200,6 +236,8 @@ class STClsHead(BaseModule):
             or hasattr(type(self), name)
         )
         if not is_own and hasattr(head, name):
+            if name == 'loss_module':  # mmpretrain's recipes switch it
+                self._check_loss(value)
             setattr(head, name, value)
         else:
             super().__setattr__(name, value)
@@ -219,24 +257,8 @@ class STClsHead(BaseModule):
         )
 
 
-def check_teaching_head(model: nn.Module) -> None:
-    """Refuse a classifier whose subnets would have nothing to learn from.
-
-    Args:
-        model: The model. Others than classifiers train subnets on the ground
-            truth.
-
-    Raises:
-        ValueError: If it is a classifier and its head is not an ``STClsHead``.
-    """
-    head = getattr(model, 'head', None)
-    if isinstance(model, BaseClassifier) and not isinstance(head, STClsHead):
-        raise ValueError(
-            'subnets of a classifier learn from the main network through '
-            f'STClsHead, but model.head is {type(head).__name__}: '
-            "set model.head to dict(type='mmst.STClsHead', "
-            'head=dict(...the head you have...))'
-        )
+def _new_head() -> STClsHead:
+    return STClsHead.__new__(STClsHead)
 
 
 def _drop_prefix(

@@ -1,0 +1,45 @@
+"""Whether a loss is of a softmax, as normalised logits need it."""
+
+import math
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
+    """Tell whether a loss looks at logits through a softmax.
+
+    A softmax does not change where a number is added to all logits. That is
+    asked of the loss itself, whatever it is called. Sigmoids do change, and
+    cannot be satisfied by normalised logits: those of N classes have a fixed
+    length, where a sigmoid wants one large positive and N - 1 negative ones.
+
+    Args:
+        loss: A loss module of mmpretrain's kind, called with logits,
+            (N, num_classes), and labels, (N, ) or (N, num_classes).
+        num_classes: Number of classes.
+
+    Returns:
+        bool: True, too, for a loss that takes neither kind of labels.
+
+    Example:
+        >>> is_of_softmax(torch.nn.CrossEntropyLoss(), 3)
+        True
+        >>> is_of_softmax(torch.nn.BCEWithLogitsLoss(), 3)
+        False
+    """
+    logits = torch.linspace(-1, 2, 2 * num_classes).view(2, num_classes)
+    labels = torch.tensor([0, num_classes - 1])
+    for target in (labels, F.one_hot(labels, num_classes).float()):
+        try:
+            # A copy, on the CPU: some losses count what they have seen.
+            values = [
+                float(deepcopy(loss).cpu()(logits + shift, target))
+                for shift in (0.0, 2.0)
+            ]
+        except Exception:  # whatever it says to labels of another kind
+            continue
+        return math.isclose(*values, rel_tol=1e-3, abs_tol=1e-6)
+    return True

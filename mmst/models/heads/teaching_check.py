@@ -1,0 +1,35 @@
+"""Whether the subnets of a model have something to learn from."""
+
+from mmpretrain.models import BaseClassifier
+from torch import nn
+
+from .st_cls_head import STClsHead
+
+
+def check_teaching_head(model: nn.Module) -> None:
+    """Refuse a classifier whose subnets would have nothing to learn from.
+
+    Args:
+        model: The model. Others than classifiers train subnets on the ground
+            truth.
+
+    Raises:
+        ValueError: If it is a classifier and its head is not an ``STClsHead``.
+    """
+    head = getattr(model, 'head', None)
+    if not isinstance(model, BaseClassifier) or isinstance(head, STClsHead):
+        return
+    learn = 'subnets of a classifier learn from the main network through'
+    if 'head' not in dict(model.named_children()):
+        # TimmClassifier and HuggingFaceClassifier are a network as a whole.
+        raise ValueError(
+            f'{learn} STClsHead, but {type(model).__name__} has no head of '
+            "mmpretrain's: use ImageClassifier, with the network as backbone "
+            "(of timm by dict(type='TIMMBackbone', model_name=...)), a neck "
+            "and head=dict(type='mmst.STClsHead', head=...)"
+        )
+    raise ValueError(
+        f'{learn} STClsHead, but model.head is {type(head).__name__}: '
+        "set model.head to dict(type='mmst.STClsHead', "
+        'head=dict(...the head you have...))'
+    )
