@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmst.checkpoints import strip_checkpoint
 
-from ..conftest import classifier, load_run
+from ..conftest import classifier, load_run, run_alone
 
 STOCK = Path(__file__).with_name('stock_toolboxes.py')
 
@@ -133,7 +133,8 @@ default_hooks = dict()
     torch.save(dict(state_dict=source), tmp_path / 'run.pth')
 
     def publish(checkpoint, name):
-        load_tool('tools/model_converters/publish_model').main(
+        tool = load_tool('tools/model_converters/publish_model')
+        run_alone(tool.main)(
             [str(checkpoint), str(tmp_path / 'out' / name)]
             + ['--calibrate', str(config), '--num-samples', '12']
         )
