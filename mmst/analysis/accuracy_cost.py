@@ -62,6 +62,11 @@ def choose_candidates(
 
     Raises:
         ValueError: If ``max_subnets`` is less than 2.
+
+    Example:
+        >>> space = SamplingSpace((3, 3, 3), min_depth=1)
+        >>> choose_candidates(runner, space, max_subnets=2)
+        [(1, 1, 1), (3, 3, 3)]
     """
     if max_subnets < 2:
         raise ValueError(
@@ -103,13 +108,16 @@ def measure_family(
     Raises:
         ValueError: If the config has no validation or not that metric, or a
             subnet does not fit the model.
+
+    Example:
+        >>> _, networks = measure_family(runner, [(1, 2, 1)], seconds=0)
+        >>> [network.depths for network in networks]
+        [(1, 2, 1), (3, 3, 3)]
     """
     data, networks = load_first_image(runner), []
     model = unwrap_model(runner.model)
     blocks = tuple(len(stage) for stage in find_stages(model))
-    for depths in subnets:
-        Subnet.ordered(depths, blocks)  # now, and not after an hour
-    family = list(dict.fromkeys([*map(tuple, subnets), blocks]))
+    family = _list_family(subnets, blocks)
     for number, depths in enumerate(family, 1):
         runner.logger.info(f'Network {number} of {len(family)}: {depths}')
         metrics = evaluate_subnet(
@@ -128,11 +136,24 @@ def measure_family(
     return metric, networks
 
 
+def _list_family(
+    subnets: Sequence[Sequence[int]], blocks: Tuple[int, ...]
+) -> List[Tuple[int, ...]]:
+    """Each subnet once, and the main network."""
+    for depths in subnets:
+        Subnet.ordered(depths, blocks)  # now, and not after an hour
+    return list(dict.fromkeys([*map(tuple, subnets), blocks]))
+
+
 def load_first_image(runner: Runner) -> Dict[str, Any]:
     """The first validation image, preprocessed.
 
     Raises:
         ValueError: If there is none.
+
+    Example:
+        >>> load_first_image(runner)['inputs'].shape
+        torch.Size([1, 3, 16, 16])
     """
     data = next(iter(get_validation_loader(runner)))
     model = unwrap_model(runner.model)
@@ -153,6 +174,12 @@ def measure_model(
         model: A model of MMEngine's kind; put in evaluation mode.
         data: The batch, preprocessed.
         seconds: How long it is timed; at least three runs.
+
+    Example:
+        >>> flops, params, latency = measure_model(
+        ...     model, load_first_image(runner), seconds=0)
+        >>> flops > params > 0
+        True
     """
     model.eval()
     on_gpu = data['inputs'].is_cuda
@@ -189,6 +216,12 @@ def pick_network(
 
     Raises:
         ValueError: If none is like that.
+
+    Example:
+        >>> small = MeasuredNetwork((1, 1), 90.0, 100, 10, 1.0)
+        >>> main = MeasuredNetwork((2, 2), 92.0, 200, 20, 2.0)
+        >>> pick_network([small, main], min_score=89).depths
+        (1, 1)
     """
     chosen = [
         network
@@ -217,6 +250,12 @@ def find_best_at_their_cost(
     Args:
         networks: To choose from.
         cost: A field of :class:`MeasuredNetwork`.
+
+    Example:
+        >>> small = MeasuredNetwork((1, 1), 90.0, 100, 10, 1.0)
+        >>> poor = MeasuredNetwork((2, 1), 89.0, 150, 15, 1.5)
+        >>> find_best_at_their_cost([poor, small], 'flops') == [small]
+        True
     """
     best: List[MeasuredNetwork] = []
     for network in sorted(
@@ -235,6 +274,11 @@ def format_family_table(
     Args:
         networks: The networks.
         metric: What the scores are, with the unit.
+
+    Example:
+        >>> small = MeasuredNetwork((1, 1), 90.0, 2_000_000, 30_000, 1.0)
+        >>> format_family_table([small], 'top-1 (%)').split()[-5:]
+        ['1-1', '90.00', '2.000', '0.030', '1.000']
     """
     digits = choose_digits(max(network.score for network in networks))
     rows = [

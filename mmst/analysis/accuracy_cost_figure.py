@@ -16,6 +16,10 @@ def draw_family(networks: Sequence[MeasuredNetwork], metric: str) -> 'Figure':
     Args:
         networks: The networks, the main network among them.
         metric: What the scores are, with the unit.
+
+    Example:
+        >>> small = MeasuredNetwork((1, 1), 90.0, 2_000_000, 30_000, 1.0)
+        >>> draw_family([small], 'top-1 (%)').savefig(folder / 'family.png')
     """
     # Here, so that numbers can be had on machines without a display library.
     from matplotlib.figure import Figure

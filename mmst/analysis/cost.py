@@ -67,6 +67,12 @@ def measure_training_cost(
     Raises:
         ValueError: If the run was never validated, the log lacks the metric,
             or the image size is not known.
+
+    Example:
+        >>> log = read_training_log(work_dir)
+        >>> run = measure_training_cost(log, size=(16, 16))
+        >>> run.metric, run.epochs
+        ('accuracy/top1', [1.0])
     """
     metric = _choose_logged_metric(log, metric)
     backbone = build_backbone(log.config)
@@ -77,12 +83,7 @@ def measure_training_cost(
         ratio = iteration_cost(
             backbone, image, sampler.space, sampler.sizes, sampler.num_subnets
         )
-    plain = (
-        PASSES
-        * measure_cost(backbone, image).total
-        * log.config.train_dataloader.batch_size
-        * log.num_processes
-    )
+    plain = _count_plain_flops(log, measure_cost(backbone, image).total)
 
     def flops(iterations: int) -> float:
         with_subnets = sampler.count_iterations(iterations) if sampler else 0
@@ -100,6 +101,12 @@ def measure_training_cost(
         there,
         [float(log.metrics[step][metric]) for step in there],
     )
+
+
+def _count_plain_flops(log: TrainingLog, forward: int) -> int:
+    """FLOPs of a plain iteration, given those of one image's forward pass."""
+    batch_size = log.config.train_dataloader.batch_size
+    return PASSES * forward * batch_size * log.num_processes
 
 
 def _choose_logged_metric(log: TrainingLog, metric: Optional[str]) -> str:
@@ -121,7 +128,14 @@ def _choose_logged_metric(log: TrainingLog, metric: Optional[str]) -> str:
 
 
 def format_cost_table(results: Results) -> str:
-    """A row for each run: what it cost, its last score and its best."""
+    """A row for each run: what it cost, its last score and its best.
+
+    Example:
+        >>> log = read_training_log(work_dir)
+        >>> run = measure_training_cost(log, size=(16, 16))
+        >>> format_cost_table({'ST': run}).split()[:3]
+        ['epochs', 'iterations', 'K']
+    """
     first = next(iter(results.values()))
     digits = choose_digits(max(max(run.scores) for run in results.values()))
     return format_table(

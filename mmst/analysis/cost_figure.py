@@ -14,6 +14,11 @@ def draw_costs(results: Results) -> 'Figure':
     """Draw scores against epochs and against training FLOPs.
 
     Against iterations instead of epochs, if a run counts no epochs.
+
+    Example:
+        >>> log = read_training_log(work_dir)
+        >>> run = measure_training_cost(log, size=(16, 16))
+        >>> draw_costs({'ST': run}).savefig(folder / 'cost.png')
     """
     from matplotlib.figure import Figure
 

@@ -54,6 +54,12 @@ def measure_loafing(
     Raises:
         ValueError: If the evaluator does not give that metric, or a subnet
             does not fit the network.
+
+    Example:
+        >>> metric, scores = measure_loafing(
+        ...     runner, num_samples=12, subnets=[(1, 2, 1)])
+        >>> metric, list(scores)
+        ('accuracy/top1', ['main', '1-2-1'])
     """
     networks = list_networks(runner, subnets)
     scores = {}
@@ -73,6 +79,13 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
     Args:
         results: For each method, the scores of each of its runs. A run may
             lack some of the networks.
+
+    Example:
+        >>> scores = {'main': 92.0, '1-1-1': 80.0}
+        >>> print(format_loafing_table({'ST': [scores]}))
+                  ST
+        main   92.00
+        1-1-1  80.00
     """
     networks, methods = sort_networks(results), list(results)
     largest = max(

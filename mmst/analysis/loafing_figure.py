@@ -19,6 +19,11 @@ def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
         results: For each method, the scores of each of its runs. Of several
             runs the mean is drawn, with its 95 % interval.
         metric: What the scores are and in which unit, for the axis.
+
+    Example:
+        >>> scores = {'main': 92.0, '1-1-1': 80.0}
+        >>> figure = draw_loafing({'ST': [scores]}, 'accuracy/top1 (%)')
+        >>> figure.savefig(folder / 'loafing.png')
     """
     # Here, so that numbers can be had on machines without a display library.
     from matplotlib.figure import Figure

@@ -66,6 +66,12 @@ def measure_amplitudes(
     Raises:
         TypeError: If the model is no classifier with one vector of logits.
         ValueError: As of :func:`mmst.analysis.loafing.measure_loafing`.
+
+    Example:
+        >>> run = measure_amplitudes(
+        ...     runner, num_samples=12, subnets=[(1, 2, 1)])
+        >>> list(run.amplitudes)
+        ['main', '1-2-1']
     """
     head = _find_logit_head(runner.model)
     get_validation_loader(runner)
@@ -124,7 +130,14 @@ def _record_norms(head: nn.Module) -> Iterator[List[Tensor]]:
 
 
 def format_amplitude_table(results: Results) -> str:
-    """A table with a row for each network of each run."""
+    """A table with a row for each network of each run.
+
+    Example:
+        >>> run = Amplitudes('accuracy/top1', {'main': 92.0}, {'main': 12.5})
+        >>> print(format_amplitude_table({'ST': run}))
+            network  mean L2 norm of logits  accuracy/top1 (%)
+        ST     main                  12.500              92.00
+    """
     metric = next(iter(results.values())).metric
     digits = choose_digits(
         max(max(run.scores.values()) for run in results.values())

@@ -75,6 +75,10 @@ def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
 
     Raises:
         ValueError: If the model has no stage of that name.
+
+    Example:
+        >>> choose_stage(model).name, choose_stage(model, 'layer1').name
+        ('layer3', 'layer1')
     """
     stages = {stage.name: stage for stage in find_stages(model)}
     if name is None:
@@ -106,6 +110,11 @@ def measure_receptive_field(
 
     Raises:
         ValueError: If there is no image, or the images are too small.
+
+    Example:
+        >>> images = torch.rand(2, 3, 16, 16)
+        >>> measure_receptive_field(model, images, choose_stage(model)).shape
+        (16, 16)
     """
     if len(images) == 0:
         raise ValueError('no images to measure the receptive field on')
@@ -170,6 +179,10 @@ def find_field_centre(contribution: Array) -> Tuple[int, int]:
 
     A unit of a coarse map need not lie in the middle of the image: there is
     none in the middle of an even number of units.
+
+    Example:
+        >>> find_field_centre(np.eye(5))
+        (2, 2)
     """
     medians = []
     for axis in (0, 1):
@@ -188,6 +201,10 @@ def measure_square_side(contribution: Array, share: float) -> int:
     Returns:
         int: In pixels; odd, or the longer side of the image, which is the
         most there is.
+
+    Example:
+        >>> measure_square_side(np.eye(5), 0.5)
+        3
     """
     side = 2 * measure_square_reach(contribution, share) + 1
     return min(side, max(contribution.shape))
@@ -204,6 +221,10 @@ def measure_square_reach(contribution: Array, share: float) -> int:
 
     Returns:
         int: In pixels to either side, the central one not counted.
+
+    Example:
+        >>> measure_square_reach(np.eye(5), 0.5)
+        1
     """
     distance = np.maximum.outer(
         *(
@@ -228,6 +249,10 @@ def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
 
     Returns:
         Tensor: (N, C, size, size).
+
+    Example:
+        >>> load_input_images(runner, size=8, number=4).shape
+        torch.Size([4, 3, 8, 8])
     """
     model = unwrap_model(runner.model)
     images: List[Tensor] = []
@@ -242,7 +267,14 @@ def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
 
 
 def format_receptive_field_table(fields: Sequence[Field]) -> str:
-    """Sides of the squares, in pixels, with a row for each field."""
+    """Sides of the squares, in pixels, with a row for each field.
+
+    Example:
+        >>> field = Field('ST', 'main', 5, np.eye(5))
+        >>> print(format_receptive_field_table([field]))
+            network  input   20%   30%   50%   99%
+        ST     main   5 px  1 px  3 px  3 px  5 px
+    """
     return format_table(
         ['', 'network', 'input'] + [f'{share:.0%}' for share in SHARES],
         [

@@ -24,6 +24,10 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
 
     Rows are networks and columns input sizes; of a single size, panels follow
     one another.
+
+    Example:
+        >>> figure = draw_receptive_fields([Field('ST', 'main', 5, np.eye(5))])
+        >>> figure.savefig(folder / 'fields.png')
     """
     from matplotlib.figure import Figure
 

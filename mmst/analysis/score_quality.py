@@ -95,6 +95,11 @@ def measure_scores(
     Raises:
         TypeError: If the model is no classifier with one vector of logits.
         ValueError: If a subnet does not fit the network.
+
+    Example:
+        >>> report = measure_scores(runner, 12, subnets=[(1, 2, 1)])
+        >>> list(report.networks)
+        ['main', '1-2-1']
     """
     networks: Dict[str, NetworkScores] = {}
     predicted: List[Tensor] = []
@@ -173,7 +178,13 @@ def compute_bound(
 
 
 def format_score_table(results: Results) -> str:
-    """A table of all networks of each run, and one of the bounds."""
+    """A table of all networks of each run, and one of the bounds.
+
+    Example:
+        >>> report = measure_scores(runner, 12, subnets=[(1, 2, 1)])
+        >>> format_score_table({'ST': report}).split()[:2]
+        ['network', 'top-1']
+    """
     forms = (RAW, PREDICTED, CALIBRATED)
     rows = [
         [

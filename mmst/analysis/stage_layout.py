@@ -86,6 +86,11 @@ def measure_stage_layout(
     Raises:
         TypeError: If the stages cannot be found.
         ValueError: If the image is too small, or a depth below 1.
+
+    Example:
+        >>> layout = measure_stage_layout(model, torch.zeros(1, 3, 16, 16))
+        >>> layout.blocks
+        {'layer1': 3, 'layer2': 3, 'layer3': 3}
     """
     blocks = {stage.name: len(stage) for stage in find_stages(backbone)}
     num_subnets = sampler.num_subnets if sampler else 1
@@ -111,7 +116,15 @@ def measure_stage_layout(
 
 
 def format_layout_table(name: str, layout: Layout) -> str:
-    """Blocks and proposed spaces of one network."""
+    """Blocks and proposed spaces of one network.
+
+    Example:
+        >>> proposal = Proposal(2, (2, 2), 4, 0.75, 1.75)
+        >>> blocks = {'layer1': 3, 'layer2': 3}
+        >>> layout = Layout(blocks, (32, 32), 1, [proposal])
+        >>> format_layout_table('net', layout).splitlines()[0]
+        'net: layer1 3, layer2 3; 32 x 32 px'
+    """
     height, width = layout.size
     blocks = ', '.join(
         f'{stage} {count}' for stage, count in layout.blocks.items()

@@ -14,6 +14,10 @@ def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
 
     Args:
         layouts: By the networks' names.
+
+    Example:
+        >>> layout = measure_stage_layout(model, torch.zeros(1, 3, 16, 16))
+        >>> draw_layouts({'ResNet-20': layout}).savefig(folder / 'layout.png')
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -37,6 +37,11 @@ def read_training_log(work_dir: str) -> TrainingLog:
 
     Raises:
         ValueError: If the logs are not there or say too little.
+
+    Example:
+        >>> log = read_training_log(work_dir)
+        >>> log.epoch_length, log.iterations
+        (3, 3)
     """
     lines, text, config = [], '', None
     for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):

@@ -24,6 +24,11 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
     Raises:
         UnsafeCheckpointError: If it asks for code.
         ValueError: If it holds anything but a dict.
+
+    Example:
+        >>> torch.save(dict(state_dict=model.state_dict()), folder / 'a.pth')
+        >>> list(read_checkpoint(folder / 'a.pth'))
+        ['state_dict']
     """
     with safe_load():
         checkpoint = torch.load(str(path), map_location='cpu')
@@ -64,6 +69,11 @@ def select_state_dict(
 
     Raises:
         ValueError: If there are no weights, or several and none is chosen.
+
+    Example:
+        >>> weights = {'module.fc.bias': torch.ones(1)}
+        >>> select_state_dict(dict(state_dict=weights))
+        {'fc.bias': tensor([1.])}
     """
     if entry is None and is_state_dict(checkpoint):
         return _drop_module(checkpoint)
@@ -108,6 +118,13 @@ def write_checkpoint(
 
     Returns:
         Path: The file.
+
+    Example:
+        >>> checkpoint = dict(state_dict=model.state_dict())
+        >>> path = write_checkpoint(
+        ...     checkpoint, folder / 'net.pth', name_with_hash=True)
+        >>> path.name.startswith('net-')
+        True
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,11 @@ def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
 
     Raises:
         ValueError: If there is no ``state_dict`` of tensors.
+
+    Example:
+        >>> checkpoint = dict(state_dict=model.state_dict(), optimizer={})
+        >>> list(strip_checkpoint(checkpoint))
+        ['state_dict', 'meta']
     """
     state_dict = checkpoint.get('state_dict')
     if not is_state_dict(state_dict):

@@ -55,23 +55,25 @@ def convert_resnet(
     is right for a whole classifier and for a backbone alone.
 
     A batch counter (``num_batches_tracked``) that the source lacks, as files
-    from before torch 0.4.1 do, starts at 0. Nothing reads it unless a norm
-    has ``momentum=None``.
+    from before torch 0.4.1 do, starts at 0.
 
     Args:
         state_dict: Weights in the source's keys.
         layout: 'released' (the authors' own), 'torchvision' or 'timm'.
             Default: found from the keys.
         depth: One of ``RESNETS``. Default: found from the keys.
-        backbone_only: Whether to leave the classifier out, which then need
-            not be in the source.
+        backbone_only: Whether to leave out the classifier, if there is one.
 
     Returns:
         The same tensors by mmpretrain's keys.
 
     Raises:
-        ValueError: If layout or depth are unknown, or keys are left over or
-            missing; all of these are listed.
+        ValueError: If layout or depth are unknown, or keys do not fit.
+
+    Example:
+        >>> from torchvision.models import resnet18
+        >>> list(convert_resnet(resnet18().state_dict()))[:2]
+        ['backbone.conv1.weight', 'backbone.bn1.weight']
     """
     layout = _check_layout(layout, state_dict)
     depth = _check_depth(depth, layout, state_dict)

@@ -196,7 +196,14 @@ def _check_wrapper(wrapper: nn.Module) -> None:
 
 @LOOPS.register_module()
 class STEpochBasedTrainLoop(STLoopMixin, EpochBasedTrainLoop):
-    """:class:`mmengine.runner.EpochBasedTrainLoop` with ST iterations."""
+    """:class:`mmengine.runner.EpochBasedTrainLoop` with ST iterations.
+
+    Example:
+        >>> loop = STEpochBasedTrainLoop(
+        ...     runner, runner.cfg.train_dataloader, max_epochs=2)
+        >>> loop.max_iters
+        6
+    """
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Run one ST iteration on the ``idx``-th batch of the epoch."""
@@ -205,7 +212,14 @@ class STEpochBasedTrainLoop(STLoopMixin, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class STIterBasedTrainLoop(STLoopMixin, IterBasedTrainLoop):
-    """:class:`mmengine.runner.IterBasedTrainLoop` with ST iterations."""
+    """:class:`mmengine.runner.IterBasedTrainLoop` with ST iterations.
+
+    Example:
+        >>> loop = STIterBasedTrainLoop(
+        ...     runner, runner.cfg.train_dataloader, max_iters=8)
+        >>> loop.subnets  # filled by the hook, before every iteration
+        []
+    """
 
     def run_iter(self, data_batch: Any) -> None:
         """Run one ST iteration."""

@@ -44,9 +44,8 @@ def st_step(
 ) -> Log:
     """Train the main network and its subnets on one batch (Eq. 1).
 
-    The losses are summed. Each pass is backpropagated before the next one
-    begins, so that memory does not grow with the number of subnets; gradients
-    are reduced over the processes once, and the optimizer steps once.
+    The losses are summed. Each pass is backpropagated before the next begins,
+    so memory does not grow with K; one reduction and one step follow them.
 
     Args:
         model: The model, bare or wrapped for distributed training.
@@ -54,8 +53,7 @@ def st_step(
         optim_wrapper: Its ``accumulative_counts``, clipping and mixed
             precision mean what they mean without subnets.
         subnets: The subnets of this iteration, one at least.
-        update_running_stats: Whether subnets update the running statistics of
-            norm layers.
+        update_running_stats: Whether subnets update running statistics.
         subnet_inputs: How subnets' inputs are made of the main input.
 
     Returns:
@@ -65,6 +63,10 @@ def st_step(
     Raises:
         FloatingPointError: If a loss is not finite; the model is not updated.
             Not in mixed precision, whose loss scaler skips such a step.
+
+    Example:
+        >>> subnet = Subnet.ordered((1, 2, 1), (3, 3, 3), size=0.5)
+        >>> log = st_step(model, data_batch, optim_wrapper, [subnet])
     """
     with _accumulating_locally(model):
         main_log, subnet_losses = _passes(
@@ -162,6 +164,9 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
     A parameter that got a gradient on some ranks only counts as zero on the
     others; one that got none anywhere is left without.
+
+    Example:
+        >>> reduce_gradients(model.parameters())  # alone: as they are
     """
     if not is_distributed():
         return

@@ -39,6 +39,11 @@ def reestimate_statistics(
 
     Raises:
         ValueError: If there is no sample, or none is asked for.
+
+    Example:
+        >>> with activate(model, (1, 2, 1), update_running_stats=True):
+        ...     with reestimate_statistics(model, [data_batch], num_samples=6):
+        ...         predictions = model.val_step(data_batch)
     """
     if num_samples < 1:
         raise ValueError(

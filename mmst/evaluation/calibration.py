@@ -126,6 +126,12 @@ def bake_temperature(
 
     Raises:
         TypeError: If the logits are not what one linear layer gives.
+
+    Example:
+        >>> with bake_temperature(runner, num_samples=12) as temperature:
+        ...     metrics = evaluate_subnet(runner)
+        >>> temperature > 0
+        True
     """
     model = unwrap_model(runner.model)
     layer = find_last_layer(model, next(iterate_training_batches(runner, 1)))

@@ -12,6 +12,10 @@ def get_validation_loader(runner: Runner) -> DataLoader[Any]:
 
     Raises:
         ValueError: If the config has no validation, or no image for it.
+
+    Example:
+        >>> len(get_validation_loader(runner))  # batches
+        3
     """
     loader = _find_loader(runner, 'val')
     if loader is None:
@@ -28,6 +32,10 @@ def get_train_loader(runner: Runner) -> DataLoader[Any]:
     Raises:
         ValueError: If the config has no training, or none of its
             images can be read.
+
+    Example:
+        >>> len(get_train_loader(runner))  # batches
+        3
     """
     try:
         loader = _find_loader(runner, 'train')
@@ -56,6 +64,10 @@ def build_train_loader(
     Args:
         runner: The runner.
         dataset: Config of the data set; default: that of the training.
+
+    Example:
+        >>> build_train_loader(runner) is get_train_loader(runner)
+        False
     """
     config = dict(runner.cfg.train_dataloader, persistent_workers=False)
     if dataset is not None:
@@ -76,6 +88,10 @@ def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
     Args:
         model: A model of MMEngine's kind.
         data: The batch, as a data loader gives it.
+
+    Example:
+        >>> preprocess_unmixed(model, data_batch)['inputs'].shape
+        torch.Size([6, 3, 16, 16])
     """
     preprocessor = model.data_preprocessor
     mixing = {

@@ -90,6 +90,11 @@ def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
     Args:
         runner: A runner with the model's weights loaded.
         num_samples: How many images, in whole batches.
+
+    Example:
+        >>> logits, labels = collect_training_logits(runner, num_samples=12)
+        >>> logits.shape
+        torch.Size([12, 4])
     """
     model = unwrap_model(runner.model)
     return collect_logits(model, iterate_training_batches(runner, num_samples))
@@ -119,6 +124,11 @@ def collect_validation_logits(runner: Runner) -> Logits:
 
     Args:
         runner: A runner with the model's weights loaded.
+
+    Example:
+        >>> logits, labels = collect_validation_logits(runner)
+        >>> logits.shape
+        torch.Size([40, 4])
     """
     model = unwrap_model(runner.model)
     return collect_logits(

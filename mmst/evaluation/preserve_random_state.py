@@ -10,7 +10,14 @@ import torch
 
 @contextmanager
 def preserve_random_state() -> Iterator[None]:
-    """Draw afterwards what would have been drawn without this context."""
+    """Draw afterwards what would have been drawn without this context.
+
+    Example:
+        >>> with preserve_random_state():
+        ...     first = torch.rand(())
+        >>> torch.rand(()) == first
+        tensor(True)
+    """
     states = random.getstate(), np.random.get_state()
     devices = (
         [torch.cuda.current_device()] if torch.cuda.is_available() else []

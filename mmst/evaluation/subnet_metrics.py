@@ -25,6 +25,10 @@ def list_uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
 
     Args:
         num_blocks: Number of blocks of each stage.
+
+    Example:
+        >>> list_uniform_depths((1, 3, 2))
+        [(1, 1, 1), (1, 2, 2), (1, 3, 2)]
     """
     return [
         tuple(min(d, full) for full in num_blocks)
@@ -54,6 +58,10 @@ def run_as_subnet(
     Raises:
         ValueError: If the subnet does not fit the model, or its statistics
             need training images and there are none.
+
+    Example:
+        >>> with run_as_subnet(runner, (1, 2, 1), num_samples=12):
+        ...     predictions = runner.model.val_step(data_batch)
     """
     if subnet is None:
         yield
@@ -106,6 +114,11 @@ def evaluate_subnet(
     Raises:
         ValueError: If the config has no validation or no images, or the subnet
             does not fit the model.
+
+    Example:
+        >>> metrics = evaluate_subnet(runner, (1, 2, 1), num_samples=12)
+        >>> sorted(metrics)
+        ['accuracy/top1']
     """
     get_validation_loader(runner)
     with run_as_subnet(runner, subnet, num_samples, dataset):

@@ -65,8 +65,11 @@ def write_standalone(
 
     Raises:
         TypeError: If the stages, or the layer to calibrate, are not found.
-        ValueError: If the depths do not fit, there are no training images, or
-            the outputs differ.
+        ValueError: If depths do not fit, images lack, or outputs differ.
+
+    Example:
+        >>> write_standalone(runner, runner.cfg, (1, 2, 1), folder / 'a', 'a')
+        []
     """
     model = unwrap_model(runner.model)
     check_out(out)
@@ -78,10 +81,18 @@ def write_standalone(
     with _make_folder(out) as folder:
         write_checkpoint(weights, folder / f'{name}.pth')
         left = write_config(plain, model, depths, changes, folder, name)
-        standalone = build_from(folder, name).to(expected[0].device)
-        check_same(compute_outputs(standalone, data), expected)
+        standalone = _build_checked(folder, name, data, expected)
         write_formats(formats, standalone, data, folder / name)
     return left
+
+
+def _build_checked(
+    folder: Path, name: str, data: Dict[str, Any], expected: List[Tensor]
+) -> nn.Module:
+    """The model of the files, which gives what the subnet in place gives."""
+    standalone = build_from(folder, name).to(expected[0].device)
+    check_same(compute_outputs(standalone, data), expected)
+    return standalone
 
 
 def check_out(out: Path) -> None:
@@ -89,6 +100,9 @@ def check_out(out: Path) -> None:
 
     Raises:
         ValueError: If there are any.
+
+    Example:
+        >>> check_out(folder / 'new')  # refuses a folder with files in it
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(

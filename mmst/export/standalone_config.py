@@ -91,7 +91,11 @@ def build_from(folder: Path, name: str) -> nn.Module:
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             model = MODELS.build(cfg.model)
     load_checkpoint(
-        model, str(folder / f'{name}.pth'), map_location='cpu', strict=True
+        model,
+        str(folder / f'{name}.pth'),
+        map_location='cpu',
+        strict=True,
+        logger='silent',
     )
     return model
 

@@ -9,12 +9,13 @@ from .compile_blocks import compile_blocks
 from .cost import BackboneCost, iteration_cost, measure_cost
 from .export import export_subnet
 from .flops import count_flops
+from .input_sizes import InputSizes
 from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
 from .kl_minus import kl_minus, normalize_logits
 from .preserve_modes import preserve_modes
 from .sampler import SubnetSampler
 from .shared_prefix import PassRunner
-from .space import InputSizes, SamplingSpace
+from .space import SamplingSpace
 from .stages import (
     Block,
     Stage,

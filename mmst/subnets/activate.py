@@ -18,7 +18,15 @@ _ACTIVE: ContextVar[Optional[Subnet]] = ContextVar(
 
 
 def active_subnet() -> Optional[Subnet]:
-    """The subnet that is running now; ``None`` for the main network."""
+    """The subnet that is running now; ``None`` for the main network.
+
+    Example:
+        >>> with activate(model, (1, 2, 1, 2)):
+        ...     print(active_subnet())
+        1-2-1-2
+        >>> active_subnet() is None
+        True
+    """
     return _ACTIVE.get()
 
 
@@ -49,6 +57,13 @@ def activate(
     Raises:
         ValueError: If the subnet does not fit the model's stages, or the
             model is compiled with its blocks inside.
+
+    Example:
+        >>> with activate(model, (1, 2, 1, 2)) as subnet:
+        ...     loss = cross_entropy(model(images), labels)
+        ...     loss.backward()
+        >>> subnet.depths
+        (1, 2, 1, 2)
     """
     check_not_compiled(model)
     stages = find_stages(model)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from .flops import count_flops
+from .input_sizes import InputSizes
 from .inputs import resize_inputs
 from .preserve_modes import preserve_modes
-from .space import InputSizes, SamplingSpace
+from .space import SamplingSpace
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
 
@@ -35,6 +36,11 @@ class BackboneCost:
             spends on its features if these are concatenated, as in DenseNet.
         reads: What each block spends, if features are concatenated, on those
             of any one earlier block of its stage; zero if they are added.
+
+    Example:
+        >>> cost = measure_cost(model, images[:1])
+        >>> cost.of(Subnet.ordered((2, 2, 2, 2), (2, 2, 2, 2))) == cost.total
+        True
     """
 
     total: int
@@ -84,6 +90,12 @@ def iteration_cost(
 
     Returns:
         float: ``1 + K * mean share``, from the backbone's FLOPs.
+
+    Example:
+        >>> space = SamplingSpace((2, 2, 2, 2), min_depth=1)
+        >>> sizes = InputSizes(size_range=(0.5, 1.0))
+        >>> 1 < iteration_cost(model, images[:1], space, sizes, 1) < 2
+        True
     """
     main = measure_cost(model, image).total
     shares = [
@@ -105,6 +117,11 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
 
     Raises:
         ValueError: If the image is too small for the backbone.
+
+    Example:
+        >>> cost = measure_cost(model, images[:1])
+        >>> cost.of(Subnet.ordered((1, 2, 1, 2), (2, 2, 2, 2))) < cost.total
+        True
     """
     backbone, stages = find_backbone(model), find_stages(model)
     with ExitStack() as stack:

@@ -65,6 +65,11 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
         TypeError: If the model's stages cannot be found.
         ValueError: If the depths do not fit them, or blocks cannot be left
             out.
+
+    Example:
+        >>> small = export_subnet(model, (1, 2, 1, 2))
+        >>> [len(stage) for stage in find_stages(small)]
+        [1, 2, 1, 2]
     """
     model = unwrap_model(model)
     changes = subnet_changes(model, depths)

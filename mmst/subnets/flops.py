@@ -14,6 +14,12 @@ def count_flops() -> Iterator[Callable[[], int]]:
 
     Yields:
         A function that gives their number so far, or in all once it is over.
+
+    Example:
+        >>> with count_flops() as flops:
+        ...     product = torch.ones(2, 3) @ torch.ones(3, 4)
+        >>> flops()
+        24
     """
     counter = FlopCounterMode(display=False)
     # Without gradient, nn.MultiheadAttention and nn.TransformerEncoderLayer

@@ -13,6 +13,10 @@ def shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
         inputs: The main batch, (N, C, H, W).
         size: Pixels (``int``), a fraction of the batch's shorter side
             (``float``) or ``None`` for the batch as it is.
+
+    Example:
+        >>> shorter_side(torch.zeros(1, 3, 32, 48), 0.5)
+        16
     """
     side = min(inputs.shape[-2:])
     if size is None:
@@ -32,6 +36,10 @@ def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
     Returns:
         Tensor: (N, C, H', W') with ``min(H', W')`` the asked size; the batch
         itself where that is its size already.
+
+    Example:
+        >>> resize_inputs(torch.zeros(1, 3, 32, 48), 16).shape
+        torch.Size([1, 3, 16, 24])
     """
     height, width = inputs.shape[-2:]
     new_side, side = shorter_side(inputs, size), min(height, width)
@@ -50,6 +58,10 @@ def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
         inputs: Batch of images, (N, C, H, W).
         divisor: What height and width become multiples of.
         value: What fills the padding.
+
+    Example:
+        >>> pad_inputs(torch.zeros(1, 3, 30, 48), 32).shape
+        torch.Size([1, 3, 32, 64])
     """
     height, width = inputs.shape[-2:]
     right, bottom = -width % divisor, -height % divisor
@@ -119,6 +131,10 @@ class SubnetInputs:
 
     Raises:
         ValueError: If a transform is not known.
+
+    Example:
+        >>> SubnetInputs(['flip'])(torch.zeros(1, 3, 32, 48), 0.5).shape
+        torch.Size([1, 3, 16, 24])
     """
 
     def __init__(

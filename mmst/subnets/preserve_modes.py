@@ -8,7 +8,14 @@ from torch import nn
 
 @contextmanager
 def preserve_modes(model: nn.Module) -> Iterator[None]:
-    """Put training or evaluation mode of every submodule back afterwards."""
+    """Put training or evaluation mode of every submodule back afterwards.
+
+    Example:
+        >>> with preserve_modes(model):
+        ...     logits = model.eval()(images)
+        >>> model.training
+        True
+    """
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield

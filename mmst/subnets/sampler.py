@@ -6,7 +6,8 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from torch import nn
 
-from .space import InputSizes, SamplingSpace
+from .input_sizes import InputSizes
+from .space import SamplingSpace
 from .stages import Stage, find_stages
 from .subnet import Subnet
 

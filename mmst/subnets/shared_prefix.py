@@ -125,7 +125,7 @@ class PassRunner:
         ...     if subnet is None:
         ...         return cross_entropy(logits[0], labels)
         ...     return kl_minus(logits[-1], logits[0])
-        >>> runner.run([None, *subnets], loss)
+        >>> losses = runner.run([None, *subnets], loss)
         >>> optimizer.step()
     """
 

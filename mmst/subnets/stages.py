@@ -48,6 +48,10 @@ class Block:
             runs; ``None`` if the block has no shortcut.
         branch_only: Given the module, a context in which its forward is the
             residual branch alone; ``None`` if that cannot be had.
+
+    Example:
+        >>> Block(nn.Identity()).shortcut(3)  # what stays when it is skipped
+        3
     """
 
     module: nn.Module
@@ -65,6 +69,10 @@ class Stage:
         readers: Where blocks do not add to their input but give channels of
             their own, as in DenseNet: the layers that read these channels,
             which get fewer of them when a block is skipped.
+
+    Example:
+        >>> len(Stage('layer1', (Block(nn.Identity()), Block(nn.Identity()))))
+        2
     """
 
     name: str
@@ -87,6 +95,14 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
 
     Args:
         family: Name of the family, as error messages shall list it.
+
+    Example:
+        >>> @register_stage_finder('Chain')
+        ... def find_chain(backbone):
+        ...     if isinstance(backbone, nn.Sequential):
+        ...         return [Stage('chain', tuple(map(Block, backbone)))]
+        >>> len(find_stages(nn.Sequential(nn.Identity(), nn.Tanh()))[0])
+        2
     """
 
     def register(finder: StageFinder) -> StageFinder:
@@ -97,7 +113,12 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Give a model without its wrapper for distributed training, if any."""
+    """Give a model without its wrapper for distributed training, if any.
+
+    Example:
+        >>> unwrap_model(nn.DataParallel(model)) is model
+        True
+    """
     if isinstance(model, (DataParallel, DistributedDataParallel)):
         return model.module
     return model
@@ -107,6 +128,10 @@ def find_backbone(model: nn.Module) -> nn.Module:
     """The backbone of a model: without DDP, detector or classifier around.
 
     Of a network of timm also without its wrapper, ``TIMMBackbone``.
+
+    Example:
+        >>> find_backbone(nn.ModuleDict(dict(backbone=model))) is model
+        True
     """
     model = unwrap_model(model)
     backbone = getattr(model, 'backbone', model)
@@ -122,6 +147,10 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
 
     Raises:
         TypeError: If no registered family knows the backbone.
+
+    Example:
+        >>> [(stage.name, len(stage)) for stage in find_stages(model)]
+        [('layer1', 2), ('layer2', 2), ('layer3', 2), ('layer4', 2)]
     """
     backbone = find_backbone(model)
     for finder in reversed(list(_FINDERS.values())):

@@ -6,7 +6,12 @@ from typing import Optional, Sequence, Tuple, Union
 
 
 class Path(str, Enum):
-    """What runs of one residual block ``y = branch(x) + shortcut(x)``."""
+    """What runs of one residual block ``y = branch(x) + shortcut(x)``.
+
+    Example:
+        >>> Path('shortcut') is Path.SHORTCUT
+        True
+    """
 
     BOTH = 'both'
     SHORTCUT = 'shortcut'
@@ -22,6 +27,10 @@ class Subnet:
         size: Shorter side of the subnet's input: an ``int`` in pixels, a
             ``float`` as a fraction of the main input's shorter side, or
             ``None`` for the main input as it is (Eq. 7 and 8).
+
+    Example:
+        >>> print(Subnet.ordered((3, 3, 4, 3), (3, 4, 6, 3), size=160))
+        3-3-4-3 at 160 px
     """
 
     paths: Tuple[Tuple[Path, ...], ...]

@@ -13,7 +13,11 @@ FieldRule = Callable[[Any, Resizing], Any]
 
 
 def keep(value: Any, resizing: Resizing) -> Any:
-    """The rule of a field that does not depend on the image's size."""
+    """The rule of a field that does not depend on the image's size.
+
+    Example:
+        >>> rule = register_field('weather')(keep)
+    """
     return value
 
 

@@ -16,6 +16,10 @@ class SampleHandler:
     Attributes:
         is_positional: Whether annotations say where something is in the
             image, so that no crop or flip may move the pixels under them.
+
+    Example:
+        >>> SampleHandler().find_multiple(model)
+        1
     """
 
     is_positional = True
@@ -110,6 +114,10 @@ def find_handler(sample: Any) -> SampleHandler:
     """Find the handler of a sample's type, or else of its nearest base class.
 
     Where none is registered, the default one cannot resize.
+
+    Example:
+        >>> find_handler(DataSample()).is_positional
+        False
     """
     for cls in type(sample).__mro__:
         name = f'{cls.__module__}.{cls.__qualname__}'
@@ -129,6 +137,13 @@ def resize_samples(
 
     Raises:
         TypeError: If a sample's type has no handler.
+
+    Example:
+        >>> half = Resizing(
+        ...     (64, 96), (32, 48), (32, 48), divisor=1, model=model)
+        >>> (sample,) = resize_samples([DataSample().set_gt_label(3)], half)
+        >>> sample.gt_label
+        tensor([3])
     """
     if samples is None:
         return None
@@ -143,6 +158,9 @@ def prepare_dataset(dataset: Any) -> None:
     Args:
         dataset: Any data set, or one around others. Not yet handed to
             workers, which have copies.
+
+    Example:
+        >>> prepare_dataset(runner.train_dataloader.dataset)
     """
     for handler in _HANDLERS.values():
         handler.prepare_dataset(dataset)

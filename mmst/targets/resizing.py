@@ -22,6 +22,14 @@ class Resizing:
         divisor: What the sides of ``padded_shape`` are multiples of.
         model: The model: its ``data_preprocessor`` knows what to pad with,
             its heads may know more.
+
+    Example:
+        >>> half = Resizing(
+        ...     (64, 96), (32, 48), (32, 64), divisor=32, model=model)
+        >>> half.scale
+        (0.5, 0.5)
+        >>> half.image_shape((60, 80))
+        (30, 40)
     """
 
     main_shape: Shape

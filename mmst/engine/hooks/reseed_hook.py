@@ -22,6 +22,10 @@ class ReseedHook(Hook):
     begin every epoch from it. Iteration-based runs need an ``InfiniteSampler``
     and at least one worker process: they resume by reading the seen batches
     again, so that workers draw for them what they drew.
+
+    Example:
+        >>> runner.register_hook(ReseedHook())
+        >>> loader = dict(worker_init_fn=dict(type='mmst.keep_worker_seed'))
     """
 
     # After the hooks that may draw random numbers at the same points.

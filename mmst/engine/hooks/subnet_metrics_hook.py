@@ -43,6 +43,10 @@ class SubnetMetricsHook(Hook):
 
     Raises:
         ValueError: If an option has a value that it cannot have.
+
+    Example:
+        >>> hook = SubnetMetricsHook(interval=10, depths=[[1, 2, 1]])
+        >>> runner.register_hook(hook)
     """
 
     # After those that change weights.

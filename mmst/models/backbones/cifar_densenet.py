@@ -26,6 +26,11 @@ class CIFARDenseNet(DenseNet):
 
     Raises:
         ValueError: If the depth is not of that form.
+
+    Example:
+        >>> (features,) = CIFARDenseNet(40)(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 132, 8, 8])
     """
 
     def __init__(

@@ -23,6 +23,11 @@ class CIFARResNet(ResNet_CIFAR):
 
     Raises:
         ValueError: If the depth is not of that form.
+
+    Example:
+        >>> (features,) = CIFARResNet(20)(torch.zeros(1, 3, 32, 32))
+        >>> features.shape
+        torch.Size([1, 64, 8, 8])
     """
 
     def __init__(

@@ -33,6 +33,11 @@ class KLMinusLoss(nn.Module):
 
     Raises:
         ValueError: If an option has a value that it cannot have.
+
+    Example:
+        >>> main = torch.tensor([[1.0, 2.0, 4.0]])
+        >>> KLMinusLoss('standardize')(3 * main, main).item() < 1e-6
+        True
     """
 
     def __init__(

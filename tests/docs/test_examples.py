@@ -1,0 +1,159 @@
+"""Every function and class that a user calls has an example, which runs.
+
+What the examples have at hand is on the page ``docs/api/examples.md``.
+"""
+
+import doctest
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.analysis.evaluation_by_hand import loader
+from tests.conftest import ROOT, batch, build_classifier, sgd
+
+PACKAGES = (
+    'subnets',
+    'targets',
+    'models',
+    'engine',
+    'evaluation',
+    'checkpoints',
+    'export',
+)
+
+
+def is_called(value) -> bool:
+    """Functions and classes, but for tuples that functions give."""
+    if inspect.isclass(value):
+        return not issubclass(value, tuple)
+    return inspect.isfunction(value)
+
+
+def analyses() -> list:
+    page = (ROOT / 'docs/api/analysis.md').read_text()
+    return [
+        import_module(line.split()[-1])
+        for line in page.splitlines()
+        if line.startswith('.. automodule:: mmst.analysis.')
+    ]
+
+
+def public_names():
+    for package in PACKAGES:
+        module = import_module(f'mmst.{package}')
+        for name in module.__all__:
+            if is_called(getattr(module, name)):
+                yield f'mmst.{package}', name
+    for module in analyses():
+        for name, value in vars(module).items():
+            if (
+                is_called(value)
+                and value.__module__ == module.__name__
+                and not name.startswith('_')
+            ):
+                yield module.__name__, name
+
+
+@pytest.fixture
+def at_hand(tiny_runner, tmp_path):
+    """Make what examples share, if they name it."""
+
+    def make_runner():
+        return tiny_runner(
+            sampler=dict(num_subnets=1),
+            max_epochs=1,
+            val_dataloader=loader(16, 40),
+            val_evaluator=dict(type='Accuracy'),
+            val_cfg=dict(),
+        )
+
+    def make_work_dir():
+        runner = make_runner()
+        runner.train()
+        return runner.work_dir
+
+    def at_hand(module: str, text: str) -> dict:
+        found = dict(vars(import_module('mmst.subnets')))
+        found.update(vars(import_module(module)))
+        if module.startswith('mmst.analysis'):
+            for analysis in analyses():
+                found.update(vars(analysis))
+        found.update(np=np, torch=torch, nn=nn)
+        found.update(folder=tmp_path, data_batch=batch(double=False))
+        if module == 'mmst.subnets':
+            found.update(plain_pytorch())
+        else:
+            found['model'] = build_classifier(double=False)
+            found['optim_wrapper'] = sgd(found['model'])
+        if module == 'mmst.targets':
+            from mmpretrain.structures import DataSample
+
+            found['DataSample'] = DataSample
+        if 'runner' in text:
+            found['runner'] = make_runner()
+        if 'work_dir' in text:
+            found['work_dir'] = make_work_dir()
+        return found
+
+    return at_hand
+
+
+def plain_pytorch() -> dict:
+    from torchvision.models import resnet18
+
+    from mmst.subnets import SubnetSampler
+
+    model = resnet18(num_classes=10)
+    return dict(
+        model=model,
+        images=torch.rand(2, 3, 32, 32),
+        labels=torch.tensor([3, 7]),
+        cross_entropy=nn.functional.cross_entropy,
+        optimizer=torch.optim.SGD(model.parameters(), 0.01),
+        subnets=SubnetSampler(num_subnets=2).fit(model).draw(0),
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_registered(monkeypatch):
+    """What examples register is gone after them."""
+    for name in (
+        'mmst.subnets.stages._FINDERS',
+        'mmst.targets.fields._RULES',
+        'mmst.targets.handler._HANDLERS',
+    ):
+        module, _, attribute = name.rpartition('.')
+        there = getattr(import_module(module), attribute)
+        monkeypatch.setattr(name, dict(there))
+
+
+@pytest.mark.parametrize('module, name', list(public_names()))
+def test_example(module, name, at_hand):
+    value = getattr(import_module(module), name)
+    doc = value.__doc__ or ''
+    _, there, text = doc.partition('Example:')
+    assert there and '>>>' in text, f'{module}.{name} has no Example:'
+    assert '+SKIP' not in text
+    example = doctest.DocTestParser().get_doctest(
+        inspect.cleandoc(text), at_hand(module, text), name, None, 0
+    )
+    said = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
+        example, out=said.append
+    )
+    assert not said, ''.join(said)
+
+
+def test_page_says_what_is_at_hand(at_hand):
+    page = Path(ROOT / 'docs/api/examples.md').read_text()
+    for module in ('mmst.subnets', 'mmst.engine'):
+        for name in at_hand(module, 'runner work_dir'):
+            names = {**vars(import_module('mmst.subnets'))}
+            names.update(vars(import_module(module)))
+            if name not in names:
+                assert f'`{name}`' in page, name
