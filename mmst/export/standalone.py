@@ -45,9 +45,8 @@ def write_standalone(
 ) -> List[str]:
     """Write the subnet of a trained network as a model of its own.
 
-    ``NAME.pth`` has its weights, with BatchNorm statistics re-estimated, and
-    ``NAME.py`` builds it in the stock toolbox. A backbone of depths that no
-    options of the stock class express is a small Python module beside it.
+    ``NAME.pth`` has its weights, ``NAME.py`` builds it in the stock toolbox,
+    from a Python module beside it where no options of a stock class can.
 
     Args:
         runner: A runner with the trained weights and a training data loader.
@@ -81,18 +80,20 @@ def write_standalone(
     with _make_folder(out) as folder:
         write_checkpoint(weights, folder / f'{name}.pth')
         left = write_config(plain, model, depths, changes, folder, name)
-        standalone = _build_checked(folder, name, data, expected)
-        write_formats(formats, standalone, data, folder / name)
+        _check_and_trace(folder / name, data, expected, formats)
     return left
 
 
-def _build_checked(
-    folder: Path, name: str, data: Dict[str, Any], expected: List[Tensor]
-) -> nn.Module:
-    """The model of the files, which gives what the subnet in place gives."""
-    standalone = build_from(folder, name).to(expected[0].device)
+def _check_and_trace(
+    stem: Path,
+    data: Dict[str, Any],
+    expected: List[Tensor],
+    formats: Sequence[str],
+) -> None:
+    """Compare the model of the files with the subnet in place; trace it."""
+    standalone = build_from(stem.parent, stem.name).to(expected[0].device)
     check_same(compute_outputs(standalone, data), expected)
-    return standalone
+    write_formats(formats, standalone, data, stem)
 
 
 def check_out(out: Path) -> None:

@@ -77,7 +77,7 @@ def at_hand(tiny_runner, tmp_path):
         runner.train()
         return runner.work_dir
 
-    def at_hand(module: str, text: str) -> dict:
+    def at_hand(module: str, text: str, name: str = '') -> dict:
         found = dict(vars(import_module('mmst.subnets')))
         found.update(vars(import_module(module)))
         if module.startswith('mmst.analysis'):
@@ -96,6 +96,9 @@ def at_hand(tiny_runner, tmp_path):
             found['DataSample'] = DataSample
         if 'runner' in text:
             found['runner'] = make_runner()
+        if name == 'prepare_dataset':
+            # Handlers import their toolboxes when first used, and some print.
+            found[name](found['runner'].train_dataloader.dataset)
         if 'work_dir' in text:
             found['work_dir'] = make_work_dir()
         return found
@@ -140,7 +143,7 @@ def test_example(module, name, at_hand):
     assert there and '>>>' in text, f'{module}.{name} has no Example:'
     assert '+SKIP' not in text
     example = doctest.DocTestParser().get_doctest(
-        inspect.cleandoc(text), at_hand(module, text), name, None, 0
+        inspect.cleandoc(text), at_hand(module, text, name), name, None, 0
     )
     said = []
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
