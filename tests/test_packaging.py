@@ -48,6 +48,8 @@ def repo(tmp_path):
     write(repo / 'configs/st/resnet50_st.py', 'x = 1\n')
     write(repo / 'configs/st/__pycache__/resnet50_st.pyc')
     write(repo / 'tools/train.py')
+    write(repo / 'demo/classification.py')
+    write(repo / '.dev_scripts/check_code.sh')
     write(repo / 'model-index.yml', 'Import: []\n')
     return repo
 
@@ -110,6 +112,11 @@ def test_wheel_holds_configs_and_tools(repo, tmp_path):
     assert files['mmst/.mim/configs/st/resnet50_st.py'] == b'x = 1\n'
     assert 'mmst/.mim/tools/train.py' in files
     assert 'mmst/.mim/model-index.yml' in files
+    assert {n.split('/')[2] for n in files if n.startswith('mmst/.mim/')} == {
+        'configs',
+        'tools',
+        'model-index.yml',
+    }
     assert 'mmst/models/__init__.py' in files
     assert 'mmst/py.typed' in files
     assert not [name for name in files if '__pycache__' in name]
