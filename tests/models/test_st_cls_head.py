@@ -166,6 +166,21 @@ def test_mixed_labels_reach_subnets_that_learn_from_labels():
     torch.testing.assert_close(log['subnet0_loss'], log['main_loss'])
 
 
+def test_cosine_loss_of_mmpretrain():
+    """An option of the released code, which mmpretrain has."""
+    cosine = dict(type='mmpretrain.CosineSimilarityLoss', shift_factor=1.0)
+    head = STClsHead(HEADS[0][0], cosine)
+    main, small = ((level(seed, 4, 8),) for seed in (0, 1))
+    head.loss(main, samples([0] * 4))
+    angles = F.cosine_similarity(head(main), head(small))
+    torch.testing.assert_close(
+        in_subnet(head, small, samples([0] * 4))['loss_kl'],
+        (1 - angles).mean(),
+    )
+    with pytest.raises(TypeError, match='CosineSimilarityLoss normalises no'):
+        STClsHead(HEADS[0][0], cosine, normalize_main=True)
+
+
 def test_unknown_target_is_refused():
     with pytest.raises(ValueError, match="subnet_target 'teacher' is not one"):
         STClsHead(HEADS[0][0], subnet_target='teacher')

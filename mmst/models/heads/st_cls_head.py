@@ -33,7 +33,8 @@ class STClsHead(BaseModule):
 
     Args:
         head: The head to wrap, a config or a module.
-        loss_kl: Config of the loss between subnet and main logits.
+        loss_kl: Config of the loss between subnet and main logits; one of
+            mmpretrain's too, such as ``CosineSimilarityLoss``.
         normalize_main: Whether the main logits too are normalised, as
             ``loss_kl`` normalises them, before the wrapped head's own loss
             and its prediction. The authors' released code does so in the
@@ -88,16 +89,7 @@ class STClsHead(BaseModule):
                 'they were, and nothing is learned: set '
                 "model.head.loss_kl.normalize to 'l2' or None"
             )
-        if subnet_target not in TARGETS:
-            raise ValueError(
-                f'STClsHead: subnet_target {subnet_target!r} is not one of '
-                f'{list(TARGETS)}'
-            )
-        if not isinstance(normalize_main, bool):
-            raise TypeError(
-                f'STClsHead: normalize_main {normalize_main!r} is neither '
-                'True nor False'
-            )
+        self._check_options(normalize_main, subnet_target)
         self.normalize_main = normalize_main
         self._check_loss(getattr(self.head, 'loss_module', None))
         self.subnet_target = subnet_target
@@ -118,6 +110,24 @@ class STClsHead(BaseModule):
                 'logits cannot satisfy: set normalize_main=False in '
                 'model.head, or use_sigmoid=False in the loss of the wrapped '
                 'head'
+            )
+
+    def _check_options(self, normalize_main: bool, subnet_target: str) -> None:
+        if subnet_target not in TARGETS:
+            raise ValueError(
+                f'STClsHead: subnet_target {subnet_target!r} is not one of '
+                f'{list(TARGETS)}'
+            )
+        if not isinstance(normalize_main, bool):
+            raise TypeError(
+                f'STClsHead: normalize_main {normalize_main!r} is neither '
+                'True nor False'
+            )
+        if normalize_main and not hasattr(self.loss_kl, 'normalize_logits'):
+            raise TypeError(
+                f'{type(self.loss_kl).__name__} normalises no logits: set '
+                'model.head.normalize_main to False, or loss_kl to '
+                'mmst.KLMinusLoss'
             )
 
     def loss(
