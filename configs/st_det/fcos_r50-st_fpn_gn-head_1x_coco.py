@@ -2,7 +2,7 @@
 # PyTorch's, with the changes that mmdet makes for its ResNeXt FCOS.
 _base_ = [
     'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
-    '../_base_/backbones/{{$MMST_BACKBONE:r50_st}}.py',
+    '../_base_/backbones/r50_st.py',
 ]
 
 model = dict(

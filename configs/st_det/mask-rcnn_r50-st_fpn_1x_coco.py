@@ -1,7 +1,7 @@
 # Table 11, R50-ST: SGD.
 _base_ = [
     'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-    '../_base_/backbones/{{$MMST_BACKBONE:r50_st}}.py',
+    '../_base_/backbones/r50_st.py',
 ]
 
 model = dict(backbone=dict(init_cfg=_base_.backbone_init))

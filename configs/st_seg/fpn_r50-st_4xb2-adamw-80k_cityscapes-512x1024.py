@@ -2,7 +2,7 @@
 # the compared backbones has.
 _base_ = [
     'mmseg::sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py',
-    '../_base_/backbones/{{$MMST_BACKBONE:r50_st}}.py',
+    '../_base_/backbones/r50_st.py',
 ]
 
 model = dict(

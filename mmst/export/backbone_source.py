@@ -1,4 +1,11 @@
-"""Python source of a backbone that is a subnet of a stock one."""
+"""Python source of a backbone that is a subnet of a stock one.
+
+A subclass, and not a fixed module that reads what to change from the config:
+so the options of the stock backbone stay where users and the toolboxes' own
+lines set them, as in ``model.backbone.frozen_stages``, and are not those of a
+network inside of another. A class of ``mmst`` has to go along as source in
+either case, since the export has to work where ``mmst`` is not installed.
+"""
 
 import inspect
 import re

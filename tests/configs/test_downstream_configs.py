@@ -285,41 +285,56 @@ def test_optimizer_of_the_tables(config, name, lr, decay):
     assert (group['lr'], group['weight_decay']) == (lr, decay)
 
 
+BACKBONES = dict(
+    re.findall(
+        r'^\| (R50-(?!ST)\S+) \| `(\S+)` \|',
+        (ROOT / 'configs/_base_/backbones/README.md').read_text(),
+        re.M,
+    )
+)
+
+
+def with_backbone(config: str, checkpoint: str) -> Config:
+    """A config with the options that the page of backbones gives."""
+    cfg = Config.fromfile(ROOT / 'configs' / config)
+    cfg.merge_from_dict(
+        {
+            'model.backbone.init_cfg.checkpoint': checkpoint,
+            'model.backbone.init_cfg.prefix': None,
+        }
+    )
+    return cfg
+
+
 @pytest.mark.parametrize(
     'config', ['st_det/atss_r50-st_fpn_1x_coco.py', SEG, star_of(POSE)]
 )
 @pytest.mark.parametrize(
-    'name, weights',
+    'row, weights',
     [
-        ('r50_base', 'resnet50-0676ba61.pth'),
-        ('r50_tnr', 'resnet50-11ad3fa6.pth'),
-        ('r50_timm', 'resnet50_a1_0-14fe96d1.pth'),
-        ('r50_st', ST['checkpoint']),
+        ('R50-base', 'resnet50-0676ba61.pth'),
+        ('R50-tnr', 'resnet50-11ad3fa6.pth'),
+        ('R50-timm', 'resnet50_a1_0-14fe96d1.pth'),
     ],
 )
-def test_backbone_from_the_environment(config, name, weights, monkeypatch):
+def test_backbones_of_the_page(config, row, weights):
     pytest.importorskip(SCOPES[config.split('/')[0]])
-    monkeypatch.setenv('MMST_BACKBONE', name)
-    cfg = Config.fromfile(ROOT / 'configs' / config)
-    init_cfg = cfg.model.backbone.init_cfg
-    assert init_cfg.type == 'Pretrained'
+    init_cfg = with_backbone(config, BACKBONES[row]).model.backbone.init_cfg
+    assert init_cfg.type == 'Pretrained' and init_cfg.prefix is None
     checkpoint = init_cfg.checkpoint
     if checkpoint.startswith('torchvision://'):
         checkpoint = get_torchvision_models()[checkpoint.split('//')[1]]
     assert checkpoint.endswith(weights)
-    # Only checkpoints of ours have a whole classifier's keys.
-    assert init_cfg.get('prefix') == (
-        'backbone.' if name == 'r50_st' else None
-    )
 
 
 @pytest.mark.parametrize(
     'config', [c for c in FRAMEWORKS if c != SEG and 'fcos' not in c]
 )
-def test_r50_base_is_the_stock_config(config, monkeypatch, tmp_path):
+def test_r50_base_is_the_stock_config(config, tmp_path):
     own = stock(FRAMEWORKS[config], tmp_path)
-    monkeypatch.setenv('MMST_BACKBONE', 'r50_base')
-    assert not difference(own, Config.fromfile(ROOT / 'configs' / config))
+    ours = with_backbone(config, BACKBONES['R50-base'])
+    assert ours.model.backbone.init_cfg.pop('prefix') is None
+    assert not difference(own, ours)
 
 
 def test_backbone_on_the_command_line(load_tool):
