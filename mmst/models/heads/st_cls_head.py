@@ -221,7 +221,7 @@ class STClsHead(BaseModule):
             get_last_heard(heard, self.head, 'predict')
         return predicted
 
-    @property  # type: ignore[override]
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         """The wrapped head's class, for ``isinstance`` beside its own.
 
