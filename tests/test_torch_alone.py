@@ -12,21 +12,28 @@ from tests.docs.blocks import BLOCKS
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = 'docs/how_to/plain_pytorch.md'
 # Run before the page: from here on none of them can be imported.
-WITHOUT_OPENMMLAB = """
+WITHOUT_OPENMMLAB = '''
 import sys
 
 NAMES = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'mmpose')
 
 
-class Missing:
-    @staticmethod
-    def find_spec(name, *args):
-        if name.split('.')[0] in NAMES:
-            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+class Without:
+    """A finder that does not find these, as where they are not installed."""
+
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, *args):
+        if name.split('.')[0] not in NAMES:
+            return self.finder.find_spec(name, *args)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
 
 
-sys.meta_path.insert(0, Missing)
-"""
+sys.meta_path[:] = map(Without, sys.meta_path)
+'''
 THEN = """
 assert not [name for name in sys.modules if name.split('.')[0] in NAMES]
 print('done')
