@@ -2,6 +2,8 @@
 
 from typing import Any, List, Optional, Sequence
 
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
 from mmengine.model import (
     BaseAveragedModel,
     BaseModel,
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from mmst.registry import LOOPS
 from mmst.subnets import Subnet, SubnetInputs, compile_blocks
+from mmst.subnets.options import check_flag
 from mmst.targets import prepare_dataset
 
 from .hooks.prepare_dataset_hook import PrepareDatasetHook
@@ -54,6 +57,7 @@ class STLoopMixin(BaseLoop):
         super().__init__(*args, **kwargs)
         if self._trains_subnets():
             self.runner.register_hook(PrepareDatasetHook(), priority='LOWEST')
+        check_flag('update_running_stats', update_running_stats)
         self.update_running_stats = update_running_stats
         self.subnet_inputs = SubnetInputs(input_transforms, chain_inputs)
 
@@ -71,10 +75,15 @@ class STLoopMixin(BaseLoop):
         self._dataloader = dataloader
 
     def _find_sampler(self) -> Optional[SubnetSamplerHook]:
-        hooks = self.runner.hooks
-        return next(
-            (h for h in hooks if isinstance(h, SubnetSamplerHook)), None
-        )
+        samplers = [
+            h for h in self.runner.hooks if isinstance(h, SubnetSamplerHook)
+        ]
+        if len(samplers) > 1:
+            raise ValueError(
+                f'custom_hooks has {len(samplers)} SubnetSamplerHooks, of '
+                'which the last would win: keep one'
+            )
+        return samplers[0] if samplers else None
 
     def _trains_subnets(self) -> bool:
         hook = self._find_sampler()
@@ -118,6 +127,7 @@ class STLoopMixin(BaseLoop):
                 'trained with subnets'
             )
         _check_momentum_copies(model)
+        _check_precise_bn(self.runner.hooks, self.dataloader)
 
     def _compile_blocks(self) -> None:
         """Compile block by block where the config asks to compile."""
@@ -172,6 +182,23 @@ def _check_momentum_copies(model: nn.Module) -> None:
                 f'{type(model).__name__} updates its momentum copy '
                 f'`{name}` in each pass, and would do so several times an '
                 'iteration: such a model cannot be trained with subnets'
+            )
+
+
+def _check_precise_bn(
+    hooks: Sequence[Hook], dataloader: DataLoader[Any]
+) -> None:
+    """Refuse a re-estimation that takes no batch: its statistics are zero."""
+    for hook in hooks:
+        if type(hook).__name__ != 'PreciseBNHook':
+            continue
+        batch = dataloader.batch_size or 1
+        if hook.num_samples < batch * get_world_size():
+            raise ValueError(
+                f'PreciseBNHook: num_samples={hook.num_samples} is less than '
+                f'one batch of all processes, {batch} x {get_world_size()}, '
+                'so that it would set all BatchNorm statistics to zero: '
+                'raise num_samples'
             )
 
 

@@ -3,6 +3,8 @@
 from random import Random
 from typing import Optional, Sequence, Tuple, Union
 
+from .options import check_list, is_number
+
 
 class InputSizes:
     """The input sizes that subnets may have (Eq. 7).
@@ -32,11 +34,12 @@ class InputSizes:
     ) -> None:
         if size_range is not None and sizes is not None:
             raise ValueError(
-                f'size_range {tuple(size_range)} and sizes {list(sizes)} '
+                f'size_range {size_range} and sizes {sizes} '
                 'exclude each other: give one of them'
             )
         self.is_range = size_range is not None
         if size_range is not None:
+            check_list('size_range', size_range, 'two numbers')
             if len(size_range) != 2:
                 raise ValueError(
                     f'size_range {tuple(size_range)} is not a '
@@ -49,6 +52,7 @@ class InputSizes:
                     'the smaller first'
                 )
         elif sizes is not None:
+            check_list('sizes', sizes, 'numbers')
             if len(sizes) == 0:
                 raise ValueError(
                     'sizes is empty: give at least one size, or '
@@ -62,9 +66,10 @@ class InputSizes:
     def _parse(
         option: str, numbers: Sequence[Union[int, float]]
     ) -> Tuple[Union[int, float], ...]:
-        if all(0 < n <= 1 for n in numbers):
+        is_numeric = all(map(is_number, numbers))
+        if is_numeric and all(0 < n <= 1 for n in numbers):
             return tuple(float(n) for n in numbers)
-        if all(n > 1 and n == int(n) for n in numbers):
+        if is_numeric and all(n > 1 and n == int(n) for n in numbers):
             return tuple(int(n) for n in numbers)
         raise ValueError(
             f'{option} {tuple(numbers)}: sizes are all fractions of the main '

@@ -5,6 +5,8 @@ from typing import Callable, Dict, Optional, Sequence, Union
 import torch.nn.functional as F
 from torch import Tensor
 
+from .options import check_flag, check_list
+
 
 def shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
     """Shorter side, in pixels, that a batch has at a subnet's size.
@@ -140,10 +142,12 @@ class SubnetInputs:
     def __init__(
         self, transforms: Sequence[str] = (), chained: bool = False
     ) -> None:
+        check_list('input_transforms', transforms, 'names of transforms')
+        check_flag('chain_inputs', chained)
         for name in transforms:
-            if name not in TRANSFORMS:
+            if not isinstance(name, str) or name not in TRANSFORMS:
                 raise ValueError(
-                    f'input transform {name!r} is not one of '
+                    f'input_transforms: {name!r} is not one of '
                     f'{list(TRANSFORMS)}'
                 )
         self.transforms = tuple(transforms)

@@ -77,17 +77,18 @@ def kl_minus(
         Tensor: A scalar.
 
     Raises:
-        ValueError: If the two shapes differ.
+        ValueError: If the two shapes differ, or are of maps of logits.
 
     Example:
         >>> logits = torch.tensor([[1.0, 2.0, 4.0]])
         >>> kl_minus(3 * logits, logits).item() < 1e-6  # one direction
         True
     """
-    if subnet_logits.shape != main_logits.shape:
+    if subnet_logits.shape != main_logits.shape or subnet_logits.ndim != 2:
         raise ValueError(
-            f'logits of the subnet, {tuple(subnet_logits.shape)}, and of the '
-            f'main network, {tuple(main_logits.shape)}, differ in shape'
+            'logits of the subnet and of the main network are both of shape '
+            f'(N, num_classes), not {tuple(subnet_logits.shape)} and '
+            f'{tuple(main_logits.shape)}'
         )
     with torch.autocast(subnet_logits.device.type, enabled=False):
         log_p_main, log_p_subnet = (

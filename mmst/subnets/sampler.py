@@ -2,12 +2,13 @@
 
 from itertools import product
 from random import Random
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 from torch import nn
 
 from .input_sizes import InputSizes
-from .space import SamplingSpace
+from .options import check_count
+from .space import SamplingSpace, check_space
 from .stages import Stage, find_stages
 from .subnet import Subnet
 
@@ -79,6 +80,7 @@ class SubnetSampler:
         check_count('every', every, least=1)
         if num_sizes is not None:
             check_count('num_sizes', num_sizes, least=1)
+        check_space(space, min_depth, strategy)
         self._num_subnets = num_subnets
         self._space_options = dict(
             candidates=space, min_depth=min_depth, strategy=strategy
@@ -186,23 +188,6 @@ class SubnetSampler:
             )
             for depths in product(*self.space.depths)
         ]
-
-
-def check_count(option: str, value: Any, least: int) -> None:
-    """Refuse what is not a whole number.
-
-    Args:
-        option: Name of the option.
-        value: Its value.
-        least: The least allowed.
-
-    Raises:
-        ValueError: If it is not one, or below the least.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(
-            f'{option} {value!r} is not a whole number from {least} on'
-        )
 
 
 def _check_branches(stages: Sequence[Stage]) -> None:

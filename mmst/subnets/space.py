@@ -5,6 +5,7 @@ from math import prod
 from random import Random
 from typing import Optional, Sequence, Tuple, Union
 
+from .options import check_count, check_list
 from .subnet import Path, Subnet
 
 STRATEGIES = ('ordered', 'stochastic', 'raw')
@@ -51,22 +52,7 @@ class SamplingSpace:
         strategy: str = 'ordered',
         has_shortcut: Optional[Sequence[Sequence[bool]]] = None,
     ) -> None:
-        if strategy not in STRATEGIES:
-            raise ValueError(
-                f'strategy {strategy!r} is not one of {list(STRATEGIES)}'
-            )
-        if candidates is not None and min_depth is not None:
-            raise ValueError(
-                f'space {list(candidates)} and min_depth {min_depth} are two '
-                'spellings of one thing: give one of them'
-            )
-        if strategy == 'raw' and not (
-            candidates is None and min_depth is None
-        ):
-            raise ValueError(
-                "strategy 'raw' decides for every block by itself: give "
-                'neither space nor min_depth with it'
-            )
+        check_space(candidates, min_depth, strategy)
         self.num_blocks = tuple(num_blocks)
         self.strategy = strategy
         self.has_shortcut = has_shortcut or [[True] * n for n in num_blocks]
@@ -94,7 +80,8 @@ class SamplingSpace:
                 'one a stage'
             )
         for stage, (value, full) in enumerate(zip(values, blocks), 1):
-            if not isinstance(value, int) or not 1 <= value <= full:
+            is_count = isinstance(value, int) and value is not True
+            if not is_count or not 1 <= value <= full:
                 raise ValueError(
                     f'{option} {list(values)}: the {meaning} of stage '
                     f'{stage}, {value!r}, is not a whole number between 1 and '
@@ -196,3 +183,40 @@ class SamplingSpace:
             # The first is never skipped.
             table.append(tuple(pair * max(0, i - 1) for i in range(full)))
         return tuple(table)
+
+
+def check_space(
+    candidates: Optional[Sequence[int]],
+    min_depth: Optional[Union[int, Sequence[int]]],
+    strategy: str,
+) -> None:
+    """Refuse options of a space that fit no network.
+
+    Args:
+        candidates: See :class:`SamplingSpace`.
+        min_depth: Likewise.
+        strategy: Likewise.
+
+    Raises:
+        ValueError: If an option has a value that it cannot have, or two
+            exclude each other.
+    """
+    for option, value in (('space', candidates), ('min_depth', min_depth)):
+        if option == 'min_depth' and isinstance(value, int):
+            check_count(option, value, least=1)
+        elif value is not None:
+            check_list(option, value, 'whole numbers, one a stage')
+    if strategy not in STRATEGIES:
+        raise ValueError(
+            f'strategy {strategy!r} is not one of {list(STRATEGIES)}'
+        )
+    if candidates is not None and min_depth is not None:
+        raise ValueError(
+            f'space {list(candidates)} and min_depth {min_depth} are two '
+            'spellings of one thing: give one of them'
+        )
+    if strategy == 'raw' and not (candidates is None and min_depth is None):
+        raise ValueError(
+            "strategy 'raw' decides for every block by itself: give "
+            'neither space nor min_depth with it'
+        )

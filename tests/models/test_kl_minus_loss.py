@@ -124,9 +124,9 @@ def test_huge_logits_keep_their_direction(normalize, size):
     'options, message',
     [
         (dict(normalize='L2'), r"normalize 'L2' is not one of \['l2'"),
-        (dict(scale=0), 'scale 0 is not above 0'),
-        (dict(temperature=-1), 'temperature -1 is not above 0'),
-        (dict(loss_weight=-0.5), 'loss_weight -0.5 is below 0'),
+        (dict(scale=0), 'scale 0 is not a finite number above 0'),
+        (dict(temperature=-1), 'temperature -1 is not a finite number above 0'),
+        (dict(loss_weight=-0.5), 'loss_weight -0.5 is not a finite number from 0'),
     ],
 )
 def test_bad_options(options, message):
@@ -135,5 +135,12 @@ def test_bad_options(options, message):
 
 
 def test_shapes_must_agree():
-    with pytest.raises(ValueError, match=r'\(2, 3\), .*\(2, 4\), differ'):
+    with pytest.raises(ValueError, match=r'not \(2, 3\) and \(2, 4\)'):
         KLMinusLoss()(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def test_maps_of_logits_are_refused():
+    """Their classes stand second, and the batch is not all that is summed."""
+    maps = torch.zeros(2, 5, 4, 4)
+    with pytest.raises(ValueError, match=r'\(N, num_classes\)'):
+        KLMinusLoss(None)(maps, maps)

@@ -130,7 +130,7 @@ def test_probabilities_are_the_observed_ones(strategy):
         (dict(candidates=[1, 2, 4]), 'has 3 entries'),
         (dict(candidates=[1, 2, 7, 1]), 'stage 3, 7, .*between 1 and 6'),
         (dict(min_depth=4), 'stage 1, 4, .*between 1 and 3'),
-        (dict(min_depth=0), 'stage 1, 0'),
+        (dict(min_depth=0), 'min_depth 0 is not a whole number from 1'),
         (
             dict(min_depth=[1, 1.5, 1, 1]),
             'stage 2, 1.5, is not a whole number',

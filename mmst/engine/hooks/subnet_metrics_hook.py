@@ -18,6 +18,7 @@ from mmst.evaluation import (
 )
 from mmst.registry import HOOKS
 from mmst.subnets import Subnet, find_stages, preserve_modes
+from mmst.subnets.options import check_count, check_flag, check_list
 
 from ..subnet_scalars import add_subnet_scalars
 
@@ -63,11 +64,14 @@ class SubnetMetricsHook(Hook):
             ('interval', interval),
             ('num_samples', num_samples),
         ):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f'SubnetMetricsHook: {name} {value!r} is not '
-                    'a whole number from 1 on'
-                )
+            check_count(f'SubnetMetricsHook: {name}', value, least=1)
+        check_flag('SubnetMetricsHook: by_epoch', by_epoch)
+        if depths is not None:
+            check_list('SubnetMetricsHook: depths', depths, 'lists of depths')
+            for blocks in depths:
+                check_list('SubnetMetricsHook: depths', blocks, 'depths')
+                for depth in blocks:
+                    check_count('SubnetMetricsHook: depths', depth, least=1)
         self.interval = interval
         self.by_epoch = by_epoch
         self.depths = depths

@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmst.models.heads import check_teaching_head
 from mmst.registry import HOOKS
 from mmst.subnets import SubnetInputs, SubnetSampler, unwrap_model
-from mmst.subnets.sampler import check_count
+from mmst.subnets.options import check_count, check_flag
 
 from ..space_report import report_space
 from ..subnet_batch import check_transforms
@@ -54,6 +54,7 @@ class SubnetSamplerHook(Hook):
         with _naming_the_hook():
             if interval is not None:
                 check_count('interval', interval, least=1)
+            check_flag('by_epoch', by_epoch)
             self.sampler = SubnetSampler(begin=begin, **options)
         self.begin = begin
         self.by_epoch = by_epoch
@@ -74,6 +75,13 @@ class SubnetSamplerHook(Hook):
         self.sampler.begin = self.begin
         if self.by_epoch and self.begin > 0:
             self.sampler.begin *= len(runner.train_dataloader)
+        if self.sampler.begin >= runner.max_iters:
+            raise ValueError(
+                f'SubnetSamplerHook: begin={self.begin} is not before the end '
+                f'of the training, {runner.max_iters} iterations, so that no '
+                'subnet would be trained: set a smaller one, or '
+                'num_subnets=0 for plain training'
+            )
         with _naming_the_hook():
             self.sampler.fit(model)
         if self.interval is None:

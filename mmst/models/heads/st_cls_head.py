@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmst.registry import MODELS
 from mmst.subnets import active_subnet
+from mmst.subnets.options import check_flag
 
 from .heard_logits import get_last_heard, hear_logits, list_logits
 from .softmax_check import is_of_softmax
@@ -45,18 +46,10 @@ class STClsHead(BaseModule):
             its own.
 
     Raises:
-        TypeError: If the head is not for one label an image, or an option is
-            of another type.
-        ValueError: If logits of two classes would be standardised, the
-            target is not known, or the wrapped head's loss is of sigmoids,
-            which normalised logits cannot satisfy.
-
-    Example:
-        >>> head = STClsHead(
-        ...     dict(type='LinearClsHead', num_classes=10, in_channels=64),
-        ...     loss_kl=dict(type='mmst.KLMinusLoss', normalize='standardize'))
-        >>> list(head.state_dict())  # those of the wrapped head
-        ['fc.weight', 'fc.bias']
+        TypeError: If the head is not for one label an image.
+        ValueError: If an option has a value that it cannot have, logits of
+            two classes would be standardised, or the wrapped head's loss is
+            of sigmoids, which normalised logits cannot satisfy.
     """
 
     def __init__(
@@ -89,6 +82,7 @@ class STClsHead(BaseModule):
                 'they were, and nothing is learned: set '
                 "model.head.loss_kl.normalize to 'l2' or None"
             )
+        check_flag('STClsHead: normalize_main', normalize_main)
         self._check_options(normalize_main, subnet_target)
         self.normalize_main = normalize_main
         self._check_loss(getattr(self.head, 'loss_module', None))

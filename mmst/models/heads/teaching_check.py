@@ -1,6 +1,6 @@
 """Whether the subnets of a model have something to learn from."""
 
-from mmpretrain.models import BaseClassifier
+from mmpretrain.models import BaseClassifier, ImageClassifier
 from torch import nn
 
 from .st_cls_head import STClsHead
@@ -20,7 +20,7 @@ def check_teaching_head(model: nn.Module) -> None:
     if not isinstance(model, BaseClassifier) or isinstance(head, STClsHead):
         return
     learn = 'subnets of a classifier learn from the main network through'
-    if 'head' not in dict(model.named_children()):
+    if not isinstance(model, ImageClassifier):
         # TimmClassifier and HuggingFaceClassifier are a network as a whole.
         raise ValueError(
             f'{learn} STClsHead, but {type(model).__name__} has no head of '

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mmst.registry import MODELS
 from mmst.subnets import kl_minus, normalize_logits
 from mmst.subnets.kl_minus import NORMALIZATIONS
+from mmst.subnets.options import check_number
 
 
 @MODELS.register_module()
@@ -17,15 +18,16 @@ class KLMinusLoss(nn.Module):
     \mathrm{softmax}(s\,\hat Z_s / \tau))`, averaged over the batch, with the
     main network's logits :math:`Z_m` as a fixed target.
 
-    'l2' divides each logit vector by its L2 norm, as Eq. 4 does. A unit
-    vector's softmax over many classes is nearly flat, so that the loss is
-    tiny unless ``scale`` makes up for it. 'standardize' gives it zero mean
-    and unit variance over the classes, as the authors' released code does
-    (the norm is then the square root of the number of classes). ``None`` is
-    plain KL (Eq. 1 to 3).
+    'standardize' gives each logit vector zero mean and unit variance over the
+    classes, as the authors' released code does (its norm is then the square
+    root of the number of classes). It is the default, since it teaches
+    whatever the number of classes. 'l2' divides the vector by its L2 norm, as
+    Eq. 4 does: exactly as in the paper, but a unit vector's softmax over many
+    classes is nearly flat, so that the loss teaches next to nothing unless
+    ``scale`` makes up for it. ``None`` is plain KL (Eq. 1 to 3).
 
     Args:
-        normalize: 'l2', 'standardize' or None.
+        normalize: 'standardize', 'l2' or None.
         scale: Factor s on the normalised logits.
         temperature: Temperature :math:`\tau`; the loss carries the customary
             factor :math:`\tau^2`, which keeps the gradient's size.
@@ -42,7 +44,7 @@ class KLMinusLoss(nn.Module):
 
     def __init__(
         self,
-        normalize: Optional[str] = 'l2',
+        normalize: Optional[str] = 'standardize',
         scale: float = 1.0,
         temperature: float = 1.0,
         loss_weight: float = 1.0,
@@ -53,13 +55,9 @@ class KLMinusLoss(nn.Module):
                 f'KLMinusLoss: normalize {normalize!r} is not '
                 f'one of {list(NORMALIZATIONS)}'
             )
-        for name, value in (('scale', scale), ('temperature', temperature)):
-            if not value > 0:
-                raise ValueError(f'KLMinusLoss: {name} {value} is not above 0')
-        if loss_weight < 0:
-            raise ValueError(
-                f'KLMinusLoss: loss_weight {loss_weight} is below 0'
-            )
+        check_number('KLMinusLoss: scale', scale, above=0)
+        check_number('KLMinusLoss: temperature', temperature, above=0)
+        check_number('KLMinusLoss: loss_weight', loss_weight, least=0)
         self.normalize = normalize
         self.scale = scale
         self.temperature = temperature
