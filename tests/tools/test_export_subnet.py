@@ -17,7 +17,8 @@ CONFIG = """
 _base_ = {base!r}
 custom_imports = dict(imports=['mmst'], allow_failed_imports=False)
 plain_head = {{{{_base_.model.head}}}}
-model = dict(head=dict(_delete_=True, type='mmst.STClsHead', head=plain_head))
+model = dict(head=dict(_delete_=True, type='mmst.STClsHead', head=plain_head,
+                       loss_kl=dict(type='mmst.KLMinusLoss', normalize=None)))
 train_cfg = dict(_delete_=True, type='mmst.STEpochBasedTrainLoop',
                  max_epochs=1)
 custom_hooks = [dict(type='mmst.SubnetSamplerHook', space=[2, 1, 2, 1])]

@@ -50,6 +50,13 @@ class STClsHead(BaseModule):
         ValueError: If an option has a value that it cannot have, logits of
             two classes would be standardised, or the wrapped head's loss is
             of sigmoids, which normalised logits cannot satisfy.
+
+    Example:
+        >>> head = STClsHead(
+        ...     dict(type='LinearClsHead', num_classes=10, in_channels=64),
+        ...     loss_kl=dict(type='mmst.KLMinusLoss', normalize='standardize'))
+        >>> list(head.state_dict())  # those of the wrapped head
+        ['fc.weight', 'fc.bias']
     """
 
     def __init__(
