@@ -11,6 +11,7 @@ import mmst  # noqa: F401  registers its modules, custom_imports or not
 from mmst.checkpoints.safe_load import safe_load
 from mmst.launch.command_line import add_run_arguments
 from mmst.launch.configured_runner import build_runner, load_config
+from mmst.launch.toolbox import find_toolbox
 
 #: What a toolbox's visualization hook calls its switch and its folder; mmseg
 #: keeps the folder in the visualizer instead.
@@ -89,7 +90,7 @@ def draw_results(cfg: Config, args: argparse.Namespace) -> None:
             'default_hooks.visualization in the config'
         )
     switch, folder = VISUALIZATION.get(
-        cfg.get('default_scope'), VISUALIZATION['mmpretrain']
+        find_toolbox(cfg), VISUALIZATION['mmpretrain']
     )
     hook.update(
         {
@@ -137,7 +138,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         runner = build_runner(cfg)
         if parsed.out is not None and parsed.out_item == 'pred':
             # mmdet's own packs instance masks, which are large otherwise.
-            mmdet = cfg.get('default_scope') == 'mmdet'
+            mmdet = find_toolbox(cfg) == 'mmdet'
             runner.test_evaluator.metrics.append(
                 METRICS.build(
                     dict(

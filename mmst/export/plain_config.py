@@ -62,15 +62,17 @@ def make_plain_config(cfg: Config) -> Config:
 
 def is_ours(value: Any) -> bool:
     """Whether a part of a config is an object of ``mmst``."""
-    return isinstance(value, dict) and str(value.get('type')).startswith(
-        'mmst.'
-    )
+    if not isinstance(value, dict):
+        return False
+    kind = value.get('type')  # in new-style configs the class itself
+    name = kind.__module__ if isinstance(kind, type) else str(kind)
+    return name.split('.')[0] == 'mmst'
 
 
 def list_own_types(value: Any) -> List[str]:
     """Types of ``mmst`` in a part of a config."""
     if isinstance(value, dict):
-        own = [value['type']] if is_ours(value) else []
+        own = [str(value['type'])] if is_ours(value) else []
         return own + list_own_types(list(value.values()))
     if isinstance(value, (list, tuple)):
         return [name for entry in value for name in list_own_types(entry)]

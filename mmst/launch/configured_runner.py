@@ -10,7 +10,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .process_group import prepare_launch
-from .toolbox import check_toolbox, read_config
+from .toolbox import check_toolbox, find_toolbox, read_config
 
 
 def load_config(args: Namespace) -> Config:
@@ -60,7 +60,7 @@ def _set_dataloaders(cfg: Config, args: Namespace) -> None:
         loader = cfg.get(name)
         if loader is None:
             continue
-        if cfg.get('default_scope') == 'mmpretrain':
+        if find_toolbox(cfg) == 'mmpretrain':
             # Its configs leave these to the tool; the other toolboxes' do not.
             loader.setdefault('collate_fn', dict(type='default_collate'))
             loader.setdefault('pin_memory', get_device() != 'cpu')

@@ -4,12 +4,12 @@ from typing import Any, Optional, Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmst.subnets import SubnetSampler
 
-from .toolbox import check_toolbox
+from .toolbox import check_toolbox, enter_scope
 
 # What sets the size of training images in the toolboxes' pipelines, and
 # whether it is given as (width, height).
@@ -27,7 +27,7 @@ def build_backbone(cfg: Config) -> nn.Module:
     backbone = cfg.get('model', {}).get('backbone')
     if backbone is None:
         raise ValueError('the config has no model.backbone')
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    enter_scope(cfg)
     return MODELS.build(backbone)
 
 

@@ -10,6 +10,8 @@ from mmengine.dist import is_distributed
 from mmengine.logging import print_log
 from torch import distributed as torch_dist
 
+from .configured_training import get_class_name
+
 
 def prepare_launch(cfg: Config) -> None:
     """Make a distributed config run on CPUs; change nothing elsewhere.
@@ -66,7 +68,7 @@ def _replace_sync_bn(node: Any) -> bool:
         return any([_replace_sync_bn(item) for item in node])
     if not isinstance(node, dict):
         return False
-    found = node.get('type') == 'SyncBN'
+    found = get_class_name(node) in ('SyncBN', 'SyncBatchNorm')
     if found:
         node['type'] = 'BN'
     return any([found, *map(_replace_sync_bn, node.values())])

@@ -2,9 +2,11 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Optional
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.registry import init_default_scope
 
 from .distributions import ONEDL, has_onedl
 
@@ -51,6 +53,26 @@ def read_config(path: str) -> Config:
                     + _name_project_and_command(scope)
                 ) from error
         raise
+
+
+def find_toolbox(cfg: Config) -> Optional[str]:
+    """Give the import name of the toolbox that a config is written for.
+
+    Its ``default_scope``; in new-style configs, which have none, the package
+    that its model's class is of.
+    """
+    scope: Optional[str] = cfg.get('default_scope')
+    kind = (cfg.get('model') or {}).get('type')
+    if scope is None and kind is not None:
+        name = kind.__module__ if isinstance(kind, type) else str(kind)
+        scope = name.split('.')[0]
+    return scope if scope in TOOLBOXES else None
+
+
+def enter_scope(cfg: Config) -> None:
+    """Build from here on with the registries of a config's toolbox."""
+    scope = cfg.get('default_scope') or find_toolbox(cfg)
+    init_default_scope(scope or 'mmengine')
 
 
 def check_toolbox(cfg: Config) -> None:

@@ -125,8 +125,14 @@ def test_huge_logits_keep_their_direction(normalize, size):
     [
         (dict(normalize='L2'), r"normalize 'L2' is not one of \['l2'"),
         (dict(scale=0), 'scale 0 is not a finite number above 0'),
-        (dict(temperature=-1), 'temperature -1 is not a finite number above 0'),
-        (dict(loss_weight=-0.5), 'loss_weight -0.5 is not a finite number from 0'),
+        (
+            dict(temperature=-1),
+            'temperature -1 is not a finite number above 0',
+        ),
+        (
+            dict(loss_weight=-0.5),
+            'loss_weight -0.5 is not a finite number from 0',
+        ),
     ],
 )
 def test_bad_options(options, message):

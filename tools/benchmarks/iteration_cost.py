@@ -16,15 +16,15 @@ from typing import Dict, List, Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmst.engine.step import st_step
 from mmst.engine.subnet_batch import make_subnet_batch
-from mmst.launch.configured_training import read_sampler
-from mmst.launch.toolbox import read_config
+from mmst.launch.configured_training import get_class_name, read_sampler
+from mmst.launch.toolbox import enter_scope, find_toolbox, read_config
 from mmst.subnets import Subnet, SubnetInputs, activate, count_flops
 from mmst.subnets.cost import iter_tensors
 
@@ -83,7 +83,7 @@ def peak_memory(device: torch.device) -> float:
 
 def made_up_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
     """Noise with a class, or with eight boxes and masks, an image."""
-    if cfg.default_scope == 'mmdet':
+    if find_toolbox(cfg) == 'mmdet':
         from mmdet.testing import demo_mm_inputs
 
         return demo_mm_inputs(
@@ -123,7 +123,7 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
     """Train for some iterations with K subnets; K = 0 is plain training."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     cfg = read_config(args.config)
-    init_default_scope(cfg.default_scope)
+    enter_scope(cfg)
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     cfg.model.backbone.init_cfg = None
@@ -142,7 +142,7 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
     if isinstance(data['inputs'], torch.Tensor):
         data['inputs'] = data['inputs'].to(device, memory_format=layout)
     for hook in cfg.custom_hooks:
-        if hook['type'] == 'mmst.SubnetSamplerHook':
+        if get_class_name(hook) == 'SubnetSamplerHook':
             hook['num_subnets'] = args.case
             if args.same_size:
                 hook['size_range'] = None

@@ -89,7 +89,6 @@ class STClsHead(BaseModule):
                 'they were, and nothing is learned: set '
                 "model.head.loss_kl.normalize to 'l2' or None"
             )
-        check_flag('STClsHead: normalize_main', normalize_main)
         self._check_options(normalize_main, subnet_target)
         self.normalize_main = normalize_main
         self._check_loss(getattr(self.head, 'loss_module', None))
@@ -119,11 +118,7 @@ class STClsHead(BaseModule):
                 f'STClsHead: subnet_target {subnet_target!r} is not one of '
                 f'{list(TARGETS)}'
             )
-        if not isinstance(normalize_main, bool):
-            raise TypeError(
-                f'STClsHead: normalize_main {normalize_main!r} is neither '
-                'True nor False'
-            )
+        check_flag('STClsHead: normalize_main', normalize_main)
         if normalize_main and not hasattr(self.loss_kl, 'normalize_logits'):
             raise TypeError(
                 f'{type(self.loss_kl).__name__} normalises no logits: set '
