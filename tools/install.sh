@@ -2,7 +2,7 @@
 # Make an environment in the repository root with a pinned stack and mmst itself,
 # editable.
 #
-# Usage: bash tools/install.sh [--stack openmmlab|onedl]
+# Usage: bash tools/install.sh [--stack openmmlab|onedl] [--allow-lite]
 #
 #   openmmlab  OpenMMLab's packages (requirements/stack-openmmlab.txt) in .venv,
 #              with Python 3.8 to 3.11
@@ -10,6 +10,11 @@
 #              .venv-onedl, with Python 3.12 or 3.13
 #
 # Without --stack the first that a Python here fits. Both may stand side by side.
+#
+# mmcv is compiled where pip finds no built one. Where it cannot be, for want of a
+# compiler, --allow-lite takes mmcv without its operators, and leaves mmdet,
+# mmsegmentation and mmpose out: enough for classification. Without --allow-lite
+# such an environment is completed.
 #
 # Safe to run again: a finished environment is left alone, an unfinished one is
 # completed. To have a finished one checked again, remove its .mmst-installed.
@@ -26,9 +31,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/stack.sh
 choose_stack "$@"
-if [ "${#arguments[@]}" -gt 0 ]; then
-    refuse "${arguments[0]} is not an option. Allowed: --stack NAME."
-fi
+source tools/mmcv.sh
+allow_lite=
+complete_command=$this_command
+for argument in ${arguments[@]+"${arguments[@]}"}; do
+    if [ "$argument" != --allow-lite ]; then
+        refuse "$argument is not an option. Allowed: --stack NAME, --allow-lite."
+    fi
+    allow_lite=yes
+    this_command="$complete_command --allow-lite"
+done
 stamp=$venv/.mmst-installed
 wheels=$venv/mmst-wheels
 
@@ -65,8 +77,8 @@ fingerprint() {
     {
         printf '%s\n' "$root"
         ls -d configs tools model-index.yml 2>/dev/null || true
-        cat tools/install.sh tools/stack.sh setup.py pyproject.toml mmst/version.py \
-            requirements/*.txt
+        cat tools/install.sh tools/mmcv.sh tools/stack.sh setup.py pyproject.toml \
+            mmst/version.py requirements/*.txt
     } | cksum
 }
 
@@ -139,119 +151,75 @@ make_venv() {
     "$base_python" -m venv "$venv"
 }
 
-# Sets mmcv_source to a built wheel, or to "compile".
-find_mmcv() {
-    local found
-    mkdir -p "$wheels"
-    if ! found=$(compgen -G "$wheels/${mmcv//-/_}-*.whl"); then
-        "$python" -m pip download --quiet --no-deps --only-binary :all: \
-            --dest "$wheels" "$(pin "$mmcv")" >"$wheels/search.log" 2>&1 || true
-        found=$(compgen -G "$wheels/${mmcv//-/_}-*.whl") || found=compile
-    fi
-    mmcv_source=${found%%$'\n'*}
-}
-
-check_compiler() {
-    local compiler include version=${base_version%.*}
-    local built=('Or let pip find a built one:'
-        "PIP_FIND_LINKS=$mmcv_page $this_command")
-    local why
-    why="$(pin "$mmcv") has to be compiled, as pip finds no built one for Python $version"
-    read -r -a compiler <<<"${CXX:-c++}"
-    if ! command -v "${compiler[0]}" >/dev/null 2>&1; then
-        refuse "$why, and there is no C++ compiler (${compiler[0]})." \
-            'Install one, for example: apt-get install g++' "${built[@]}"
-    fi
-    include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-    if [ ! -e "$include/Python.h" ]; then
-        refuse "$why, and $include/Python.h is not there." \
-            "Install the headers, for example: apt-get install python$version-dev" "${built[@]}"
-    fi
-    if ! printf '#include <Python.h>\n#include <optional>\n' |
-        "${compiler[@]}" -std=c++17 -fsyntax-only "-I$include" -x c++ - \
-            2>"$wheels/compiler.log"; then
-        refuse "$why, and ${compiler[*]} does not compile C++17 (see $wheels/compiler.log)." \
-            'Install another, for example: apt-get install g++, or name one: CXX=g++-12' \
-            "${built[@]}"
-    fi
-    # mmcv compiles its CUDA operators too where torch sees a GPU.
-    if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 &&
-        ! command -v nvcc >/dev/null 2>&1 && [ ! -d "${CUDA_HOME:-/usr/local/cuda}" ]; then
-        refuse "$why, and there is a GPU but no CUDA $cuda toolkit (nvcc, CUDA_HOME)." \
-            "Install the CUDA $cuda toolkit." "${built[@]}"
-    fi
-    say "$why." 'That takes 20 to 30 minutes on 2 cores.' "${built[@]}"
-}
-
-compile_mmcv() {
-    local log=$wheels/compile.log
-    export MAX_JOBS=${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}
-    say "Compiling with $MAX_JOBS jobs (MAX_JOBS), full output in $log"
-    # --no-build-isolation: an isolated build lacks torch and leaves the
-    # operators out. --no-cache-dir: so does a wheel cached from such a build.
-    if ! MMCV_WITH_OPS=1 "$python" -m pip wheel --verbose --no-deps --no-cache-dir \
-        --no-build-isolation --no-binary "$mmcv" --wheel-dir "$wheels" "$(pin "$mmcv")" 2>&1 |
-        tee "$log" | awk 'match($0, /^ *\[[0-9]+\/[0-9]+\]/) {
-            split(substr($0, RSTART, RLENGTH), part, /[][\/]/)
-            printf "      compiled %d of %d files\n", part[2], part[3]
-            fflush()
-        }'; then
-        tail -n 40 "$log" >&2
-        return 1
-    fi
-    mmcv_source=$(compgen -G "$wheels/${mmcv//-/_}-*.whl")
-}
-
 install_stack() {
     local rest=$wheels/rest.txt
-    step "Installing $(pin torch) and $(pin torchvision) (up to $torch_gb GB to download)"
-    pip_install "$(pin setuptools)" "$(pin wheel)"
-    pip_install "$(pin torch)" "$(pin torchvision)" -c "$pins"
-
-    step 'Installing mmengine, mmpretrain, mmdet, mmsegmentation and what they need'
     # Some go last, without dependencies: mmcv and xtcocotools may have to be
     # compiled against what is installed here, mmpose asks for chumpy, which does
     # not build and which it does not need, and panopticapi-lite for a NumPy and a
     # scikit-image of its own.
-    grep -v -E "^($mmcv|mmpose|panopticapi-lite|xtcocotools)==" "$pins" >"$rest"
+    local last="$mmcv|mmpose|panopticapi-lite|xtcocotools" toolboxes='mmdet, mmsegmentation'
+    if [ "$mmcv_source" = lite ]; then
+        last+='|(onedl-)?(mmdet|mmdetection|mmsegmentation)'
+        toolboxes=
+    fi
+    step "Installing $(pin torch) and $(pin torchvision) (up to $torch_gb GB to download)"
+    pip_install "$(pin setuptools)" "$(pin wheel)"
+    pip_install "$(pin torch)" "$(pin torchvision)" -c "$pins"
+
+    step "Installing mmengine, mmpretrain, ${toolboxes:+$toolboxes }and what they need"
+    grep -v -E "^($last)==" "$pins" >"$rest"
     pip_install -r "$rest"
 
-    step "Installing $(pin "$mmcv")"
-    if ! is_installed "$(pin "$mmcv")"; then
-        if [ "$mmcv_source" = compile ]; then
-            compile_mmcv
-        fi
-        pip_install --no-deps "$mmcv_source"
-    fi
+    install_mmcv
 
+    if [ "$mmcv_source" = lite ]; then
+        step "Leaving out mmdet, mmsegmentation and mmpose, which need mmcv's operators"
+        return
+    fi
     step "Installing $(pin mmpose) without chumpy"
     pip_install --no-deps --no-build-isolation "$(pin xtcocotools)" "$(pin mmpose)" \
         "$(pin panopticapi-lite)"
 }
 
 verify() {
-    "$python" - <<'PY'
+    local names=(torch torchvision mmengine mmcv mmpretrain mmst)
+    if [ "$mmcv_source" != lite ]; then
+        names+=(mmdet mmseg mmpose mmcv.ops)
+    fi
+    NAMES=${names[*]} "$python" - <<'PY'
 import importlib
+import os
 import warnings
 
 warnings.simplefilter('ignore')
-for name in ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet',
-             'mmseg', 'mmpose', 'mmst'):
+for name in os.environ['NAMES'].split():
     module = importlib.import_module(name)
-    print('      %-12s %s' % (name, module.__version__))
-
-# An mmcv whose operators were left out fails here and nowhere before.
-import torch
-from mmcv.ops import nms
-
-nms(torch.tensor([[0., 0., 1., 1.]]), torch.tensor([1.]), 0.5)
-print('      mmcv.ops     works')
+    if name == 'mmcv.ops':
+        # One whose operators were left out fails here and nowhere before.
+        import torch
+        module.nms(torch.tensor([[0., 0., 1., 1.]]), torch.tensor([1.]), 0.5)
+    print('      %-12s %s' % (name, getattr(module, '__version__', 'works')))
 PY
 }
 
-if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] &&
-    "$python" -c '' 2>/dev/null; then
+say_what_is_missing() {
+    printf '  %s\n' \
+        "missing      detection, segmentation, pose and the tests: they need mmcv's operators" \
+        "to add them  $complete_command"
+}
+
+finished=
+if [ -e "$stamp" ] && "$python" -c '' 2>/dev/null; then
+    finished=$(cat "$stamp")
+fi
+complete=$(fingerprint)
+if [ "$finished" = "$complete" ]; then
     echo "install.sh: $venv is complete, nothing to do."
+    exit 0
+fi
+if [ "$finished" = "$complete lite" ] && [ -n "$allow_lite" ]; then
+    echo "install.sh: $venv is complete for classification, nothing to do."
+    say_what_is_missing
     exit 0
 fi
 
@@ -259,16 +227,8 @@ step 'Looking for disk space and a built mmcv'
 say "Stack $stack, Python $base_version: $base_python"
 check_disk
 make_venv
-mmcv_source=installed
-if ! is_installed "$(pin "$mmcv")"; then
-    find_mmcv
-    if [ "$mmcv_source" = compile ]; then
-        check_compiler
-    else
-        say "Built mmcv: $(basename "$mmcv_source")"
-    fi
-fi
 mkdir -p "$wheels"
+choose_mmcv
 
 install_stack
 
@@ -279,12 +239,13 @@ step 'Importing everything'
 verify
 
 rm -rf "$wheels"
-fingerprint >"$stamp"
-cat <<DONE
-
-install.sh: done.
-  environment  $venv
-  activate     source $venv_name/bin/activate
-  tests        bash tools/run_tests.sh --stack $stack
-  first result bash tools/quickstart.sh --stack $stack
-DONE
+printf '\ninstall.sh: done.\n'
+printf '  %s\n' "environment  $venv" "activate     source $venv_name/bin/activate" \
+    "first result bash tools/quickstart.sh --stack $stack"
+if [ "$mmcv_source" = lite ]; then
+    say_what_is_missing
+    echo "$complete lite" >"$stamp"
+else
+    printf '  %s\n' "tests        bash tools/run_tests.sh --stack $stack"
+    echo "$complete" >"$stamp"
+fi

@@ -10,6 +10,7 @@ stacks=(openmmlab onedl) # the first that fits is taken
 #   pythons    the Pythons that its pins take, best first
 #   reason     why only these
 #   mmcv       the distribution with mmcv in it
+#   mmcv_lite  the one that has it without operators (see tools/mmcv.sh)
 #   mmcv_page  where built ones are, for the pinned torch
 #   cuda       the CUDA that the pinned torch is built with
 #   torch_gb   what torch and CUDA's libraries are to download
@@ -25,6 +26,7 @@ describe_stack() {
         pythons=(3.11 3.10 3.9 3.8)
         reason='torch 2.1 and the built mmcv packages exist for these only'
         mmcv=mmcv
+        mmcv_lite='mmcv-lite'
         mmcv_page=https://download.openmmlab.com/mmcv/dist/cu121/torch2.1.0/index.html
         cuda=12.1
         torch_gb=2.5
@@ -35,6 +37,7 @@ describe_stack() {
         pythons=(3.12 3.13)
         reason='the pinned versions ask for 3.12 or newer'
         mmcv=onedl-mmcv
+        mmcv_lite=onedl-mmcv
         mmcv_page=https://mmwheels.onedl.ai/cu129-torch290/simple/onedl-mmcv/
         cuda=12.8
         torch_gb=4.1
