@@ -5,6 +5,7 @@ a few shell commands and stand-ins for Python that note how they are called.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Answers as python, `python -m venv` and `python -m pip` do. FAKE_ variables
-# say how: which version, whether a built mmcv is found, which call fails.
+# say how: which version, whether a built mmcv is found, which call fails, what
+# the compiler says.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
 echo "$*" >>"$FAKE_LOG"
 packages=${0%/bin/*}/lib/python3.x/site-packages
@@ -53,6 +55,10 @@ case "$*" in
 *version_info*) echo "${FAKE_VERSION:-3.11.7}" ;;
 *ensurepip*) [ -z "${FAKE_NO_VENV:-}" ] ;;
 *get_path*) echo "$FAKE_INCLUDE" ;;
+tools/precompile_header.py*)
+    echo "header: $CPPFLAGS" >>"$FAKE_LOG"
+    if [ -n "${FAKE_NO_HEADER:-}" ]; then echo "disk full"; exit 1; fi
+    ;;
 "-m venv "*)
     mkdir -p "$3/bin"
     cp "$0" "$3/bin/python"
@@ -63,7 +69,8 @@ case "$*" in
     add_mmcv_wheel "${@: -1}"
     ;;
 "-m pip wheel "*)
-    echo '  [10/20] c++ -c some_file.cpp'
+    printf 'wheel: %s\npath: %s\n' "$CPPFLAGS" "$PATH" >>"$FAKE_LOG"
+    printf '  [10/20] c++ -c some_file.cpp\n%s\n' "${FAKE_WARNING:-}"
     add_mmcv_wheel "${@: -1}"
     ;;
 "-m pip install "*)
@@ -74,12 +81,21 @@ case "$*" in
     *" -r "*) cat "${@: -1}" >>"$FAKE_LOG" ;;
     *mmcv-2*.whl)
         installed=$packages/$(basename "${@: -1}" -cp3x-cp3x-linux_x86_64.whl)
-        mkdir -p "$installed.dist-info"
-        touch "$installed.dist-info/RECORD"
+        mkdir -p "$installed.dist-info" "$packages/mmcv"
+        touch "$installed.dist-info/RECORD" "$packages/mmcv/_ext.so"
+        ;;
+    *mmcv-lite==*|*mmcv==*)
+        installed=${*: -1}
+        installed=${installed//-/_}
+        mkdir -p "$packages/${installed/==/-}.dist-info" "$packages/mmcv"
+        touch "$packages/${installed/==/-}.dist-info/RECORD" "$packages/mmcv/lite"
         ;;
     esac
     ;;
--) cat >/dev/null ;;
+-)
+    cat >/dev/null
+    echo "imported: $NAMES" >>"$FAKE_LOG"
+    ;;
 "- "*) exec "$REAL_PYTHON" "$@" ;;
 esac
 """
@@ -95,8 +111,10 @@ class Machine:
         self.include = folder / 'include'
         for name in (
             'tools/install.sh',
+            'tools/mmcv.sh',
             'tools/stack.sh',
             'tools/run_tests.sh',
+            'tools/quickstart.sh',
             'setup.py',
             'pyproject.toml',
             'mmst/version.py',
@@ -117,8 +135,24 @@ class Machine:
         (self.path / name).write_text(script)
         (self.path / name).chmod(0o755)
 
-    def add_compiler(self):
-        self.add_command('c++', '#!/usr/bin/env bash\ncat >/dev/null\n')
+    @property
+    def packages(self):
+        """What is installed, without the fakes' own files."""
+        folder = next(self.repo.glob('.venv*/lib/python3.x/site-packages'))
+        return sorted(
+            str(path.relative_to(folder))
+            for path in folder.rglob('*')
+            if path.name != 'RECORD'
+        )
+
+    def add_compiler(self, macros='12 __clang__'):
+        """One that knows Python.h; GCC if it has no macro __clang__."""
+        self.add_command(
+            'c++',
+            '#!/usr/bin/env bash\ncat >/dev/null\n'
+            f'case "$*" in *-E*) echo "{macros}" ;; esac\n',
+        )
+        (self.include / 'Python.h').touch()
 
     def add_python(self, version, place=None):
         """Add one whose version does not depend on FAKE_VERSION."""
@@ -199,7 +233,7 @@ def test_stacks_side_by_side(machine, option):
         ('.venv-onedl', ['onedl_mmcv-2.3.6.dist-info']),
     ):
         packages = machine.repo / venv / 'lib/python3.x/site-packages'
-        assert os.listdir(packages) == wanted
+        assert sorted(os.listdir(packages)) == sorted(['mmcv', *wanted])
     for args in ([], option):
         assert 'nothing to do' in machine.install(*args)[1]
 
@@ -355,6 +389,7 @@ def test_no_compiler_is_refused_when_mmcv_needs_one(machine):
 def test_no_headers_are_refused_when_mmcv_needs_them(machine):
     machine.add_command('python3', FAKE_PYTHON)
     machine.add_compiler()
+    (machine.include / 'Python.h').unlink()
     assert_refused(
         machine.install(),
         f'{machine.include}/Python.h is not there',
@@ -403,22 +438,153 @@ def test_mmcv_is_compiled_against_the_installed_torch(
 ):
     machine.add_python(version)
     machine.add_compiler()
-    (machine.include / 'Python.h').touch()
     status, output, calls = machine.install('--stack', stack)
     assert status == 0, output
     assert f'{mmcv} has to be compiled' in output
-    assert 'takes 20 to 30 minutes' in output
+    assert 'takes 2 to 5 minutes' in output
     assert 'compiled 10 of 20 files' in output
     (compile_call,) = (
         line for line in calls.splitlines() if 'pip wheel' in line
     )
     assert '--no-build-isolation' in compile_call
+    # torch looks for ninja there, without which it compiles file by file.
+    assert re.search(r'^path: .*/\.venv(-onedl)?/bin:', calls, re.M)
     assert f'--no-binary {mmcv.partition("==")[0]} ' in compile_call
     assert compile_call.endswith(f' {mmcv}')
     earlier = calls[: calls.index(compile_call)]
     for pin in (*before, 'ninja==', 'psutil=='):
         assert pin in earlier
     assert 'nothing to do' in machine.install('--stack', stack)[1]
+
+
+def test_compiler_flags_of_mmcv(machine):
+    """Python's own flags stay, as do the user's; other builds get neither."""
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_compiler()
+    status, output, calls = machine.install(CPPFLAGS='-I/mine')
+    assert status == 0 and 'longer' not in output, output
+    header = machine.venv / 'mmst-wheels/torch_types.h'
+    assert f'precompile_header.py torch/types.h {header}' in calls
+    assert 'header: -I/mine -g0 -O2\n' in calls
+    include = f"-Winvalid-pch -include '{header}'"
+    assert f'wheel: -I/mine -g0 -O2 {include}\n' in calls
+
+
+def test_compiler_that_takes_no_precompiled_header(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_compiler(macros='4 1')
+    status, output, calls = machine.install()
+    assert status == 0, output
+    assert 'It takes longer with c++, as only with GCC' in output
+    assert 'precompile_header.py' not in calls
+    assert 'wheel:  -g0 -O2\n' in calls
+
+
+def test_header_that_is_not_precompiled(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_compiler()
+    status, output, calls = machine.install(FAKE_NO_HEADER='yes')
+    assert status == 0, output
+    assert "It takes longer, as torch's headers were not" in output
+    assert 'disk full' in output
+    assert 'wheel:  -g0 -O2\n' in calls
+
+
+def test_precompiled_header_that_is_not_taken(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_compiler()
+    reason = 'cc1plus: warning: not used because of it [-Winvalid-pch]'
+    status, output, _ = machine.install(
+        FAKE_WARNING=f'{reason}\n#warning "precompiled a.h is not used"'
+    )
+    assert status == 0, output
+    assert 'It took longer than it should' in output and reason in output
+
+
+@pytest.mark.parametrize(
+    'stack, version, lite, full',
+    [
+        ('openmmlab', '3.11.7', 'mmcv-lite==2.1.0', 'mmcv-2.1.0'),
+        ('onedl', '3.12.1', 'onedl-mmcv==2.3.6', 'onedl_mmcv-2.3.6'),
+    ],
+)
+def test_environment_without_operators_and_its_completion(
+    machine, stack, version, lite, full
+):
+    machine.add_python(version)
+    args = ('--stack', stack)
+    status, output, calls = machine.install(*args, '--allow-lite')
+    assert status == 0, output
+    assert 'there is no C++ compiler (c++)' in output
+    missing = 'missing      detection, segmentation, pose'
+    assert output.count(missing) == 1
+    command = f'bash tools/install.sh --stack {stack}'
+    assert f'to add them  {command}\n' in output
+    info = lite.replace('-', '_').replace('==', '-') + '.dist-info'
+    assert machine.packages == sorted([info, 'mmcv', 'mmcv/lite'])
+    for name in ('mmdet', 'mmsegmentation', 'mmpose', 'xtcocotools'):
+        assert f'{name}==' not in calls
+    assert 'mmpretrain==' in calls and 'mmcv.ops' not in calls
+
+    status, output, calls = machine.install(*args, '--allow-lite')
+    assert status == 0 and 'nothing to do' in output and missing in output
+    assert '-m pip' not in calls
+    assert_refused(
+        machine.install(*args),
+        'there is no C++ compiler (c++)',
+        f'{command} --allow-lite',
+    )
+
+    machine.add_compiler()
+    assert 'nothing to do' in machine.install(*args, '--allow-lite')[1]
+    status, output, calls = machine.install(*args)
+    assert status == 0 and missing not in output, output
+    assert machine.packages == sorted(
+        [f'{full}.dist-info', 'mmcv', 'mmcv/_ext.so']
+    )
+    assert 'mmpose==' in calls and 'mmcv.ops' in calls
+    for option in ([], ['--allow-lite']):
+        _, output, _ = machine.install(*args, *option)
+        assert 'nothing to do' in output and missing not in output
+
+
+def test_compiler_is_used_where_one_is(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    machine.add_compiler()
+    status, output, _ = machine.install('--allow-lite')
+    assert status == 0 and 'missing' not in output, output
+    assert 'mmcv/_ext.so' in machine.packages
+
+
+def test_stopped_lite_installation_goes_on_as_such(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    status, output, _ = machine.install('--allow-lite', FAKE_FAILS_AT='-lite=')
+    assert status == 1
+    command = 'bash tools/install.sh --stack openmmlab --allow-lite'
+    assert f'To go on from there: {command}\n' in output
+    assert machine.install('--allow-lite')[0] == 0
+
+
+def test_quick_start_needs_no_compiler_and_tests_do(machine):
+    machine.add_command('python3', FAKE_PYTHON)
+    status, output, calls = machine.run('quickstart.sh', '--seeds', '1')
+    assert status == 0 and 'missing      detection' in output, output
+    assert calls.endswith('demo/classification.py --seeds 1\n')
+    assert_refused(
+        machine.run('run_tests.sh'), 'there is no C++ compiler (c++)'
+    )
+
+
+def test_half_installed_mmcv_is_replaced(machine):
+    """pip takes one without RECORD as installed and cannot uninstall it."""
+    machine.add_command('python3', FAKE_PYTHON)
+    site = machine.venv / 'lib/python3.x/site-packages'
+    for name in ('mmcv-2.1.0.dist-info', 'mmcv_lite-2.0.1.dist-info', 'mmcv'):
+        (site / name).mkdir(parents=True)
+        (site / name / 'METADATA').touch()
+    status, output, _ = machine.install(FAKE_BUILT_MMCV='yes')
+    assert status == 0, output
+    assert machine.packages == ['mmcv', 'mmcv-2.1.0.dist-info', 'mmcv/_ext.so']
 
 
 def test_mmpose_is_installed_without_its_dependencies(machine):

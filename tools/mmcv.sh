@@ -37,7 +37,7 @@ choose_mmcv() {
     why="$(pin "$mmcv") has to be compiled, as pip finds no built one for Python ${base_version%.*}"
     if can_compile_mmcv; then
         mmcv_source=compile
-        say "$why." 'That takes about 5 minutes on 2 cores.' "${built[@]}"
+        say "$why." 'That takes 2 to 5 minutes on 2 cores.' "${built[@]}"
     elif [ -n "$allow_lite" ]; then
         mmcv_source=lite
         say "$why, and ${problem[0]}" \
@@ -99,6 +99,8 @@ choose_flags() {
 
 compile_mmcv() {
     local log=$wheels/compile.log flags
+    # The environment's ninja; without one torch compiles file by file.
+    local PATH=$venv/bin:$PATH
     export MAX_JOBS=${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}
     say "Compiling with $MAX_JOBS jobs (MAX_JOBS), full output in $log"
     choose_flags

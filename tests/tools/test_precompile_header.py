@@ -1,0 +1,123 @@
+"""GCC takes the precompiled header as mmcv is built, and nvcc is not given it.
+
+With one of torch's small headers, to be quick.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_TAKEN = 'precompiled c10/macros/Macros.h is not used'
+# As mmcv builds its operators, but for linking, which asks for a CUDA toolkit.
+BUILD = """
+import sys
+from setuptools import setup
+from torch.utils.cpp_extension import *
+
+class Compile(BuildExtension):
+    def build_extensions(self):
+        self.compiler.link_shared_object = lambda *args, **kwargs: None
+        super().build_extensions()
+
+extension = eval(sys.argv[1])(
+    'mmcv._ext', sys.argv[3:], define_macros=[('MMCV_WITH_CUDA', None)],
+    extra_compile_args={'cxx': ['-std=c++17']})
+setup(script_args=['build_ext', '-t', sys.argv[2], '-b', sys.argv[2]],
+      ext_modules=[extension], cmdclass={'build_ext': Compile})
+"""
+NVCC = f"""#!/usr/bin/env bash
+case "$*" in *--version) echo 'release {torch.version.cuda}, V1' ;; esac
+echo "nvcc called: $*"
+while [ "$#" -gt 1 ]; do
+    [ "$1" != -o ] || touch "$2"
+    shift
+done
+"""
+
+
+def is_gcc():
+    if shutil.which('c++') is None:
+        return False
+    version = subprocess.run(['c++', '--version'], stdout=subprocess.PIPE)
+    return b'Free Software Foundation' in version.stdout
+
+
+pytestmark = pytest.mark.skipif(not is_gcc(), reason='c++ is not GCC')
+
+
+def run(folder, *command, **variables):
+    """Return what Python prints with these environment variables."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={
+            **os.environ,
+            'LC_ALL': 'C',
+            # ninja, which pip put beside Python
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+            **variables,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    # With a space, as a path may have one.
+    folder = tmp_path_factory.mktemp('a folder')
+    (folder / 'needs_header.cpp').write_text('int a = C10_UID;\n')
+    (folder / 'plain.cpp').write_text('int b;\n')
+    (folder / 'kernel.cu').write_text('int c;\n')
+    run(
+        folder,
+        str(ROOT / 'tools/precompile_header.py'),
+        'c10/macros/Macros.h',
+        str(folder / 'torch.h'),
+        CPPFLAGS='-g0 -O2',
+    )
+    return folder
+
+
+def build(folder, kind, *sources, flags='', **variables):
+    flags = f"-g0 -O2 {flags} -Winvalid-pch -include '{folder}/torch.h'"
+    command = ('-c', BUILD, kind, 'out', *sources)
+    return run(folder, *command, CPPFLAGS=flags, **variables)
+
+
+def test_gcc_takes_the_header_and_nvcc_is_not_given_it(folder, tmp_path):
+    if torch.version.cuda is None:
+        output = build(folder, 'CppExtension', 'needs_header.cpp')
+        assert NOT_TAKEN not in output
+        return
+    nvcc = tmp_path / 'bin/nvcc'
+    nvcc.parent.mkdir()
+    nvcc.write_text(NVCC)
+    nvcc.chmod(0o755)
+    output = build(
+        folder,
+        'CUDAExtension',
+        'needs_header.cpp',
+        'kernel.cu',
+        CUDA_HOME=str(tmp_path),
+        TORCH_CUDA_ARCH_LIST='8.0',
+    )
+    assert NOT_TAKEN not in output
+    (call,) = re.findall(r'nvcc called: .*-c .*kernel\.cu.*', output)
+    assert 'MMCV_WITH_CUDA' in call
+    assert '-include' not in call and '-O2' not in call
+
+
+def test_other_flags_are_noticed(folder):
+    output = build(folder, 'CppExtension', 'plain.cpp', flags='-UNDEBUG')
+    assert NOT_TAKEN in output and '[-Winvalid-pch]' in output
