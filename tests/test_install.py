@@ -86,9 +86,10 @@ tools/precompile_header.py*)
         ;;
     *mmcv-lite==*|*mmcv==*)
         installed=${*: -1}
-        installed=${installed//-/_}
-        mkdir -p "$packages/${installed/==/-}.dist-info" "$packages/mmcv"
-        touch "$packages/${installed/==/-}.dist-info/RECORD" "$packages/mmcv/lite"
+        installed=$packages/${installed//-/_}
+        installed=${installed/==/-}
+        mkdir -p "$installed.dist-info" "$packages/mmcv"
+        touch "$installed.dist-info/RECORD" "$packages/mmcv/lite"
         ;;
     esac
     ;;

@@ -157,7 +157,7 @@ install_stack() {
     # compiled against what is installed here, mmpose asks for chumpy, which does
     # not build and which it does not need, and panopticapi-lite for a NumPy and a
     # scikit-image of its own.
-    local last="$mmcv|mmpose|panopticapi-lite|xtcocotools" toolboxes='mmdet, mmsegmentation'
+    local last="$mmcv|mmpose|panopticapi-lite|xtcocotools" toolboxes=', mmdet, mmsegmentation'
     if [ "$mmcv_source" = lite ]; then
         last+='|(onedl-)?(mmdet|mmdetection|mmsegmentation)'
         toolboxes=
@@ -166,7 +166,7 @@ install_stack() {
     pip_install "$(pin setuptools)" "$(pin wheel)"
     pip_install "$(pin torch)" "$(pin torchvision)" -c "$pins"
 
-    step "Installing mmengine, mmpretrain, ${toolboxes:+$toolboxes }and what they need"
+    step "Installing mmengine, mmpretrain$toolboxes and what they need"
     grep -v -E "^($last)==" "$pins" >"$rest"
     pip_install -r "$rest"
 

@@ -66,7 +66,7 @@ def run(folder, *command, **variables):
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
