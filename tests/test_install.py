@@ -74,6 +74,7 @@ tools/precompile_header.py*)
     add_mmcv_wheel "${@: -1}"
     ;;
 "-m pip install "*)
+    echo "install: ${CPPFLAGS:-}" >>"$FAKE_LOG"
     if [ -n "${FAKE_FAILS_AT:-}" ]; then
         case "$*" in *"$FAKE_FAILS_AT"*) exit 1 ;; esac
     fi
@@ -459,7 +460,7 @@ def test_mmcv_is_compiled_against_the_installed_torch(
 
 
 def test_compiler_flags_of_mmcv(machine):
-    """Python's own flags stay, as do the user's; other builds get neither."""
+    """The user's own stay, and no other build gets more than these."""
     machine.add_command('python3', FAKE_PYTHON)
     machine.add_compiler()
     status, output, calls = machine.install(CPPFLAGS='-I/mine')
@@ -469,6 +470,7 @@ def test_compiler_flags_of_mmcv(machine):
     assert 'header: -I/mine -g0 -O2\n' in calls
     include = f"-Winvalid-pch -include '{header}'"
     assert f'wheel: -I/mine -g0 -O2 {include}\n' in calls
+    assert set(re.findall('^install: .*', calls, re.M)) == {'install: -I/mine'}
 
 
 def test_compiler_that_takes_no_precompiled_header(machine):
@@ -576,16 +578,23 @@ def test_quick_start_needs_no_compiler_and_tests_do(machine):
     )
 
 
-def test_half_installed_mmcv_is_replaced(machine):
+@pytest.mark.parametrize(
+    'built, installed',
+    [
+        ('yes', ['mmcv-2.1.0.dist-info', 'mmcv/_ext.so']),
+        ('', ['mmcv/lite', 'mmcv_lite-2.1.0.dist-info']),
+    ],
+)
+def test_half_installed_mmcv_is_replaced(machine, built, installed):
     """pip takes one without RECORD as installed and cannot uninstall it."""
     machine.add_command('python3', FAKE_PYTHON)
     site = machine.venv / 'lib/python3.x/site-packages'
     for name in ('mmcv-2.1.0.dist-info', 'mmcv_lite-2.0.1.dist-info', 'mmcv'):
         (site / name).mkdir(parents=True)
         (site / name / 'METADATA').touch()
-    status, output, _ = machine.install(FAKE_BUILT_MMCV='yes')
+    status, output, _ = machine.install('--allow-lite', FAKE_BUILT_MMCV=built)
     assert status == 0, output
-    assert machine.packages == ['mmcv', 'mmcv-2.1.0.dist-info', 'mmcv/_ext.so']
+    assert machine.packages == ['mmcv', *installed]
 
 
 def test_mmpose_is_installed_without_its_dependencies(machine):
