@@ -2,7 +2,7 @@
 
 from copy import copy
 from inspect import signature
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 import torch
@@ -98,8 +98,8 @@ class PoseSamples(SampleHandler):
         become 4 cells of stride 32 and 32 cells of stride 4, for 27.5. So
         such inputs are padded to whole cells.
         """
-        decoder = getattr(getattr(model, 'head', None), 'decoder', None)
-        return FEATURE_STRIDE if hasattr(decoder, 'heatmap_size') else 1
+        codec = _find_codec(getattr(model, 'head', None))
+        return FEATURE_STRIDE if hasattr(codec, 'heatmap_size') else 1
 
     def prepare_dataset(self, dataset: Any) -> None:
         """Let pipelines pack the keypoints in the input's coordinates.
@@ -149,12 +149,23 @@ def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
     return type(codec)(**options)
 
 
+def _find_codec(head: Optional[nn.Module]) -> Any:
+    """The codec of a head, or else of the head that it wraps.
+
+    mmpose's VisPredictHead has none of its own.
+    """
+    parts = head.modules() if head is not None else ()
+    codecs = (getattr(part, 'decoder', None) for part in parts)
+    return next((c for c in codecs if hasattr(c, 'encode')), None)
+
+
 def _codec(head: nn.Module) -> Any:
     """The head's codec, if smaller targets can be made with it."""
     name = type(head).__name__
     # Layers over all cells of a feature map or heat-map of one size.
     if any(
-        hasattr(head, attribute)
+        hasattr(part, attribute)
+        for part in head.modules()
         for attribute in ('in_featuremap_size', 'heatmap_size')
     ):
         raise TypeError(
@@ -162,11 +173,12 @@ def _codec(head: nn.Module) -> Any:
             'smaller ones. Set neither `size_range` nor `sizes` in '
             'SubnetSamplerHook'
         )
-    codec = getattr(head, 'decoder', None)
+    codec = _find_codec(head)
     if codec is None:
         raise TypeError(
             f"{name} has no codec to encode a subnet's targets with: set "
-            "`decoder` in model.head to the codec of the pipeline's "
+            '`decoder` in model.head, or in the head that it wraps, to the '
+            "codec of the pipeline's "
             'GenerateTarget, or set neither `size_range` nor `sizes` in '
             'SubnetSamplerHook'
         )

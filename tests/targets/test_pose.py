@@ -214,3 +214,14 @@ def test_weights_of_the_data_set_stay():
         for d in (data, small)
     )
     assert torch.equal(old, new) and set(old[0].tolist()) >= {0, 1.5, 2}
+
+
+def test_codec_of_a_wrapped_head():
+    """VisPredictHead, of mmpose's td-hm-vis, has its codec in a head."""
+    model = model_for(dict(type='VisPredictHead', pose_cfg=head_cfg('msra')))
+    data = packed(model, pipeline('msra'))
+    plain = shrunk(data, 83, model_for(head_cfg('msra')))
+    small = shrunk(data, 83, model)
+    assert small['inputs'].shape == plain['inputs'].shape
+    for one, other in zip(small['data_samples'], plain['data_samples']):
+        assert torch.equal(one.gt_fields.heatmaps, other.gt_fields.heatmaps)
