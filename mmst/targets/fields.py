@@ -113,7 +113,8 @@ def _resize_element(
     from mmengine.structures import BaseDataElement
 
     small = element.clone()
-    for name, value in element.items():
+    # In one order: MMEngine keeps names in a set.
+    for name, value in sorted(element.items(), key=lambda item: item[0]):
         path = prefix + name
         rule = _find_rule(path, value, rules)
         if rule is not None:
