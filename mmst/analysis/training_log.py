@@ -2,6 +2,7 @@
 
 import json
 import re
+from math import ceil
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
@@ -9,6 +10,7 @@ from mmengine.config import Config
 
 EPOCH_LENGTH = re.compile(r'Epoch\(train\)\s+\[\d+\]\[\s*\d+/(\d+)\]')
 NUM_PROCESSES = re.compile(r'GPU number: (\d+)')
+RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
 
 
 class TrainingLog(NamedTuple):
@@ -32,34 +34,34 @@ class TrainingLog(NamedTuple):
 def read_training_log(work_dir: str) -> TrainingLog:
     """Read the logs of a run; what a resumed run did again replaces the old.
 
+    Several trainings may have been started in one work directory. The last
+    one counts, with the starts that it was resumed from.
+
     Args:
         work_dir: The run's work directory, with a folder for each start.
 
     Raises:
-        ValueError: If the logs are not there or say too little.
+        ValueError: If the logs are not there or say too little, naming the
+            file or the folder.
 
     Example:
         >>> log = read_training_log(work_dir)
         >>> log.epoch_length, log.iterations
         (3, 3)
     """
-    lines, text, config = [], '', None
-    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        entries = [json.loads(line) for line in file.read_text().splitlines()]
-        if not entries:
-            continue  # stopped before anything was logged
-        lines += entries
-        config = file.with_name('config.py')
-        text += ''.join(
-            log.read_text() for log in sorted(file.parents[1].glob('*.log'))
-        )
-    if config is None:
+    starts = [
+        _read_start(file)
+        for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    ]
+    starts = _find_last_training([start for start in starts if start.lines])
+    if not starts:
         raise ValueError(
             f'{work_dir} has no training log: no */vis_data/scalars.json with '
             'a line in it, as LocalVisBackend writes them'
         )
-    cfg = Config.fromfile(config)
-    by_epoch = _check_counts_epochs(cfg)
+    cfg = starts[-1].config
+    by_epoch = _is_by_epoch(cfg)
+    text = ''.join(start.text for start in starts)
     lengths = EPOCH_LENGTH.findall(text)
     if by_epoch and not lengths:
         raise ValueError(
@@ -68,46 +70,113 @@ def read_training_log(work_dir: str) -> TrainingLog:
         )
     length = int(lengths[-1]) if by_epoch else 0
     processes = NUM_PROCESSES.findall(text)
-    metrics = _read_metrics(lines, length or 1)
-    trained = [line['iter'] for line in lines if 'iter' in line]
+    trained: List[int] = []
+    metrics: Dict[int, Dict[str, Any]] = {}
+    for start in starts:
+        # What comes after the checkpoint that it went on from was done again.
+        at = start.resumed_at
+        trained = [i for i in trained if i <= at]
+        metrics = {i: line for i, line in metrics.items() if i <= at}
+        trained += [line['iter'] for line in start.lines if 'iter' in line]
+        metrics.update(_read_metrics(start, cfg, length))
     return TrainingLog(
         cfg,
         int(processes[-1]) if processes else 1,
         length,
         max([*trained, *metrics], default=0),
-        metrics,
+        dict(sorted(metrics.items())),
     )
 
 
-def _check_counts_epochs(cfg: Config) -> bool:
-    """Whether validation is logged by epochs.
+class _Start(NamedTuple):
+    """What one start of a training has logged.
 
-    Raises:
-        ValueError: If it is while the loop counts iterations.
+    Attributes:
+        config: Its config.
+        lines: Those of ``scalars.json``.
+        text: Its log.
+        is_resumed: Whether it went on from a checkpoint.
+        resumed_at: The iteration of that; 0 for a training that began.
     """
-    train = cfg.train_cfg
-    loop = str(train.get('type', ''))
-    by_epoch = train.get('by_epoch', 'IterBased' not in loop)
-    hooks = cfg.get('default_hooks') or {}
-    logs_epochs = (hooks.get('logger') or {}).get('log_metric_by_epoch', True)
-    if logs_epochs != by_epoch:
+
+    config: Config
+    lines: List[Dict[str, Any]]
+    text: str
+    is_resumed: bool
+    resumed_at: int
+
+
+def _read_start(file: Path) -> _Start:
+    lines = _read_lines(file)
+    config = file.with_name('config.py')
+    if lines and not config.exists():
         raise ValueError(
-            f'the training counts {"epochs" if by_epoch else "iterations"}, '
-            'but logged its metrics by the other: set '
-            f'default_hooks.logger.log_metric_by_epoch={by_epoch}'
+            f'{config} is not there, which tells what was trained in '
+            f'{file.parents[1]}'
         )
+    logs = sorted(file.parents[1].glob('*.log'))
+    text = ''.join(log.read_text() for log in logs)
+    resumed = RESUMED.search(text)
+    return _Start(
+        Config.fromfile(config) if lines else Config(),
+        lines,
+        text,
+        resumed is not None,
+        int(resumed[1]) if resumed else 0,
+    )
+
+
+def _read_lines(file: Path) -> List[Dict[str, Any]]:
+    lines, texts = [], file.read_text().splitlines()
+    for number, text in enumerate(texts, 1):
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            if number == len(texts):
+                break  # half written: the training was killed
+            raise ValueError(
+                f'line {number} of {file} is not JSON ({error})'
+            ) from error
+    return lines
+
+
+def _find_last_training(starts: List[_Start]) -> List[_Start]:
+    """Give the last start that began a training, and those that resumed it."""
+    begins = [i for i, start in enumerate(starts) if not start.is_resumed]
+    return starts[begins[-1] if begins else 0 :]
+
+
+def _is_by_epoch(cfg: Config) -> bool:
+    """Whether the loop counts epochs."""
+    train = cfg.train_cfg
+    by_epoch: bool = train.get(
+        'by_epoch', 'IterBased' not in str(train.get('type', ''))
+    )
     return by_epoch
 
 
 def _read_metrics(
-    lines: List[Dict[str, Any]], factor: int
+    start: _Start, cfg: Config, epoch_length: int
 ) -> Dict[int, Dict[str, Any]]:
-    """Lines of validation, by iteration and in order.
+    """Lines of validation, by iteration.
 
     Those of training have the iteration; other lines may share a step.
     """
+    hooks = cfg.get('default_hooks') or {}
+    logs_epochs = (hooks.get('logger') or {}).get('log_metric_by_epoch', True)
+    every = cfg.train_cfg.get('val_interval', 1)
     found: Dict[int, Dict[str, Any]] = {}
-    for line in lines:
-        if 'iter' not in line and 'time' in line:
-            found[line['step'] * factor] = line
-    return dict(sorted(found.items()))
+    now = start.resumed_at
+    for line in start.lines:
+        if 'iter' in line:
+            now = line['iter']
+        elif 'time' in line and not logs_epochs:
+            found[line['step']] = line
+        elif 'time' in line and epoch_length:
+            found[line['step'] * epoch_length] = line
+        elif 'time' in line:
+            # Without epochs MMEngine logs each with step 0. They come every
+            # so many iterations, of which not each has a line.
+            last = max(found, default=start.resumed_at)
+            found[max(ceil(now / every) * every, last + every)] = line
+    return found

@@ -117,31 +117,68 @@ def test_run_that_counts_iterations(tiny_runner):
     assert cost.scores == scores_of(runner)
 
 
+def started_again(runner, name, metrics, resumed_at=None, tail=''):
+    """Another start in a run's folder, as MMEngine leaves it on the disk."""
+    first = min(Path(runner.work_dir).glob('*/vis_data'))
+    later = first.parents[1] / name / 'vis_data'
+    later.mkdir(parents=True)
+    (later / 'config.py').write_text((first / 'config.py').read_text())
+    lines = []
+    for epoch, score in metrics.items():
+        lines.append(dict(iter=3 * epoch, epoch=epoch, step=3 * epoch))
+        lines.append({'accuracy/top1': score, 'time': 1.0, 'step': epoch})
+    text = '\n'.join(map(json.dumps, lines))
+    (later / 'scalars.json').write_text(f'{text}\n{tail}')
+    said = (
+        '' if resumed_at is None else f'resumed epoch: 1, iter: {resumed_at}'
+    )
+    (later.parent / f'{name}.log').write_text(f'{said}\nEpoch(train) [1][3/3]')
+
+
 def test_resumed_run_replaces_what_it_does_again(tiny_runner):
     runner = tiny_runner(sampler=SAMPLER, **VALIDATION)
     runner.train()
     before = scores_of(runner)
-    first = next(Path(runner.work_dir).glob('*/vis_data'))
-    later = first.parents[1] / '99999999_000000' / 'vis_data'
-    later.mkdir(parents=True)
-    (later / 'config.py').write_text((first / 'config.py').read_text())
-    (later / 'scalars.json').write_text(
-        '\n'.join(
-            map(
-                json.dumps,
-                [
-                    dict(iter=6, epoch=2, step=6, loss=1.0),
-                    {'accuracy/top1': 77.0, 'time': 1.0, 'step': 2},
-                    dict(iter=9, epoch=3, step=9, loss=1.0),
-                    {'accuracy/top1': 88.0, 'time': 1.0, 'step': 3},
-                ],
-            )
-        )
-    )
+    started_again(runner, '99999999_000000', {2: 77.0, 3: 88.0}, resumed_at=3)
     log = read_training_log(runner.work_dir)
     assert log.iterations == 9
     cost = measure_training_cost(log, size=(16, 16))
     assert cost.scores == [before[0], 77.0, 88.0]
+
+
+def test_what_came_after_the_resumed_checkpoint_does_not_count(tiny_runner):
+    runner = tiny_runner(sampler=SAMPLER, max_epochs=3, **VALIDATION)
+    runner.train()
+    before = scores_of(runner)
+    assert len(before) == 3
+    started_again(runner, '99999999_000000', {2: 77.0}, resumed_at=3)
+    log = read_training_log(runner.work_dir)
+    assert log.iterations == 6
+    cost = measure_training_cost(log, size=(16, 16))
+    assert cost.scores == [before[0], 77.0]
+
+
+def test_the_last_of_several_trainings_counts(tiny_runner):
+    runner = tiny_runner(sampler=SAMPLER, max_epochs=3, **VALIDATION)
+    runner.train()
+    started_again(runner, '99999998_000000', {1: 51.0, 2: 52.0})
+    started_again(runner, '99999999_000000', {2: 62.0}, resumed_at=3)
+    cost = measure_training_cost(
+        read_training_log(runner.work_dir), size=(16, 16)
+    )
+    assert cost.scores == [51.0, 62.0] and cost.iterations == 6
+
+
+def test_lines_that_are_half_written(tiny_runner):
+    """The last one, where a training was killed; others name their file."""
+    runner = tiny_runner(sampler=SAMPLER, **VALIDATION)
+    runner.train()
+    started_again(runner, '99999999_000000', {1: 51.0}, tail='{"loss": 0.')
+    assert read_training_log(runner.work_dir).iterations == 3
+    (file,) = Path(runner.work_dir).glob('99999999_000000/*/scalars.json')
+    file.write_text('{"loss": 0.\n' + file.read_text())
+    with pytest.raises(ValueError, match='line 1 of .*scalars.json is not'):
+        read_training_log(runner.work_dir)
 
 
 def test_several_processes_share_the_work(tiny_runner):
@@ -164,10 +201,29 @@ def test_what_logs_lack(tiny_runner, tmp_path):
     log = read_training_log(runner.work_dir)
     with pytest.raises(ValueError, match='the log has no validation'):
         measure_training_cost(log, size=(16, 16))
-    runner = tiny_runner('other', sampler=SAMPLER, loop=ITERATIONS)
+
+
+@pytest.mark.parametrize('interval', [1, 4])
+def test_validation_that_was_logged_with_step_0(tiny_runner, interval):
+    """As iteration-based runs log it by default."""
+    runner = tiny_runner(
+        sampler=SAMPLER,
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=interval)),
+        **VALIDATION,
+        train_cfg=dict(type=ITERATIONS, max_iters=6, val_interval=2),
+    )
     runner.train()
-    with pytest.raises(ValueError, match='log_metric_by_epoch=False'):
-        read_training_log(runner.work_dir)
+    log = read_training_log(runner.work_dir)
+    assert list(log.metrics) == [2, 4, 6]
+
+
+def test_epochs_that_were_logged_by_iterations(tiny_runner):
+    hooks = dict(
+        logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False)
+    )
+    runner = tiny_runner(sampler=SAMPLER, default_hooks=hooks, **VALIDATION)
+    runner.train()
+    assert list(read_training_log(runner.work_dir).metrics) == [3, 6]
 
 
 def run(factor, epochs=(10, 20)):
