@@ -2,19 +2,23 @@
 
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Iterator, Optional, Sequence, Union
+from threading import Lock
+from typing import Iterator, Optional, Sequence, Set, Union
 
 from torch import nn
 
 from .compile_blocks import check_not_compiled
 from .preserve_buffers import preserve_buffers
 from .replace_forward import replace_forward
-from .stages import Block, Stage, find_stages
+from .stages import Block, Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
 
 _ACTIVE: ContextVar[Optional[Subnet]] = ContextVar(
     'active_subnet', default=None
 )
+# Backbones whose forwards are replaced now, in whatever thread.
+_CLAIMED: Set[nn.Module] = set()
+_LOCK = Lock()
 
 
 def active_subnet() -> Optional[Subnet]:
@@ -41,7 +45,9 @@ def activate(
     Only the depth is set here; the caller resizes the input
     (:func:`mmst.subnets.resize_inputs`). Keep the backward pass inside the
     context as well: gradient checkpointing runs the forward again in it.
-    Afterwards, after an exception too, the model is the main network again.
+    Afterwards, after an exception too, the model is the main network again;
+    a copy or a pickle of it that is made inside the context is so at once.
+    Threads that are to run subnets at a time need a copy of the model each.
 
     Args:
         model: The model, a backbone or anything around it, DDP included.
@@ -57,6 +63,7 @@ def activate(
     Raises:
         ValueError: If the subnet does not fit the model's stages, or the
             model is compiled with its blocks inside.
+        RuntimeError: If the model runs as a subnet already.
 
     Example:
         >>> with activate(model, (1, 2, 1, 2)) as subnet:
@@ -66,10 +73,11 @@ def activate(
         (1, 2, 1, 2)
     """
     check_not_compiled(model)
-    stages = find_stages(model)
-    if not isinstance(subnet, Subnet):
-        subnet = Subnet.ordered(subnet, [len(stage) for stage in stages])
     with ExitStack() as stack:
+        stack.enter_context(claim(find_backbone(model)))
+        stages = find_stages(model)
+        if not isinstance(subnet, Subnet):
+            subnet = Subnet.ordered(subnet, [len(stage) for stage in stages])
         stack.enter_context(take_paths(stages, subnet))
         if not update_running_stats:
             stack.enter_context(preserve_buffers(model.buffers()))
@@ -77,8 +85,34 @@ def activate(
 
 
 @contextmanager
+def claim(backbone: nn.Module) -> Iterator[None]:
+    """Be the only one that changes how a backbone runs.
+
+    Args:
+        backbone: See :func:`mmst.subnets.find_backbone`.
+
+    Raises:
+        RuntimeError: If somebody else does so, in whatever thread.
+    """
+    with _LOCK:
+        if backbone in _CLAIMED:
+            raise RuntimeError(
+                f'{type(backbone).__name__} runs as a subnet already, and can '
+                'run as one at a time: leave the context of that subnet '
+                'first, or give each thread a copy of the model '
+                '(`copy.deepcopy`)'
+            )
+        _CLAIMED.add(backbone)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _CLAIMED.discard(backbone)
+
+
+@contextmanager
 def take_paths(stages: Sequence[Stage], subnet: Subnet) -> Iterator[None]:
-    """Let blocks run as a subnet has it.
+    """Let blocks run as a subnet has it; the backbone has to be claimed.
 
     Args:
         stages: The stages of the model.

@@ -1,16 +1,51 @@
 """Run something else in place of a module's forward, for a while."""
 
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from types import MethodType
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 from torch import nn
 
+Forward = Callable[..., Any]
+
+
+class _Replaced:
+    """A forward in the place of a module's, which its copies do not get.
+
+    A copy or a pickle of the module is one of what it is without: otherwise
+    it would run the original's blocks, and be the subnet for ever.
+
+    Args:
+        module: The module.
+        own: The forward of its instance, if it has one.
+        forward: What its calls run.
+    """
+
+    def __init__(
+        self, module: nn.Module, own: Optional[Forward], forward: Forward
+    ) -> None:
+        self._module = module
+        self._own = own
+        self._forward = forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _forward_without, (self._module, self._own)
+
+
+def _forward_without(module: nn.Module, own: Optional[Forward]) -> Forward:
+    if own is not None:
+        return own
+    return MethodType(type(module).forward, module)
+
 
 @contextmanager
-def replace_forward(
-    module: nn.Module, forward: Callable[..., Any]
-) -> Iterator[None]:
+def replace_forward(module: nn.Module, forward: Forward) -> Iterator[None]:
     """Give one instance another forward for a while.
+
+    A copy or a pickle of it that is made meanwhile has its own forward.
 
     Args:
         module: The instance; its class and its other instances keep theirs.
@@ -19,7 +54,7 @@ def replace_forward(
     # An instance may have a forward of its own already, as MMEngine's
     # activation checkpointing gives it: that one has to come back.
     own = vars(module).get('forward')
-    module.forward = forward
+    module.forward = _Replaced(module, own, forward)
     try:
         yield
     finally:

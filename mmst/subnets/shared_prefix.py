@@ -16,7 +16,7 @@ from typing import (
 import torch
 from torch import Tensor, nn
 
-from .activate import take_paths
+from .activate import claim, take_paths
 from .compile_blocks import check_not_compiled
 from .preserve_buffers import preserve_buffers
 from .shared_calls import SharedCalls
@@ -143,7 +143,8 @@ class PassRunner:
         blocks = [block for stage in self.stages for block in stage.blocks]
         self._blocks = {block.module: i for i, block in enumerate(blocks)}
         self._between: List[nn.Module] = []
-        _collect_between(find_backbone(model), self._blocks, self._between)
+        self._backbone = find_backbone(model)
+        _collect_between(self._backbone, self._blocks, self._between)
 
     def run(
         self,
@@ -172,7 +173,7 @@ class PassRunner:
             ValueError: If a subnet does not fit the model's stages, or the
                 main network is not the first.
             RuntimeError: If something writes into an output that other
-                passes are to read.
+                passes are to read, or the model runs as a subnet already.
         """
         if None in subnets[1:]:
             raise ValueError(
@@ -204,6 +205,7 @@ class PassRunner:
         backward: Callable[[Tensor], Any],
     ) -> Tensor:
         with ExitStack() as stack:
+            stack.enter_context(claim(self._backbone))
             if subnet is not None:
                 stack.enter_context(take_paths(self.stages, subnet))
             stack.enter_context(watched)

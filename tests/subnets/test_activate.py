@@ -1,6 +1,8 @@
 """A subnet run in place is the network one would get by leaving blocks out."""
 
 import copy
+import pickle
+from threading import Thread
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from mmst.subnets import (
     Block,
+    PassRunner,
     Path,
     Stage,
     Subnet,
@@ -123,10 +126,59 @@ def test_active_subnet_is_known_inside_only():
     assert active_subnet() is None
     with activate(model, (1, 1, 1, 1)) as outer:
         assert active_subnet() is outer
-        with activate(model, (2, 2, 2, 2)) as inner:
+        with activate(resnet(18), (2, 2, 2, 2)) as inner:
             assert active_subnet() is inner
         assert active_subnet() is outer
     assert active_subnet() is None
+
+
+def test_second_activation_is_refused_whoever_asks():
+    """One thread runs the model as a subnet, another asks for one."""
+    model, x = resnet(18), torch.rand(1, 3, 32, 32).double()
+    model.eval()
+    before = model(x)[0]
+    errors = []
+
+    def serve():
+        try:
+            with activate(model, (2, 1, 1, 1)):
+                pass
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    around = nn.ModuleDict(dict(backbone=model))
+    with activate(around, (1, 1, 1, 1)):
+        thread = Thread(target=serve)
+        thread.start()
+        thread.join()
+        with pytest.raises(RuntimeError, match='ResNet runs as a subnet alr'):
+            PassRunner(around).run([None], lambda subnet: model(x)[0].sum())
+        assert not torch.equal(model(x)[0], before)
+    assert len(errors) == 1 and 'ResNet runs as a subnet already' in errors[0]
+    assert torch.equal(model(x)[0], before)
+    serve()
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize(
+    'duplicate',
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=['copy', 'pickle'],
+)
+@pytest.mark.parametrize('path', [SHORTCUT, BRANCH])
+def test_copy_made_inside_is_the_main_network(path, duplicate):
+    model, x = resnet(18), torch.rand(1, 3, 32, 32).double()
+    model.eval()
+    before = model(x)[0]
+    with activate(model, Subnet(((path, path),) * 4)):
+        twin = duplicate(model)
+        assert torch.equal(twin(x)[0], before)
+    assert twin.state_dict().keys() == model.state_dict().keys()
+    with torch.no_grad():  # it runs weights of its own
+        model.layer1[1].conv1.weight.zero_()
+    assert torch.equal(twin(x)[0], before)
+    with activate(twin, (1, 1, 1, 1)):
+        assert torch.equal(twin(x)[0], cut(twin, (1, 1, 1, 1))(x)[0])
 
 
 def test_model_comes_back_after_an_exception():

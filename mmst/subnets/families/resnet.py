@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from itertools import count
-from typing import Iterator, List, Optional
+from typing import Any, Iterator, List, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -10,17 +10,32 @@ from ..stages import Block, Shortcut, Stage, identity, register_stage_finder
 
 
 class _Zero(nn.Module):
-    """Stands in for a shortcut that is to add nothing."""
+    """Stands in for a shortcut that is to add nothing.
+
+    Args:
+        shortcut: The shortcut, which copies of the block get.
+    """
+
+    def __init__(self, shortcut: Optional[nn.Module]) -> None:
+        super().__init__()
+        self._shortcut = (shortcut,)  # not a child: it does not run
 
     def forward(self, x: Tensor) -> Tensor:
         return x.new_zeros(())
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _only, self._shortcut
+
+
+def _only(shortcut: Optional[nn.Module]) -> Optional[nn.Module]:
+    return shortcut
 
 
 @contextmanager
 def _without_shortcut(block: nn.Module) -> Iterator[None]:
     """Let a ResNet block add zero in place of its shortcut."""
     downsample = block.downsample
-    block.downsample = _Zero()
+    block.downsample = _Zero(downsample)
     try:
         yield
     finally:
