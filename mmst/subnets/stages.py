@@ -14,6 +14,7 @@ To teach ``mmst`` a new family, register one function::
         ]
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import (
     Any,
@@ -25,7 +26,9 @@ from typing import (
     Tuple,
 )
 
+import torch
 from torch import nn
+from torch.fx import GraphModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .readers import Reader
@@ -134,8 +137,11 @@ def find_backbone(model: nn.Module) -> nn.Module:
         True
     """
     model = unwrap_model(model)
-    backbone = getattr(model, 'backbone', model)
-    return getattr(backbone, 'timm_model', backbone)
+    for name in ('backbone', 'timm_model'):
+        inner = getattr(model, name, None)
+        # Some networks have a method or an option of the name.
+        model = inner if isinstance(inner, nn.Module) else model
+    return model
 
 
 def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
@@ -156,24 +162,46 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
     for finder in reversed(list(_FINDERS.values())):
         stages = finder(backbone)
         if stages:
-            _check_distinct(stages)
+            _check_distinct(backbone, stages)
             return tuple(stages)
     raise TypeError(
-        f'no residual stages found in {type(backbone).__name__}. Known '
+        f'no residual stages found in {_describe(backbone)}. Known '
         f'families: {"; ".join(_FINDERS)}. Use one of these in '
         '`model.backbone`, or teach mmst yours with '
         '`mmst.subnets.register_stage_finder`'
     )
 
 
-def _check_distinct(stages: Sequence[Stage]) -> None:
-    seen = set()
+def _describe(backbone: nn.Module) -> str:
+    """What a network is, where its class's name does not say it."""
+    name = type(backbone).__name__
+    if isinstance(backbone, GraphModule):
+        return (
+            f'{name}, a torch.fx GraphModule: tracing left no blocks to skip, '
+            'so give the model as it was before'
+        )
+    if isinstance(backbone, torch.jit.ScriptModule):
+        return (
+            f'{getattr(backbone, "original_name", name)}, a TorchScript '
+            'module: its blocks cannot be skipped, so give the model as it '
+            'was before'
+        )
+    return f'{name} of {type(backbone).__module__}'
+
+
+def _check_distinct(backbone: nn.Module, stages: Sequence[Stage]) -> None:
+    # Networks iterate over a block that stands twice in a list only once.
+    places = Counter(
+        module for _, module in backbone.named_modules(remove_duplicate=False)
+    )
+    listed = Counter(
+        block.module for stage in stages for block in stage.blocks
+    )
     for stage in stages:
         for block in stage.blocks:
-            if block.module in seen:
+            if max(places[block.module], listed[block.module]) > 1:
                 raise TypeError(
                     f'a {type(block.module).__name__} of {stage.name} stands '
                     'twice in the network, which then cannot be run without '
                     'one of its two places: give each place a block of its own'
                 )
-            seen.add(block.module)

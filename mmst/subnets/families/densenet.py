@@ -35,8 +35,7 @@ def _dense_blocks(
 ) -> List[Tuple[str, List[nn.Module], nn.Module]]:
     """Name of each dense block, its layers, and the module that follows it."""
     stages, transitions, features = (
-        getattr(backbone, name, nn.Module())
-        for name in ('stages', 'transitions', 'features')
+        _part(backbone, name) for name in ('stages', 'transitions', 'features')
     )
     # mmpretrain has two lists, torchvision and timm one after the other.
     parts = [
@@ -57,11 +56,21 @@ def _dense_blocks(
     return [part for part in named if part[1]]
 
 
+def _part(backbone: nn.Module, name: str) -> nn.Module:
+    """A part by its name; an empty one where that is something else."""
+    part = getattr(backbone, name, None)
+    return part if isinstance(part, nn.Module) else nn.Module()
+
+
 def _dense_layers(block: nn.Module) -> List[nn.Module]:
     return [
         module
         for module in block.modules()
         if type(module).__name__ in ('DenseLayer', '_DenseLayer')
+        and all(
+            isinstance(getattr(module, name, None), nn.Conv2d)
+            for name in ('conv1', 'conv2')
+        )
     ]
 
 

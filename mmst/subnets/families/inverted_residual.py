@@ -11,8 +11,9 @@ from .sum_block import sum_block
 def _has_shortcut(module: nn.Module) -> Optional[bool]:
     """Whether an inverted residual block adds its input; None for others."""
     for flag in ('with_res_shortcut', 'use_res_connect'):
-        if hasattr(module, flag):
-            return getattr(module, flag)
+        value = getattr(module, flag, None)
+        if isinstance(value, bool):
+            return value
     return None
 
 
@@ -30,7 +31,9 @@ def find_inverted_residual_stages(
     runs: List[List[Block]] = []
     starts: List[str] = []
     for name in names:
-        layer = getattr(backbone, name)
+        layer = getattr(backbone, str(name), None)
+        if not isinstance(layer, nn.Module):
+            return None
         for module in layer if isinstance(layer, nn.Sequential) else [layer]:
             added = _has_shortcut(module)
             if added is None:  # stem and last convolution

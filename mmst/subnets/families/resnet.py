@@ -64,6 +64,11 @@ def resnet_block(module: nn.Module) -> Block:
     return Block(module, _downsampling_shortcut(module), _without_shortcut)
 
 
+def _has_downsample(block: nn.Module) -> bool:
+    shortcut = getattr(block, 'downsample', 'none of this name')
+    return shortcut is None or isinstance(shortcut, nn.Module)
+
+
 @register_stage_finder(
     'the ResNet layout, layer1, layer2 ... of blocks with a `downsample` '
     '(ResNet, ResNetV1c/d, ResNet_CIFAR, CIFARResNet, ResNeXt, SE-ResNet, '
@@ -77,7 +82,7 @@ def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
         layer = getattr(backbone, f'layer{index}', None)
         if not isinstance(layer, nn.Sequential):
             break
-        if not all(hasattr(block, 'downsample') for block in layer):
+        if not all(map(_has_downsample, layer)):
             return None
         if any(block.downsample is not None for block in list(layer)[1:]):
             return None
