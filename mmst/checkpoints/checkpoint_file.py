@@ -2,26 +2,26 @@
 
 import hashlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 
 import torch
 from torch import Tensor
 
-from mmst.checkpoints.safe_load import safe_load
+from mmst.checkpoints.safe_load import WEIGHT_ENTRIES, safe_load
 
 if TYPE_CHECKING:
     from typing_extensions import TypeGuard
 
 StateDict = Dict[str, Tensor]
-#: Where projects put a network's weights beside optimizer and the like.
-WEIGHT_ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
 
 
 def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
-    """Load a checkpoint on the CPU.
+    """Load a checkpoint on the CPU; a ``.safetensors`` file too.
 
     Raises:
+        ModuleNotFoundError: If the file needs the package safetensors.
         UnsafeCheckpointError: If it asks for code.
         ValueError: If it holds anything but a dict.
 
@@ -30,6 +30,8 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
         >>> list(read_checkpoint(folder / 'a.pth'))
         ['state_dict']
     """
+    if Path(path).suffix == '.safetensors':
+        return _read_safetensors(path)
     with safe_load():
         checkpoint = torch.load(str(path), map_location='cpu')
     if not isinstance(checkpoint, dict):
@@ -38,6 +40,17 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
             'dict of tensors, or a dict with such a dict in it'
         )
     return checkpoint
+
+
+def _read_safetensors(path: Union[str, Path]) -> Dict[str, Any]:
+    if find_spec('safetensors') is None:
+        raise ModuleNotFoundError(
+            f'{path} is read by the package safetensors: '
+            'pip install safetensors'
+        )
+    from safetensors.torch import load_file
+
+    return dict(load_file(str(path)))
 
 
 def is_state_dict(value: Any) -> 'TypeGuard[StateDict]':
@@ -64,8 +77,9 @@ def select_state_dict(
             ``WEIGHT_ENTRIES`` is there.
 
     Returns:
-        The weights, without the ``module.`` that data parallel training puts
-        before each key.
+        The weights, without what trainings put before each key: ``module.``
+        in data parallel training and by the averaging of torch, which counts
+        in ``n_averaged`` beside the weights, and ``model.`` in Lightning.
 
     Raises:
         ValueError: If there are no weights, or several and none is chosen.
@@ -76,7 +90,7 @@ def select_state_dict(
         {'fc.bias': tensor([1.])}
     """
     if entry is None and is_state_dict(checkpoint):
-        return _drop_module(checkpoint)
+        return _drop_prefixes(checkpoint)
     found = [
         name for name in WEIGHT_ENTRIES if is_state_dict(checkpoint.get(name))
     ]
@@ -92,14 +106,19 @@ def select_state_dict(
             f'entries {sorted(map(str, checkpoint))[:20]}. Name the one with '
             'the weights by --entry (argument `entry`)'
         )
-    return _drop_module(checkpoint[name])
+    return _drop_prefixes(checkpoint[name])
 
 
-def _drop_module(state_dict: StateDict) -> StateDict:
-    prefix = 'module.'
-    if all(key.startswith(prefix) for key in state_dict):
-        return {key[len(prefix) :]: value for key, value in state_dict.items()}
-    return dict(state_dict)
+def _drop_prefixes(state_dict: StateDict) -> StateDict:
+    weights = dict(state_dict)
+    if 'n_averaged' in weights:  # torch.optim.swa_utils.AveragedModel
+        del weights['n_averaged']
+    for prefix in ('module.', 'model.', 'module.'):
+        if weights and all(key.startswith(prefix) for key in weights):
+            weights = {
+                key[len(prefix) :]: value for key, value in weights.items()
+            }
+    return weights
 
 
 def write_checkpoint(

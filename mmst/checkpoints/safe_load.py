@@ -10,10 +10,13 @@ This module is what ``torch.load(pickle_module=...)`` asks for: it has an
 ``Unpickler`` and a ``load``.
 """
 
+import argparse
 import codecs
 import collections
 import pickle
+import pickletools
 import sys
+import zipfile
 from contextlib import contextmanager
 from typing import IO, Any, Callable, ClassVar, Dict, Iterator, List, Tuple
 
@@ -21,6 +24,9 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
+
+#: Where projects put a network's weights beside optimizer and the like.
+WEIGHT_ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
 
 
 class UnsafeCheckpointError(ValueError):
@@ -50,6 +56,7 @@ def _allowed() -> Dict[Tuple[str, str], Any]:
     for kind in (
         collections.OrderedDict,
         collections.Counter,
+        argparse.Namespace,  # the options of a training: attributes alone
         ConfigDict,
         HistoryBuffer,
         torch.nn.Parameter,
@@ -135,6 +142,25 @@ def _refuse_torchscript(*args: Any, **kwargs: Any) -> None:
     raise UnsafeCheckpointError('a TorchScript archive')
 
 
+def _name_weights(file: Any) -> str:
+    """The entries with weights of a file, as far as its names tell."""
+    names = set()
+    if isinstance(file, str) and zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            for part in archive.namelist():
+                if part.endswith('/data.pkl'):
+                    # Reads names, and makes nothing of them.
+                    names |= {
+                        argument
+                        for _, argument, _ in pickletools.genops(
+                            archive.read(part)
+                        )
+                        if argument in WEIGHT_ENTRIES
+                    }
+    found = [repr(name) for name in WEIGHT_ENTRIES if name in names]
+    return ' or '.join(found) or 'weights'
+
+
 @contextmanager
 def safe_load() -> Iterator[None]:
     """Make every ``torch.load`` inside the block refuse code.
@@ -174,8 +200,8 @@ def safe_load() -> Iterator[None]:
                 f'The checkpoint {getattr(f, "name", f)} is refused: it asks '
                 f'for "{error}", and a checkpoint may hold tensors and plain '
                 'values only. Nothing in it was run. If you trust its '
-                "origin, save its 'state_dict' alone to a new file, or add "
-                'the class to mmst.checkpoints.safe_load.ALLOWED.'
+                f'origin, save its {_name_weights(f)} alone to a new file, or '
+                'add the class to mmst.checkpoints.safe_load.ALLOWED.'
             ) from error
 
     torch.load, torch.jit.load = load_data_only, _refuse_torchscript

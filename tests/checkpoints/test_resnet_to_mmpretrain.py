@@ -1,12 +1,17 @@
 """The converter as a command: files in, files out."""
 
 import os
+from argparse import Namespace
 
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from mmst.checkpoints import convert_resnet, write_checkpoint
+from mmst.checkpoints import (
+    checkpoint_file,
+    convert_resnet,
+    write_checkpoint,
+)
 from mmst.checkpoints.safe_load import UnsafeCheckpointError
 from tests.conftest import load_run
 
@@ -57,6 +62,89 @@ def test_wrapped_weights(convert, save, released, wrap):
         torch.equal(file['state_dict'][key], value)
         for key, value in expected.items()
     )
+
+
+def named(prefix, weights, **more):
+    return {**{f'{prefix}{k}': v for k, v in weights.items()}, **more}
+
+
+def write_torchvision(weights):
+    """As its reference trainer does, with --model-ema."""
+    return dict(
+        model=weights,
+        optimizer=dict(state={}, param_groups=[]),
+        args=Namespace(lr=0.1, opt='sgd', device='cuda', milestones=[30]),
+        epoch=3,
+        model_ema=named('module.', weights, n_averaged=torch.tensor(7)),
+    )
+
+
+def write_timm(weights):
+    """As its CheckpointSaver does."""
+    return dict(
+        epoch=3,
+        arch='resnet50',
+        state_dict=weights,
+        optimizer=dict(state={}, param_groups=[]),
+        version=2,
+        args=Namespace(model='resnet50', mean=None, opt_betas=[0.9, 0.99]),
+        state_dict_ema=weights,
+        metric=71.5,
+    )
+
+
+def write_lightning(weights):
+    return dict(
+        epoch=3,
+        global_step=12,
+        state_dict=named('model.', weights),
+        hyper_parameters=dict(lr=0.1),
+        callbacks={'ModelCheckpoint': dict(best_model_score=torch.ones(()))},
+        loops=dict(fit_loop=dict(state_dict={})),
+    )
+
+
+@pytest.mark.parametrize(
+    'write, entry',
+    [
+        (write_torchvision, 'model'),
+        (write_torchvision, 'model_ema'),
+        (write_timm, 'state_dict'),
+        (write_timm, 'state_dict_ema'),
+        (write_lightning, 'state_dict'),
+        (lambda weights: dict(model=named('module.', weights)), 'model'),
+    ],
+)
+def test_files_of_other_trainers(convert, save, released, write, entry):
+    source, out = save(write(released.state_dict()))
+    convert([source, out, '--entry', entry])
+    saved = torch.load(out, weights_only=True)['state_dict']
+    expected = convert_resnet(released.state_dict())
+    assert saved.keys() == expected.keys()
+    assert all(torch.equal(saved[key], expected[key]) for key in expected)
+
+
+def test_safetensors(convert, released, tmp_path, monkeypatch):
+    files = pytest.importorskip('safetensors.torch')
+    source, out = str(tmp_path / 'in.safetensors'), str(tmp_path / 'out.pth')
+    files.save_file(released.state_dict(), source)
+    convert([source, out])
+    saved = torch.load(out, weights_only=True)['state_dict']
+    assert saved.keys() == convert_resnet(released.state_dict()).keys()
+    monkeypatch.setattr(checkpoint_file, 'find_spec', lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match='pip install safetensors'):
+        convert([source, out])
+
+
+@pytest.mark.parametrize('entry', ['model', 'state_dict'])
+def test_advice_names_the_entry_that_is_there(
+    convert, save, released, tmp_path, entry
+):
+    trace = tmp_path / 'was_here'
+    source, out = save({entry: released.state_dict(), 'x': Payload(trace)})
+    with pytest.raises(UnsafeCheckpointError, match=f"its '{entry}' alone"):
+        convert([source, out])
+    assert not trace.exists()
 
 
 def test_one_of_several_weights_is_chosen(convert, save, released):
