@@ -18,17 +18,25 @@ from .plain_config import list_own_types
 
 _HEADER = """\
 # A subnet of {depths} blocks; written by tools/export_subnet.py of mmst.
+import sys
+
+# A statement would make this a config of MMEngine's new style.
+os = __import__('os')
+# Not by fileDirname, which MMEngine pastes in whatever quotes a path has.
+_folder = os.path.dirname(sys._getframe().f_code.co_filename)
 """
 _HEADER_WITH_MODULE = (
     _HEADER
     + """\
 # Its backbone is in the Python module beside it. For a copy of this config in
 # another place, such as a work dir, put this folder on PYTHONPATH.
-import sys
-
-sys.path.insert(0, '{{{{ fileDirname }}}}')
+sys.path.insert(0, _folder)
 """
 )
+_FOOTER = """\
+load_from = os.path.join(_folder, {weights!r})
+del _folder
+"""
 _BACKBONE = 'backbone.'
 
 
@@ -62,7 +70,7 @@ def write_config(
     header, module = _HEADER, _make_module_name(name)
     if inside or (is_of_mmst(base) and not needs_mmst(base)):
         (folder / f'{module}.py').write_text(
-            backbone_source(base, depths, inside)
+            backbone_source(base, depths, inside), encoding='utf-8'
         )
         plain.model.backbone.type = module
         _import(plain, module)
@@ -72,10 +80,13 @@ def write_config(
         left.append(f'{base.__module__}.{base.__name__}')
     if left:
         _import(plain, 'mmst')
-    plain.load_from = f'{{{{ fileDirname }}}}/{name}.pth'
+    plain.pop('load_from', None)
     plain.resume = False
     header = header.format(depths='-'.join(map(str, depths)))
-    (folder / f'{name}.py').write_text(header + plain.pretty_text)
+    footer = _FOOTER.format(weights=f'{name}.pth')
+    (folder / f'{name}.py').write_text(
+        header + plain.pretty_text + footer, encoding='utf-8'
+    )
     return left
 
 
