@@ -48,7 +48,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--tta',
         action='store_true',
-        help="use the config's tta_model and tta_pipeline",
+        help="use the config's tta_model and tta_pipeline; mmpretrain: "
+        'flips, where it has none',
     )
     add_run_arguments(parser)
     parsed = parser.parse_args(args)
@@ -109,18 +110,30 @@ def draw_results(cfg: Config, args: argparse.Namespace) -> None:
 def use_tta(cfg: Config) -> None:
     """Test with the config's test time augmentation.
 
+    A classifier of mmpretrain's that has none is tested with flips.
+
     Raises:
-        ValueError: If the config does not define one.
+        ValueError: If the config of another toolbox does not define one.
     """
-    missing = [
-        name for name in ('tta_model', 'tta_pipeline') if name not in cfg
-    ]
-    if missing:
-        raise ValueError(f'--tta needs {" and ".join(missing)} in the config')
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:  # RepeatDataset and its like
         dataset = dataset.dataset
+    missing = [
+        name for name in ('tta_model', 'tta_pipeline') if name not in cfg
+    ]
+    if missing and find_toolbox(cfg) != 'mmpretrain':
+        raise ValueError(f'--tta needs {" and ".join(missing)} in the config')
+    if 'tta_model' in missing:
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+    if 'tta_pipeline' in missing:
+        # As mmpretrain's own tool: each image and its mirror image.
+        *before, pack = dataset.pipeline
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        cfg.tta_pipeline = [
+            *before,
+            dict(type='TestTimeAug', transforms=[flips, [pack]]),
+        ]
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
 
 

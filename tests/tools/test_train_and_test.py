@@ -180,7 +180,6 @@ def test_test_ignores_a_config_that_resumes(test, config, work_dir):
         (['--out-item', 'pred'], 'needs --out'),
         (['--out', 'x.txt'], 'end with one of .pkl'),
         (['--out', 'x.txt', '--out-item', 'metrics'], 'end with one of .json'),
-        (['--tta'], 'tta_model and tta_pipeline'),
         (
             ['--show', '--cfg-options', 'default_hooks.visualization=None'],
             'visualization',
@@ -219,6 +218,34 @@ def test_drawing_speaks_each_toolbox(load_tool, scope, expected):
     common = dict(type='X', show=False, interval=5, wait_time=2)
     assert hook == dict(common, **expected)
     assert ('save_dir' in cfg.visualizer) is (scope == 'mmseg')
+
+
+def test_tta_without_its_keys(load_tool):
+    """mmpretrain's classifiers take flips, as in its own tool."""
+    use_tta = load_tool('tools/test').use_tta
+
+    def make(scope, kind):
+        dataset = dict(type='D', pipeline=[dict(type='L'), dict(type='P')])
+        return Config(
+            dict(
+                default_scope=scope,
+                model=dict(type=kind),
+                test_dataloader=dict(dataset=dataset),
+            )
+        )
+
+    cfg = make('mmpretrain', 'ImageClassifier')
+    use_tta(cfg)
+    assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA'
+    assert cfg.model.module == dict(type='ImageClassifier')
+    load, augment = cfg.test_dataloader.dataset.pipeline
+    assert load == dict(type='L')
+    assert augment.transforms == [
+        [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
+        [dict(type='P')],
+    ]
+    with pytest.raises(ValueError, match='tta_model and tta_pipeline'):
+        use_tta(make('mmdet', 'RetinaNet'))
 
 
 def test_tta_reaches_the_pipeline(load_tool):
