@@ -80,9 +80,7 @@ def measure_training_cost(
     sampler = read_sampler(log.config, backbone, log.epoch_length or 1)
     ratio = 1.0
     if sampler is not None:
-        ratio = iteration_cost(
-            backbone, image, sampler.space, sampler.sizes, sampler.num_subnets
-        )
+        ratio = iteration_cost(backbone, image, sampler)
     plain = _count_plain_flops(log, measure_cost(backbone, image).total)
 
     def flops(iterations: int) -> float:

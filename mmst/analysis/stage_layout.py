@@ -21,8 +21,6 @@ from typing import (
 from torch import Tensor, nn
 
 from mmst.subnets import (
-    InputSizes,
-    SamplingSpace,
     SubnetSampler,
     find_stages,
     iteration_cost,
@@ -94,12 +92,18 @@ def measure_stage_layout(
     """
     blocks = {stage.name: len(stage) for stage in find_stages(backbone)}
     num_subnets = sampler.num_subnets if sampler else 1
-    sizes = sampler.sizes if sampler else InputSizes()
     cost = measure_cost(backbone, image)
     proposals = []
     for depth in min_depths:
         lowest = [min(depth, count) for count in blocks.values()]
-        space = SamplingSpace(list(blocks.values()), min_depth=lowest)
+        proposed = SubnetSampler(
+            num_subnets,
+            min_depth=lowest,
+            num_sizes=sampler.num_sizes if sampler else None,
+        ).fit(backbone)
+        if sampler:
+            proposed.sizes = sampler.sizes
+        space = proposed.space
         if prod(space.candidates) == 1:
             continue
         proposals.append(
@@ -108,7 +112,7 @@ def measure_stage_layout(
                 space.candidates,
                 prod(space.candidates),
                 cost.mean(space) / cost.total,
-                iteration_cost(backbone, image, space, sizes, num_subnets),
+                iteration_cost(backbone, image, proposed),
             )
         )
     height, width = image.shape[-2:]

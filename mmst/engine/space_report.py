@@ -114,7 +114,7 @@ def describe_space(
     stages, space, sizes = sampler.stages, sampler.space, sampler.sizes
     num_subnets = sampler.num_subnets
     cost = measure_cost(model, image)
-    ratio = iteration_cost(model, image, space, sizes, num_subnets)
+    ratio = iteration_cost(model, image, sampler)
     width = 2 + max(len(stage.name) for stage in stages)
     lines = [
         f'Stimulative training: {num_subnets} subnet(s) an iteration, '

@@ -6,11 +6,12 @@ from typing import Any
 from . import families  # noqa: F401  registers the finders
 from .activate import activate, active_subnet
 from .compile_blocks import compile_blocks
-from .cost import BackboneCost, iteration_cost, measure_cost
+from .cost import BackboneCost, measure_cost
 from .export import export_subnet
 from .flops import count_flops
 from .input_sizes import InputSizes
 from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
+from .iteration_cost import count_pass_flops, iteration_cost
 from .kl_minus import kl_minus, normalize_logits
 from .preserve_modes import preserve_modes
 from .sampler import SubnetSampler
@@ -41,6 +42,7 @@ __all__ = [
     'active_subnet',
     'compile_blocks',
     'count_flops',
+    'count_pass_flops',
     'export_subnet',
     'find_backbone',
     'find_stages',

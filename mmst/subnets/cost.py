@@ -1,20 +1,17 @@
 """What a subnet costs: FLOPs of a backbone, block by block and size by size.
 
-The cost of an ST iteration over a plain one is ``1 + sum_k f_k``, where f_k
-is the subnet's share of the main network's FLOPs. The backward pass costs in
-proportion to the forward pass, so that counting the forward pass is enough.
+The backward pass costs in proportion to the forward pass, so that counting
+the forward pass is enough.
 """
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from .flops import count_flops
-from .input_sizes import InputSizes
-from .inputs import resize_inputs
 from .preserve_modes import preserve_modes
 from .space import SamplingSpace
 from .stages import Stage, find_backbone, find_stages
@@ -36,6 +33,9 @@ class BackboneCost:
             spends on its features if these are concatenated, as in DenseNet.
         reads: What each block spends, if features are concatenated, on those
             of any one earlier block of its stage; zero if they are added.
+        after: What the layer after each stage spends on those of one block.
+        before: What is spent between each stage and the one before; for the
+            first stage, the stem.
 
     Example:
         >>> cost = measure_cost(model, images[:1])
@@ -46,10 +46,14 @@ class BackboneCost:
     total: int
     blocks: Table
     reads: Table
+    after: Tuple[int, ...]
+    before: Tuple[int, ...]
 
-    def of(self, subnet: Subnet) -> int:
-        """FLOPs of a subnet on this input size."""
+    def of(self, subnet: Optional[Subnet]) -> int:
+        """FLOPs of a subnet on this input size; ``None``: all."""
         cost = self.total
+        if subnet is None:
+            return cost
         for flops, reads, paths in zip(self.blocks, self.reads, subnet.paths):
             skipped = 0
             for block, read, path in zip(flops, reads, paths):
@@ -60,6 +64,31 @@ class BackboneCost:
                     cost -= read * skipped
         return cost
 
+    def of_first(self, subnet: Subnet, num_blocks: int) -> int:
+        """FLOPs of a subnet before it comes to one of its blocks.
+
+        Args:
+            subnet: The subnet.
+            num_blocks: Number of blocks, of all stages, that come before; if
+                these are all, what follows the last does not count.
+        """
+        cost, not_read = 0, 0
+        for paths, before, blocks, reads, after in zip(
+            subnet.paths, self.before, self.blocks, self.reads, self.after
+        ):
+            cost += before - not_read
+            skipped = 0
+            for path, block, read in zip(paths[:num_blocks], blocks, reads):
+                if path is Path.SHORTCUT:
+                    skipped += 1
+                else:
+                    cost += block - after - read * skipped
+            num_blocks -= len(paths)
+            if num_blocks < 0:
+                break
+            not_read = skipped * after
+        return cost
+
     def mean(self, space: SamplingSpace) -> float:
         """Expected FLOPs of a subnet drawn from a space on this size."""
         cost = float(self.total)
@@ -68,41 +97,6 @@ class BackboneCost:
         for reads, skips in zip(self.reads, space.mean_skipped_before()):
             cost -= sum(r * skipped for r, skipped in zip(reads, skips))
         return cost
-
-
-def iteration_cost(
-    model: nn.Module,
-    image: Tensor,
-    space: SamplingSpace,
-    sizes: InputSizes,
-    num_subnets: int,
-    most: int = 16,
-) -> float:
-    """Predicted cost of an ST iteration relative to plain training.
-
-    Args:
-        model: A model or a backbone.
-        image: One image of the main batch's size, (1, C, H, W).
-        space: Where the subnets' depths are drawn from.
-        sizes: Where their input sizes are drawn from.
-        num_subnets: K.
-        most: Number of sizes that stand for a whole range.
-
-    Returns:
-        float: ``1 + K * mean share``, from the backbone's FLOPs.
-
-    Example:
-        >>> space = SamplingSpace((2, 2, 2, 2), min_depth=1)
-        >>> sizes = InputSizes(size_range=(0.5, 1.0))
-        >>> 1 < iteration_cost(model, images[:1], space, sizes, 1) < 2
-        True
-    """
-    main = measure_cost(model, image).total
-    shares = [
-        measure_cost(model, resize_inputs(image, size)).mean(space) / main
-        for size in sizes.spread(most)
-    ]
-    return 1 + num_subnets * sum(shares) / len(shares)
 
 
 def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
@@ -132,7 +126,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         devices = [image.device] if image.is_cuda else []
         stack.enter_context(torch.random.fork_rng(devices))
         flops = stack.enter_context(count_flops())
-        counts = _count_modules(stack, stages, flops)
+        counts, before = _count_modules(stack, stages, flops)
         try:
             outputs = backbone(image)
         except (AssertionError, RuntimeError) as error:
@@ -141,9 +135,16 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
             ) from error
     if any(feature.numel() == 0 for feature in iter_tensors(outputs)):
         raise ValueError(_too_small(image, backbone))
+    blocks, reads, after = zip(
+        *(_stage_flops(stage, counts) for stage in stages)
+    )
+    firsts = [stage.blocks[0].module for stage in stages]
     return BackboneCost(
         flops(),
-        *zip(*(_stage_flops(stage, counts) for stage in stages)),
+        blocks,
+        reads,
+        after,
+        tuple(before.get(block, 0) for block in firsts),
     )
 
 
@@ -166,15 +167,28 @@ def iter_tensors(outputs: Any) -> Iterator[Tensor]:
 
 def _count_modules(
     stack: ExitStack, stages: Sequence[Stage], flops: Callable[[], int]
-) -> Dict[nn.Module, int]:
-    """Read the count before and after all that a subnet changes."""
+) -> Tuple[Dict[nn.Module, int], Dict[nn.Module, int]]:
+    """Read the count before and after all that a subnet changes.
+
+    Returns:
+        What each module spends, and what each block finds spent since the
+        block before it.
+    """
     counts: Dict[nn.Module, int] = {}
+    before: Dict[nn.Module, int] = {}
+    blocks = {block.module for stage in stages for block in stage.blocks}
+    spent = 0
 
-    def before(module: nn.Module, *_: Any) -> None:
+    def start(module: nn.Module, *_: Any) -> None:
         counts[module] = counts.get(module, 0) - flops()
+        if module in blocks:
+            before[module] = flops() - spent
 
-    def after(module: nn.Module, *_: Any) -> None:
+    def end(module: nn.Module, *_: Any) -> None:
+        nonlocal spent
         counts[module] += flops()
+        if module in blocks:
+            spent = flops()
 
     for stage in stages:
         watched = [block.module for block in stage.blocks]
@@ -182,17 +196,20 @@ def _count_modules(
             reader.conv for reader in stage.readers if reader.conv is not None
         ]
         for module in watched:
-            stack.callback(module.register_forward_pre_hook(before).remove)
-            stack.callback(module.register_forward_hook(after).remove)
-    return counts
+            stack.callback(module.register_forward_pre_hook(start).remove)
+            stack.callback(module.register_forward_hook(end).remove)
+    return counts, before
 
 
 def _stage_flops(
     stage: Stage, counts: Dict[nn.Module, int]
-) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-    """Multiply-adds of a stage's blocks, and those of reading one block."""
+) -> Tuple[Tuple[int, ...], Tuple[int, ...], int]:
+    """Multiply-adds of a stage's blocks, and those of reading one block.
+
+    In the stage, block by block, and after it.
+    """
     blocks = [counts.get(block.module, 0) for block in stage.blocks]
-    reads = [0] * len(stage)
+    reads, after = [0] * len(stage), 0
     for reader in stage.readers:
         if reader.conv is None:
             continue
@@ -202,4 +219,5 @@ def _stage_flops(
             reads[reader.num_blocks] = one
         else:
             blocks = [flops + one for flops in blocks]
-    return tuple(blocks), tuple(reads)
+            after = one
+    return tuple(blocks), tuple(reads), after

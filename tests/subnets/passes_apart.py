@@ -33,7 +33,9 @@ def apart(model, images, subnets, **options):
     return losses
 
 
-def shared(model, images, subnets, **options):
+def shared(
+    model, images, subnets, backward=torch.autograd.backward, **options
+):
     """Losses of the same passes by the runner; they share equal images."""
 
     def loss(subnet):
@@ -41,7 +43,7 @@ def shared(model, images, subnets, **options):
         return loss_of(model, images[number], number)
 
     inputs = [id(own) for own, _ in zip(images, subnets)]
-    return PassRunner(model, **options).run(subnets, loss, inputs)
+    return PassRunner(model, **options).run(subnets, loss, inputs, backward)
 
 
 def assert_equal(model, other, losses, expected):

@@ -1,0 +1,137 @@
+"""What iterations cost: predictions against what runs."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from mmst.subnets import (
+    Subnet,
+    SubnetSampler,
+    count_flops,
+    count_pass_flops,
+    find_stages,
+    iteration_cost,
+    measure_cost,
+    resize_inputs,
+)
+from tests.conftest import build_classifier
+from tests.subnets.hand_cut_densenet import mmpretrain_densenet
+from tests.subnets.passes_apart import loss_of, shared, some_passes
+from tests.subnets.test_families import NETWORKS, build, row_id
+
+# One of each kind: layers between stages, pairs as outputs, early exits.
+NAMES = (
+    'mmpretrain.ResNet-50',
+    'mmpretrain.TIMMBackbone-resnet18',
+    'mmpretrain.MobileNetV2',
+    'mmpretrain.VisionTransformer-deit-tiny',
+    'mmdet.SwinTransformer',
+    'mmdet.PyramidVisionTransformer',
+    'torchvision.ConvNeXt',
+)
+BUILDS = {
+    row_id(row): (lambda row=row: build(*row[:2]), row[2])
+    for row in NETWORKS
+    if row_id(row) in NAMES
+}
+BUILDS['mmpretrain.DenseNet'] = (lambda: mmpretrain_densenet().backbone, 32)
+
+
+@pytest.mark.parametrize('name', BUILDS)
+def test_flops_of_a_whole_iteration(name):
+    """As they run, forward alone and with the backward passes."""
+    assert len(BUILDS) == len(NAMES) + 1
+    build, size = BUILDS[name]
+    model = build()
+    stages = find_stages(model)
+    images = list(torch.rand(2, 1, 3, size, size).double())
+    cost = measure_cost(model, images[0])
+    subnets, images = some_passes(stages, images, ('ordered', 'stochastic'))
+    predicted = count_pass_flops(
+        stages, subnets, list(map(id, images)), [cost] * len(subnets)
+    )
+    with count_flops() as flops:
+        shared(model, images, subnets, backward=lambda loss: None)
+    assert flops() == predicted
+    if any(getattr(module, 'groups', 1) > 1 for module in model.modules()):
+        return  # PyTorch counts too much for their backward passes
+    with count_flops() as flops:
+        loss_of(model, images[0], 0).backward()
+    # Three times the forward pass, but nobody needs the image's gradient.
+    not_needed = 3 * cost.total - flops()
+    assert 0 < not_needed <= cost.before[0]
+    with count_flops() as flops:
+        shared(model, images, subnets)
+    assert flops() == 3 * predicted - 2 * not_needed
+
+
+def test_passes_apart_are_the_sum():
+    model = build_classifier().backbone
+    cost = measure_cost(model, torch.rand(1, 3, 16, 16).double())
+    stages = find_stages(model)
+    subnets = [None] + [
+        Subnet.ordered(depths, (3, 3, 3))
+        for depths in product((1, 2, 3), repeat=3)
+    ]
+    apart = sum(cost.of(subnet) for subnet in subnets)
+    costs = [cost] * len(subnets)
+    assert count_pass_flops(stages, subnets, range(28), costs) == apart
+    # Written out: the blocks of the tree of all depths.
+    first, second, third = cost.blocks
+    rest = cost.total - sum(first) - sum(second) - sum(third)
+    last = rest - cost.before[0]  # here nothing is between stages
+    tree = cost.before[0] + sum(first) + 3 * sum(second) + 9 * sum(third)
+    assert count_pass_flops(stages, subnets, 'x' * 28, costs) == (
+        tree + 28 * last
+    )
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(num_subnets=1),
+        dict(num_subnets=4, sizes=(12, 16)),
+        dict(num_subnets=4, sizes=(12, 16), num_sizes=1),
+        dict(num_subnets=3, strategy='stochastic', size_range=(0.5, 1.0)),
+        dict(num_subnets='all', space=(1, 2, 3), begin=7, every=3),
+    ],
+)
+def test_cost_of_an_average_iteration(options):
+    """Against iterations that are run, and FLOPs counted."""
+    model = build_classifier(double=False).backbone
+    image = torch.rand(1, 3, 16, 16)
+    sampler = SubnetSampler(**options).fit(model)
+    with count_flops() as plain:
+        loss_of(model, image, 0).backward()
+    total, num_iterations = 0, 60
+    for number in range(num_iterations):
+        drawn = sampler.draw(sampler.begin + number * sampler.every)
+        images = [resize_inputs(image, subnet.size) for subnet in drawn]
+        inputs = {tuple(i.shape): i for i in (image, *images)}
+        same = [inputs[tuple(i.shape)] for i in (image, *images)]
+        with count_flops() as flops:
+            shared(model, same, [None, *drawn])
+        total += flops()
+    mean = total / num_iterations / plain()
+    assert iteration_cost(model, image, sampler) == pytest.approx(
+        mean, rel=0.06
+    )
+
+
+def test_cost_without_sharing_is_the_mean_over_all():
+    model = build_classifier(double=False).backbone
+    image = torch.rand(1, 3, 16, 16)
+    sampler = SubnetSampler(2, min_depth=2, sizes=(8, 16)).fit(model)
+    costs = [measure_cost(model, resize_inputs(image, n)) for n in (8, 16)]
+    everything = [
+        cost.of(Subnet.ordered(depths, (3, 3, 3)))
+        for cost in costs
+        for depths in product((2, 3), repeat=3)
+    ]
+    mean = sum(everything) / len(everything) / costs[1].total
+    apart = iteration_cost(model, image, sampler, share=False)
+    assert apart == pytest.approx(1 + 2 * mean)
+    assert iteration_cost(model, image, sampler) < apart
+    off = SubnetSampler(0).fit(model)
+    assert iteration_cost(model, image, off) == 1
