@@ -2,6 +2,7 @@
 
 from typing import Dict, NamedTuple, Optional, Sequence
 
+from mmst.engine.prefix_sharing import explain_apart
 from mmst.launch.configured_training import (
     build_backbone,
     make_training_image,
@@ -80,7 +81,10 @@ def measure_training_cost(
     sampler = read_sampler(log.config, backbone, log.epoch_length or 1)
     ratio = 1.0
     if sampler is not None:
-        ratio = iteration_cost(backbone, image, sampler)
+        why_apart = explain_apart(**log.config.train_cfg)
+        ratio = iteration_cost(
+            backbone, image, sampler, share=why_apart is None
+        )
     plain = _count_plain_flops(log, measure_cost(backbone, image).total)
 
     def flops(iterations: int) -> float:

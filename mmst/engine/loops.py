@@ -16,12 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmst.registry import LOOPS
-from mmst.subnets import Subnet, SubnetInputs, compile_blocks
+from mmst.subnets import PassRunner, Subnet, SubnetInputs, compile_blocks
 from mmst.subnets.options import check_flag
 from mmst.targets import prepare_dataset
 
 from .hooks.prepare_dataset_hook import PrepareDatasetHook
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
+from .prefix_sharing import explain_apart
 from .step import st_step
 from .subnet_errors import naming
 
@@ -40,6 +41,9 @@ class STLoopMixin(BaseLoop):
             :class:`mmst.subnets.SubnetInputs`.
         chain_inputs: Whether each subnet's input is made of the previous
             subnet's.
+        share_prefixes: Whether passes on one input share what they have in
+            common, see :class:`mmst.subnets.PassRunner`. They do not with any
+            of the other options, under which they have nothing in common.
         *args: As for the loop of MMEngine.
         **kwargs: As for the loop of MMEngine.
     """
@@ -52,14 +56,22 @@ class STLoopMixin(BaseLoop):
         update_running_stats: bool = False,
         input_transforms: Sequence[str] = (),
         chain_inputs: bool = False,
+        share_prefixes: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         if self._trains_subnets():
             self.runner.register_hook(PrepareDatasetHook(), priority='LOWEST')
         check_flag('update_running_stats', update_running_stats)
+        check_flag('share_prefixes', share_prefixes)
         self.update_running_stats = update_running_stats
         self.subnet_inputs = SubnetInputs(input_transforms, chain_inputs)
+        self.why_apart = explain_apart(
+            share_prefixes,
+            update_running_stats,
+            input_transforms,
+            chain_inputs,
+        )
 
     @property
     def dataloader(self) -> DataLoader[Any]:
@@ -101,6 +113,11 @@ class STLoopMixin(BaseLoop):
         if self._trains_subnets():
             self._check_runner()
             self._compile_blocks()
+            self.pass_runner = PassRunner(
+                self.runner.model,
+                share=self.why_apart is None,
+                update_running_stats=self.update_running_stats,
+            )
         return super().run()
 
     def _check_runner(self) -> None:
@@ -158,7 +175,7 @@ class STLoopMixin(BaseLoop):
                     data_batch,
                     runner.optim_wrapper,
                     self.subnets,
-                    self.update_running_stats,
+                    self.pass_runner,
                     self.subnet_inputs,
                 )
         else:

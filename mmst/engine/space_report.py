@@ -40,7 +40,9 @@ def report_space(
         return  # the iteration itself will say why
     check_sizes(model, image, sampler.sizes)
     if is_main_process():
-        runner.logger.info(describe_space(model, image, sampler))
+        runner.logger.info(
+            describe_space(model, image, sampler, runner.train_loop.why_apart)
+        )
 
 
 def make_blank_image(model: nn.Module, data_batch: Any) -> Optional[Tensor]:
@@ -102,7 +104,10 @@ def say_too_small(side: int, reason: str, sizes: InputSizes) -> str:
 
 
 def describe_space(
-    model: nn.Module, image: Tensor, sampler: SubnetSampler
+    model: nn.Module,
+    image: Tensor,
+    sampler: SubnetSampler,
+    why_apart: Optional[str] = None,
 ) -> str:
     """Tell the stages, what is drawn of each, and an iteration's cost.
 
@@ -110,11 +115,12 @@ def describe_space(
         model: The model.
         image: One image of the main batch's size, (1, C, H, W).
         sampler: What draws its subnets.
+        why_apart: Why passes do not share prefixes of blocks, if they do not.
     """
     stages, space, sizes = sampler.stages, sampler.space, sampler.sizes
     num_subnets = sampler.num_subnets
     cost = measure_cost(model, image)
-    ratio = iteration_cost(model, image, sampler)
+    ratio = iteration_cost(model, image, sampler, share=why_apart is None)
     width = 2 + max(len(stage.name) for stage in stages)
     lines = [
         f'Stimulative training: {num_subnets} subnet(s) an iteration, '
@@ -135,6 +141,9 @@ def describe_space(
         f'input sizes drawn from: {sizes} (main input: '
         f'{shorter_side(image, None)} px, '
         f'{cost.total / 1e9:.3g} GFLOPs in the backbone)',
+        f'each pass runs by itself: {why_apart}'
+        if why_apart
+        else 'passes on one input share the blocks that they have in common',
         f'predicted cost of an iteration: {ratio:.2f} times plain training',
     ]
     if sampler.every > 1:

@@ -8,6 +8,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Optional,
     Sequence,
     Tuple,
     Union,
@@ -25,9 +26,10 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmst.models.heads import STClsHead
-from mmst.subnets import Subnet, SubnetInputs, activate, unwrap_model
+from mmst.subnets import PassRunner, Subnet, SubnetInputs, unwrap_model
 
-from .subnet_batch import copy_samples, make_subnet_batch
+from .pass_batches import PassBatches
+from .subnet_batch import copy_samples
 from .subnet_errors import naming_subnet
 
 Batch = Union[Dict[str, Any], Tuple[Any, ...], List[Any]]
@@ -39,13 +41,14 @@ def st_step(
     data_batch: Batch,
     optim_wrapper: OptimWrapper,
     subnets: Sequence[Subnet],
-    update_running_stats: bool = False,
+    pass_runner: Optional[PassRunner] = None,
     subnet_inputs: SubnetInputs = SubnetInputs(),
 ) -> Log:
     """Train the main network and its subnets on one batch (Eq. 1).
 
-    The losses are summed. Each pass is backpropagated before the next begins,
-    so memory does not grow with K; one reduction and one step follow them.
+    The losses are summed. Passes on one input share what they have in common.
+    Each is backpropagated before the next begins, so memory does not grow
+    with K; one reduction and one step follow them.
 
     Args:
         model: The model, bare or wrapped for distributed training.
@@ -53,7 +56,8 @@ def st_step(
         optim_wrapper: Its ``accumulative_counts``, clipping and mixed
             precision mean what they mean without subnets.
         subnets: The subnets of this iteration, one at least.
-        update_running_stats: Whether subnets update running statistics.
+        pass_runner: Runs the model's passes, and shares as it is told.
+            Default: one that is made for this step.
         subnet_inputs: How subnets' inputs are made of the main input.
 
     Returns:
@@ -74,7 +78,7 @@ def st_step(
             data_batch,
             optim_wrapper,
             subnets,
-            update_running_stats,
+            pass_runner or PassRunner(model),
             subnet_inputs,
         )
     if not _skips_bad_steps(optim_wrapper):
@@ -112,41 +116,51 @@ def _passes(
     data_batch: Batch,
     optim_wrapper: OptimWrapper,
     subnets: Sequence[Subnet],
-    update_running_stats: bool,
+    pass_runner: PassRunner,
     subnet_inputs: SubnetInputs,
 ) -> Tuple[Log, List[Tensor]]:
     """Run and backpropagate all passes of an iteration."""
     module = unwrap_model(model)
     count = optim_wrapper.inner_count
+    with optim_wrapper.optim_context(model):
+        data = module.data_preprocessor(data_batch, True)
+    batches = PassBatches(data, subnet_inputs, module)
+    running: List[Optional[Subnet]] = []
+    main_log: Log = {}
+    finds_anomalies = getattr(model, 'detect_anomalous_params', False)
 
-    def run(data: Any, is_main: bool = False) -> Log:
+    def compute_loss(subnet: Optional[Subnet]) -> Tensor:
+        running.append(subnet)
+        batch = copy_samples(batches.make(subnet))
         # All passes together are one count of gradient accumulation.
         optim_wrapper._inner_count = count
         with optim_wrapper.optim_context(model):
-            losses = model._run_forward(copy_samples(data), mode='loss')
+            losses = model._run_forward(batch, mode='loss')
         loss, log_vars = module.parse_losses(losses)
+        if subnet is None:
+            # Detached, or the log would keep the graph alive.
+            main_log.update({k: v.detach() for k, v in log_vars.items()})
+        return loss
+
+    def backward(loss: Tensor) -> None:
         optim_wrapper.backward(optim_wrapper.scale_loss(loss))
         # A subnet leaves parameters out on purpose.
-        if is_main and getattr(model, 'detect_anomalous_params', False):
+        if finds_anomalies and running == [None]:
             detect_anomalous_params(loss, model=model)
-        # Detached, or the log would keep this pass's graph alive.
-        return {name: value.detach() for name, value in log_vars.items()}
 
-    with optim_wrapper.optim_context(model):
-        data = module.data_preprocessor(data_batch, True)
-    main_log = run(data, is_main=True)
-    subnet_losses, source = [], data
-    for k, subnet in enumerate(subnets):
-        batch = make_subnet_batch(source, subnet, subnet_inputs, module)
-        if subnet_inputs.chained:
-            source = batch
-        # The context spans the backward pass: gradient checkpointing runs
-        # the forward again in it.
-        with naming_subnet(subnet, k), activate(
-            model, subnet, update_running_stats
-        ):
-            subnet_losses.append(run(batch)['loss'])
-    return main_log, subnet_losses
+    passes: List[Optional[Subnet]] = [None, *subnets]
+    inputs = batches.tell_apart(passes)
+    if finds_anomalies:
+        inputs[0] = 'a graph of its own, in which to look for parameters'
+    try:
+        _, *losses = pass_runner.run(passes, compute_loss, inputs, backward)
+    except Exception:
+        subnet = running[-1] if running else None
+        if subnet is None:
+            raise
+        with naming_subnet(subnet, subnets.index(subnet)):
+            raise
+    return main_log, losses
 
 
 def _joined_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:

@@ -153,6 +153,11 @@ class SubnetInputs:
         self.transforms = tuple(transforms)
         self.chained = chained
 
+    @property
+    def are_alike(self) -> bool:
+        """Whether inputs of one size are one and the same."""
+        return not (self.transforms or self.chained)
+
     def __call__(
         self,
         inputs: Tensor,

@@ -7,6 +7,7 @@ from typing import (
     ContextManager,
     Dict,
     Hashable,
+    Iterable,
     List,
     Optional,
     Sequence,
@@ -138,8 +139,8 @@ class PassRunner:
         check_not_compiled(model)
         self.stages = find_stages(model)
         self._share = share and not update_running_stats
-        # Those that subnets leave as they are.
-        self._buffers = [] if update_running_stats else list(model.buffers())
+        self._model = model
+        self._update_running_stats = update_running_stats
         blocks = [block for stage in self.stages for block in stage.blocks]
         self._blocks = {block.module: i for i, block in enumerate(blocks)}
         self._between: List[nn.Module] = []
@@ -209,7 +210,10 @@ class PassRunner:
             if subnet is not None:
                 stack.enter_context(take_paths(self.stages, subnet))
             stack.enter_context(watched)
-            preserved = [] if subnet is None else self._buffers
+            if subnet is None or self._update_running_stats:
+                preserved: Iterable[Tensor] = ()
+            else:
+                preserved = self._model.buffers()
             with preserve_buffers(preserved):
                 value = _computed(loss, subnet)
                 calls.go_alone()

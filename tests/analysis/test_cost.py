@@ -13,7 +13,7 @@ from mmst.analysis.cost import (
 )
 from mmst.analysis.cost_figure import draw_costs
 from mmst.analysis.training_log import read_training_log
-from mmst.subnets import SamplingSpace, measure_cost
+from mmst.subnets import SubnetSampler, iteration_cost, measure_cost
 from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import classifier, logged
 
@@ -41,10 +41,10 @@ def plain_flops(runner, batch_size):
     return 3 * batch_size * measure_cost(runner.model, image).total
 
 
-def share_of(runner):
+def ratio_of(runner, share=True):
     image = runner.model.data_preprocessor.mean.new_zeros(1, 3, 16, 16)
-    cost = measure_cost(runner.model, image)
-    return cost.mean(SamplingSpace([3, 3, 3], min_depth=2)) / cost.total
+    sampler = SubnetSampler(**SAMPLER).fit(runner.model)
+    return iteration_cost(runner.model, image, sampler, share)
 
 
 def test_run_with_subnets(tiny_runner):
@@ -54,7 +54,7 @@ def test_run_with_subnets(tiny_runner):
     assert (log.num_processes, log.epoch_length, log.iterations) == (1, 3, 6)
     cost = measure_training_cost(log, size=(16, 16))
     assert cost.metric == 'accuracy/top1' and cost.num_subnets == 2
-    assert cost.iteration_ratio == pytest.approx(1 + 2 * share_of(runner))
+    assert cost.iteration_ratio == pytest.approx(ratio_of(runner))
     assert list(cost.epochs) == [1, 2] and cost.iterations_there == [3, 6]
     assert cost.scores == scores_of(runner)
     iteration = plain_flops(runner, 4) * cost.iteration_ratio
@@ -78,9 +78,24 @@ def test_subnets_from_some_point_on(tiny_runner, options, before):
         read_training_log(runner.work_dir), size=(16, 16)
     )
     assert cost.flops == pytest.approx(
-        plain_flops(runner, 4)
-        * (before + (6 - before) * (1 + 2 * share_of(runner)))
+        plain_flops(runner, 4) * (before + (6 - before) * ratio_of(runner)),
+        rel=0.01,  # other iterations are drawn
     )
+
+
+@pytest.mark.parametrize(
+    'options', [dict(share_prefixes=False), dict(update_running_stats=True)]
+)
+def test_passes_apart_cost_more(tiny_runner, options):
+    train_cfg = dict(type='mmst.STEpochBasedTrainLoop', max_epochs=2)
+    runner = tiny_runner(
+        sampler=SAMPLER, **VALIDATION, train_cfg=dict(train_cfg, **options)
+    )
+    runner.train()
+    log = read_training_log(runner.work_dir)
+    ratio = measure_training_cost(log, size=(16, 16)).iteration_ratio
+    assert ratio == pytest.approx(ratio_of(runner, share=False))
+    assert ratio > ratio_of(runner) + 0.5
 
 
 def test_plain_run(tiny_runner):
@@ -189,7 +204,7 @@ def test_several_processes_share_the_work(tiny_runner):
     log = read_training_log(runner.work_dir)
     assert log.num_processes == 8
     assert measure_training_cost(log, size=(16, 16)).flops == pytest.approx(
-        6 * 8 * plain_flops(runner, 4) * (1 + 2 * share_of(runner))
+        6 * 8 * plain_flops(runner, 4) * ratio_of(runner)
     )
 
 

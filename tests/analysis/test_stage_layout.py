@@ -63,6 +63,21 @@ def mean_share(num_blocks, lowest):
     )
 
 
+def mean_unshared(num_blocks, lowest):
+    """Of all blocks, how many a subnet has after it leaves the main one."""
+    subnets = list(
+        product(
+            *(range(low, full + 1) for low, full in zip(lowest, num_blocks))
+        )
+    )
+    total = 0
+    for depths in subnets:
+        left = [d < full for d, full in zip(depths, num_blocks)]
+        if any(left):
+            total += sum(depths[left.index(True) + 1 :])
+    return total / len(subnets) / sum(num_blocks)
+
+
 def test_resnet50s_spaces_are_the_papers(chain):
     layout = measure_stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4))
     assert layout.blocks == dict(stage1=3, stage2=4, stage3=6, stage4=3)
@@ -76,7 +91,8 @@ def test_resnet50s_spaces_are_the_papers(chain):
         number, share = mean_share((3, 4, 6, 3), [proposal.min_depth] * 4)
         assert proposal.num_subnets == number
         assert proposal.subnet_cost == pytest.approx(share)
-        assert proposal.iteration_cost == pytest.approx(1 + share)
+        unshared = mean_unshared((3, 4, 6, 3), [proposal.min_depth] * 4)
+        assert proposal.iteration_cost == pytest.approx(1 + unshared, abs=0.01)
 
 
 def test_stages_with_fewer_blocks_are_kept_whole(chain):
@@ -101,7 +117,13 @@ def test_number_and_sizes_of_the_sampler(chain):
     _, share = mean_share((2, 2), (1, 1))
     assert layout.num_subnets == 5
     assert proposal.subnet_cost == pytest.approx(share)
-    assert proposal.iteration_cost == pytest.approx(1 + 5 * share / 4)
+    # Of the tree of their prefixes: the first block, then those that one of
+    # five subnets at least has, of two or of four kinds.
+    half, quarter = 1 - 0.5**5, 1 - 0.75**5
+    blocks = 1 + half + 2 * (half + quarter)
+    assert proposal.iteration_cost == pytest.approx(
+        1 + blocks / 4 / 4, abs=0.01
+    )
 
 
 def test_depths_below_one(chain):
@@ -119,16 +141,11 @@ def test_table_and_picture(chain, tmp_path):
     title, head, *rows = format_layout_table('a', layouts['a']).splitlines()
     assert title == 'a: stage1 3, stage2 4, stage3 6, stage4 3; 4 x 4 px'
     assert head.endswith('K = 1')
-    assert rows[2].split() == [
-        '3',
-        '[1,',
-        '2,',
-        '4,',
-        '1]',
-        '8',
-        '0.875',
-        '1.88',
-    ]
+    *cells, cost = rows[2].split()
+    assert cells == ['3', '[1,', '2,', '4,', '1]', '8', '0.875']
+    assert float(cost) == pytest.approx(
+        1 + mean_unshared((3, 4, 6, 3), (3, 3, 3, 3)), abs=0.015
+    )
     figure = draw_layouts(layouts)
     (axes,) = figure.axes
     heights = [[bar.get_height() for bar in bars] for bars in axes.containers]

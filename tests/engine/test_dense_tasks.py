@@ -13,10 +13,11 @@ from torch import nn
 
 from mmst.engine.step import st_step
 from mmst.engine.subnet_batch import make_subnet_batch
-from mmst.subnets import Subnet, SubnetInputs
+from mmst.subnets import PassRunner, Subnet, SubnetInputs
 from mmst.targets import prepare_dataset
-from tests.conftest import forget_earlier_runs, most_saved, sgd
+from tests.conftest import Steps, forget_earlier_runs, most_saved, sgd
 from tests.engine.dense_tasks import TASKS, TinyScenes, model_cfg
+from tests.subnets.passes_apart import count_calls
 from tests.targets.snapshot import assert_same, snapshot
 
 FULL = (2, 2, 2, 2)
@@ -142,6 +143,67 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     # Only the main pass has touched running statistics.
     for (name, one), other in zip(model.named_buffers(), main.buffers()):
         assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(),
+        dict(frozen_stages=-1, norm_eval=False),
+        dict(frozen_stages=-1, norm_eval=False, with_cp=True),
+    ],
+    ids=['frozen', 'trained', 'checkpointed'],
+)
+def test_shared_prefixes_are_exact(task, backbone):
+    """Losses, gradients, running statistics (contract 11).
+
+    To 1e-10 in backbone and neck, in float64; heads are for float32 only.
+    """
+    subnets = [
+        Subnet.ordered(depths, FULL, size)
+        for depths, size in [
+            ((2, 1, 1, 2), 55),
+            ((2, 2, 1, 1), None),
+            ((2, 1, 2, 1), 55),
+            ((2, 2, 2, 1), 1.0),
+            ((2, 1, 1, 1), 55),
+        ]
+    ]
+    results = []
+    for share in (True, False):
+        model = build(task, **backbone)
+        in_double(model)
+        data = batch(task)
+        optim_wrapper = sgd(model, lr=0.0)
+        steps = Steps(optim_wrapper.optimizer, model)
+        net = model.backbone
+        counts = count_calls([net.layer1[0].conv1, net.layer4[0].conv1])
+        runner = PassRunner(model, share=share)
+        log = st_step(model, data, optim_wrapper, subnets, runner)
+        runs = [2, 4] if share else [6, 6]  # of two sizes, and their trees
+        if backbone.get('with_cp'):
+            runs = [2 * n for n in runs]
+        assert list(counts.values()) == runs
+        results.append((log, steps.gradients[0], dict(model.named_buffers())))
+    (log, gradients, buffers), (*expected,) = results
+    for ours, theirs in zip((log, gradients, buffers), expected):
+        assert list(ours) == list(theirs)
+        largest = max(float(value.abs().max()) for value in theirs.values())
+        for name, value in theirs.items():
+            exact = value.dtype is torch.float64 or name.endswith('loss')
+            error = (ours[name] - value).abs().max()
+            assert error <= (1e-10 if exact else 1e-5) * largest, name
+
+
+def in_double(model):
+    """Let backbone and neck run in float64, the head in float32."""
+    parts = [model.backbone, *([model.neck] if model.with_neck else [])]
+    for part in parts:
+        part.double()
+    parts[0].register_forward_pre_hook(lambda module, args: args[0].double())
+    parts[-1].register_forward_hook(
+        lambda module, args, out: tuple(feature.float() for feature in out)
+    )
 
 
 def test_memory_does_not_grow_with_the_number_of_subnets(task):

@@ -23,7 +23,12 @@ SUBNETS = [
     [Subnet.ordered((2, 3, 1), FULL, 12)],
     [Subnet.ordered((1, 1, 1), FULL, 0.5), Subnet.ordered((2, 2, 3), FULL)],
     [],
-    [Subnet.ordered((2, 1, 2), FULL, 10)],
+    # They share prefixes among themselves and with the main network.
+    [
+        Subnet.ordered(depths, FULL, size)
+        for depths in [(2, 1, 2), (2, 3, 2), (2, 3, 1)]
+        for size in (10, None)
+    ],
 ]
 
 

@@ -10,7 +10,7 @@ from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 
 from mmst.engine.step import reduce_gradients, st_step
-from mmst.subnets import Path, Subnet
+from mmst.subnets import PassRunner, Path, Subnet, active_subnet
 from tests.conftest import Steps, batch, build_classifier, most_saved, sgd
 
 FULL = (3, 3, 3)
@@ -61,7 +61,12 @@ def plain_loss(model, data, subnets, normal=lambda z: z, normal_main=False):
     ],
 )
 def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
-    """Contract 2."""
+    """Contract 2, where passes share prefixes and where they do not."""
+    subnets = [
+        *SUBNETS,
+        Subnet.ordered((3, 2, 1), FULL, 12),
+        Subnet.ordered((3, 3, 1), FULL, 1.0),
+    ]
     model = build_classifier(
         norm=norm,
         loss_kl=dict(type='mmst.KLMinusLoss', normalize=normalize),
@@ -71,7 +76,13 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
     expected = plain_loss(
         model,
         batch(),
-        [((3, 1, 2), 12), ((1, 3, 1), 8), ((2, 2, 3), None)],
+        [
+            ((3, 1, 2), 12),
+            ((1, 3, 1), 8),
+            ((2, 2, 3), None),
+            ((3, 2, 1), 12),
+            ((3, 3, 1), None),
+        ],
         normal,
         normalize_main,
     )
@@ -79,14 +90,14 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
     optim_wrapper = sgd(model)
     steps = Steps(optim_wrapper.optimizer, model)
 
-    log = st_step(model, batch(), optim_wrapper, SUBNETS)
+    log = st_step(model, batch(), optim_wrapper, subnets)
 
     assert len(steps) == 1
     for (name, _), gradient in zip(model.named_parameters(), gradients):
         torch.testing.assert_close(
             steps.gradients[0][name], gradient, rtol=1e-10, atol=1e-12
         )
-    logged = [log['main_loss']] + [log[f'subnet{k}_loss'] for k in range(3)]
+    logged = [log['main_loss']] + [log[f'subnet{k}_loss'] for k in range(5)]
     torch.testing.assert_close(
         torch.stack(logged), torch.stack(expected), rtol=1e-10, atol=1e-12
     )
@@ -266,11 +277,9 @@ def test_nonfinite_subnet_is_named_and_nothing_updated():
     optim_wrapper = sgd(model)
 
     class Spoil(nn.Module):
-        calls = 0
-
         def forward(self, subnet, main):
-            Spoil.calls += 1
-            return subnet.sum() * (float('inf') if Spoil.calls == 2 else 1)
+            is_spoilt = active_subnet() is SUBNETS[1]
+            return subnet.sum() * (float('inf') if is_spoilt else 1)
 
     model.head.loss_kl = Spoil()
     with pytest.raises(FloatingPointError, match=r'subnet 1 \(1-3-1 at 0.500'):
@@ -293,7 +302,13 @@ def test_model_is_itself_again_after_an_exception(update):
 
     model.head.loss_kl = Fail()
     with pytest.raises(KeyError, match='in a subnet'):
-        st_step(model, batch(), sgd(model, lr=0.0), SUBNETS, update)
+        st_step(
+            model,
+            batch(),
+            sgd(model, lr=0.0),
+            SUBNETS,
+            PassRunner(model, update_running_stats=update),
+        )
     assert model.head._main_logits is None
     if not update:  # only the main pass has touched the statistics
         for (name, a), b in zip(
@@ -312,7 +327,8 @@ def test_running_statistics_are_the_main_networks(update):
     model, reference = build_classifier(), build_classifier()
     reference.load_state_dict(model.state_dict())
     reference.train_step(batch(), sgd(reference))
-    st_step(model, batch(), sgd(model), SUBNETS, update)
+    runner = PassRunner(model, update_running_stats=update)
+    st_step(model, batch(), sgd(model), SUBNETS, runner)
     same = [
         torch.equal(buffer, dict(reference.named_buffers())[name])
         for name, buffer in model.named_buffers()

@@ -9,11 +9,8 @@ import torch
 
 from mmst.subnets import (
     Block,
-    InputSizes,
-    SamplingSpace,
     Stage,
     SubnetSampler,
-    find_stages,
     iteration_cost,
     register_stage_finder,
 )
@@ -191,27 +188,42 @@ def test_report_tells_space_and_cost(tiny_runner):
     printed = float(
         re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1]
     )
-    space = SamplingSpace(
-        [len(s) for s in find_stages(runner.model)], [1, 2, 3]
-    )
-    expected = iteration_cost(
-        runner.model, torch.zeros(1, 3, 16, 16), space, InputSizes((8, 16)), 3
-    )
-    assert printed == pytest.approx(expected, abs=0.005)
-    # By drawing: each subnet's own share of the main network's FLOPs.
-    from random import Random
+    image = torch.zeros(1, 3, 16, 16)
+    sampler = SubnetSampler(**SAMPLER).fit(runner.model)
+    expected = iteration_cost(runner.model, image, sampler)
+    assert printed == pytest.approx(expected, rel=0.02)
+    assert 'passes on one input share the blocks' in text
 
-    from mmst.subnets import measure_cost, resize_inputs
 
-    rng, image, sizes = (
-        Random(0),
-        torch.zeros(1, 3, 16, 16),
-        InputSizes((8, 16)),
+@pytest.mark.parametrize(
+    'options, reason',
+    [
+        (dict(share_prefixes=False), 'share_prefixes=False in train_cfg'),
+        (dict(update_running_stats=True), 'every subnet updates running'),
+        (dict(input_transforms=['flip']), 'each subnet has an input of its'),
+        (dict(chain_inputs=True), "each subnet's input is made of the"),
+    ],
+)
+def test_report_tells_why_passes_are_apart(tiny_runner, options, reason):
+    """And each pass is run from its first block on."""
+    train_cfg = dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1)
+    runner = tiny_runner(
+        sampler=dict(SAMPLER, size_range=(16, 16)),
+        train_cfg=dict(train_cfg, **options),
     )
-    main = measure_cost(runner.model, image).total
-    shares = []
-    for _ in range(300):
-        subnet = space.sample(rng, size=sizes.sample(rng))
-        small = measure_cost(runner.model, resize_inputs(image, subnet.size))
-        shares.append(small.of(subnet) / main)
-    assert expected == pytest.approx(1 + sum(shares) / 100, rel=0.05)
+    trained = []
+    runner.model.backbone.layer1[0].conv1.register_forward_hook(
+        lambda *_: trained.append(torch.is_grad_enabled())
+    )
+    runner.train()
+    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert f'each pass runs by itself: {reason}' in text
+    printed = float(
+        re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1]
+    )
+    image = torch.zeros(1, 3, 16, 16)
+    sampler = SubnetSampler(**dict(SAMPLER, size_range=None))
+    sampler.fit(runner.model)
+    apart = iteration_cost(runner.model, image, sampler, share=False)
+    assert printed == pytest.approx(apart, abs=0.006)
+    assert sum(trained) == 3 * 4  # iterations, passes
