@@ -81,10 +81,8 @@ def measure_training_cost(
     sampler = read_sampler(log.config, backbone, log.epoch_length or 1)
     ratio = 1.0
     if sampler is not None:
-        why_apart = explain_apart(**log.config.train_cfg)
-        ratio = iteration_cost(
-            backbone, image, sampler, share=why_apart is None
-        )
+        share = explain_apart(**log.config.train_cfg) is None
+        ratio = iteration_cost(backbone, image, sampler, share)
     plain = _count_plain_flops(log, measure_cost(backbone, image).total)
 
     def flops(iterations: int) -> float:

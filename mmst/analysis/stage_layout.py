@@ -96,13 +96,10 @@ def measure_stage_layout(
     proposals = []
     for depth in min_depths:
         lowest = [min(depth, count) for count in blocks.values()]
-        proposed = SubnetSampler(
-            num_subnets,
-            min_depth=lowest,
-            num_sizes=sampler.num_sizes if sampler else None,
-        ).fit(backbone)
+        proposed = SubnetSampler(num_subnets, min_depth=lowest).fit(backbone)
         if sampler:
             proposed.sizes = sampler.sizes
+            proposed.num_sizes = sampler.num_sizes
         space = proposed.space
         if prod(space.candidates) == 1:
             continue

@@ -46,9 +46,8 @@ def st_step(
 ) -> Log:
     """Train the main network and its subnets on one batch (Eq. 1).
 
-    The losses are summed. Passes on one input share what they have in common.
-    Each is backpropagated before the next begins, so memory does not grow
-    with K; one reduction and one step follow them.
+    The losses are summed. Each pass is backpropagated before the next begins,
+    so memory does not grow with K; one reduction and one step follow them.
 
     Args:
         model: The model, bare or wrapped for distributed training.
@@ -56,8 +55,7 @@ def st_step(
         optim_wrapper: Its ``accumulative_counts``, clipping and mixed
             precision mean what they mean without subnets.
         subnets: The subnets of this iteration, one at least.
-        pass_runner: Runs the model's passes, and shares as it is told.
-            Default: one that is made for this step.
+        pass_runner: Runs the model's passes. Default: one that shares.
         subnet_inputs: How subnets' inputs are made of the main input.
 
     Returns:

@@ -38,12 +38,12 @@ def count_pass_flops(
 
     Example:
         >>> cost = measure_cost(model, images[:1])
-        >>> whole = Subnet.ordered((2, 2, 2, 2), (2, 2, 2, 2))
-        >>> passes = [None, whole]
-        >>> apart = count_pass_flops(find_stages(model), passes, 'ab', 2 * [cost])
-        >>> apart == 2 * cost.total
+        >>> passes = [None, Subnet.ordered((2, 2, 2, 1), (2, 2, 2, 2))]
+        >>> stages, costs = find_stages(model), [cost, cost]
+        >>> apart = count_pass_flops(stages, passes, ['a', 'b'], costs)
+        >>> apart == cost.total + cost.of(passes[1])
         True
-        >>> count_pass_flops(find_stages(model), passes, 'aa', 2 * [cost]) < apart
+        >>> count_pass_flops(stages, passes, ['a', 'a'], costs) < apart
         True
     """
     passes = [block_paths(stages, subnet) for subnet in subnets]

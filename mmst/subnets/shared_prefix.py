@@ -108,7 +108,7 @@ class PassRunner:
 
     Args:
         model: The model, a backbone or anything around it, DDP included
-            (inside of ``no_sync``). What is in it must not change afterwards.
+            (inside of ``no_sync``). Its blocks must be the same ever after.
         share: Whether to share; if not, each pass is run by itself.
         update_running_stats: See :func:`mmst.subnets.activate`.
 
@@ -163,8 +163,8 @@ class PassRunner:
                 subnet that it is told.
             inputs: For each pass, what tells its input from others: passes
                 share where it is equal, and ``loss`` has to give the model
-                one and the same input there. Default: all have the same.
-                Inputs come in the order of their first passes.
+                one and the same input there. Default: the subnets' sizes,
+                ``None`` for the main network.
             backward: Backpropagates a loss, scaled as the optimizer wants it.
 
         Returns:
@@ -182,11 +182,12 @@ class PassRunner:
                 'it as the first of the passes'
             )
         passes = [block_paths(self.stages, subnet) for subnet in subnets]
-        keys: Sequence[Hashable] = inputs or [None] * len(subnets)
+        if inputs is None:
+            inputs = [subnet and subnet.size for subnet in subnets]
         if not self._share:
-            keys = range(len(subnets))
+            inputs = range(len(subnets))
         losses: Dict[int, Tensor] = {}
-        for group in order_passes(passes, keys):
+        for group in order_passes(passes, inputs):
             calls = SharedCalls(self._blocks, self._between)
             for index, after in zip(group, [*group[1:], None]):
                 following = None if after is None else passes[after]

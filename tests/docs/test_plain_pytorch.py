@@ -71,9 +71,18 @@ def divergence(main: Tensor, subnet: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
+    'sizes',
+    [
+        dict(size_range=(0.5, 1.0)),
+        dict(size_range=(0.5, 1.0), num_sizes=1),
+        dict(),  # the main network's
+    ],
+    ids=['apart', 'shared', 'with the main network'],
+)
+@pytest.mark.parametrize(
     'name', ['torchvision ResNet', 'timm ResNet', 'timm ViT']
 )
-def test_gradients_are_those_of_the_summed_losses(train_epoch, name):
+def test_gradients_are_those_of_the_summed_losses(train_epoch, name, sizes):
     model = network(name).double()
     images, labels = torch.rand(3, 3, 64, 64).double(), torch.tensor([0, 4, 2])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -85,7 +94,7 @@ def test_gradients_are_those_of_the_summed_losses(train_epoch, name):
         )
 
     optimizer.register_step_pre_hook(keep)
-    sampler = SubnetSampler(2, size_range=(0.5, 1.0), seed=1).fit(model)
+    sampler = SubnetSampler(2, **sizes, seed=1).fit(model)
     (losses,) = train_epoch(
         model, [(images, labels)], optimizer, sampler, start=7
     )
@@ -96,7 +105,7 @@ def test_gradients_are_those_of_the_summed_losses(train_epoch, name):
     subnets = sampler.draw(7)
     assert len(subnets) == 2
     for subnet in subnets:
-        side = round(64 * subnet.size)
+        side = round(64 * (subnet.size or 1))
         inputs = F.interpolate(
             images, (side, side), mode='bilinear', align_corners=False
         )
