@@ -1,7 +1,7 @@
 """What a training will draw and what it will cost, told before it begins."""
 
 from copy import deepcopy
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import torch
 from mmengine.dist import is_main_process
@@ -118,12 +118,12 @@ def describe_space(
         why_apart: Why passes do not share prefixes of blocks, if they do not.
     """
     stages, space, sizes = sampler.stages, sampler.space, sampler.sizes
-    num_subnets = sampler.num_subnets
     cost = measure_cost(model, image)
-    ratio = iteration_cost(model, image, sampler, share=why_apart is None)
+    if cost.is_random:
+        why_apart = why_apart or 'the backbone draws at random in each'
     width = 2 + max(len(stage.name) for stage in stages)
     lines = [
-        f'Stimulative training: {num_subnets} subnet(s) an iteration, '
+        f'Stimulative training: {sampler.num_subnets} subnet(s) an iteration, '
         f'{space.strategy} sampling',
         f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from',
     ]
@@ -144,7 +144,17 @@ def describe_space(
         f'each pass runs by itself: {why_apart}'
         if why_apart
         else 'passes on one input share the blocks that they have in common',
-        f'predicted cost of an iteration: {ratio:.2f} times plain training',
+        *_predict(
+            iteration_cost(model, image, sampler, share=not why_apart), sampler
+        ),
+    ]
+    return '\n'.join(lines)
+
+
+def _predict(ratio: float, sampler: SubnetSampler) -> List[str]:
+    """Tell the cost of an iteration with subnets, and of all on average."""
+    lines = [
+        f'predicted cost of an iteration: {ratio:.2f} times plain training'
     ]
     if sampler.every > 1:
         mean = 1 + (ratio - 1) / sampler.every
@@ -152,4 +162,4 @@ def describe_space(
             f'subnets in one of {sampler.every} iterations: '
             f'{mean:.2f} times on average'
         )
-    return '\n'.join(lines)
+    return lines

@@ -150,15 +150,26 @@ def _passes(
     inputs = batches.tell_apart(passes)
     if finds_anomalies:
         inputs[0] = 'a graph of its own, in which to look for parameters'
-    try:
+    with _naming_last(running, subnets):
         _, *losses = pass_runner.run(passes, compute_loss, inputs, backward)
+    return main_log, losses
+
+
+@contextmanager
+def _naming_last(
+    running: Sequence[Optional[Subnet]], subnets: Sequence[Subnet]
+) -> Iterator[None]:
+    """Name in exceptions the last subnet of those that were run so far."""
+    try:
+        yield
     except Exception:
         subnet = running[-1] if running else None
         if subnet is None:
             raise
-        with naming_subnet(subnet, subnets.index(subnet)):
+        # Equal ones run in their order.
+        equal = [k for k, other in enumerate(subnets) if other == subnet]
+        with naming_subnet(subnet, equal[running.count(subnet) - 1]):
             raise
-    return main_log, losses
 
 
 def _joined_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .flops import count_flops
 from .preserve_modes import preserve_modes
+from .random_state import read_random_state
 from .space import SamplingSpace
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
@@ -36,6 +37,8 @@ class BackboneCost:
         after: What the layer after each stage spends on those of one block.
         before: What is spent between each stage and the one before; for the
             first stage, the stem.
+        is_random: Whether the backbone draws at random even in evaluation
+            mode, as MAE's draws its mask. Passes then have nothing in common.
 
     Example:
         >>> cost = measure_cost(model, images[:1])
@@ -48,6 +51,7 @@ class BackboneCost:
     reads: Table
     after: Tuple[int, ...]
     before: Tuple[int, ...]
+    is_random: bool = False
 
     def of(self, subnet: Optional[Subnet]) -> int:
         """FLOPs of a subnet on this input size; ``None``: all."""
@@ -127,12 +131,14 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         stack.enter_context(torch.random.fork_rng(devices))
         flops = stack.enter_context(count_flops())
         counts, before = _count_modules(stack, stages, flops)
+        state = read_random_state(image.device)
         try:
             outputs = backbone(image)
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
                 f'{_too_small(image, backbone)} ({error})'
             ) from error
+        is_random = state != read_random_state(image.device)
     if any(feature.numel() == 0 for feature in iter_tensors(outputs)):
         raise ValueError(_too_small(image, backbone))
     blocks, reads, after = zip(
@@ -145,6 +151,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         reads,
         after,
         tuple(before.get(block, 0) for block in firsts),
+        is_random,
     )
 
 

@@ -89,7 +89,7 @@ def iteration_cost(
         side: measure_cost(model, resize_inputs(image, side))
         for side in {*sides}
     }
-    if not share or sampler.is_off:
+    if not share or main.is_random or sampler.is_off:
         means = [costs[side].mean(sampler.space) for side in sides]
         mean = sum(means) / len(means)
         return 1 + sampler.num_subnets * mean / main.total

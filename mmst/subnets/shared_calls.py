@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from .random_state import read_random_state
 from .replace_forward import replace_forward
 from .subnet import Path
 
@@ -72,7 +73,9 @@ class SharedCalls:
     """Calls of blocks, and of layers between them, that passes share.
 
     A call that the next pass makes alike is run, its output is cut off, and
-    the next pass gets it in place of running the module.
+    the next pass gets it in place of running the module. It ends where the
+    network draws at random between the calls, as MAE draws its mask: what
+    follows is of each pass's own.
 
     Args:
         blocks: The blocks, each with its number in the order of the paths.
@@ -84,6 +87,9 @@ class SharedCalls:
     ) -> None:
         self._blocks = blocks
         self._watched = [*blocks, *between]
+        self._device = next(
+            (p.device for block in blocks for p in block.parameters()), None
+        )
         self._calls: List[_Call] = []
 
     @contextmanager
@@ -110,6 +116,7 @@ class SharedCalls:
         self._num_kept: Optional[int] = None if following else 0
         self._is_inside = False
         self._is_hooked = _is_hooked()
+        self._random_state = read_random_state(self._device)
         is_apart = following is None and not self._calls
         with ExitStack() as stack:
             for module in [] if is_apart else self._watched:
@@ -188,9 +195,13 @@ class SharedCalls:
             self._end_shared()
         if self._num_kept is not None:
             return forward(*args, **kwargs)
+        if read_random_state(self._device) != self._random_state:
+            self._end_shared()
+            return forward(*args, **kwargs)
         call = self._make(module, forward, args, kwargs)
         self._calls.append(call)
         self._num_made += 1
+        self._random_state = read_random_state(self._device)
         return call.given
 
     def _make(

@@ -40,13 +40,13 @@ def task(request):
 def build(task, **backbone):
     """The task's model in training mode; each of its passes is seeded.
 
-    Heads sample at random, and have dropout.
+    After the backbone: heads sample at random, and have dropout.
     """
     torch.manual_seed(0)
     model = MODELS.build(model_cfg(task, **backbone))
     model.init_weights()
     model.train()
-    model.register_forward_pre_hook(lambda *_: seed(1))
+    model.backbone.register_forward_hook(lambda *_: seed(1))
     return model
 
 

@@ -6,8 +6,14 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
+from mmst.engine.space_report import describe_space
 from mmst.engine.step import st_step
-from mmst.subnets import Subnet
+from mmst.subnets import (
+    Subnet,
+    SubnetSampler,
+    iteration_cost,
+    measure_cost,
+)
 from tests.conftest import Steps, classifier, sgd
 
 LAYERS = 4
@@ -113,6 +119,17 @@ def test_gradient_is_that_of_the_summed_loss(model, batch):
 
 
 SAMPLER = dict(num_subnets=2, min_depth=2)
+
+
+def test_cost_counts_passes_apart(model):
+    """Each has a mask of its own, and so nothing in common."""
+    image = torch.zeros(1, 3, 16, 16).double()
+    cost = measure_cost(model, image)
+    sampler = SubnetSampler(**SAMPLER).fit(model)
+    expected = 1 + 2 * cost.mean(sampler.space) / cost.total
+    assert iteration_cost(model, image, sampler) == pytest.approx(expected)
+    text = describe_space(model, image, sampler)
+    assert 'each pass runs by itself: the backbone draws at random' in text
 
 
 def weights(runner) -> dict:

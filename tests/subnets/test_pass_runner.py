@@ -410,6 +410,26 @@ def test_chance_is_drawn_once_for_what_is_shared():
     assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
 
 
+class Masked(Small):
+    """Draws at random between its blocks, and uses the draw twice."""
+
+    def forward(self, images):
+        x = self.layer1(self.act(self.stem(images)))
+        mask = torch.rand(x.shape[-2:], dtype=x.dtype)
+        return mask * self.layer2(mask * x)
+
+
+def test_network_that_draws_by_itself():
+    """Each pass has a draw of its own, from there on nothing in common."""
+    model, other = Masked(), Masked()
+    torch.manual_seed(1)
+    expected = apart(other, IMAGES, SMALL)
+    counts = count_calls([model.layer1[2], model.layer2[0]])
+    torch.manual_seed(1)
+    assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
+    assert list(counts.values()) == [1, 4]
+
+
 def test_what_follows_the_last_block_is_of_each_pass():
     """A head may know in which pass it runs."""
     model = Small()
