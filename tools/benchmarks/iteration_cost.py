@@ -1,8 +1,11 @@
-"""Time and peak memory of an ST iteration against plain training's.
+"""Time and peak memory of an iteration with subnets against plain training.
 
-Compares the measured ratio with the one that the FLOPs of the drawn subnets
-predict, those of backbone and neck, forward and backward. Each case runs in a
-process of its own, on made-up images. Run it on an otherwise idle machine.
+Trains on made-up images, each case in a process of its own: plain training
+(CT), stimulative training with passes apart and with shared prefixes, and the
+two forms that one would otherwise write: all passes in one graph, and the
+procedure of the released code. Beside the measured ratio stands the one that
+the FLOPs of the drawn subnets predict, those of backbone and neck, forward and
+backward. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -11,8 +14,8 @@ import resource
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
-from typing import Dict, List, Optional
+from functools import partial
+from typing import Any, Callable, Dict, List
 
 import torch
 from mmengine.config import Config
@@ -21,14 +24,38 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmst.engine.step import st_step
-from mmst.engine.subnet_batch import make_subnet_batch
-from mmst.launch.configured_training import get_class_name, read_sampler
+from mmst.engine import st_step
+from mmst.engine.pass_batches import PassBatches
+from mmst.launch.configured_training import (
+    get_class_name,
+    make_training_image,
+    read_sampler,
+)
 from mmst.launch.toolbox import enter_scope, find_toolbox, read_config
-from mmst.subnets import Subnet, SubnetInputs, activate, count_flops
+from mmst.subnets import (
+    PassRunner,
+    SubnetInputs,
+    SubnetSampler,
+    activate,
+    compile_blocks,
+    count_flops,
+    measure_cost,
+)
 from mmst.subnets.cost import iter_tensors
+from mmst.subnets.iteration_cost import count_pass_flops
 
 MIB = 2**20
+CONFIGS = [
+    'configs/st/resnet50_st-shared_in1k.py',
+    'configs/st/vit-small_st-k6_in1k.py',
+]
+CASES = {
+    'plain': 'CT',
+    'apart': 'ST, apart',
+    'shared': 'ST, shared',
+    'graph': 'ST, one graph',
+    'released': 'ST, as released',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,39 +65,55 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--config',
-        default='configs/st/resnet50_st_in1k.py',
-        help='an ST config of mmpretrain or mmdet',
+        '--configs',
+        nargs='+',
+        default=CONFIGS,
+        metavar='CONFIG',
+        help='ST configs of mmpretrain or mmdet; default: %(default)s',
     )
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument(
         '--size',
         type=int,
         nargs=2,
-        default=[200, 200],
         metavar=('HEIGHT', 'WIDTH'),
-        help='px',
+        help="px; default: that of the config's training images",
     )
-    parser.add_argument('--num-subnets', type=int, nargs='+', default=[1, 6])
+    parser.add_argument(
+        '--cases',
+        nargs='+',
+        choices=list(CASES)[1:],
+        default=list(CASES)[1:],
+        help='what to compare with plain training; default: all',
+    )
+    parser.add_argument(
+        '--num-subnets',
+        type=int,
+        help="subnets an iteration; default: the config's",
+    )
+    parser.add_argument(
+        '--same-size',
+        action='store_true',
+        help="subnets on the main input's size",
+    )
     parser.add_argument('--iterations', type=int, default=8)
     parser.add_argument(
         '--rounds',
         type=int,
         default=2,
-        help='times that every case is run; the fastest counts',
+        help='times that each case is run; the fastest counts',
     )
+    parser.add_argument('--amp', action='store_true', help='on a GPU')
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument(
-        '--same-size',
-        action='store_true',
-        help="subnets on the main input's size, to compare memory over K",
+        '--compile', action='store_true', help='compile the blocks'
     )
     parser.add_argument(
         '--no-heads',
         action='store_true',
         help='backbone and neck alone; the loss is of their outputs',
     )
-    parser.add_argument('--case', type=int, help=argparse.SUPPRESS)
+    parser.add_argument('--case', choices=list(CASES), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -81,8 +124,8 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def made_up_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
-    """Noise with a class, or with eight boxes and masks, an image."""
+def make_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
+    """Make noise with a class, or with eight boxes and masks, an image."""
     if find_toolbox(cfg) == 'mmdet':
         from mmdet.testing import demo_mm_inputs
 
@@ -108,20 +151,8 @@ def loss_of_features(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     return sum(feature.square().mean() for feature in features)
 
 
-def count_pass_flops(
-    model: nn.Module, image: torch.Tensor, subnet: Optional[Subnet] = None
-) -> int:
-    """Multiply-adds of a pass, forward and backward, to the neck's end."""
-    chosen = nullcontext() if subnet is None else activate(model, subnet)
-    with chosen, count_flops() as flops:
-        loss_of_features(model, image).backward()
-    model.zero_grad()
-    return flops()
-
-
-def run_case(args: argparse.Namespace) -> Dict[str, float]:
-    """Train for some iterations with K subnets; K = 0 is plain training."""
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+def build(args: argparse.Namespace, device: torch.device) -> tuple:
+    """Build model, optimizer wrapper, batch and sampler of a config."""
     cfg = read_config(args.config)
     enter_scope(cfg)
     if 'data_preprocessor' in cfg:
@@ -135,92 +166,170 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
         model.forward = lambda inputs, **_: dict(
             loss=loss_of_features(model, inputs)
         )
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
     optim_wrapper = Runner.build_optim_wrapper(
         argparse.Namespace(model=model), cfg.optim_wrapper
     )
-    data = made_up_batch(cfg, args.batch_size, args.size)
+    size = args.size or list(make_training_image(cfg).shape[-2:])
+    data = make_batch(cfg, args.batch_size, size)
     if isinstance(data['inputs'], torch.Tensor):
         data['inputs'] = data['inputs'].to(device, memory_format=layout)
     for hook in cfg.custom_hooks:
         if get_class_name(hook) == 'SubnetSamplerHook':
-            hook['num_subnets'] = args.case
+            if args.num_subnets is not None:
+                hook['num_subnets'] = args.num_subnets
             if args.same_size:
-                hook['size_range'] = None
-    sampler = read_sampler(cfg, model)
-    model.train()
-    source = model.data_preprocessor(data, True)
-    main_flops = count_pass_flops(model, source['inputs'][:1])
+                hook.pop('size_range', None)
+                hook.pop('sizes', None)
+    return model.train(), optim_wrapper, data, read_sampler(cfg, model)
+
+
+def step_in_one_graph(
+    model: nn.Module, data: dict, optim_wrapper: Any, subnets: list
+) -> None:
+    """All passes first, then one backward pass over all of them."""
+    with optim_wrapper.optim_context(model):
+        data = model.data_preprocessor(data, True)
+        batches = PassBatches(data, SubnetInputs(), model)
+        losses = [model._run_forward(data, mode='loss')]
+        for subnet in subnets:
+            with activate(model, subnet):
+                batch = batches.make(subnet)
+                losses.append(model._run_forward(batch, mode='loss'))
+        loss = sum(model.parse_losses(loss)[0] for loss in losses)
+    optim_wrapper.update_params(loss)
+
+
+def choose_step(
+    args: argparse.Namespace, model: nn.Module
+) -> Callable[..., Any]:
+    """Give what runs one iteration: (model, data, optim_wrapper, subnets)."""
+    if args.case == 'plain':
+        return lambda model, data, wrapper, subnets: model.train_step(
+            data, wrapper
+        )
+    if args.case == 'graph':
+        return step_in_one_graph
+    if args.case == 'released':
+        return partial(
+            st_step,
+            pass_runner=PassRunner(model, update_running_stats=True),
+            subnet_inputs=SubnetInputs(['normalize']),
+        )
+    runner = PassRunner(model, share=args.case == 'shared')
+    return partial(st_step, pass_runner=runner)
+
+
+def predict_ratio(
+    args: argparse.Namespace,
+    model: nn.Module,
+    data: dict,
+    sampler: SubnetSampler,
+    subnets: list,
+) -> float:
+    """FLOPs of an iteration over those of a plain one, by its passes."""
+    batches = PassBatches(data, SubnetInputs(), model)
+    passes = [None, *subnets]
+    inputs = batches.tell_apart(passes)
+    costs = {}
+    for subnet, key in zip(passes, inputs):
+        if key not in costs:
+            images = batches.make(subnet)['inputs'][:1]
+            costs[key] = measure_cost(model, images)
+    is_shared = args.case == 'shared'
+    flops = count_pass_flops(
+        sampler.stages,
+        passes,
+        inputs if is_shared else range(len(passes)),
+        [costs[key] for key in inputs],
+    )
+    return flops / costs[inputs[0]].total
+
+
+def run_case(args: argparse.Namespace) -> Dict[str, float]:
+    """Train for some iterations, the first of which warms up."""
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    model, optim_wrapper, data, sampler = build(args, device)
+    if args.compile:
+        compile_blocks(model)
+    step = choose_step(args, model)
     seconds, ratios = [], []
     for iteration in range(args.iterations + 1):
-        subnets = sampler.draw(iteration) if sampler else []
+        subnets = sampler.draw(iteration)
         start = time.perf_counter()
-        if subnets:
-            st_step(model, data, optim_wrapper, subnets)
-        else:
-            model.train_step(data, optim_wrapper)
+        step(model, data, optim_wrapper, subnets=subnets)
         if device.type == 'cuda':
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-        flops = sum(
-            count_pass_flops(
-                model,
-                # At its size and padding.
-                make_subnet_batch(source, subnet, SubnetInputs(), model)[
-                    'inputs'
-                ][:1],
-                subnet,
-            )
-            for subnet in subnets
-        )
-        ratios.append(1 + flops / main_flops)
-    # The first iteration warms up.
-    return dict(
-        seconds=sum(seconds[1:]) / args.iterations,
-        predicted=sum(ratios[1:]) / args.iterations,
-        memory=peak_memory(device),
+    result = dict(
+        seconds=sum(seconds[1:]) / args.iterations, memory=peak_memory(device)
     )
+    # Counted afterwards: it takes memory of its own.
+    if args.case != 'plain':
+        source = model.data_preprocessor(data, True)
+        ratios = [
+            predict_ratio(args, model, source, sampler, sampler.draw(i))
+            for i in range(1, args.iterations + 1)
+        ]
+    result['predicted'] = sum(ratios) / len(ratios) if ratios else 1.0
+    return result
 
 
-def main() -> None:
-    """Run every case in a process of its own and print the table."""
-    args = parse_args()
-    if args.case is not None:
-        print(json.dumps(run_case(args)))
-        return
-    cases = [0, *args.num_subnets]
-    best: Dict[int, Dict[str, float]] = {}
-    for round_ in range(args.rounds):
-        for case in cases:
-            print(
-                f'round {round_ + 1} of {args.rounds}: K = {case}',
-                file=sys.stderr,
-                flush=True,
-            )
-            output = subprocess.run(
-                [sys.executable, *sys.argv, '--case', str(case)],
-                stdout=subprocess.PIPE,
-                check=True,
-                text=True,
-            ).stdout
-            result = json.loads(output.splitlines()[-1])
-            if case not in best or result['seconds'] < best[case]['seconds']:
-                best[case] = result
-    plain = best[0]
-    print(
-        f'{"":<10}{"s/iter":>9}{"ratio":>8}{"by FLOPs":>10}'
+def run_apart(args: argparse.Namespace, config: str, case: str) -> dict:
+    """Run a case in a process of its own."""
+    output = subprocess.run(
+        [sys.executable, *sys.argv, '--configs', config, '--case', case],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def format_table(results: Dict[str, Dict[str, float]]) -> str:
+    """Format the results of one config."""
+    plain = results['plain']
+    lines = [
+        f'{"":<17}{"s/iter":>9}{"ratio":>8}{"by FLOPs":>10}'
         f'{"measured/predicted":>20}{"peak MiB":>10}{"of CT":>7}'
-    )
-    for case in cases:
-        result = best[case]
+    ]
+    for case, result in results.items():
         ratio = result['seconds'] / plain['seconds']
-        print(
-            f'{"CT" if case == 0 else f"ST K={case}":<10}'
-            f'{result["seconds"]:>9.3f}{ratio:>8.2f}'
+        lines.append(
+            f'{CASES[case]:<17}{result["seconds"]:>9.3f}{ratio:>8.2f}'
             f'{result["predicted"]:>10.2f}'
             f'{ratio / result["predicted"]:>20.3f}'
             f'{result["memory"]:>10.0f}'
             f'{result["memory"] / plain["memory"]:>7.2f}'
         )
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    """Run every case in a process of its own and print the tables."""
+    args = parse_args()
+    if args.case is not None:
+        (args.config,) = args.configs
+        print(json.dumps(run_case(args)))
+        return
+    for config in args.configs:
+        best: Dict[str, Dict[str, float]] = {}
+        for round_ in range(args.rounds):
+            for case in ('plain', *args.cases):
+                print(
+                    f'{config}, round {round_ + 1} of {args.rounds}: '
+                    f'{CASES[case]}',
+                    file=sys.stderr,
+                    flush=True,
+                )
+                result = run_apart(args, config, case)
+                if (
+                    case not in best
+                    or result['seconds'] < best[case]['seconds']
+                ):
+                    best[case] = result
+        print(f'\n{config}\n{format_table(best)}', flush=True)
 
 
 if __name__ == '__main__':
