@@ -134,8 +134,10 @@ def test_family_and_export(load_tool, analyse, run, new_style, tmp_path):
 
 def test_benchmark(load_tool, new_style, monkeypatch):
     tool = load_tool('tools/benchmarks/iteration_cost')
-    args = ['--config', new_style, '--batch-size', '2', '--size', '32', '32']
+    args = ['--configs', new_style, '--batch-size', '2', '--size', '32', '32']
     monkeypatch.setattr(
-        sys, 'argv', ['x', *args, '--iterations', '1', '--case', '1']
+        sys, 'argv', ['x', *args, '--iterations', '1', '--case', 'shared']
     )
-    assert tool.run_case(tool.parse_args())['seconds'] > 0
+    parsed = tool.parse_args()
+    (parsed.config,) = parsed.configs
+    assert tool.run_case(parsed)['seconds'] > 0

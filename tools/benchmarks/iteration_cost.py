@@ -38,7 +38,6 @@ from mmst.subnets import (
     SubnetSampler,
     activate,
     compile_blocks,
-    count_flops,
     measure_cost,
 )
 from mmst.subnets.cost import iter_tensors
