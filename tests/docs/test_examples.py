@@ -123,6 +123,15 @@ def plain_pytorch() -> dict:
 
 
 @pytest.fixture(autouse=True)
+def nothing_is_compiled(monkeypatch):
+    """PyTorch's compiler disables the step hooks of later tests' optimizers.
+
+    tests/compiled_checks.py compiles, in an interpreter of its own.
+    """
+    monkeypatch.setattr(torch, 'compile', lambda function, **_: function)
+
+
+@pytest.fixture(autouse=True)
 def nothing_is_registered(monkeypatch):
     """What examples register is gone after them."""
     for name in (
