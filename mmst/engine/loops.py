@@ -3,7 +3,6 @@
 from typing import Any, List, Optional, Sequence
 
 from mmengine.dist import get_world_size
-from mmengine.hooks import Hook
 from mmengine.model import (
     BaseAveragedModel,
     BaseModel,
@@ -144,7 +143,7 @@ class STLoopMixin(BaseLoop):
                 'trained with subnets'
             )
         _check_momentum_copies(model)
-        _check_precise_bn(self.runner.hooks, self.dataloader)
+        _check_precise_bn(self)
 
     def _compile_blocks(self) -> None:
         """Compile block by block where the config asks to compile."""
@@ -202,14 +201,12 @@ def _check_momentum_copies(model: nn.Module) -> None:
             )
 
 
-def _check_precise_bn(
-    hooks: Sequence[Hook], dataloader: DataLoader[Any]
-) -> None:
+def _check_precise_bn(loop: BaseLoop) -> None:
     """Refuse a re-estimation that takes no batch: its statistics are zero."""
-    for hook in hooks:
+    for hook in loop.runner.hooks:
         if type(hook).__name__ != 'PreciseBNHook':
             continue
-        batch = dataloader.batch_size or 1
+        batch = loop.dataloader.batch_size or 1
         if hook.num_samples < batch * get_world_size():
             raise ValueError(
                 f'PreciseBNHook: num_samples={hook.num_samples} is less than '

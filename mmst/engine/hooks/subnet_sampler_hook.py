@@ -75,7 +75,7 @@ class SubnetSamplerHook(Hook):
         self.sampler.begin = self.begin
         if self.by_epoch and self.begin > 0:
             self.sampler.begin *= len(runner.train_dataloader)
-        if self.sampler.begin >= runner.max_iters:
+        if self.begin > 0 and self.sampler.begin >= runner.max_iters:
             raise ValueError(
                 f'SubnetSamplerHook: begin={self.begin} is not before the end '
                 f'of the training, {runner.max_iters} iterations, so that no '
