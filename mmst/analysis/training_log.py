@@ -4,7 +4,7 @@ import json
 import re
 from math import ceil
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from mmengine.config import Config
 
@@ -70,6 +70,24 @@ def read_training_log(work_dir: str) -> TrainingLog:
         )
     length = int(lengths[-1]) if by_epoch else 0
     processes = NUM_PROCESSES.findall(text)
+    trained, metrics = _join(starts, cfg, length)
+    return TrainingLog(
+        cfg,
+        int(processes[-1]) if processes else 1,
+        length,
+        max([*trained, *metrics], default=0),
+        dict(sorted(metrics.items())),
+    )
+
+
+def _join(
+    starts: 'Sequence[_Start]', cfg: Config, epoch_length: int
+) -> Tuple[List[int], Dict[int, Dict[str, Any]]]:
+    """Join what several starts of a training have logged.
+
+    Returns:
+        tuple: Iterations that have a line, and lines of validation.
+    """
     trained: List[int] = []
     metrics: Dict[int, Dict[str, Any]] = {}
     for start in starts:
@@ -78,14 +96,8 @@ def read_training_log(work_dir: str) -> TrainingLog:
         trained = [i for i in trained if i <= at]
         metrics = {i: line for i, line in metrics.items() if i <= at}
         trained += [line['iter'] for line in start.lines if 'iter' in line]
-        metrics.update(_read_metrics(start, cfg, length))
-    return TrainingLog(
-        cfg,
-        int(processes[-1]) if processes else 1,
-        length,
-        max([*trained, *metrics], default=0),
-        dict(sorted(metrics.items())),
-    )
+        metrics.update(_read_metrics(start, cfg, epoch_length))
+    return trained, metrics
 
 
 class _Start(NamedTuple):
