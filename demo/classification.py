@@ -73,14 +73,14 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--jobs',
         type=int,
         default=os.cpu_count(),
-        help='runs at a time, one thread each; default: one a core',
+        help='parallel runs, one thread each; default: one per core',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
         metavar='KEY=VALUE',
-        help='change the configs; needs a --work-dir of its own',
+        help='change values of the configs; needs a separate --work-dir',
     )
     parsed = parser.parse_args(args)
     if parsed.cfg_options and parsed.work_dir is None:

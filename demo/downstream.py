@@ -229,7 +229,7 @@ def parse_args() -> argparse.Namespace:
         '--jobs',
         type=int,
         default=os.cpu_count(),
-        help='runs at a time, one thread each; default: one a core',
+        help='parallel runs, one thread each; default: one per core',
     )
     return parser.parse_args()
 

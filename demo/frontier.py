@@ -82,7 +82,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--epochs',
         nargs='+',
         type=int,
-        help='lengths; default: for CT '
+        help='numbers of epochs; default: for CT '
         f'{" ".join(map(str, LENGTHS[PLAIN]))}, for the others '
         f'{" ".join(map(str, ST_LENGTHS))}',
     )
@@ -90,7 +90,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--report',
         action='store_true',
-        help='train nothing; print and draw what is there',
+        help='do not train; print and draw existing results',
     )
     parser.add_argument(
         '--tune',
@@ -100,7 +100,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--out',
         type=Path,
-        help='folder of frontier.json and frontier.png; default: resources, '
+        help='folder for frontier.json and frontier.png; default: resources, '
         'or work_dirs/frontier_tune',
     )
     parser.add_argument(
@@ -112,7 +112,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--jobs',
         type=int,
         default=os.cpu_count(),
-        help='runs at a time, one thread each; default: one a core',
+        help='parallel runs, one thread each; default: one per core',
     )
     parser.add_argument(
         '--cfg-options',
@@ -120,7 +120,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='change the configs; needs --work-dir and --out of its own',
+        help='change values of the configs; needs a separate --work-dir '
+        'and --out',
     )
     parsed = parser.parse_args(args)
     if parsed.cfg_options and None in (parsed.work_dir, parsed.out):

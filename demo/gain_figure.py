@@ -106,7 +106,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('scores', type=Path, help='demo.json of a demo run')
-    parser.add_argument('picture', type=Path, help='the PNG to write')
+    parser.add_argument('picture', type=Path, help='output file (PNG)')
     return parser.parse_args(args)
 
 

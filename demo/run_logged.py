@@ -48,7 +48,7 @@ def run_logged(name: str, command: List[str], log: Path) -> float:
         )
     if process.returncode != 0:
         raise RuntimeError(
-            f'{name} failed with exit status {process.returncode}, see {log}'
+            f'{name} failed with exit status {process.returncode}: see {log}'
         )
     return usage.ru_utime + usage.ru_stime
 

@@ -124,8 +124,8 @@ def check_requirements(requirements: Sequence[Requirement]) -> None:
                 f'{requirement.version_range}\n'
                 f'  type:    {requirement.install_command}\n'
                 f'{requirement.alternative}'
-                'Or let "bash tools/install.sh" in the mmst repository make '
-                'an environment with versions that are tested together.'
+                'Or run "bash tools/install.sh" in the mmst repository, which '
+                'makes an environment with versions that are tested together.'
             )
 
 

@@ -127,7 +127,7 @@ def test_what_is_compiled_otherwise_is_refused(way, is_run):
 
 
 def test_compiling_twice_is_refused(compiled):
-    with pytest.raises(ValueError, match='compiled already'):
+    with pytest.raises(ValueError, match='already compiled'):
         compile_blocks(compiled)
 
 

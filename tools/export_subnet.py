@@ -43,32 +43,32 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--evaluated',
         metavar='JSON',
-        help='choose among these subnets: accuracy_cost.json of '
+        help='choose among the subnets in this accuracy_cost.json, written by '
         'tools/analysis_tools/accuracy_cost.py',
     )
     parser.add_argument(
         '--min-accuracy',
         type=float,
-        help='with --evaluated: the cheapest with this score at least',
+        help='with --evaluated: choose the cheapest with at least this score',
     )
     parser.add_argument(
         '--max-flops',
         type=float,
-        help='with --evaluated: none with more multiply-adds than this; '
-        'the best, unless --min-accuracy is given',
+        help='with --evaluated: choose the best with at most this many '
+        'multiply-adds, or the cheapest if --min-accuracy is given',
     )
     parser.add_argument(
         '--out',
         type=Path,
-        help='folder to write; default: '
+        help='output folder; default: '
         'work_dirs/exported/<name of the config>_<depths>',
     )
     add_num_samples(parser)
     parser.add_argument(
         '--calibrate',
         action='store_true',
-        help='make the scores of a classifier right: fit one temperature on '
-        'as many training images, and put it into the last layer',
+        help='calibrate the scores of a classifier: fit a temperature on '
+        '--num-samples training images, and put it into the last layer',
     )
     for kind, ending in FORMATS.items():
         parser.add_argument(
@@ -76,7 +76,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
             dest='formats',
             action='append_const',
             const=kind,
-            help=f'write NAME{ending} too',
+            help=f'also write NAME{ending}',
         )
     add_cfg_options(parser)
     parsed = parser.parse_args(args)

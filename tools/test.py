@@ -40,10 +40,13 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--show', action='store_true', help='draw the results in a window'
     )
     parser.add_argument(
-        '--interval', type=int, default=1, help='draw one image in so many'
+        '--interval', type=int, default=1, help='draw every N-th image'
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds a window stays'
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds to show each window',
     )
     parser.add_argument(
         '--tta',

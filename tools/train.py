@@ -20,11 +20,11 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or, without a value, from the '
+        help='resume from this checkpoint, or, without a value, from the '
         'latest one in the work dir',
     )
     parser.add_argument(
-        '--no-validate', action='store_true', help='train only'
+        '--no-validate', action='store_true', help='train without validation'
     )
     parser.add_argument(
         '--auto-scale-lr',

@@ -131,25 +131,25 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         '--out',
         type=Path,
         default=Path('data/digit_scenes'),
-        help='folder to make; default: %(default)s',
+        help='output folder; default: %(default)s',
     )
     parser.add_argument(
         '--seed',
         type=int,
         default=0,
-        help='decides splits and scenes; default: 0',
+        help='random seed for splits and scenes; default: 0',
     )
     parser.add_argument(
         '--num-train',
         type=int,
         default=400,
-        help='scenes to train on; default: %(default)s',
+        help='number of training scenes; default: %(default)s',
     )
     parser.add_argument(
         '--num-val',
         type=int,
         default=100,
-        help='scenes to validate on; default: %(default)s',
+        help='number of validation scenes; default: %(default)s',
     )
     parsed = parser.parse_args(args)
     written = write_digit_scenes(

@@ -125,13 +125,13 @@ def run_converter(
         '--out',
         type=Path,
         default=default_out,
-        help='folder to make; default: %(default)s',
+        help='output folder; default: %(default)s',
     )
     parser.add_argument(
         '--seed',
         type=int,
         default=0,
-        help='decides splits and patches; default: 0',
+        help='random seed for splits and patches; default: 0',
     )
     parsed = parser.parse_args(args)
     written = write(parsed.out, parsed.seed)

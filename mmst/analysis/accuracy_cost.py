@@ -70,8 +70,8 @@ def choose_candidates(
     """
     if max_subnets < 2:
         raise ValueError(
-            f'max_subnets {max_subnets} (--max-subnets): to compare subnets '
-            'takes 2 at least'
+            f'max_subnets {max_subnets} (--max-subnets): must be at least 2, '
+            'to have subnets to compare'
         )
     cost = measure_cost(runner.model, load_first_image(runner)['inputs'])
     subnets = sorted(
@@ -232,10 +232,10 @@ def pick_network(
     if not chosen:
         scores, flops = zip(*((n.score, n.flops) for n in networks))
         raise ValueError(
-            f'none of {len(networks)} evaluated subnets has a score from '
-            f'{min_score} on and at most {max_flops} FLOPs (None: any): '
-            f'scores are {min(scores):.4g} to {max(scores):.4g}, FLOPs '
-            f'{min(flops):.4g} to {max(flops):.4g}'
+            f'none of the {len(networks)} evaluated subnets has a score of at '
+            f'least {min_score} and at most {max_flops} FLOPs (None: any): '
+            f'scores range from {min(scores):.4g} to {max(scores):.4g}, FLOPs '
+            f'from {min(flops):.4g} to {max(flops):.4g}'
         )
     if min_score is not None:
         return min(chosen, key=lambda n: (n.flops, -n.score))

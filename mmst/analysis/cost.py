@@ -113,8 +113,7 @@ def _choose_logged_metric(log: TrainingLog, metric: Optional[str]) -> str:
     """The metric of a run's validations to read."""
     if not log.metrics:
         raise ValueError(
-            'the log has no validation: there is no score to '
-            'set against the cost'
+            'the log has no validation scores to compare with the cost'
         )
     return choose_metric(
         {

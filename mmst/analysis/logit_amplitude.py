@@ -102,8 +102,8 @@ def _find_logit_head(model: nn.Module) -> nn.Module:
     head = getattr(model, 'head', None)
     if not isinstance(model, BaseClassifier) or head is None:
         raise TypeError(
-            f'logits are those of classifiers with a head, not '
-            f'of {type(model).__name__}'
+            f'only classifiers with a head have logits, not '
+            f'{type(model).__name__}'
         )
     # Prediction is the wrapped head's own, which calls itself.
     return head.head if isinstance(head, STClsHead) else head
@@ -117,8 +117,8 @@ def _record_norms(head: nn.Module) -> Iterator[List[Tensor]]:
     def record(module: nn.Module, args: Tuple[Any, ...], output: Any) -> None:
         if not isinstance(output, Tensor):
             raise TypeError(
-                f'{type(head).__name__} gives more than one '
-                'vector of logits an image'
+                f'{type(head).__name__} returns more than one '
+                'logit vector per image'
             )
         norms.append(output.detach().double().norm(dim=1).cpu())
 

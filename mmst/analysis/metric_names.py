@@ -37,8 +37,8 @@ def choose_metric(
     if name is not None:
         if name not in metrics:
             raise ValueError(
-                f"metric '{name}' is not one of those that the "
-                f'evaluator gives: {sorted(metrics)}'
+                f"metric '{name}' is not one of the evaluator's "
+                f'metrics: {sorted(metrics)}'
             )
         return name
     for end in PREFERRED:
@@ -48,7 +48,7 @@ def choose_metric(
     if len(metrics) == 1:
         return next(iter(metrics))
     raise ValueError(
-        'the evaluator gives no metric that is known, choose '
+        'the evaluator returns no metric known to mmst: choose '
         f'one with --metric: {sorted(metrics)}'
     )
 

@@ -85,8 +85,8 @@ def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
         name = list(stages)[-1]
     if name not in stages:
         raise ValueError(
-            f"stage '{name}' is not one of those of the "
-            f'backbone: {list(stages)}'
+            f"stage '{name}' is not one of the backbone's "
+            f'stages: {list(stages)}'
         )
     return stages[name]
 

@@ -56,8 +56,8 @@ def read_training_log(work_dir: str) -> TrainingLog:
     starts = _find_last_training([start for start in starts if start.lines])
     if not starts:
         raise ValueError(
-            f'{work_dir} has no training log: no */vis_data/scalars.json with '
-            'a line in it, as LocalVisBackend writes them'
+            f'{work_dir} has no training log: no */vis_data/scalars.json '
+            'of LocalVisBackend with any line in it'
         )
     cfg = starts[-1].config
     by_epoch = _is_by_epoch(cfg)
@@ -65,8 +65,8 @@ def read_training_log(work_dir: str) -> TrainingLog:
     lengths = EPOCH_LENGTH.findall(text)
     if by_epoch and not lengths:
         raise ValueError(
-            f'{work_dir} has no *.log with a line of training: '
-            'it tells how many iterations an epoch has'
+            f'{work_dir} has no *.log with a training line, '
+            'which shows the number of iterations per epoch'
         )
     length = int(lengths[-1]) if by_epoch else 0
     processes = NUM_PROCESSES.findall(text)
@@ -123,7 +123,7 @@ def _read_start(file: Path) -> _Start:
     config = file.with_name('config.py')
     if lines and not config.exists():
         raise ValueError(
-            f'{config} is not there, which tells what was trained in '
+            f'{config} does not exist: it is the config of the training in '
             f'{file.parents[1]}'
         )
     logs = sorted(file.parents[1].glob('*.log'))

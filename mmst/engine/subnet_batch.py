@@ -95,10 +95,10 @@ def image_batch(data: Any) -> Tensor:
     inputs = data.get('inputs') if isinstance(data, dict) else None
     if not isinstance(inputs, Tensor) or inputs.ndim != 4:
         raise TypeError(
-            'cannot give a subnet another input: the data preprocessor gives '
-            'no (N, C, H, W) tensor as `inputs`. Set neither `size_range` nor '
-            '`sizes` in SubnetSamplerHook, nor `input_transforms` in '
-            'train_cfg'
+            'cannot give a subnet another input: the data preprocessor '
+            'returns no (N, C, H, W) tensor as `inputs`. Set neither '
+            '`size_range` nor `sizes` in SubnetSamplerHook, nor '
+            '`input_transforms` in train_cfg'
         )
     return inputs
 

@@ -92,10 +92,10 @@ class SubnetTrial:
         told = self._told(error)
         if num_least < self.num_all and not self._try(self.num_all):
             raise ValueError(
-                f'subnets cannot be trained on a batch of {num_least}, which '
-                f'an epoch has at its end ({told}), but on one '
-                f'of {self.num_all} they can: set drop_last=True in '
-                'train_dataloader, or raise the least size in `size_range` '
+                f'subnets cannot be trained on a batch of {num_least}, the '
+                f'last of an epoch ({told}), but can on one of '
+                f'{self.num_all}: set drop_last=True in '
+                'train_dataloader, or raise the smallest size in `size_range` '
                 'or `sizes` of SubnetSamplerHook, now '
                 f'{self.sampler.sizes}'
             ) from error

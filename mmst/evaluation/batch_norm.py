@@ -48,7 +48,7 @@ def reestimate_statistics(
     if num_samples < 1:
         raise ValueError(
             f'num_samples {num_samples}: re-estimating BatchNorm statistics '
-            'takes at least one training image'
+            'needs at least one training image'
         )
     model = unwrap_model(model)
     layers = _find_trained_layers(model)
@@ -142,7 +142,7 @@ def _write(sums: Sums, seen: int) -> None:
     all_reduce(total)
     if total.item() == 0:
         raise ValueError(
-            'no sample to re-estimate BatchNorm statistics from: the data '
+            'no samples to re-estimate BatchNorm statistics from: the data '
             'loader is empty'
         )
     for layer, pooled in sums.items():

@@ -84,7 +84,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     size = logits.std(1).mean()
     if not size > 0 or not torch.isfinite(logits).all():
         raise ValueError(
-            'no temperature fits these logits: they are not finite, or '
+            'no temperature can be fitted: the logits are not finite, or '
             'the same for every class'
         )
     # In its logarithm, from logits of unit size.
@@ -159,9 +159,9 @@ def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
     before = measure_quality(logits, labels)
     after = measure_quality(logits / temperature, labels)
     runner.logger.info(
-        f'Temperature {temperature:.4g}; on {kind} images cross-entropy '
-        f'{before.cross_entropy:.4f} becomes {after.cross_entropy:.4f}, and '
-        f'calibration error {before.calibration_error:.4f} becomes '
+        f'Temperature {temperature:.4g}; on {kind} images: cross-entropy '
+        f'{before.cross_entropy:.4f} -> {after.cross_entropy:.4f}, '
+        f'calibration error {before.calibration_error:.4f} -> '
         f'{after.calibration_error:.4f}'
     )
 
@@ -196,6 +196,6 @@ def find_last_layer(model: nn.Module, data: Dict[str, Any]) -> nn.Linear:
         if output is logits:
             return layer
     raise TypeError(
-        f'no temperature goes into {type(model.head).__name__}: its logits '
-        'are not what one linear layer gives'
+        f'cannot put a temperature into {type(model.head).__name__}: its '
+        'logits are not the output of one linear layer'
     )

@@ -20,7 +20,7 @@ def get_validation_loader(runner: Runner) -> DataLoader[Any]:
     loader = _find_loader(runner, 'val')
     if loader is None:
         raise ValueError(
-            'the config has no validation: give it '
+            'the config has no validation: set '
             'val_dataloader, val_evaluator and val_cfg'
         )
     return loader
@@ -47,7 +47,7 @@ def get_train_loader(runner: Runner) -> DataLoader[Any]:
     if loader is None:
         raise ValueError(
             "a subnet's BatchNorm statistics are re-estimated from training "
-            'images, and the config has none: give it train_dataloader, '
+            'images, and the config has none: set train_dataloader, '
             'train_cfg and optim_wrapper'
         )
     return loader
@@ -128,6 +128,6 @@ def _find_loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
 
 def _refuse_empty(kind: str, cause: Optional[ValueError] = None) -> NoReturn:
     raise ValueError(
-        f'no images: {kind}_dataloader of the config gives no batch. Check '
+        f'no images: {kind}_dataloader of the config yields no batch. Check '
         'the paths, filters and classes of its data set, and drop_last'
     ) from cause

@@ -53,7 +53,7 @@ def collect_logits(
             labels += [int(s.gt_label) for s in data['data_samples']]
     if not logits:
         raise ValueError(
-            'no image to collect logits of: the data loader is empty'
+            'no images to collect logits from: the data loader is empty'
         )
     return Logits(torch.cat(logits), torch.tensor(labels))
 
@@ -76,8 +76,8 @@ def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
         output = model._run_forward(data, mode='tensor')
     if not isinstance(output, Tensor):
         raise TypeError(
-            'scores are bake_temperature of classifiers with one vector of '
-            f'logits an image, which {type(model).__name__} does not give'
+            'only classifiers with one logit vector per image have such '
+            f'scores, not {type(model).__name__}'
         )
     return output
 

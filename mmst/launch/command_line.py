@@ -37,15 +37,15 @@ def add_cfg_options(parser: ArgumentParser) -> None:
 def add_checkpoint(parser: ArgumentParser) -> None:
     """Add a trained network: its config and its checkpoint."""
     parser.add_argument('config', help='config of the training')
-    parser.add_argument('checkpoint', help='checkpoint that it saved')
+    parser.add_argument('checkpoint', help='checkpoint of that training')
 
 
 def add_metric(parser: ArgumentParser) -> None:
     """Add ``--metric``: what a network is judged by."""
     parser.add_argument(
         '--metric',
-        help='such as accuracy/top1 or coco/bbox_mAP; default: '
-        'the usual one of the task',
+        help='metric to report, such as accuracy/top1 or coco/bbox_mAP; '
+        "default: the task's usual one",
     )
 
 
@@ -67,7 +67,7 @@ def add_image_size(parser: ArgumentParser) -> None:
         nargs=2,
         type=int,
         metavar=('HEIGHT', 'WIDTH'),
-        help="training images' size; default: what the pipeline tells",
+        help='size of training images; default: read from the pipeline',
     )
 
 
@@ -98,8 +98,8 @@ def add_subnets(parser: ArgumentParser, default: str) -> None:
         nargs='*',
         type=parse_depths,
         metavar='D-D-D',
-        help='subnets, by the blocks kept in each stage, as in 3-3-4-3; '
-        f'default: {default}; without a value: none',
+        help='subnets, given by the number of blocks kept in each stage, such '
+        f'as 3-3-4-3; default: {default}; without a value: none',
     )
 
 
@@ -111,7 +111,7 @@ def add_networks(parser: ArgumentParser) -> None:
         action='append',
         required=True,
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a trained network; give it several times to compare',
+        help='a trained network; repeat the option to compare several',
     )
     add_subnets(parser, default='1, 2 ... blocks in every stage')
     add_num_samples(parser)
@@ -166,13 +166,15 @@ def check_runs(
         if name.startswith('_'):
             raise ValueError(
                 f"a run is named '{name}': legends leave out names that begin "
-                'with an underscore, give it another'
+                'with an underscore; choose another name'
             )
         if names.count(name) > 1 and not share_names:
             raise ValueError(
-                f"two runs are named '{name}': give each another name"
+                f"two runs are named '{name}': choose different names"
             )
     for name, *paths in runs:
         for path in paths:
             if '://' not in path and not Path(path).exists():
-                raise FileNotFoundError(f"{path} of run '{name}' is not there")
+                raise FileNotFoundError(
+                    f"{path} of run '{name}' does not exist"
+                )

@@ -35,7 +35,7 @@ def load_config(args: Namespace) -> Config:
     if args.amp and get_device() in ('cpu', 'mps'):
         raise ValueError(
             '--amp needs a GPU, NPU, MLU or MUSA device, and this machine '
-            f"shows '{get_device()}' only; leave --amp out"
+            f"has only '{get_device()}': leave --amp out"
         )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher

@@ -49,8 +49,8 @@ def make_training_image(
         size = _find_pipeline_size(cfg)
     if size is None:
         raise ValueError(
-            "cannot tell the training images' size from the pipeline of "
-            'train_dataloader: give it with --size HEIGHT WIDTH'
+            'cannot read the size of the training images from the pipeline '
+            'of train_dataloader: set it with --size HEIGHT WIDTH'
         )
     return torch.zeros(1, 3, *size)
 

@@ -35,7 +35,7 @@ def prepare_launch(cfg: Config) -> None:
     if cfg.launcher != 'pytorch':
         raise ValueError(
             f"launcher='{cfg.launcher}' needs an accelerator, and this "
-            'machine shows none; on CPUs use --launcher pytorch '
+            'machine has none; on CPUs use --launcher pytorch '
             '(tools/dist_train.sh)'
         )
     if not is_distributed():

@@ -64,8 +64,8 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
     ]
     if any(isinstance(_forward_of(block), _Compiled) for block in blocks):
         raise ValueError(
-            'the blocks of the model are compiled already: call '
-            'compile_blocks once'
+            'the blocks of the model are already compiled: call '
+            'compile_blocks only once'
         )
     check_not_compiled(model)
     for block in blocks:
@@ -96,9 +96,9 @@ def check_not_compiled(model: nn.Module) -> None:
             inner = getattr(module, '_orig_mod', module)
             raise ValueError(
                 f'{type(inner).__name__} is compiled as a whole by '
-                'torch.compile, so that no block in it can be skipped: '
-                'compile the blocks instead, by '
-                'mmst.subnets.compile_blocks(model), or in a config by '
+                'torch.compile, so no block in it can be skipped: '
+                'compile the blocks instead, with '
+                'mmst.subnets.compile_blocks(model), or in a config with '
                 'compile=True'
             )
 

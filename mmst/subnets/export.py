@@ -106,8 +106,8 @@ def _stage_changes(
     skipped = stage.blocks[depth:]
     if not stage.readers and any(b.shortcut is not identity for b in skipped):
         raise ValueError(
-            f'{stage.name} cannot be cut to {depth} blocks: one of those '
-            'after them changes its input even where it is skipped'
+            f'{stage.name} cannot be cut to {depth} blocks: a later '
+            'block changes its input even when it is skipped'
         )
     modules = [block.module for block in skipped]
     names = {module: name for name, module in model.named_modules()}
@@ -158,8 +158,8 @@ def _narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
     if hasattr(model, 'backbone'):
         raise ValueError(
             f'the last stage of {type(model.backbone).__name__} cannot be '
-            f'cut in {type(model).__name__}: only linear layers are known to '
-            'read the features of its blocks. Keep that stage whole'
+            f'cut in {type(model).__name__}: the features of its blocks can '
+            'only be read by linear layers. Keep that stage whole'
         )
     return layers
 

@@ -35,7 +35,7 @@ class InputSizes:
         if size_range is not None and sizes is not None:
             raise ValueError(
                 f'size_range {size_range} and sizes {sizes} '
-                'exclude each other: give one of them'
+                'exclude each other: set only one of them'
             )
         self.is_range = size_range is not None
         if size_range is not None:
@@ -55,8 +55,8 @@ class InputSizes:
             check_list('sizes', sizes, 'numbers')
             if len(sizes) == 0:
                 raise ValueError(
-                    'sizes is empty: give at least one size, or '
-                    'leave it out to use the main input as it is'
+                    'sizes is empty: set at least one size, or '
+                    'leave it out to use the main input unchanged'
                 )
             self.values = self._parse('sizes', sizes)
         else:
@@ -72,9 +72,9 @@ class InputSizes:
         if is_numeric and all(n > 1 and n == int(n) for n in numbers):
             return tuple(int(n) for n in numbers)
         raise ValueError(
-            f'{option} {tuple(numbers)}: sizes are all fractions of the main '
-            "input's shorter side, in (0, 1], or all pixels, whole numbers "
-            'above 1'
+            f'{option} {tuple(numbers)}: sizes must be either all fractions '
+            "of the main input's shorter side, in (0, 1], or all pixels, "
+            'whole numbers above 1'
         )
 
     def sample(self, rng: Random) -> Optional[Union[int, float]]:

@@ -86,8 +86,8 @@ def kl_minus(
     """
     if subnet_logits.shape != main_logits.shape or subnet_logits.ndim != 2:
         raise ValueError(
-            'logits of the subnet and of the main network are both of shape '
-            f'(N, num_classes), not {tuple(subnet_logits.shape)} and '
+            'logits of the subnet and of the main network must both have '
+            f'shape (N, num_classes), not {tuple(subnet_logits.shape)} and '
             f'{tuple(main_logits.shape)}'
         )
     with torch.autocast(subnet_logits.device.type, enabled=False):

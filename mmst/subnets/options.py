@@ -20,7 +20,7 @@ def check_count(option: str, value: Any, least: int) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(
-            f'{option} {value!r} is not a whole number from {least} on'
+            f'{option} {value!r} is not a whole number of at least {least}'
         )
 
 
@@ -80,5 +80,5 @@ def check_number(
             least is None or value >= least
         ):
             return
-    bound = f'above {above}' if least is None else f'from {least} on'
+    bound = f'above {above}' if least is None else f'of at least {least}'
     raise ValueError(f'{option} {value!r} is not a finite number {bound}')

@@ -74,7 +74,7 @@ class SubnetSampler:
         elif strategy != 'ordered':
             raise ValueError(
                 f"num_subnets='all' is for ordered subnets, not for strategy "
-                f'{strategy!r}: give a number'
+                f'{strategy!r}: set a number'
             )
         check_count('begin', begin, least=0)
         check_count('every', every, least=1)
@@ -124,7 +124,7 @@ class SubnetSampler:
         """The space of the model's stages."""
         if self._space is None:
             raise RuntimeError(
-                'the sampler knows no model yet: call sampler.fit(model) first'
+                'the sampler has no model yet: call sampler.fit(model) first'
             )
         return self._space
 
@@ -196,7 +196,7 @@ def _check_branches(stages: Sequence[Stage]) -> None:
         for block in stage.blocks:
             if block.shortcut is not None and block.branch_only is None:
                 raise ValueError(
-                    "strategy 'raw' is not known for "
+                    "strategy 'raw' is not supported for "
                     f'{type(block.module).__name__} in {stage.name}: set '
                     "strategy to 'ordered' or 'stochastic'"
                 )

@@ -76,8 +76,8 @@ class SamplingSpace:
         if len(values) != len(blocks):
             raise ValueError(
                 f'{option} {list(values)} has {len(values)} entries, but the '
-                f'network has {len(blocks)} stages of {blocks} blocks: give '
-                'one a stage'
+                f'network has {len(blocks)} stages of {blocks} blocks: set '
+                'one per stage'
             )
         for stage, (value, full) in enumerate(zip(values, blocks), 1):
             is_count = isinstance(value, int) and value is not True
@@ -212,11 +212,11 @@ def check_space(
         )
     if candidates is not None and min_depth is not None:
         raise ValueError(
-            f'space {list(candidates)} and min_depth {min_depth} are two '
-            'spellings of one thing: give one of them'
+            f'space {list(candidates)} and min_depth {min_depth} set the '
+            'same thing: set only one of them'
         )
     if strategy == 'raw' and not (candidates is None and min_depth is None):
         raise ValueError(
-            "strategy 'raw' decides for every block by itself: give "
+            "strategy 'raw' decides for every block separately: set "
             'neither space nor min_depth with it'
         )

@@ -58,7 +58,7 @@ class Subnet:
             raise ValueError(
                 f'depths {list(depths)} has {len(depths)} entries, but the '
                 f'network has {len(num_blocks)} stages of '
-                f'{list(num_blocks)} blocks: give one depth a stage'
+                f'{list(num_blocks)} blocks: set one depth per stage'
             )
         for stage, (depth, full) in enumerate(zip(depths, num_blocks), 1):
             if not 1 <= depth <= full:

@@ -63,7 +63,7 @@ class PoseSamples(SampleHandler):
         instances = sample.gt_instances
         if 'transformed_keypoints' not in instances:
             raise ValueError(
-                "a subnet's targets are encoded anew from the keypoints in "
+                "a subnet's targets are encoded again from the keypoints in "
                 'the input, which the samples do not hold: set '
                 "dict(type='PackPoseInputs', pack_transformed=True) at the "
                 'end of the train pipeline, which needs TopdownAffine before '
@@ -176,7 +176,7 @@ def _codec(head: nn.Module) -> Any:
     codec = _find_codec(head)
     if codec is None:
         raise TypeError(
-            f"{name} has no codec to encode a subnet's targets with: set "
+            f"{name} has no codec to encode a subnet's targets: set "
             '`decoder` in model.head, or in the head that it wraps, to the '
             "codec of the pipeline's "
             'GenerateTarget, or set neither `size_range` nor `sizes` in '
@@ -184,8 +184,8 @@ def _codec(head: nn.Module) -> Any:
         )
     if codec.auxiliary_encode_keys:
         raise TypeError(
-            f'{type(codec).__name__} encodes from '
-            f'{sorted(codec.auxiliary_encode_keys)} too, which samples do not '
+            f'{type(codec).__name__} also needs '
+            f'{sorted(codec.auxiliary_encode_keys)}, which samples do not '
             'hold at another size: set neither `size_range` nor `sizes` in '
             'SubnetSamplerHook'
         )
@@ -227,8 +227,8 @@ def _encode_fields(fields: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
 
     if not isinstance(fields, PixelData):
         raise TypeError(
-            'targets on several levels have a codec each, but the model knows '
-            f'{type(codec).__name__} alone: its subnets cannot get smaller '
+            'targets on several levels each need a codec, but the model has '
+            f'only {type(codec).__name__}: its subnets cannot get smaller '
             'inputs. Set neither `size_range` nor `sizes` in '
             'SubnetSamplerHook'
         )

@@ -148,7 +148,7 @@ def test_candidates_are_spread_over_the_space(runner):
     assert choose_candidates(
         runner, SamplingSpace((3, 3, 3), [1, 2, 1]), 5
     ) == [(3, 2, 3), (3, 3, 3)]
-    with pytest.raises(ValueError, match='max_subnets 1 .*takes 2 at least'):
+    with pytest.raises(ValueError, match='max_subnets 1 .*must be at least 2'):
         choose_candidates(runner, space, 1)
 
 

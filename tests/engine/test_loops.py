@@ -228,12 +228,12 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
         (
             dict(sampler=dict(num_subnets=-1)),
             ValueError,
-            'num_subnets -1 is not a whole number from 0',
+            'num_subnets -1 is not a whole number of at least 0',
         ),
         (
             dict(sampler=dict(size_range=(0.5, 1.5))),
             ValueError,
-            r'size_range \(0.5, 1.5\): sizes are all fractions .*in \(0, 1\]',
+            r'size_range \(0.5, 1.5\): sizes must be .*in \(0, 1\]',
         ),
         (
             dict(sampler=dict(size_range=(1.0, 0.5))),

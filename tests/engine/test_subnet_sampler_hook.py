@@ -172,7 +172,7 @@ def test_raw_needs_branches(chain):
     sampler = SubnetSampler(strategy='raw')
     with pytest.raises(
         ValueError,
-        match="'raw' is not known for Identity in "
+        match="'raw' is not supported for Identity in "
         "all: set strategy to 'ordered' or",
     ):
         sampler.fit(chain(None))

@@ -65,7 +65,7 @@ def test_last_batch_of_one(tiny_runner):
         ValueError,
         match='on a batch of 1, .*subnet 1-1-1 at 3 px: ValueError: Expected '
         'more than 1 value .*drop_last=True in train_dataloader, or raise '
-        'the least size .*now 3, 16 px',
+        'the smallest size .*now 3, 16 px',
     ):
         runner.train()
     assert runner.iter == 0

@@ -71,7 +71,7 @@ def test_quality_against_plain_numpy():
 
 @pytest.mark.parametrize('value', [0.0, float('nan'), float('inf')])
 def test_logits_without_a_temperature_are_refused(value):
-    with pytest.raises(ValueError, match='no temperature fits these logits'):
+    with pytest.raises(ValueError, match='no temperature can be fitted'):
         fit_temperature(torch.full((4, 3), value), torch.zeros(4).long())
 
 
@@ -107,7 +107,7 @@ def test_scores_change_and_classes_do_not(runner, depths):
     for (first, second), what in zip(
         zip(*qualities), ('cross-entropy', 'calibration error')
     ):
-        assert f'{what} {first:.4f} becomes {second:.4f}' in log
+        assert f'{what} {first:.4f} -> {second:.4f}' in log
     assert 'on validation images' in log
     assert torch.equal(after.argmax(1), before.argmax(1))
     assert torch.equal(again, before)
@@ -146,11 +146,11 @@ def test_a_head_that_ends_otherwise_is_refused():
     model.head = nn.Sequential()
     model.head.forward = lambda feats: 2 * feats[-1][:, :4]
     data = model.data_preprocessor(batch(double=False))
-    with pytest.raises(TypeError, match='not what one linear layer gives'):
+    with pytest.raises(TypeError, match='not the output of one linear layer'):
         find_last_layer(model, data)
 
 
 def test_no_classifier_is_refused():
     data = dict(inputs=torch.zeros(1, 3, 8, 8))
-    with pytest.raises(TypeError, match='one vector of logits an image'):
+    with pytest.raises(TypeError, match='one logit vector per image'):
         find_last_layer(nn.Conv2d(3, 3, 3), data)

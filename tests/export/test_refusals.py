@@ -143,7 +143,7 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
                 optim_wrapper=None,
                 param_scheduler=None,
             ),
-            'give it train_dataloader, train_cfg and optim_wrapper',
+            'set train_dataloader, train_cfg and optim_wrapper',
         ),
         (
             dict(
@@ -154,7 +154,7 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
                     sampler=dict(type='DefaultSampler', shuffle=False),
                 )
             ),
-            'no images: train_dataloader of the config gives no batch',
+            'no images: train_dataloader of the config yields no batch',
         ),
     ],
 )

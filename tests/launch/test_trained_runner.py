@@ -106,7 +106,7 @@ def test_no_training_images(trained, tmp_path):
     )
     loaded = load_trained_runner(config, checkpoint, tmp_path / 'out', none)
     assert evaluate_subnet(loaded)
-    with pytest.raises(ValueError, match='give it train_dataloader'):
+    with pytest.raises(ValueError, match='set train_dataloader'):
         evaluate_subnet(loaded, (1, 1, 1))
     for module in loaded.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

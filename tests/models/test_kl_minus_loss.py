@@ -131,7 +131,7 @@ def test_huge_logits_keep_their_direction(normalize, size):
         ),
         (
             dict(loss_weight=-0.5),
-            'loss_weight -0.5 is not a finite number from 0',
+            'loss_weight -0.5 is not a finite number of at least 0',
         ),
     ],
 )

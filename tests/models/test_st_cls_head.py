@@ -177,7 +177,7 @@ def test_cosine_loss_of_mmpretrain():
         in_subnet(head, small, samples([0] * 4))['loss_kl'],
         (1 - angles).mean(),
     )
-    with pytest.raises(TypeError, match='CosineSimilarityLoss normalises no'):
+    with pytest.raises(TypeError, match='CosineSimilarityLoss does not'):
         STClsHead(HEADS[0][0], cosine, normalize_main=True)
 
 
@@ -278,7 +278,7 @@ class Odd(Without):
     'kind, message',
     [
         (Without, 'cannot wrap Without: its `loss` does not call the head'),
-        (Odd, 'needs a head whose output is a tensor of logits'),
+        (Odd, 'needs a head that returns one or several tensors'),
     ],
 )
 def test_heads_without_logits_are_refused(kind, message):

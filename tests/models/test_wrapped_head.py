@@ -84,7 +84,7 @@ def test_a_recipe_that_switches_to_sigmoids_is_refused():
     head = STClsHead(PLAIN, STANDARDIZE, normalize_main=True)
     head.loss_module = LabelSmoothLoss(0.1, num_classes=4)
     assert isinstance(head.head.loss_module, LabelSmoothLoss)
-    with pytest.raises(ValueError, match='is of sigmoids'):
+    with pytest.raises(ValueError, match='uses sigmoids'):
         head.loss_module = CrossEntropyLoss(use_sigmoid=True)
 
 

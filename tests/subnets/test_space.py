@@ -125,12 +125,12 @@ def test_probabilities_are_the_observed_ones(strategy):
     'options, message',
     [
         (dict(strategy='odd'), r"'odd' is not one of \['ordered'"),
-        (dict(candidates=[1] * 4, min_depth=1), 'two spellings'),
+        (dict(candidates=[1] * 4, min_depth=1), 'set the same thing'),
         (dict(strategy='raw', min_depth=1), "strategy 'raw' decides"),
         (dict(candidates=[1, 2, 4]), 'has 3 entries'),
         (dict(candidates=[1, 2, 7, 1]), 'stage 3, 7, .*between 1 and 6'),
         (dict(min_depth=4), 'stage 1, 4, .*between 1 and 3'),
-        (dict(min_depth=0), 'min_depth 0 is not a whole number from 1'),
+        (dict(min_depth=0), 'min_depth 0 is not a whole number of at least 1'),
         (
             dict(min_depth=[1, 1.5, 1, 1]),
             'stage 2, 1.5, is not a whole number',
@@ -188,7 +188,7 @@ def test_spread_sizes_stand_for_the_range():
     [
         (
             dict(size_range=(0.5, 200)),
-            r'size_range \(0.5, 200\): sizes are all',
+            r'size_range \(0.5, 200\): sizes must be either all',
         ),
         (dict(size_range=(0, 1)), r'in \(0, 1\]'),
         (dict(size_range=(-8, 16)), r'in \(0, 1\]'),

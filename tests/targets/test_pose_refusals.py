@@ -122,5 +122,5 @@ def test_a_codec_that_needs_more_is_refused():
         )
     )
     data = packed(model, pipeline('msra'))
-    with pytest.raises(TypeError, match=r"encodes from \['.*'\] too"):
+    with pytest.raises(TypeError, match=r"also needs \['.*'\]"):
         shrunk(data, 83, model)

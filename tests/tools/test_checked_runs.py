@@ -31,7 +31,7 @@ def runs(tmp_path):
     'tool', ['logit_amplitude', 'receptive_field', 'cost']
 )
 def test_results_are_kept_by_name(refuse, runs, tmp_path, tool):
-    message = "two runs are named 'a': give each another name"
+    message = "two runs are named 'a': choose different names"
     given = runs(tool, 'a', 'b', 'a')
     refuse(tool, tmp_path / 'out', ValueError, message, *given)
 

@@ -100,7 +100,7 @@ def test_options_reach_the_config(analyse, run, tmp_path):
         ),
         (
             ValueError,
-            'give it val_dataloader',
+            'set val_dataloader',
             [
                 '--cfg-options',
                 'val_dataloader=None',

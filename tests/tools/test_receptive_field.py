@@ -81,8 +81,8 @@ def test_noise_needs_no_images(analyse, run, tmp_path):
             ['--stage', 'layer9'],
         ),
         (ValueError, 'depth 9 of stage 1', ['--depths', '9-1-1-1']),
-        (ValueError, 'have to be at least 1', ['--num-images', '0']),
-        (ValueError, 'have to be at least 1', ['--sizes', '0']),
+        (ValueError, 'must be at least 1', ['--num-images', '0']),
+        (ValueError, 'must be at least 1', ['--sizes', '0']),
     ],
 )
 def test_bad_input_leaves_nothing(refuse, run, tmp_path, error, message, args):

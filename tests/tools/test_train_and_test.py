@@ -106,7 +106,7 @@ def test_dataloaders(read, gpu):
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_amp_needs_an_accelerator(load_tool, tool, config):
     flags = [config, '--amp'] + (['x.pth'] if tool == 'test' else [])
-    with pytest.raises(ValueError, match="shows 'cpu' only"):
+    with pytest.raises(ValueError, match="has only 'cpu'"):
         load_tool(f'tools/{tool}').main(flags)
 
 

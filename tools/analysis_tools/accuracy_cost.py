@@ -43,7 +43,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         type=int,
         default=32,
         metavar='N',
-        help='of a larger space, evaluate at most N; default: %(default)s',
+        help='evaluate at most N subnets of the space; default: %(default)s',
     )
     add_metric(parser)
     add_num_samples(parser)
@@ -52,7 +52,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         type=float,
         default=2.0,
         metavar='S',
-        help='how long to time each subnet, the shortest time counts; '
+        help='seconds to time each subnet; the shortest time counts; '
         'default: %(default)s',
     )
     add_out(parser, 'accuracy_cost')

@@ -38,7 +38,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         action='append',
         required=True,
         metavar=('NAME', 'WORK_DIR'),
-        help='a training run; give it several times to compare',
+        help='a training run; repeat the option to compare several',
     )
     add_metric(parser)
     add_image_size(parser)

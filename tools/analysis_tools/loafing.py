@@ -36,8 +36,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         action='append',
         default=[],
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a network trained by itself, drawn at the subnet of its depths; '
-        'several of one NAME are one line',
+        help='a network trained alone, drawn at the subnet with its depths; '
+        'several with one NAME form one line',
     )
     add_metric(parser)
     return parser.parse_args(args)

@@ -41,7 +41,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='sides of the square inputs; default: 224',
     )
     parser.add_argument(
-        '--stage', help='such as layer3; default: the last one'
+        '--stage',
+        help='stage to measure, such as layer3; default: the last one',
     )
     parser.add_argument(
         '--num-images',
@@ -52,7 +53,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--noise',
         action='store_true',
-        help='take images of Gaussian noise instead',
+        help='use images of Gaussian noise instead',
     )
     return parser.parse_args(args)
 
@@ -61,7 +62,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     """Measure each network, print a table, write it as JSON and PNG."""
     parsed = parse_args(args)
     if min(parsed.num_images, *parsed.sizes) < 1:
-        raise ValueError('--num-images and --sizes have to be at least 1')
+        raise ValueError('--num-images and --sizes must be at least 1')
     check_runs(parsed.run)
     fields: List[Field] = []
     for run, config, checkpoint in parsed.run:
@@ -87,7 +88,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
                         )
                     )
     print(
-        f'Sides of the squares that hold so much of the contribution\n'
+        f'Sides of the squares that hold a share of the contribution\n'
         f'{format_receptive_field_table(fields)}'
     )
     numbers = [

@@ -45,7 +45,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         type=int,
         default=[1, 2, 3],
         metavar='M',
-        help='propose spaces that keep at least so many blocks in every '
+        help='propose spaces that keep at least M blocks in every '
         'stage; default: 1 2 3',
     )
     add_out(parser, 'stage_layout')

@@ -35,12 +35,12 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument('source', metavar='IN', help='checkpoint of a run')
     parser.add_argument(
-        'out', metavar='OUT', help='the file to write, without the hash'
+        'out', metavar='OUT', help='output file, without the hash'
     )
     parser.add_argument(
         '--calibrate',
         metavar='CONFIG',
-        help='config of the training: make scores right on its images',
+        help='calibrate scores on the training images of this config',
     )
     parser.add_argument(
         '--num-samples',

@@ -28,23 +28,25 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('source', metavar='IN', help='their checkpoint')
-    parser.add_argument('out', metavar='OUT', help='the file to write')
+    parser.add_argument(
+        'source', metavar='IN', help='checkpoint of the authors'
+    )
+    parser.add_argument('out', metavar='OUT', help='output file')
     parser.add_argument(
         '--layout',
         choices=list(LAYOUTS),
-        help="whose keys; 'released' are "
-        "the authors'. Default: found from the keys",
+        help="naming of the keys; 'released' is "
+        "the authors'. Default: detected from the keys",
     )
     parser.add_argument(
         '--depth',
         type=int,
         choices=list(RESNETS),
-        help='Default: found from the keys',
+        help='Default: detected from the keys',
     )
     parser.add_argument(
         '--entry',
-        help='the entry that holds the weights, where the file '
+        help='the entry that holds the weights, if the file '
         'has several, such as state_dict_ema',
     )
     parser.add_argument(
@@ -57,7 +59,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
     if Path(parsed.source).resolve() == Path(parsed.out).resolve():
         raise ValueError(
-            f'OUT would replace IN, {parsed.source}; give OUT another name'
+            f'OUT would replace IN, {parsed.source}; choose another OUT'
         )
     source = select_state_dict(read_checkpoint(parsed.source), parsed.entry)
     converted = convert_resnet(

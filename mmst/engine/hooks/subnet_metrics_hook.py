@@ -83,16 +83,16 @@ class SubnetMetricsHook(Hook):
         get_validation_loader(runner)
         if not isinstance(runner.cfg.get('train_dataloader'), dict):
             raise ValueError(
-                'SubnetMetricsHook loads training images of its own for '
-                'BatchNorm statistics: give the runner train_dataloader as a '
-                'config'
+                'SubnetMetricsHook loads training images separately for '
+                'BatchNorm statistics: pass train_dataloader to the runner as '
+                'a config'
             )
         if self.by_epoch and not isinstance(
             runner.train_loop, EpochBasedTrainLoop
         ):
             raise ValueError(
                 f'SubnetMetricsHook: interval={self.interval} counts epochs, '
-                f'which {type(runner.train_loop).__name__} has not: set '
+                f'but {type(runner.train_loop).__name__} has none: set '
                 'by_epoch=False'
             )
         self._subnets(runner.model)

@@ -78,7 +78,7 @@ class SubnetSamplerHook(Hook):
         if self.begin > 0 and self.sampler.begin >= runner.max_iters:
             raise ValueError(
                 f'SubnetSamplerHook: begin={self.begin} is not before the end '
-                f'of the training, {runner.max_iters} iterations, so that no '
+                f'of the training, {runner.max_iters} iterations, so no '
                 'subnet would be trained: set a smaller one, or '
                 'num_subnets=0 for plain training'
             )
@@ -100,7 +100,7 @@ class SubnetSamplerHook(Hook):
         if not isinstance(inputs, SubnetInputs):
             raise ValueError(
                 'SubnetSamplerHook needs a train loop that trains subnets, '
-                f'but train_cfg gives {type(loop).__name__}: set its type to '
+                f'but train_cfg sets {type(loop).__name__}: set its type to '
                 "'mmst.STEpochBasedTrainLoop' or 'mmst.STIterBasedTrainLoop'"
             )
         if self.sampler.is_off:
@@ -120,7 +120,7 @@ class SubnetSamplerHook(Hook):
             raise ValueError(
                 f'SubnetSamplerHook: sizes {self.sampler.sizes} are '
                 'fractions, which chain_inputs=True in train_cfg would '
-                'multiply from subnet to subnet: give pixels'
+                'multiply from subnet to subnet: set pixels'
             )
 
     def before_train_iter(

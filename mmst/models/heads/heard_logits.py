@@ -70,7 +70,7 @@ def list_logits(logits: Any) -> List[Tensor]:
     logits = [logits] if isinstance(logits, Tensor) else list(logits)
     if not all(isinstance(item, Tensor) for item in logits):
         raise TypeError(
-            'STClsHead needs a head whose output is a tensor of '
-            'logits or several of them'
+            'STClsHead needs a head that returns one or several '
+            'tensors of logits'
         )
     return logits

@@ -77,7 +77,7 @@ class STClsHead(BaseModule):
             raise TypeError(
                 f'STClsHead cannot wrap {type(self.head).__name__}: the '
                 'divergence is between softmax outputs, which are for one '
-                'label an image'
+                'label per image'
             )
         self.loss_kl = MODELS.build(loss_kl)
         if (
@@ -85,8 +85,8 @@ class STClsHead(BaseModule):
             and getattr(self.loss_kl, 'normalize', None) == 'standardize'
         ):
             raise ValueError(
-                'of 2 classes, standardised logits are +1 and -1 whatever '
-                'they were, and nothing is learned: set '
+                'with 2 classes, standardised logits are always +1 and -1, '
+                'and nothing is learned: set '
                 "model.head.loss_kl.normalize to 'l2' or None"
             )
         self._check_options(normalize_main, subnet_target)
@@ -106,7 +106,7 @@ class STClsHead(BaseModule):
             raise ValueError(
                 f'normalize_main=True normalises the logits of '
                 f'{type(self.head).__name__}, but its loss, '
-                f'{type(loss).__name__}, is of sigmoids, which normalised '
+                f'{type(loss).__name__}, uses sigmoids, which normalised '
                 'logits cannot satisfy: set normalize_main=False in '
                 'model.head, or use_sigmoid=False in the loss of the wrapped '
                 'head'
@@ -121,9 +121,9 @@ class STClsHead(BaseModule):
         check_flag('STClsHead: normalize_main', normalize_main)
         if normalize_main and not hasattr(self.loss_kl, 'normalize_logits'):
             raise TypeError(
-                f'{type(self.loss_kl).__name__} normalises no logits: set '
-                'model.head.normalize_main to False, or loss_kl to '
-                'mmst.KLMinusLoss'
+                f'{type(self.loss_kl).__name__} does not normalise '
+                'logits: set model.head.normalize_main to False, or loss_kl '
+                'to mmst.KLMinusLoss'
             )
 
     def loss(
@@ -160,8 +160,8 @@ class STClsHead(BaseModule):
         """Of the active subnet from the main network."""
         if self._main_logits is None:
             raise RuntimeError(
-                'a subnet has no main logits to learn from: run the main '
-                'network on the batch first, as the ST train loops do'
+                'there are no main logits for the subnet to learn from: run '
+                'the main network on the batch first, as the ST train loops do'
             )
         logits = list_logits(self.head(feats))
         divergence: Tensor = sum(

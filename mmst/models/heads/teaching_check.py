@@ -23,9 +23,9 @@ def check_teaching_head(model: nn.Module) -> None:
     if not isinstance(model, ImageClassifier):
         # TimmClassifier and HuggingFaceClassifier are a network as a whole.
         raise ValueError(
-            f'{learn} STClsHead, but {type(model).__name__} has no head of '
-            "mmpretrain's: use ImageClassifier, with the network as backbone "
-            "(of timm by dict(type='TIMMBackbone', model_name=...)), a neck "
+            f'{learn} STClsHead, but {type(model).__name__} has no mmpretrain '
+            'head: use ImageClassifier, with the network as backbone '
+            "(for timm, dict(type='TIMMBackbone', model_name=...)), a neck "
             "and head=dict(type='mmst.STClsHead', head=...)"
         )
     raise ValueError(
