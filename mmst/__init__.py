@@ -1,8 +1,7 @@
 """Stimulative training for plain PyTorch and for the OpenMMLab toolboxes.
 
-:mod:`mmst.subnets` needs PyTorch alone and is there at once. What is
-registered, and all else that needs OpenMMLab, is imported when a config or a
-user first asks for it.
+:mod:`mmst.subnets` needs only PyTorch. Registered modules, and everything else
+that needs OpenMMLab, are imported when a config or a user first asks for them.
 """
 
 from importlib import import_module

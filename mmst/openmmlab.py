@@ -1,6 +1,6 @@
 """Importing this module checks OpenMMLab's packages.
 
-Packages of mmst that need them import it before all else. They would otherwise
+Packages of mmst that need them import it first. They would otherwise
 fail with an error that does not say what is wrong with the installation.
 """
 

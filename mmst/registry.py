@@ -1,7 +1,7 @@
 """Child registries of MMEngine that ``mmst`` registers into.
 
 A config reaches everything here by its scope, ``type='mmst.STClsHead'``,
-whatever its ``default_scope`` is.
+with any ``default_scope``.
 """
 
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS

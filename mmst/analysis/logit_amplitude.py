@@ -97,7 +97,7 @@ def measure_amplitudes(
 
 
 def _find_logit_head(model: nn.Module) -> nn.Module:
-    """The module whose output are the logits."""
+    """The module whose output is the logits."""
     model = unwrap_model(model)
     head = getattr(model, 'head', None)
     if not isinstance(model, BaseClassifier) or head is None:

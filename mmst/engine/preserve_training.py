@@ -1,4 +1,4 @@
-"""Leave a training as it was, whatever a pass in between writes into."""
+"""Keep a training unchanged by passes run in between."""
 
 from collections import OrderedDict, defaultdict, deque
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ Undo = Callable[[], None]
 
 @contextmanager
 def preserve_training(model: nn.Module) -> Iterator[None]:
-    """Put back, afterwards, what a pass in training mode may change.
+    """Restore afterwards what a pass in training mode may change.
 
     Weights and buffers (momentum encoders move, queues and statistics
     advance), plain attributes of the modules (histories, counters, a head's

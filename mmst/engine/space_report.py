@@ -1,4 +1,4 @@
-"""What a training will draw and what it will cost, told before it begins."""
+"""Report before training which subnets are drawn and what they cost."""
 
 from copy import deepcopy
 from typing import Any, List, Optional
@@ -24,7 +24,7 @@ from .preserve_training import preserve_training
 def report_space(
     runner: Runner, sampler: SubnetSampler, data_batch: Any
 ) -> None:
-    """Refuse too small sizes; log what will be drawn, at what cost.
+    """Refuse sizes that are too small; log the sampling space and its cost.
 
     Args:
         runner: The runner, before its first iteration.
@@ -78,7 +78,7 @@ def _can_be_seen(model: nn.Module, image: Tensor) -> bool:
 
 
 def check_sizes(model: nn.Module, image: Tensor, sizes: InputSizes) -> None:
-    """Refuse input sizes that leave a backbone nothing to see.
+    """Refuse input sizes that are too small for the backbone.
 
     Args:
         model: The model.
@@ -96,7 +96,7 @@ def check_sizes(model: nn.Module, image: Tensor, sizes: InputSizes) -> None:
 
 
 def say_too_small(side: int, reason: str, sizes: InputSizes) -> str:
-    """Say which size is too small, why, and where it is set."""
+    """Describe which size is too small, why, and where it is set."""
     return (
         f'subnets of {side} px are too small: {reason}. Raise the least '
         f'size in `size_range` or `sizes` of SubnetSamplerHook, now {sizes}'
@@ -109,7 +109,7 @@ def describe_space(
     sampler: SubnetSampler,
     why_apart: Optional[str] = None,
 ) -> str:
-    """Tell the stages, what is drawn of each, and an iteration's cost.
+    """Describe the stages, their candidate depths, and an iteration's cost.
 
     Args:
         model: The model.

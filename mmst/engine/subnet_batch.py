@@ -1,4 +1,4 @@
-"""The main batch as a subnet gets it: smaller, its annotations alike."""
+"""A subnet's batch: the main batch and its annotations, resized."""
 
 from math import gcd
 from typing import Any, Optional, Sequence, Tuple
@@ -10,7 +10,7 @@ from mmst.targets import Resizing, find_handler, resize_samples
 
 
 def copy_samples(data: Any) -> Any:
-    """Give the batch with samples that a pass may write into."""
+    """Return the batch with samples that a pass may write into."""
     samples = data.get('data_samples') if isinstance(data, dict) else None
     if not isinstance(samples, list):
         return data
@@ -18,11 +18,11 @@ def copy_samples(data: Any) -> Any:
 
 
 def check_transforms(data_batch: Any, subnet_inputs: SubnetInputs) -> None:
-    """Refuse transforms that would part images from their annotations.
+    """Refuse transforms that move pixels but not their annotations.
 
     Args:
         data_batch: A batch as it comes from the data loader.
-        subnet_inputs: What makes subnets' inputs of the main one.
+        subnet_inputs: Makes subnets' inputs from the main input.
 
     Raises:
         ValueError: If pixels are moved and annotations say where things are.
@@ -45,7 +45,7 @@ def check_transforms(data_batch: Any, subnet_inputs: SubnetInputs) -> None:
 def make_subnet_batch(
     data: Any, subnet: Subnet, subnet_inputs: SubnetInputs, model: nn.Module
 ) -> Any:
-    """Make a subnet's batch of the main one, which is preprocessed.
+    """Make a subnet's batch from the preprocessed main batch.
 
     A batch that is made smaller is padded like the main one, to the size
     divisor of the data preprocessor, but not to a fixed size that the main
@@ -55,7 +55,7 @@ def make_subnet_batch(
         data: ``inputs``, (N, C, H, W), and ``data_samples``. Neither is
             changed.
         subnet: The subnet.
-        subnet_inputs: What makes its input of the main one.
+        subnet_inputs: Makes its input from the main input.
         model: The model, whose ``data_preprocessor`` normalised and padded.
 
     Raises:
@@ -111,7 +111,7 @@ def _shape(images: Tensor) -> Tuple[int, int]:
 def find_padding(
     model: nn.Module, samples: Optional[Sequence[Any]]
 ) -> Tuple[int, float]:
-    """Give what sides of inputs are multiples of, and what fills them up."""
+    """Return the divisor of input sides, and the padding value."""
     preprocessor = model.data_preprocessor
     # mmseg has its own names; and `None` there for a fixed size.
     divisor = (

@@ -1,4 +1,4 @@
-"""An exception says in which subnet's pass it was raised."""
+"""Name in an exception the subnet in whose pass it was raised."""
 
 from contextlib import contextmanager
 from typing import ContextManager, Iterator
@@ -8,9 +8,9 @@ from mmst.subnets import Subnet
 
 @contextmanager
 def naming(place: str) -> Iterator[None]:
-    """Put a place before the words of whatever exception is raised.
+    """Put a place before the message of any exception raised inside.
 
-    It stays an exception of its own type, with its own traceback.
+    The exception keeps its type and its traceback.
 
     Args:
         place: Such as ``'iteration 7'``.
@@ -30,6 +30,6 @@ def naming_subnet(subnet: Subnet, index: int = 0) -> ContextManager[None]:
 
     Args:
         subnet: The subnet.
-        index: Which of the iteration's it is, from 0.
+        index: Its index in the iteration, from 0.
     """
     return naming(f'subnet {index} ({subnet})')

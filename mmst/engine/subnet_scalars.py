@@ -1,4 +1,4 @@
-"""Figures of subnets for whichever visualizer a run has."""
+"""Scalars of subnets for the visualizer of a run."""
 
 from typing import Dict, Sequence
 
@@ -14,10 +14,10 @@ FILE = 'subnets.json'
 def add_subnet_scalars(
     visualizer: Visualizer, scalars: Dict[str, float], step: int
 ) -> None:
-    """Hand figures to every backend: TensorBoard, WandB, local files.
+    """Write scalars to every backend: TensorBoard, WandB, local files.
 
-    Local files have them apart: the toolboxes' own readers, such as
-    ``analyze_logs.py``, take every line of ``scalars.json`` for one of
+    Local files keep them separate: the toolboxes' own readers, such as
+    ``analyze_logs.py``, take every line of ``scalars.json`` as a line of
     training or of validation.
 
     Args:
@@ -34,7 +34,7 @@ def add_subnet_scalars(
 def report_subnets(
     runner: Runner, stages: Sequence[Stage], subnets: Sequence[Subnet]
 ) -> None:
-    """Tell which subnets an iteration trained, in the log and as figures.
+    """Report which subnets an iteration trained, in the log and as scalars.
 
     Args:
         runner: The runner, after the iteration.

@@ -1,7 +1,7 @@
-"""A trial before the first step: can the smallest subnet be trained at all?
+"""A trial before the first step: can the smallest subnet be trained?
 
-What cannot shows here, at once and in words, and not hours later where the
-smallest size happens to meet the last batch of an epoch.
+If not, the error comes at once and names the cause, and not hours later when
+the smallest size happens to meet the last batch of an epoch.
 """
 
 from copy import deepcopy
@@ -44,11 +44,11 @@ _FINITE = (
 
 
 class SubnetTrial:
-    """The passes of one iteration, without a step and without a trace.
+    """The passes of one iteration, without a step or side effects.
 
-    The whole model, in training mode, on the smallest batch that the loader
-    can give, and a subnet of the fewest blocks at the smallest size. All
-    ranks try alike, so that synchronised norm layers keep in step.
+    Runs the main network, in training mode, on the smallest batch of the
+    loader, and a subnet of the fewest blocks at the smallest size. All
+    ranks run the same passes, so that synchronised norm layers do not hang.
 
     Args:
         runner: The runner, before its first iteration.
@@ -76,7 +76,7 @@ class SubnetTrial:
         Raises:
             ValueError: If it cannot be trained, though the main network can,
                 on the same images.
-            Exception: Any other keeps its own words, and names the subnet.
+            Exception: Any other keeps its message, and names the subnet.
         """
         num_least = self.num_least
         try:
@@ -111,7 +111,7 @@ class SubnetTrial:
         return f'subnet {self.subnet}: {type(error).__name__}: {words}'
 
     def _try(self, num_images: int, resized: bool = True) -> Any:
-        """Run the main network and a subnet; give the subnet's exception."""
+        """Run the main network and a subnet; return the subnet's exception."""
         model = self.model
         data = deepcopy(_first(self.batch, self.num_all, num_images))
         with preserve_training(model), torch.no_grad():
@@ -133,7 +133,7 @@ class SubnetTrial:
         return None
 
     def _choose(self, data: Any, resized: bool) -> None:
-        """Take the fewest blocks, at the smallest size or the main one's."""
+        """Choose the fewest blocks, at the smallest size."""
         space, sizes = self.sampler.space, self.sampler.sizes.values
         subnet = space.sample(Random(0))
         if space.strategy != 'raw':
@@ -152,7 +152,7 @@ class _MainFails(Exception):
 
 
 def _least_batch(loader: 'DataLoader[Any]', num_all: int) -> int:
-    """Length of the smallest batch that a loader gives."""
+    """Length of the smallest batch of a loader."""
     batches = getattr(loader, 'batch_sampler', None)
     source = getattr(batches, 'sampler', None)
     if getattr(batches, 'drop_last', True) or not isinstance(source, _FINITE):
@@ -162,7 +162,7 @@ def _least_batch(loader: 'DataLoader[Any]', num_all: int) -> int:
 
 
 def _batch_length(batch: Any) -> int:
-    """Number of images in a batch, 0 if it does not show."""
+    """Number of images in a batch, 0 if unknown."""
     if not isinstance(batch, dict):
         return 0
     lists = (batch.get('data_samples'), batch.get('inputs'))
@@ -170,7 +170,7 @@ def _batch_length(batch: Any) -> int:
 
 
 def _first(batch: Any, length: int, num_images: int) -> Any:
-    """The first images of a batch, with what belongs to them."""
+    """The first images of a batch, with their annotations."""
     if length == num_images:
         return batch
     if isinstance(batch, dict):

@@ -1,4 +1,4 @@
-"""How good a network's subnets are, in a training as after it."""
+"""Evaluate a network's subnets, during training or after it."""
 
 from mmst import openmmlab  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""BatchNorm statistics of a subnet, re-estimated and put back."""
+"""Re-estimate BatchNorm statistics for a subnet, and restore them."""
 
 from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
@@ -20,7 +20,7 @@ Sums = Dict[nn.Module, Tensor]
 def reestimate_statistics(
     model: nn.Module, data_loader: Iterable[Any], num_samples: int = 2000
 ) -> Iterator[None]:
-    """Give norm layers the statistics of the network that runs now.
+    """Re-estimate norm statistics for the network that is active.
 
     Subnets share their BatchNorm layers with the main network, whose running
     statistics do not fit them. Inside this context the layers carry
@@ -38,7 +38,7 @@ def reestimate_statistics(
         num_samples: Stop after this many samples, in each process.
 
     Raises:
-        ValueError: If there is no sample, or none is asked for.
+        ValueError: If there are no samples, or none are requested.
 
     Example:
         >>> with activate(model, (1, 2, 1), update_running_stats=True):
@@ -62,7 +62,7 @@ def reestimate_statistics(
 
 @contextmanager
 def _preserve_buffers(layers: List[nn.Module]) -> Iterator[None]:
-    """Give layers their own buffers back in the end."""
+    """Restore the buffers of layers afterwards."""
     own = [(buffer, buffer.clone()) for m in layers for buffer in m.buffers()]
     try:
         yield
@@ -74,7 +74,7 @@ def _preserve_buffers(layers: List[nn.Module]) -> Iterator[None]:
 def _find_trained_layers(model: nn.Module) -> List[nn.Module]:
     """Layers whose running statistics training updates.
 
-    By what they have, not by their class: mmcv has norm layers of its own.
+    Found by their buffers, not their class: mmcv has its own norm layers.
     """
     with preserve_modes(model):
         # A model's own `train` knows which of its layers stay frozen.
@@ -117,7 +117,7 @@ def _estimate(
 
 @contextmanager
 def _sum_batch_statistics(sums: Sums) -> Iterator[None]:
-    """Let layers take each call's statistics, and add these up."""
+    """Let layers use each call's statistics, and sum them up."""
 
     def add(layer: nn.Module, args: Tuple[Any, ...], output: Any) -> None:
         mean = layer.running_mean.double()

@@ -1,9 +1,9 @@
-"""Scores that can be believed: one temperature, fitted and baked in.
+"""Calibrated scores: fit one temperature and put it into the last layer.
 
-A network that is trained through normalised logits has raw ones of a length
-that nothing has trained: the class is right, and its score means nothing. One
-factor on the last layer's weight and bias gives the scores a meaning and
-leaves the class.
+A network that is trained through normalised logits has raw logits of an
+untrained length: the class is right, but its score means nothing. One factor
+on the last layer's weight and bias calibrates the scores and does not change
+the class.
 """
 
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ from .logits import (
 
 
 class ScoreQuality(NamedTuple):
-    """How far the softmax of logits can be believed.
+    """How well calibrated the softmax of logits is.
 
     Attributes:
         cross_entropy: Mean negative log-likelihood of the labels, in nats.
@@ -63,7 +63,7 @@ def measure_quality(logits: Tensor, labels: Tensor) -> ScoreQuality:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Temperature by which logits have the least cross-entropy.
+    """The temperature with the lowest cross-entropy.
 
     Where every image is right no temperature is low enough; so labels count
     for (N + 1) / (N + 2), as in Platt's scaling.
@@ -111,11 +111,11 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 def bake_temperature(
     runner: Runner, num_samples: int = 2000
 ) -> Iterator[float]:
-    """Give the last layer the scale that makes scores right, for a while.
+    """Scale the last layer so that scores are calibrated, inside the context.
 
     The model is taken as it runs now: within
-    :func:`mmst.evaluation.run_as_subnet` it is the subnet. The log tells
-    cross-entropy and calibration error before and after.
+    :func:`mmst.evaluation.run_as_subnet` it is the subnet. Cross-entropy
+    and calibration error before and after are logged.
 
     Args:
         runner: A runner of a classifier with its weights loaded.
@@ -125,7 +125,7 @@ def bake_temperature(
         Iterator: Of the temperature.
 
     Raises:
-        TypeError: If the logits are not what one linear layer gives.
+        TypeError: If the logits are not the output of one linear layer.
 
     Example:
         >>> with bake_temperature(runner, num_samples=12) as temperature:
@@ -151,7 +151,7 @@ def bake_temperature(
 
 
 def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
-    """Tell what the temperature changes, on validation images if there are."""
+    """Log the effect of the temperature, on validation images if any."""
     kind, measured_on = 'training', fitted_on
     if runner.val_loop is not None:
         kind, measured_on = 'validation', collect_validation_logits(runner)
@@ -168,7 +168,7 @@ def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
 
 @torch.no_grad()
 def find_last_layer(model: nn.Module, data: Dict[str, Any]) -> nn.Linear:
-    """The linear layer whose output are the logits.
+    """The linear layer whose output is the logits.
 
     Args:
         model: The classifier.

@@ -1,4 +1,4 @@
-"""The data loaders that a config gives, and their batches."""
+"""The data loaders of a config, and their batches."""
 
 from typing import Any, Dict, NoReturn, Optional
 
@@ -56,10 +56,10 @@ def get_train_loader(runner: Runner) -> DataLoader[Any]:
 def build_train_loader(
     runner: Runner, dataset: Optional[Dict[str, Any]] = None
 ) -> DataLoader[Any]:
-    """A loader like the runner's for training, of its own.
+    """A separate training data loader.
 
-    Made anew for every use: samplers without an end begin only once, and a
-    training under way needs its own.
+    Built for every use: infinite samplers start only once, and a running
+    training needs its own loader.
 
     Args:
         runner: The runner.
@@ -80,14 +80,14 @@ def build_train_loader(
 
 
 def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
-    """Preprocess a batch of training images without Mixup and its kin.
+    """Preprocess a batch of training images without Mixup or CutMix.
 
     As in training, since mmsegmentation pads images of several sizes to one
     there only.
 
     Args:
         model: A model of MMEngine's kind.
-        data: The batch, as a data loader gives it.
+        data: The batch, as it comes from a data loader.
 
     Example:
         >>> preprocess_unmixed(model, data_batch)['inputs'].shape
@@ -109,7 +109,7 @@ def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
 
 
 def _find_loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
-    """The loader of a loop, which is built with it; none if there is none."""
+    """The loader of a loop, which is built with it; None if there is none."""
     try:
         loop = getattr(runner, f'{kind}_loop')
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a classifier says of images, before any softmax."""
+"""Logits of a classifier."""
 
 from typing import Any, Dict, Iterable, Iterator, NamedTuple
 
@@ -19,7 +19,7 @@ from .preserve_random_state import preserve_random_state
 
 
 class Logits(NamedTuple):
-    """What a classifier says of some images.
+    """Logits and labels of some images.
 
     Attributes:
         logits: (N, num_classes), float64, on the CPU.
@@ -38,11 +38,11 @@ def collect_logits(
 
     Args:
         model: The classifier.
-        batches: Preprocessed batches, one label an image.
+        batches: Preprocessed batches, one label per image.
 
     Raises:
-        TypeError: If the model gives no single tensor of logits.
-        ValueError: If there is no image.
+        TypeError: If the model does not return one tensor of logits.
+        ValueError: If there are no images.
     """
     logits, labels = [], []
     with preserve_modes(model):
@@ -59,14 +59,14 @@ def collect_logits(
 
 
 def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
-    """The logits of a batch, (N, num_classes), as the head gives them.
+    """The logits of a batch, (N, num_classes), as the head returns them.
 
     Args:
         model: The classifier.
         data: A preprocessed batch.
 
     Raises:
-        TypeError: If the model gives none, or several.
+        TypeError: If the model returns none, or several.
     """
     output = None
     if (
@@ -83,9 +83,9 @@ def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
 
 
 def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
-    """Logits of training images, as training crops and changes them.
+    """Logits of training images, augmented as in training.
 
-    The same images each time, whatever ran before.
+    The images are the same each time.
 
     Args:
         runner: A runner with the model's weights loaded.

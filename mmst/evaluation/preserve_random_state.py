@@ -1,4 +1,4 @@
-"""Leave random numbers as they were."""
+"""Restore the state of random number generators."""
 
 import random
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def preserve_random_state() -> Iterator[None]:
-    """Draw afterwards what would have been drawn without this context.
+    """Restore all random states at the end of the context.
 
     Example:
         >>> with preserve_random_state():

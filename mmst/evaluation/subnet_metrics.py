@@ -1,4 +1,4 @@
-"""How good a trained network's subnets are."""
+"""Metrics of a trained network's subnets."""
 
 from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
@@ -43,10 +43,10 @@ def run_as_subnet(
     num_samples: int = 2000,
     dataset: Optional[Dataset[Any]] = None,
 ) -> Iterator[None]:
-    """Let the model be a subnet, with BatchNorm statistics of its own.
+    """Run the model as a subnet, with its own BatchNorm statistics.
 
-    They come from the same training images for every subnet, cropped alike,
-    whatever was run before: what the runner's seed gives.
+    They come from the same training images and crops for every subnet,
+    drawn with the runner's seed.
 
     Args:
         runner: A runner with the model's weights loaded.

@@ -8,7 +8,7 @@ from mmengine.config import DictAction
 
 
 def parse_depths(text: str) -> Tuple[int, ...]:
-    """Read depths as the command line spells them, such as '3-3-4-3'.
+    """Parse depths such as '3-3-4-3'.
 
     Raises:
         ArgumentTypeError: If the text is not that.
@@ -41,7 +41,7 @@ def add_checkpoint(parser: ArgumentParser) -> None:
 
 
 def add_metric(parser: ArgumentParser) -> None:
-    """Add ``--metric``: what a network is judged by."""
+    """Add ``--metric``: the metric to report."""
     parser.add_argument(
         '--metric',
         help='metric to report, such as accuracy/top1 or coco/bbox_mAP; '
@@ -150,16 +150,16 @@ def add_run_arguments(parser: ArgumentParser) -> None:
 def check_runs(
     runs: Sequence[Tuple[str, ...]], share_names: bool = False
 ) -> None:
-    """Refuse what would fail later, before anything is measured.
+    """Check the runs before anything is measured.
 
     Args:
-        runs: A name and paths of each.
+        runs: Name and paths of each.
         share_names: Whether several may have one name, as seeds of a method.
 
     Raises:
         ValueError: If results of two runs would have one name, or a name would
             not be in a picture's legend.
-        FileNotFoundError: If a path is not there.
+        FileNotFoundError: If a path does not exist.
     """
     names = [name for name, *_ in runs]
     for name in names:

@@ -48,7 +48,7 @@ def load_config(args: Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that the config asks for, on whatever devices."""
+    """Build the config's runner, on the available devices."""
     prepare_launch(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)

@@ -1,4 +1,4 @@
-"""What a config says about a training, read without any data."""
+"""Read a config's training settings without any data."""
 
 from typing import Any, Optional, Sequence
 
@@ -34,7 +34,7 @@ def build_backbone(cfg: Config) -> nn.Module:
 def make_training_image(
     cfg: Config, size: Optional[Sequence[int]] = None
 ) -> Tensor:
-    """A blank image, (1, 3, H, W), of the size that training images have.
+    """A blank image, (1, 3, H, W), of the training images' size.
 
     Args:
         cfg: A config; the last crop or resize of its ``train_dataloader``'s
@@ -43,7 +43,7 @@ def make_training_image(
         size: (H, W) instead.
 
     Raises:
-        ValueError: If the pipeline does not tell.
+        ValueError: If the pipeline does not define the size.
     """
     if size is None:
         size = _find_pipeline_size(cfg)

@@ -21,7 +21,7 @@ ONEDL = {
 
 
 def is_distributed(name: str) -> bool:
-    """Tell whether a distribution is installed."""
+    """Return whether a distribution is installed."""
     try:
         version(name)
     except PackageNotFoundError:
@@ -30,7 +30,7 @@ def is_distributed(name: str) -> bool:
 
 
 def has_onedl() -> bool:
-    """Tell whether MMEngine, on which all build, is OneDL's."""
+    """Return whether the installed MMEngine is OneDL's."""
     return is_distributed(ONEDL['mmengine'])
 
 
@@ -40,7 +40,7 @@ def get_distribution_name(module: str) -> str:
 
 
 def find_bases_by_import_name() -> None:
-    """Let mmengine find ``<toolbox>::`` bases in whatever is installed.
+    """Let mmengine find ``<toolbox>::`` bases in the installed packages.
 
     It looks for a distribution first, such as mmsegmentation for ``mmseg::``,
     and for a module of that name else. OneDL's have other names; so where the
@@ -57,5 +57,5 @@ def find_bases_by_import_name() -> None:
     try:
         from mmengine.config.utils import MODULE2PACKAGE
     except ImportError:
-        return  # whatever needs mmengine will say what is wrong with it
+        return  # modules that need mmengine report what is wrong
     MODULE2PACKAGE.update((scope, scope) for scope in renamed)

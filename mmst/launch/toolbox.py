@@ -24,14 +24,14 @@ TOOLBOXES = {
 
 
 def get_install_command(scope: str) -> str:
-    """Return what to type to have the toolbox of a ``default_scope``."""
+    """Return the command that installs the toolbox of a ``default_scope``."""
     if has_onedl() and scope in ONEDL:  # mmst's extras name OpenMMLab's
         return f'pip install {ONEDL[scope]}'
     return TOOLBOXES[scope][1]
 
 
 def _name_project_and_command(scope: str) -> str:
-    """What a message about a missing toolbox ends with."""
+    """The end of a message about a missing toolbox."""
     return f'{TOOLBOXES[scope][0]}: {get_install_command(scope)}'
 
 
@@ -56,7 +56,7 @@ def read_config(path: str) -> Config:
 
 
 def find_toolbox(cfg: Config) -> Optional[str]:
-    """Give the import name of the toolbox that a config is written for.
+    """Return the import name of the toolbox that a config is written for.
 
     Its ``default_scope``; in new-style configs, which have none, the package
     that its model's class is of.

@@ -1,4 +1,4 @@
-"""A runner that carries a trained checkpoint, to evaluate it."""
+"""A runner with a trained checkpoint, for evaluation."""
 
 from pathlib import Path
 from typing import Any, Dict, Optional, Union
@@ -38,7 +38,7 @@ def load_trained_runner(
     cfg.default_hooks.pop('visualization', None)
     if cfg.get('visualizer') is not None:
         cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    # So that a checkpoint gives the same numbers each time.
+    # So that results of a checkpoint are reproducible.
     randomness = cfg.get('randomness') or {}
     if randomness.get('seed') is None:
         cfg.randomness = dict(randomness, seed=0)

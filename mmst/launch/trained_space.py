@@ -1,4 +1,4 @@
-"""The subnets that a config's training has drawn."""
+"""The sampling space of a config's training."""
 
 from typing import List, Sequence
 
@@ -34,7 +34,7 @@ def check_depths(space: SamplingSpace, depths: Sequence[int]) -> List[int]:
         list: The depths.
 
     Raises:
-        ValueError: If it is not one of the space.
+        ValueError: If it is not in the space.
     """
     if len(depths) != len(space.depths) or any(
         depth not in allowed for depth, allowed in zip(depths, space.depths)

@@ -1,4 +1,4 @@
-"""KL-: the Kullback-Leibler divergence of logits freed of their magnitude."""
+"""KL-: the Kullback-Leibler divergence of logits without their magnitude."""
 
 from typing import Optional
 
@@ -17,7 +17,7 @@ EPS = 1e-7
 def normalize_logits(
     logits: Tensor, normalize: Optional[str], scale: float = 1.0
 ) -> Tensor:
-    """Free logits of their magnitude, in float32 at least.
+    """Normalise logits, in float32 at least.
 
     Args:
         logits: (N, num_classes).

@@ -44,7 +44,7 @@ class SubnetSampler:
         seed: The seed that all draws come from.
 
     Raises:
-        ValueError: If an option has a value that it cannot have.
+        ValueError: If the value of an option is not allowed.
 
     Example:
         >>> from torchvision.models import resnet50

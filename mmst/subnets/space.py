@@ -198,8 +198,8 @@ def check_space(
         strategy: Likewise.
 
     Raises:
-        ValueError: If an option has a value that it cannot have, or two
-            exclude each other.
+        ValueError: If the value of an option is not allowed, or two
+            options exclude each other.
     """
     for option, value in (('space', candidates), ('min_depth', min_depth)):
         if option == 'min_depth' and isinstance(value, int):

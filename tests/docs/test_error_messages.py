@@ -1,4 +1,4 @@
-"""The page of error messages explains such as there are, once."""
+"""The page of error messages explains existing messages, each once."""
 
 import re
 

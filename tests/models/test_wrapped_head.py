@@ -135,7 +135,9 @@ class Whole(BaseClassifier):
 
 
 def test_advice_fits_the_model():
-    with pytest.raises(ValueError, match='Whole has no head.*TIMMBackbone'):
+    with pytest.raises(
+        ValueError, match='Whole has no mmpretrain head.*TIMMBackbone'
+    ):
         check_teaching_head(Whole())
     with pytest.raises(ValueError, match='model.head is LinearClsHead: set'):
         check_teaching_head(

@@ -91,7 +91,7 @@ def test_several_codecs_are_refused():
             encoder=[codec_cfg('megvii'), codec_cfg('megvii')],
         )
     )
-    with pytest.raises(TypeError, match='levels .* knows MegviiHeatmap alone'):
+    with pytest.raises(TypeError, match='levels .* has only MegviiHeatmap'):
         shrunk(packed(model, levels), 83, model)
 
 

@@ -47,11 +47,11 @@ def test_names_that_legends_leave_out(refuse, runs, tmp_path, tool):
 def test_paths_that_are_not_there(refuse, runs, tmp_path, tool):
     for kind in TOOLS[tool]:
         given = runs(tool, 'a', f'b{kind}', without=f'b{kind}_{kind}')
-        message = f"b{kind}_{kind} of run 'b{kind}' is not there"
+        message = f"b{kind}_{kind} of run 'b{kind}' does not exist"
         refuse(tool, tmp_path / 'out', FileNotFoundError, message, *given)
 
 
 def test_networks_alone_are_checked_too(refuse, runs, tmp_path):
     given = [*runs('loafing', 'a'), '--alone', 'b', 'no.py', 'no.pth']
-    message = "no.py of run 'b' is not there"
+    message = "no.py of run 'b' does not exist"
     refuse('loafing', tmp_path / 'out', FileNotFoundError, message, *given)

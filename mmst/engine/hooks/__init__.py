@@ -1,4 +1,4 @@
-"""Hooks: what decides on the subnets, and what reports and reseeds."""
+"""Hooks that choose subnets, report on them, and reseed."""
 
 from .reseed_hook import ReseedHook
 from .subnet_metrics_hook import SubnetMetricsHook

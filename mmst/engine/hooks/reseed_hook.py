@@ -12,7 +12,7 @@ from mmst.registry import FUNCTIONS, HOOKS
 
 @HOOKS.register_module()
 class ReseedHook(Hook):
-    """Reseed after every iteration, from (seed, iteration, rank) alone.
+    """Reseed after every iteration, from (seed, iteration, rank) only.
 
     MMEngine seeds a run once. What dropout, Mixup and augmentations draw then
     depends on everything drawn since the start, and a resumed run draws

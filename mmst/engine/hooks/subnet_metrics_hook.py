@@ -27,10 +27,10 @@ from ..subnet_scalars import add_subnet_scalars
 class SubnetMetricsHook(Hook):
     """Evaluate subnets every n epochs, on the run's own validation.
 
-    Each subnet gets BatchNorm statistics of its own, re-estimated from
-    training images that are loaded apart from the run's. The run goes on as
-    if nothing had been: weights, statistics, random numbers and other hooks
-    do not notice. Where the run validates averaged weights (EMAHook),
+    Each subnet gets its own BatchNorm statistics, re-estimated from
+    training images that are loaded separately. The training is not affected:
+    weights, statistics, random numbers and other hooks stay as they were.
+    Where the run validates averaged weights (EMAHook),
     the subnets are of these too. The figures go to the log and to every
     backend of the visualizer; LocalVisBackend's are in ``subnets.json``.
 
@@ -43,7 +43,7 @@ class SubnetMetricsHook(Hook):
             statistics from, in each process.
 
     Raises:
-        ValueError: If an option has a value that it cannot have.
+        ValueError: If the value of an option is not allowed.
 
     Example:
         >>> hook = SubnetMetricsHook(interval=10, depths=[[1, 2, 1]])
@@ -79,7 +79,7 @@ class SubnetMetricsHook(Hook):
         self._dataset: Optional[Dataset[Any]] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse what cannot be evaluated."""
+        """Refuse settings that cannot be evaluated."""
         get_validation_loader(runner)
         if not isinstance(runner.cfg.get('train_dataloader'), dict):
             raise ValueError(
@@ -150,10 +150,10 @@ class SubnetMetricsHook(Hook):
     def evaluate(
         self, runner: Runner
     ) -> List[Tuple[Sequence[int], Dict[str, float]]]:
-        """Metrics of each subnet, those that are numbers.
+        """The numeric metrics of each subnet.
 
         Args:
-            runner: The runner, in the midst of its training.
+            runner: The runner, during its training.
         """
         results = []
         with preserve_random_state(), preserve_modes(

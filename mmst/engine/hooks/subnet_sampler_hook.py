@@ -36,7 +36,7 @@ class SubnetSamplerHook(Hook):
             ``num_sizes``, ``every``. The seed is the run's.
 
     Raises:
-        ValueError: If an option has a value that it cannot have.
+        ValueError: If the value of an option is not allowed.
 
     Example:
         >>> hook = SubnetSamplerHook(num_subnets=6, space=[1, 2, 4, 1])
@@ -62,13 +62,13 @@ class SubnetSamplerHook(Hook):
         self._reported = False
 
     def before_train(self, runner: Runner) -> None:
-        """Fit the space to the model; refuse what cannot be trained."""
+        """Fit the space to the model; refuse unusable settings."""
         self._check_loop(runner.train_loop)
         if self.sampler.is_off:
             return
         model = unwrap_model(runner.model)
         check_teaching_head(model)
-        # Ranks have seeds of their own under `diff_rank_seed`.
+        # With `diff_rank_seed` each rank has a different seed.
         seed = [runner.seed]
         broadcast_object_list(seed)
         self.sampler.seed = seed[0]

@@ -20,7 +20,7 @@ def hear_logits(
 
     Args:
         head: The head.
-        change: What is done to each (N, num_classes) tensor of logits.
+        change: Applied to each (N, num_classes) tensor of logits.
     """
     heard: List[Heard] = []
 
@@ -43,7 +43,7 @@ def hear_logits(
 
 
 def get_last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
-    """Give what the last call gave.
+    """Return the logits of the last call.
 
     Args:
         heard: What :func:`hear_logits` heard.
@@ -62,10 +62,10 @@ def get_last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
 
 
 def list_logits(logits: Any) -> List[Tensor]:
-    """Give the logits of a head with one classifier, or with several.
+    """Return the logits of a head with one classifier, or with several.
 
     Raises:
-        TypeError: If it gives anything else.
+        TypeError: If it returns anything else.
     """
     logits = [logits] if isinstance(logits, Tensor) else list(logits)
     if not all(isinstance(item, Tensor) for item in logits):

@@ -1,4 +1,4 @@
-"""Whether a loss is of a softmax, as normalised logits need it."""
+"""Check whether a loss uses a softmax, as normalised logits require."""
 
 import math
 from copy import deepcopy
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
-    """Tell whether a loss looks at logits through a softmax.
+    """Return whether a loss applies a softmax to logits.
 
     A softmax does not change where a number is added to all logits. That is
     asked of the loss itself, whatever it is called. Sigmoids do change, and
@@ -39,7 +39,7 @@ def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
                 float(deepcopy(loss).cpu()(logits + shift, target))
                 for shift in (0.0, 2.0)
             ]
-        except Exception:  # whatever it says to labels of another kind
+        except Exception:  # any error for labels of another kind
             continue
         return math.isclose(*values, rel_tol=1e-3, abs_tol=1e-6)
     return True

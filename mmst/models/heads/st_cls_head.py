@@ -1,4 +1,4 @@
-"""A classification head that teaches subnets what the main network says."""
+"""A classification head that trains subnets on the main network's output."""
 
 from typing import Any, Dict, List, Optional, Tuple, Union
 
@@ -24,10 +24,10 @@ TARGETS = ('main', 'label', 'both')
 class STClsHead(BaseModule):
     """Wraps any single-label classification head of mmpretrain (Eq. 1).
 
-    In the main pass it gives the wrapped head's own losses and remembers the
-    logits, detached. In a subnet's pass, inside
-    :func:`mmst.subnets.activate`, it gives the divergence from the remembered
-    logits, for which labels are not needed: Mixup and CutMix go with it.
+    In the main pass it returns the wrapped head's own losses and stores the
+    detached logits. In a subnet's pass, inside
+    :func:`mmst.subnets.activate`, it returns the divergence from the stored
+    logits. This needs no labels, so it works with Mixup and CutMix.
     Prediction is the wrapped head's, through logits normalised as in
     training, and so are the checkpoint keys: a checkpoint loads into the plain
     head and the other way.
@@ -46,8 +46,8 @@ class STClsHead(BaseModule):
             its own.
 
     Raises:
-        TypeError: If the head is not for one label an image.
-        ValueError: If an option has a value that it cannot have, logits of
+        TypeError: If the head is not for one label per image.
+        ValueError: If the value of an option is not allowed, logits of
             two classes would be standardised, or the wrapped head's loss is
             of sigmoids, which normalised logits cannot satisfy.
 
@@ -181,7 +181,7 @@ class STClsHead(BaseModule):
             losses = self.head.loss(feats, data_samples, **kwargs)
         logits, besides_feats = get_last_heard(heard, self.head, 'loss')
         if besides_feats:
-            # ArcFace gives its labels a margin, which no subnet shall copy.
+            # ArcFace adds a margin for its labels; subnets must not copy it.
             with torch.no_grad():
                 logits = list_logits(self.head(feats))
         return losses, [z.detach() for z in logits]
@@ -219,7 +219,7 @@ class STClsHead(BaseModule):
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        """The wrapped head's class, for ``isinstance`` beside its own.
+        """The wrapped head's class, so that ``isinstance`` accepts both.
 
         mmpretrain's hooks look for heads of a class, such as ArcFaceClsHead.
         """
@@ -231,7 +231,7 @@ class STClsHead(BaseModule):
         return _new_head, (), self.__dict__
 
     def __getattr__(self, name: str) -> Any:
-        """Let others read the wrapped head: ``pre_logits``, ``fc`` ..."""
+        """Read attributes of the wrapped head: ``pre_logits``, ``fc`` ..."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -240,7 +240,7 @@ class STClsHead(BaseModule):
             return getattr(self.head, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Let others change the wrapped head: hooks swap ``loss_module``."""
+        """Set attributes of the wrapped head: hooks swap ``loss_module``."""
         head = self.__dict__.get('_modules', {}).get('head')
         is_own = (
             head is None

@@ -1,4 +1,4 @@
-"""Whether the subnets of a model have something to learn from."""
+"""Check that the subnets of a model have a training target."""
 
 from mmpretrain.models import BaseClassifier, ImageClassifier
 from torch import nn

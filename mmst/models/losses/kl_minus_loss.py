@@ -1,4 +1,4 @@
-"""KL-: the Kullback-Leibler divergence of logits freed of their magnitude."""
+"""KL-: the Kullback-Leibler divergence of logits without their magnitude."""
 
 from typing import Optional
 
@@ -34,7 +34,7 @@ class KLMinusLoss(nn.Module):
         loss_weight: Weight w; the paper's lambda.
 
     Raises:
-        ValueError: If an option has a value that it cannot have.
+        ValueError: If the value of an option is not allowed.
 
     Example:
         >>> main = torch.tensor([[1.0, 2.0, 4.0]])
