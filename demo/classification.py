@@ -98,7 +98,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def train_and_score(
     method: str, seed: int, args: argparse.Namespace
 ) -> Scores:
-    """One run: train, or take what is there, and score its subnets."""
+    """One run: train, or reuse existing results, and score its subnets."""
     config = f'configs/demo/resnet20_{method}_mnistm5k.py'
     folder = args.work_dir.resolve() / method / f'seed{seed}'
     scores = folder / 'loafing' / 'loafing.json'

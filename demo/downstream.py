@@ -235,7 +235,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
-    """Train, or take what is there; give the last checkpoint."""
+    """Train, or reuse an existing run; return the last checkpoint."""
     last, done = folder / 'last_checkpoint', folder / 'done'
     if not done.exists():
         train_logged(name, config, folder, ['--cfg-options', *options])

@@ -153,7 +153,7 @@ def plan_jobs(args: argparse.Namespace) -> List[Job]:
 
 
 def train(job: Job, args: argparse.Namespace) -> Run:
-    """Train, or go on, or take what is there.
+    """Train, resume, or reuse an existing run.
 
     Args:
         job: What to train.

@@ -39,7 +39,7 @@ def run_logged(name: str, command: List[str], log: Path) -> float:
             progress = re.search(r'(Epoch|Iter)\(train\).*', line)
             if progress:
                 print(f'{name}: {progress.group()}', flush=True)
-        # Of this child alone, whatever else runs beside it.
+        # Only of this child, not of other processes.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = (
             -os.WTERMSIG(status)

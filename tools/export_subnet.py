@@ -1,4 +1,4 @@
-"""Keep a subnet of a trained network as a smaller model of its own.
+"""Export a subnet of a trained network as a smaller model.
 
 Writes a folder with the checkpoint and a config of the stock toolbox, which
 needs no mmst. The blocks to keep are given, or chosen from what

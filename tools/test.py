@@ -61,7 +61,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def check_out(out: Optional[str], item: Optional[str]) -> str:
-    """Return what ``--out`` is to hold.
+    """Return what ``--out`` holds.
 
     Raises:
         ValueError: If the two flags do not fit together.

@@ -8,7 +8,7 @@ from PIL import Image
 from scene import CHINA, FLOWER, PANEL, PUPPET, Scene
 
 #: What is shown -> the training id (of 0 to 18) of the Cityscapes class that
-#: stands for it.
+#: represents it.
 TRAIN_IDS = {
     PUPPET: 11,  # person
     # pole, traffic light, traffic sign; rider to bicycle

@@ -63,7 +63,7 @@ def load_split_sources(seed: int) -> Dict[str, Sources]:
 
 
 def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
-    """Write all layouts of all splits, with so many scenes a split."""
+    """Write all layouts of all splits, with the given number of scenes."""
     sources = load_split_sources(seed)
 
     def scenes(layout: str, split: str) -> Iterator[Scene]:
@@ -84,7 +84,7 @@ def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
 def write_digit_scenes(
     out: Path, seed: int = 0, num_train: int = 400, num_val: int = 100
 ) -> bool:
-    """Write the data set, unless it is there.
+    """Write the data set, unless it exists.
 
     Args:
         out (Path): The folder to make.
@@ -93,7 +93,7 @@ def write_digit_scenes(
         num_val (int): Scenes to validate on. Defaults to 100.
 
     Returns:
-        bool: False if the data was there already.
+        bool: False if the data already existed.
 
     Raises:
         ValueError: If ``out`` holds something else, or a number is too small.

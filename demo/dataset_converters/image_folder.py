@@ -52,7 +52,7 @@ def write_image_folder(
     num_images: Dict[str, int],
     make_images: Callable[[], Iterable[LabelledImage]],
 ) -> bool:
-    """Write a data set, unless it is there.
+    """Write a data set, unless it exists.
 
     Args:
         out (Path): The folder to make.
@@ -62,7 +62,7 @@ def write_image_folder(
         make_images (Callable): Called if there is something to write.
 
     Returns:
-        bool: False if the data was there already.
+        bool: False if the data already existed.
 
     Raises:
         ValueError: If ``out`` holds something else, or ``seed`` is negative.

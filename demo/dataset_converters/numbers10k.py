@@ -100,14 +100,14 @@ def make_images(seed: int) -> Iterator[LabelledImage]:
 
 
 def write_numbers10k(out: Path, seed: int = 0) -> bool:
-    """Write the data set, unless it is there.
+    """Write the data set, unless it exists.
 
     Args:
         out (Path): The folder to make.
         seed (int): Decides splits, pairs, places and patches. Defaults to 0.
 
     Returns:
-        bool: False if the data was there already.
+        bool: False if the data already existed.
 
     Raises:
         ValueError: If ``out`` holds something else, or ``seed`` is negative.

@@ -36,7 +36,7 @@ def write_once(
     counts: Dict[str, int],
     write: Callable[[Path], None],
 ) -> bool:
-    """Write a data set, unless it is there.
+    """Write a data set, unless it exists.
 
     It is written under another name and renamed at the end, so that a run that
     is stopped, in whatever way, leaves nothing that looks like data.
@@ -50,7 +50,7 @@ def write_once(
         write (Callable[[Path], None]): Writes all the rest into a new folder.
 
     Returns:
-        bool: False if the data was there already.
+        bool: False if the data already existed.
 
     Raises:
         ValueError: If ``out`` holds something else, or the seed is negative.

@@ -1,4 +1,4 @@
-"""One training, many depths: what each subnet gives and what it costs."""
+"""Score and cost of each subnet of one trained network."""
 
 import time
 from itertools import product
@@ -22,7 +22,7 @@ from mmst.subnets import (
 from .metric_names import choose_metric
 from .results import choose_digits, format_table
 
-# Of each cost: what it is called, with the unit, and how many make one unit.
+# For each cost: its label with the unit, and the factor to that unit.
 COSTS = dict(
     flops=('multiply-adds of one image (M)', 1e6),
     params=('parameters (M)', 1e6),
@@ -31,7 +31,7 @@ COSTS = dict(
 
 
 class MeasuredNetwork(NamedTuple):
-    """A subnet as a model of its own.
+    """A subnet as a separate model.
 
     Attributes:
         depths: Number of blocks in each stage.
@@ -55,7 +55,7 @@ def choose_candidates(
 
     Args:
         runner: A runner with a model and validation images.
-        space: The depths that there are.
+        space: The depths to choose from.
         max_subnets: If there are more, this many are taken, spread evenly over
             all of them in the order of their FLOPs; the cheapest and the
             deepest among them.
@@ -96,8 +96,8 @@ def measure_family(
     Args:
         runner: A runner with the trained weights, validation and a training
             data loader.
-        subnets: The depths of each. The main network, with BatchNorm
-            statistics of its own, is always measured.
+        subnets: The depths of each. The main network, with its own
+            BatchNorm statistics, is always measured.
         metric: The metric to read. Default: the usual one of the task.
         num_samples: Training images to re-estimate BatchNorm statistics from.
         seconds: How long each network is timed.
@@ -141,7 +141,7 @@ def _list_family(
 ) -> List[Tuple[int, ...]]:
     """Each subnet once, and the main network."""
     for depths in subnets:
-        Subnet.ordered(depths, blocks)  # now, and not after an hour
+        Subnet.ordered(depths, blocks)  # fail now, not after an hour
     return list(dict.fromkeys([*map(tuple, subnets), blocks]))
 
 
@@ -167,8 +167,8 @@ def measure_model(
 ) -> Tuple[int, int, float]:
     """Multiply-adds, parameters, and time in ms on a batch.
 
-    The time is the shortest of many: what else the machine does can only add
-    to it.
+    The time is the shortest of many: other load on the machine can only
+    add to it.
 
     Args:
         model: A model of MMEngine's kind; put in evaluation mode.
@@ -215,7 +215,7 @@ def pick_network(
             the one with the best score.
 
     Raises:
-        ValueError: If none is like that.
+        ValueError: If no network meets the limits.
 
     Example:
         >>> small = MeasuredNetwork((1, 1), 90.0, 100, 10, 1.0)
@@ -245,7 +245,7 @@ def pick_network(
 def find_best_at_their_cost(
     networks: Sequence[MeasuredNetwork], cost: str
 ) -> List[MeasuredNetwork]:
-    """Those for which no other is as cheap and better, the cheapest first.
+    """The Pareto-optimal networks, the cheapest first.
 
     Args:
         networks: To choose from.

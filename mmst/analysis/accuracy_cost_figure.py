@@ -1,4 +1,4 @@
-"""Pictures of what subnets give against what they cost."""
+"""Figures of subnets' scores against their cost."""
 
 from typing import TYPE_CHECKING, Sequence
 
@@ -21,7 +21,7 @@ def draw_family(networks: Sequence[MeasuredNetwork], metric: str) -> 'Figure':
         >>> small = MeasuredNetwork((1, 1), 90.0, 2_000_000, 30_000, 1.0)
         >>> draw_family([small], 'top-1 (%)').savefig(folder / 'family.png')
     """
-    # Here, so that numbers can be had on machines without a display library.
+    # Imported here, so that numbers work on machines without matplotlib.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout='constrained')

@@ -1,4 +1,4 @@
-"""What the analyses read of a config, see :mod:`mmst.launch`."""
+"""What the analyses read from a config, see :mod:`mmst.launch`."""
 
 from mmst.launch.configured_training import (
     build_backbone,

@@ -1,4 +1,4 @@
-"""What training costs and what it brings (Fig. 9, Table 5)."""
+"""Training cost and the scores it reaches (Fig. 9, Table 5)."""
 
 from typing import Dict, NamedTuple, Optional, Sequence
 
@@ -16,12 +16,12 @@ from .training_log import TrainingLog
 
 # A backward pass costs about twice its forward pass.
 PASSES = 3
-# What a line of validation holds besides metrics.
+# Entries of a validation line that are not metrics.
 NO_METRICS = ('time', 'data_time', 'step')
 
 
 class TrainingCost(NamedTuple):
-    """One run: its cost, and its scores on the way.
+    """Cost of one run, and its scores during training.
 
     Attributes:
         metric: What the scores are, by its name in the log.
@@ -62,8 +62,8 @@ def measure_training_cost(
     Args:
         log: The run's log.
         metric: The metric to read; default: the usual one of the task.
-        size: (H, W) of training images; default: what the config's pipeline
-            tells.
+        size: (H, W) of training images; default: read from the config's
+            pipeline.
 
     Raises:
         ValueError: If the run was never validated, the log lacks the metric,

@@ -1,8 +1,8 @@
-"""Network loafing: how a trained network's subnets fare by themselves.
+"""Network loafing: how well a trained network's subnets work alone.
 
-A subnet that was trained only as a part of the whole does far worse alone
-than its size would let it (Fig. 1); stimulative training is to cure that
-(Fig. 8).
+A subnet that was trained only as a part of the whole is far worse alone than
+a network of its size could be (Fig. 1); stimulative training is meant to fix
+that (Fig. 8).
 """
 
 from typing import Dict, List, NamedTuple, Optional, Sequence
@@ -52,7 +52,7 @@ def measure_loafing(
         subnets: The depths of each subnet. Default: uniform ones.
 
     Raises:
-        ValueError: If the evaluator does not give that metric, or a subnet
+        ValueError: If the evaluator does not return that metric, or a subnet
             does not fit the network.
 
     Example:

@@ -25,7 +25,7 @@ def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
         >>> figure = draw_loafing({'ST': [scores]}, 'accuracy/top1 (%)')
         >>> figure.savefig(folder / 'loafing.png')
     """
-    # Here, so that numbers can be had on machines without a display library.
+    # Imported here, so that numbers work on machines without matplotlib.
     from matplotlib.figure import Figure
 
     networks = sort_networks(results)

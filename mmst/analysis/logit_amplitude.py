@@ -1,8 +1,8 @@
-"""Amplitude of logits: how loud networks of different depth speak (Fig. 4).
+"""Amplitude of logits of networks of different depth (Fig. 4).
 
-Networks of different capacity end with logits of different length. A subnet
-that is to copy the main network's logits has to copy that length too, which
-KL- takes out of the comparison.
+Networks of different capacity have logits of different length. A subnet that
+learns from the main network's logits has to copy that length too; KL- removes
+it from the comparison.
 """
 
 from contextlib import contextmanager
@@ -111,7 +111,7 @@ def _find_logit_head(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _record_norms(head: nn.Module) -> Iterator[List[Tensor]]:
-    """Collect the L2 norms of a head's logits, (N, ) a batch."""
+    """Collect the L2 norms of a head's logits, (N, ) per batch."""
     norms: List[Tensor] = []
 
     def record(module: nn.Module, args: Tuple[Any, ...], output: Any) -> None:

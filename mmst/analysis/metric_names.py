@@ -27,12 +27,12 @@ def choose_metric(
     """The name of the metric to read.
 
     Args:
-        metrics: What an evaluator gave, by name.
-        name: The metric that was asked for; ``None`` for the usual one of the
+        metrics: The evaluator's metrics, by name.
+        name: The requested metric; ``None`` for the usual one of the
             task: top-1 accuracy, mAP, PQ, mIoU or AP.
 
     Raises:
-        ValueError: If there is no such metric, or none that is known.
+        ValueError: If the metric does not exist, or none is known.
     """
     if name is not None:
         if name not in metrics:

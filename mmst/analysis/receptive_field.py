@@ -1,4 +1,4 @@
-"""Effective receptive field: what a stage's centre sees (Fig. 6).
+"""Effective receptive field of a stage's central output (Fig. 6).
 
 The gradient of the output at the centre of a stage with respect to the input
 tells how much each pixel contributes to it (Luo et al., Understanding the
@@ -42,7 +42,7 @@ from .results import format_table
 Array = NDArray[np.float64]
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
-# Images a pass, so that large inputs fit into memory.
+# Images per pass, so that large inputs fit into memory.
 CHUNK = 8
 
 
@@ -145,7 +145,7 @@ def measure_receptive_field(
 
 @contextmanager
 def _record_output(stage: Stage) -> Iterator[List[Any]]:
-    """Collect what a stage gives, the skipping of its blocks included."""
+    """Record a stage's output, after blocks that a subnet skips."""
     outputs: List[Any] = []
     if stage.readers:
         # Concatenated features are complete where the next layer reads them.
@@ -192,7 +192,7 @@ def find_field_centre(contribution: Array) -> Tuple[int, int]:
 
 
 def measure_square_side(contribution: Array, share: float) -> int:
-    """Side of the smallest centred square that holds a share of it all.
+    """Side of the smallest centred square that holds a share of the total.
 
     Args:
         contribution: What each pixel contributes, (H, W).
@@ -200,7 +200,7 @@ def measure_square_side(contribution: Array, share: float) -> int:
 
     Returns:
         int: In pixels; odd, or the longer side of the image, which is the
-        most there is.
+        maximum.
 
     Example:
         >>> measure_square_side(np.eye(5), 0.5)
@@ -213,7 +213,7 @@ def measure_square_side(contribution: Array, share: float) -> int:
 def measure_square_reach(contribution: Array, share: float) -> int:
     """How far that square reaches from its central pixel.
 
-    What of it lies past the border of the image holds nothing.
+    The part outside of the image holds nothing.
 
     Args:
         contribution: See :func:`measure_square_side`.

@@ -20,7 +20,7 @@ PANELS = 4
 
 
 def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
-    """Heat maps, one panel a field.
+    """Heat maps, one panel per field.
 
     Rows are networks and columns input sizes; of a single size, panels follow
     one another.
@@ -99,7 +99,7 @@ def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
                 edgecolor=COLORS[1],
                 linestyle=line,
                 linewidth=1.5,
-                # To be seen where the map is dark.
+                # Visible where the map is dark.
                 path_effects=[withStroke(linewidth=3.5, foreground='white')],
                 label=f'{share:.0%} of the contribution',
             )

@@ -1,4 +1,4 @@
-"""What an analysis leaves behind: numbers and a picture, or nothing."""
+"""Write the numbers and the figure of an analysis, or nothing."""
 
 import io
 import json
@@ -18,7 +18,7 @@ def write_results(
     half done.
 
     Args:
-        folder: Where to; made if it is not there.
+        folder: Output folder; created if needed.
         name: Of both files, without ending.
         numbers: What JSON can hold.
         figure: The picture.

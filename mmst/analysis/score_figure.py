@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def draw_scores(
     axes: 'Axes', results: Dict[str, List[Scores]], networks: Sequence[str]
 ) -> None:
-    """Draw one line a method over the networks.
+    """Draw one line per method over the networks.
 
     Args:
         axes: Where to draw.

@@ -1,4 +1,4 @@
-"""How far a classifier's scores can be believed, and Section 5's bound.
+"""How well calibrated a classifier's scores are, and Section 5's bound.
 
 The raw logits of a network that is trained through normalised ones have a
 length that nothing has trained: cross-entropy and calibration of their softmax
@@ -32,7 +32,7 @@ class NetworkScores(NamedTuple):
     """Scores of one network on the validation images.
 
     Attributes:
-        top1: Percentage of images whose class is right.
+        top1: Percentage of images classified correctly.
         temperature: The one fitted on training images.
         cross_entropy: In nats, of the softmax of raw logits, of the scores
             that the model predicts, and of calibrated logits.
@@ -142,7 +142,7 @@ def compute_bound(
     r"""Compare the cross-entropies' gap with what Eq. 12 allows.
 
     The bound is :math:`(\epsilon_2 + \log N)\,e^{\epsilon_1} + \epsilon_1`
-    for N classes, :math:`\log N` at least: what guessing has.
+    for N classes, :math:`\log N` at least, as for guessing.
 
     Args:
         main: Logits of the main network, (images, N), as its loss sees them.

@@ -1,4 +1,4 @@
-"""Pictures of how far scores can be believed."""
+"""Figures of how well calibrated scores are."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Networks, which are the main one and its subnets, and their scores."""
+"""Scores of the main network and its subnets."""
 
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -40,13 +40,13 @@ def list_networks(
     if subnets is None:
         subnets = list_uniform_depths(blocks)
     for depths in subnets:
-        # Now, and not after an hour of measuring the others.
+        # Fail now, not after an hour of measuring the others.
         Subnet.ordered(depths, blocks)
     return [None, *dict.fromkeys(map(tuple, subnets))]
 
 
 def sort_networks(results: Dict[str, List[Scores]]) -> List[str]:
-    """All networks of some results: the main one, then from the shallowest.
+    """All networks of the results: main first, then from the shallowest.
 
     Example:
         >>> scores = {'3-3-3': 91.0, '1-1-1': 80.0, 'main': 92.0}
@@ -67,7 +67,7 @@ def compute_mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
     """Mean and half the width of its 95 % confidence interval (Student's t).
 
     Args:
-        values: One value a seed. The interval of a single one is NaN.
+        values: One value per seed. The interval of a single one is NaN.
 
     Example:
         >>> mean, half = compute_mean_and_interval([80.0, 81.0, 82.0])

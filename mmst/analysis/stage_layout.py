@@ -31,7 +31,7 @@ from .results import format_table
 
 
 class Proposal(NamedTuple):
-    """A sampling space in both spellings, and what it costs.
+    """A sampling space in both notations, and its cost.
 
     Attributes:
         min_depth: Blocks kept at least, in every stage or for each.
@@ -78,8 +78,8 @@ def measure_stage_layout(
         image: One training image, (1, C, H, W).
         sampler: Where the number of subnets and their input sizes come from.
             Default: one, on the main network's input.
-        min_depths: The m to propose; those are left out that leave nothing to
-            draw.
+        min_depths: The m to propose; those with only one subnet are
+            left out.
 
     Raises:
         TypeError: If the stages cannot be found.

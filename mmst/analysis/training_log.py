@@ -21,7 +21,7 @@ class TrainingLog(NamedTuple):
         num_processes: How many processes shared an iteration's batch.
         epoch_length: Iterations an epoch; 0 if the run counts no epochs.
         iterations: How far it has come, as far as it was logged.
-        metrics: What validation gave, by the number of iterations before it.
+        metrics: Validation metrics, by the number of iterations before it.
     """
 
     config: Config
@@ -32,7 +32,7 @@ class TrainingLog(NamedTuple):
 
 
 def read_training_log(work_dir: str) -> TrainingLog:
-    """Read the logs of a run; what a resumed run did again replaces the old.
+    """Read the logs of a run; iterations repeated by a resume replace the old.
 
     Several trainings may have been started in one work directory. The last
     one counts, with the starts that it was resumed from.
@@ -41,7 +41,7 @@ def read_training_log(work_dir: str) -> TrainingLog:
         work_dir: The run's work directory, with a folder for each start.
 
     Raises:
-        ValueError: If the logs are not there or say too little, naming the
+        ValueError: If the logs do not exist or are incomplete, naming the
             file or the folder.
 
     Example:
@@ -91,7 +91,7 @@ def _join(
     trained: List[int] = []
     metrics: Dict[int, Dict[str, Any]] = {}
     for start in starts:
-        # What comes after the checkpoint that it went on from was done again.
+        # Iterations after the checkpoint that it resumed from were repeated.
         at = start.resumed_at
         trained = [i for i in trained if i <= at]
         metrics = {i: line for i, line in metrics.items() if i <= at}
@@ -101,13 +101,13 @@ def _join(
 
 
 class _Start(NamedTuple):
-    """What one start of a training has logged.
+    """The log of one start of a training.
 
     Attributes:
         config: Its config.
         lines: Those of ``scalars.json``.
         text: Its log.
-        is_resumed: Whether it went on from a checkpoint.
+        is_resumed: Whether it resumed from a checkpoint.
         resumed_at: The iteration of that; 0 for a training that began.
     """
 
@@ -153,7 +153,7 @@ def _read_lines(file: Path) -> List[Dict[str, Any]]:
 
 
 def _find_last_training(starts: List[_Start]) -> List[_Start]:
-    """Give the last start that began a training, and those that resumed it."""
+    """Return the last start that began a training, and its resumes."""
     begins = [i for i, start in enumerate(starts) if not start.is_resumed]
     return starts[begins[-1] if begins else 0 :]
 

@@ -1,4 +1,4 @@
-"""What a subnet is, in plain PyTorch: nothing here knows of a trainer."""
+"""Subnets in plain PyTorch, independent of any trainer."""
 
 from importlib import import_module
 from typing import Any

@@ -37,7 +37,7 @@ def _class_forward(module: nn.Module) -> Forward:
 
 
 def compile_blocks(model: nn.Module, **options: Any) -> None:
-    """Compile the residual blocks of a model, each by itself, in place.
+    """Compile the residual blocks of a model, each separately, in place.
 
     What is around the blocks stays as it is. Subnets skip compiled blocks as
     they skip others, and passes share them. Call it once the model is built
@@ -48,11 +48,11 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
         model: The model, a backbone or anything around it.
         **options: Options of ``torch.compile``, such as ``backend`` and
             ``mode``. Unless ``dynamic`` is given, it is ``True``: subnets'
-            inputs have many sizes, and each would be compiled anew.
+            inputs have many sizes, and each would be compiled again.
 
     Raises:
         TypeError: If the model's stages cannot be found.
-        ValueError: If a block is compiled already.
+        ValueError: If a block is already compiled.
 
     Example:
         >>> compile_blocks(model, backend='eager')
@@ -81,7 +81,7 @@ def check_not_compiled(model: nn.Module) -> None:
     """Refuse a model that is compiled with its blocks inside.
 
     Compiled code does not notice that a block's forward is replaced: a subnet
-    would be the main network, in silence.
+    would silently be the main network.
 
     Args:
         model: The model, a backbone or anything around it.
@@ -108,7 +108,7 @@ def _forward_of(module: nn.Module) -> Any:
 
 
 def _own_code(forward: Forward) -> Forward:
-    """Wrap a function in one with a code object of its own.
+    """Wrap a function so that it has its own code object.
 
     PyTorch keeps what it compiled by code object, of which the blocks of a
     class share one, and gives up after a few.

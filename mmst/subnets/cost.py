@@ -25,7 +25,7 @@ Table = Tuple[Tuple[int, ...], ...]
 class BackboneCost:
     """FLOPs of one forward pass on one image.
 
-    A multiply-add counts one, as is the field's custom: 4.1 G for ResNet-50
+    A multiply-add counts one, as usual: 4.1 G for ResNet-50
     at 224 px (Table 4).
 
     Attributes:
@@ -126,7 +126,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         stack.enter_context(preserve_modes(backbone))
         backbone.eval()
         stack.enter_context(torch.no_grad())
-        # Some backbones draw at random even then: MAE's draws its mask.
+        # Some backbones draw even in evaluation mode: MAE draws its mask.
         devices = [image.device] if image.is_cuda else []
         stack.enter_context(torch.random.fork_rng(devices))
         flops = stack.enter_context(count_flops())

@@ -1,4 +1,4 @@
-"""Keep a subnet: a model of its own, without what the subnet skips."""
+"""Export a subnet as a separate model, without skipped blocks."""
 
 import copy
 from typing import Iterator, List, NamedTuple, Optional, Sequence
@@ -41,8 +41,8 @@ class Change(NamedTuple):
 def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
     """Copy a model without the blocks that an ordered subnet skips.
 
-    The copy gives what the model gives inside ``activate(model, depths)`` in
-    evaluation mode. What it keeps has the same names and weights; BatchNorm
+    The copy computes the same as the model inside ``activate(model, depths)``
+    in evaluation mode. What it keeps has the same names and weights; BatchNorm
     statistics are the model's own, which fit no subnet well: re-estimate
     them.
 
@@ -53,7 +53,7 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
 
     In a DenseNet the layers after a shortened block, up to the classifier,
     lose the channels that they read from the skipped ones. A DenseNet
-    backbone alone then gives fewer channels, where the subnet in place gives
+    backbone alone then outputs fewer channels, where the active subnet outputs
     zeros.
 
     Args:
@@ -80,7 +80,7 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
 
 
 def subnet_changes(model: nn.Module, depths: Sequence[int]) -> List[Change]:
-    """What makes a model the subnet of these depths.
+    """The changes that turn a model into the subnet of these depths.
 
     Args:
         model: See :func:`export_subnet`.
@@ -143,7 +143,7 @@ def _narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
     layers: List[nn.Module] = [reader.norm]
     if reader.conv is not None:
         return layers + [reader.conv]
-    # At the network's end: the classifier reads what the norm gives.
+    # At the network's end: the classifier reads the norm's output.
     linear = next(
         (
             module

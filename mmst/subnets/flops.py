@@ -10,10 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @contextmanager
 def count_flops() -> Iterator[Callable[[], int]]:
-    """Count the multiply-adds of what PyTorch computes inside.
+    """Count the multiply-adds of all PyTorch operations inside.
 
     Yields:
-        A function that gives their number so far, or in all once it is over.
+        A function that returns their number so far, or the total afterwards.
 
     Example:
         >>> with count_flops() as flops:

@@ -89,7 +89,7 @@ class InputSizes:
         return rng.uniform(low, high)
 
     def spread(self, most: int) -> Tuple[Union[int, float, None], ...]:
-        """Sizes that stand for all: their mean cost is the mean cost.
+        """Representative sizes: their mean cost is the mean cost of all.
 
         Args:
             most: For a range, the number of sizes at most, evenly spread.

@@ -118,7 +118,7 @@ TRANSFORMS: Dict[str, Transform] = dict(
 
 
 class SubnetInputs:
-    """Make subnets' inputs of the main input: resize, and more (Table 1).
+    """Make subnets' inputs from the main input: resize, and more (Table 1).
 
     Args:
         transforms: What follows the resize, for comparison: 'crop' (random

@@ -1,4 +1,4 @@
-"""Refuse options that have values which cannot be meant, by their names."""
+"""Refuse options with invalid values, by name."""
 
 import math
 from typing import Any, Optional
@@ -13,7 +13,7 @@ def check_count(option: str, value: Any, least: int) -> None:
         least: The least allowed.
 
     Raises:
-        ValueError: If it is not one, or below the least.
+        ValueError: If it is not a whole number, or below ``least``.
 
     Example:
         >>> check_count('num_subnets', 3, least=0)
@@ -40,7 +40,7 @@ def check_list(option: str, value: Any, of: str) -> None:
     Args:
         option: Name of the option.
         value: Its value.
-        of: What it is to be a list of.
+        of: The expected kind of entries.
 
     Raises:
         ValueError: If it is not one.
@@ -50,7 +50,7 @@ def check_list(option: str, value: Any, of: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; True and False are none."""
+    """Whether a value is a finite number; True and False are not."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -69,8 +69,8 @@ def check_number(
     Args:
         option: Name of the option.
         value: Its value.
-        above: What it has to be above.
-        least: What it has to be at least.
+        above: The value must be above this.
+        least: The value must be at least this.
 
     Raises:
         ValueError: If it is not one.

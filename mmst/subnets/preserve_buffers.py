@@ -1,4 +1,4 @@
-"""Leave a model's buffers, such as running statistics, as they were."""
+"""Restore a model's buffers, such as running statistics."""
 
 from contextlib import contextmanager
 from typing import Dict, Iterable, Iterator, List, Tuple
@@ -9,15 +9,15 @@ from torch import Tensor
 
 @contextmanager
 def preserve_buffers(buffers: Iterable[Tensor]) -> Iterator[None]:
-    """Put back in the end what was written into buffers inside.
+    """Undo afterwards all writes into buffers inside.
 
     By what was written and not by what the modules are: so it holds for norm
     layers of every kind, in whichever mode they are put inside, in compiled
     blocks, and for the ranges that quantisation observes.
 
     Args:
-        buffers: Those of a model. Such as share memory with others, as a
-            view does, or change their shape inside are not for this.
+        buffers: Those of a model. Buffers that share memory with others, as
+            views do, or change their shape inside are not supported.
 
     Example:
         >>> norm = torch.nn.BatchNorm1d(2)

@@ -1,4 +1,4 @@
-"""Leave training and evaluation mode as they were."""
+"""Restore training and evaluation mode."""
 
 from contextlib import contextmanager
 from typing import Iterator
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def preserve_modes(model: nn.Module) -> Iterator[None]:
-    """Put training or evaluation mode of every submodule back afterwards.
+    """Restore the mode of every submodule afterwards.
 
     Example:
         >>> with preserve_modes(model):

@@ -24,7 +24,7 @@ class Reader:
     Attributes:
         norm: The norm layer.
         num_blocks: Number of the stage's blocks whose features it reads.
-        growth: Number of channels that each block gives.
+        growth: Number of channels that each block adds.
         conv: The convolution that follows the norm, if one does.
         end: If none does, at the network's end: the module whose output keeps
             its number of channels, zero for those left out.
@@ -38,7 +38,7 @@ class Reader:
 
     @contextmanager
     def narrowed(self, paths: Sequence[Path]) -> Iterator[None]:
-        """Read only what is there.
+        """Read only the features of blocks that run.
 
         Args:
             paths: What runs of each block of the stage.
@@ -132,7 +132,7 @@ def _with_inputs(layer: Layer, index: Tensor, dim: int) -> Layer:
 
 
 def _widened(forward: Forward, kept: Sequence[int], width: int) -> Forward:
-    """Put what a forward gives among zeros for the channels left out."""
+    """Fill a forward's output with zeros for the channels left out."""
 
     def forward_among_zeros(x: Tensor) -> Tensor:
         out = forward(x)

@@ -1,4 +1,4 @@
-"""Run something else in place of a module's forward, for a while."""
+"""Replace a module's forward inside a context."""
 
 from contextlib import contextmanager
 from types import MethodType
@@ -10,7 +10,7 @@ Forward = Callable[..., Any]
 
 
 class _Replaced:
-    """A forward in the place of a module's, which its copies do not get.
+    """A replacement for a module's forward, which copies do not get.
 
     A copy or a pickle of the module is one of what it is without: otherwise
     it would run the original's blocks, and be the subnet for ever.
@@ -43,7 +43,7 @@ def _forward_without(module: nn.Module, own: Optional[Forward]) -> Forward:
 
 @contextmanager
 def replace_forward(module: nn.Module, forward: Forward) -> Iterator[None]:
-    """Give one instance another forward for a while.
+    """Replace the forward of one instance inside a context.
 
     A copy or a pickle of it that is made meanwhile has its own forward.
 
@@ -51,8 +51,8 @@ def replace_forward(module: nn.Module, forward: Forward) -> Iterator[None]:
         module: The instance; its class and its other instances keep theirs.
         forward: What its calls run inside the context.
     """
-    # An instance may have a forward of its own already, as MMEngine's
-    # activation checkpointing gives it: that one has to come back.
+    # An instance may already have its own forward, as set by MMEngine's
+    # activation checkpointing: that one must be restored.
     own = vars(module).get('forward')
     module.forward = _Replaced(module, own, forward)
     try:

@@ -37,11 +37,11 @@ class SubnetSampler:
         num_sizes: How many sizes the K subnets of an iteration share between
             them. Subnets of one size share computation. Default: K, a size
             for each, as in the paper. Each subnet's own distribution is the
-            same, whatever is shared.
+            same in any case.
         begin: First iteration, from 0, that trains subnets.
         every: From there on, every how many iterations subnets are trained;
             the others are plain training.
-        seed: The seed that all draws come from.
+        seed: The seed of all draws.
 
     Raises:
         ValueError: If the value of an option is not allowed.
@@ -191,7 +191,7 @@ class SubnetSampler:
 
 
 def _check_branches(stages: Sequence[Stage]) -> None:
-    """Refuse raw sampling of blocks without a branch of their own."""
+    """Refuse raw sampling of blocks without a separate branch."""
     for stage in stages:
         for block in stage.blocks:
             if block.shortcut is not None and block.branch_only is None:

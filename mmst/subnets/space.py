@@ -18,8 +18,8 @@ class SamplingSpace:
     *Ordered* sampling then keeps the first blocks of the stage; *stochastic*
     sampling keeps the first block and a random choice among the others;
     *raw* sampling, the unraveled view, takes the residual branch alone or the
-    shortcut alone of every block, each with probability one half, whatever
-    the stage's depths (Fig. 3).
+    shortcut alone of every block, each with probability one half, for any
+    depths of the stage (Fig. 3).
 
     Args:
         num_blocks: Number of blocks of each stage, such as (3, 4, 6, 3).

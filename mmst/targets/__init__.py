@@ -1,4 +1,4 @@
-"""Ground truth that shrinks with its image: one handler a type of sample.
+"""Resize ground truth with its image: one handler per type of sample.
 
 None of these files imports the toolbox that owns a type before a sample of it
 is met.

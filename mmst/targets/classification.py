@@ -33,10 +33,10 @@ class ClassificationSamples(SampleHandler):
     is_positional = False
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
-        """Give the sample itself, if nothing in it depends on the size.
+        """Return the sample itself, if nothing in it depends on the size.
 
         Raises:
-            TypeError: If nothing is known of a field: the masks of
+            TypeError: If a field is unknown: the masks of
                 self-supervised models, boxes of visual grounding, ...
         """
         if _KNOWN.issuperset(sample.all_keys()):
@@ -44,5 +44,5 @@ class ClassificationSamples(SampleHandler):
         return resize_fields(sample, resizing, _RULES)
 
     def copy(self, sample: Any) -> Any:
-        """Give the sample itself: no head writes into it."""
+        """Return the sample itself: no head writes into it."""
         return sample

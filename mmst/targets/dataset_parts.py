@@ -1,4 +1,4 @@
-"""What a data set is made of: the data sets and transforms in it."""
+"""Find the data sets and transforms inside of a data set."""
 
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Iterator, Sequence, Set
@@ -10,7 +10,7 @@ _OTHER = (type, ModuleType, FunctionType, MethodType, Tensor, nn.Module)
 
 
 def iter_parts(dataset: Any) -> Iterator[Any]:
-    """Give a data set and every data set and transform that it holds.
+    """Iterate over a data set and all data sets and transforms in it.
 
     Wrappers are followed by what they hold and not by how they call it, so
     that one of a user's own is a wrapper like any other.

@@ -1,7 +1,7 @@
 """Fields of a sample: how each shrinks, or that it does not have to.
 
-A field that nothing is known of is refused by its name: were it left as it
-is, a subnet would be trained on what is wrong for its image, silently.
+An unknown field is refused by name: left unchanged, it would silently train a
+subnet on targets that are wrong for its image.
 """
 
 from typing import Any, Callable, Dict, Mapping, Optional
@@ -88,7 +88,7 @@ def resize_fields(
         metainfo: New metadata, in place of the sample's own.
 
     Raises:
-        TypeError: If nothing is known of a field.
+        TypeError: If a field is unknown.
     """
     small = _resize_element(sample, '', type(sample), resizing, rules)
     new = dict(metainfo or {})

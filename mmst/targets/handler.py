@@ -1,4 +1,4 @@
-"""What stimulative training has to know of a type of data sample."""
+"""What stimulative training needs to know about a type of data sample."""
 
 from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
@@ -56,14 +56,14 @@ class SampleHandler:
         return _copy_element(sample)
 
     def find_multiple(self, model: nn.Module) -> int:
-        """Give what a subnet's input sides have to be multiples of."""
+        """Return the divisor of a subnet's input sides."""
         return 1
 
     def prepare_dataset(self, dataset: Any) -> None:
-        """Have a data set's samples hold what :meth:`resize` needs.
+        """Make a data set's samples hold what :meth:`resize` needs.
 
-        Called with every data set that subnets are trained on, whatever its
-        samples, before workers start, and again whenever its pipeline may
+        Called with every data set that subnets are trained on, with samples of
+        any type, before workers start, and again whenever its pipeline may
         have been replaced.
         """
 

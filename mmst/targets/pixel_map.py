@@ -1,4 +1,4 @@
-"""Maps with one label a pixel."""
+"""Maps with one label per pixel."""
 
 from typing import Sequence
 

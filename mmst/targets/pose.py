@@ -48,7 +48,7 @@ class PoseSamples(SampleHandler):
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Shrink keypoints, and encode them as the codec does at this size.
 
-        Targets are made anew with the head's codec, of the same sigma, for
+        Targets are encoded again with the head's codec, of the same sigma, for
         the padded input size; a resized heat-map would have another sigma.
         Keypoints are pixel centres, so that they move as the centres do in
         the bilinear resize of the image: ``(x + 0.5) * scale - 0.5``.
@@ -90,7 +90,7 @@ class PoseSamples(SampleHandler):
         return resize_fields(sample, resizing, rules, shapes)
 
     def find_multiple(self, model: nn.Module) -> int:
-        """Give 32 for models that learn heat-maps.
+        """Return 32 for models that learn heat-maps.
 
         The heat-map of an input of h x w px has h / stride x w / stride
         cells. A head that doubles the last feature map again and again gives
@@ -104,7 +104,7 @@ class PoseSamples(SampleHandler):
     def prepare_dataset(self, dataset: Any) -> None:
         """Let pipelines pack the keypoints in the input's coordinates.
 
-        A subnet's targets are encoded anew from these, but mmpose packs only
+        A subnet's targets are encoded again from these, but mmpose packs only
         what it has encoded, unless ``PackPoseInputs`` is told
         ``pack_transformed=True``. Main network and metrics do not read them.
         """
@@ -152,7 +152,7 @@ def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
 def _find_codec(head: Optional[nn.Module]) -> Any:
     """The codec of a head, or else of the head that it wraps.
 
-    mmpose's VisPredictHead has none of its own.
+    mmpose's VisPredictHead itself has none.
     """
     parts = head.modules() if head is not None else ()
     codecs = (getattr(part, 'decoder', None) for part in parts)

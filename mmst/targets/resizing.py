@@ -47,7 +47,7 @@ class Resizing:
         return height, width
 
     def image_shape(self, shape: Sequence[int]) -> Shape:
-        """(H, W) to which an image of the main batch, given alike, shrank."""
+        """Resized (H, W) of an image of the main batch, given its (H, W)."""
         height, width = (
             max(1, round(side * factor))
             for side, factor in zip(shape, self.scale)

@@ -1,8 +1,8 @@
-"""How far classifiers' scores can be believed, and Eq. 12's bound.
+"""How well calibrated classifiers' scores are, and Eq. 12's bound.
 
 Cross-entropy (CE) and expected calibration error (ECE) of each network and its
-subnets on the validation set: of the softmax of raw logits, as a plain
-network gives them; of the scores that the model predicts; and of logits
+subnets on the validation set: of the softmax of raw logits, as in a plain
+network; of the scores that the model predicts; and of logits
 calibrated with one temperature, which is fitted on training images.
 """
 

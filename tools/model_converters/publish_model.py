@@ -9,7 +9,7 @@ of mmpretrain's in mmpretrain, and in mmdet, mmseg and mmpose by
     init_cfg=dict(type='Pretrained', checkpoint='FILE', prefix='backbone.')
 
 With --calibrate one temperature is fitted on training images and put into the
-last layer of a classifier: the same classes, with scores that can be believed
+last layer of a classifier: the same classes, with calibrated scores
 wherever the file is loaded. A network trained through normalised logits needs
 it outside of STClsHead.
 """
