@@ -52,8 +52,8 @@ def test_pick(bounds, expected):
 def test_none_to_pick(bounds):
     with pytest.raises(
         ValueError,
-        match='none of 4 .*scores are 90 to 93, '
-        r'FLOPs 1e\+06 to 4e\+06',
+        match='none of the 4 .*from 90 to 93, '
+        r'FLOPs from 1e\+06 to 4e\+06',
     ):
         pick_network(FAMILY, **bounds)
 

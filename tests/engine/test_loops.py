@@ -256,7 +256,7 @@ def test_log_names_losses_depths_and_sizes(tiny_runner):
         (
             dict(sampler=dict(), loop='EpochBasedTrainLoop'),
             ValueError,
-            "gives EpochBasedTrainLoop: set .*STEpochBasedTrainLoop'",
+            "sets EpochBasedTrainLoop: set .*STEpochBasedTrainLoop'",
         ),
         (dict(), ValueError, 'add .*mmst.SubnetSamplerHook'),
         (

@@ -91,7 +91,7 @@ def test_no_validation(trained, tmp_path):
         val_dataloader=None, val_evaluator=None, val_cfg=None
     )
     loaded = load_trained_runner(config, checkpoint, tmp_path / 'out')
-    with pytest.raises(ValueError, match='no validation: give .*val_cfg'):
+    with pytest.raises(ValueError, match='no validation: set .*val_cfg'):
         evaluate_subnet(loaded)
 
 
