@@ -94,7 +94,7 @@ def test_statistics_of_subnets_are_their_own(runner):
 def test_others_than_classifiers_are_refused(runner):
     runner = runner()
     runner.model = BaseModel
-    with pytest.raises(TypeError, match='classifiers with a head, not of'):
+    with pytest.raises(TypeError, match='only classifiers with a head have'):
         measure_amplitudes(runner)
 
 

@@ -206,7 +206,7 @@ def test_later_hooks_see_a_model_in_training(tiny_runner):
             VALIDATION,
             r'SubnetMetricsHook .* depth 4 of stage 2',
         ),
-        (dict(), dict(), 'no validation: give it val_dataloader'),
+        (dict(), dict(), 'no validation: set val_dataloader'),
         (dict(), dict(VALIDATION, loop=ITERATIONS), 'set by_epoch=False'),
     ],
 )
