@@ -18,14 +18,16 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 
 from mmst.engine import STEpochBasedTrainLoop
+from mmst.engine.prefix_sharing import explain_apart
 from mmst.models import STClsHead
 from mmst.subnets import (
+    PassRunner,
     SubnetInputs,
-    activate,
     count_flops,
     find_stages,
     resize_inputs,
 )
+from mmst.subnets.cost import iter_tensors
 from tests.conftest import logged
 
 ROOT = Path(__file__).parents[2]
@@ -254,22 +256,47 @@ def check_report(text: str, cfg: Config) -> None:
         )
     # The cost, of what is drawn, as it is run and counted.
     side = int(re.search(r'main input: (\d+) px', text)[1])
-    sampler = HOOKS.build({**hook, 'num_subnets': 40}).sampler.fit(model)
-    image = torch.zeros(1, 3, side, side)
+    sampler = HOOKS.build(hook).sampler.fit(model)
+    sampler.begin = 0
+    model.eval()
+    ratios = count_ratios(
+        model.backbone,
+        torch.zeros(1, 3, side, side),
+        sampler,
+        explain_apart(**cfg.train_cfg) is None,
+        num_iterations=max(8, 40 // sampler.num_subnets),
+    )
+    deviation = np.std(ratios) / math.sqrt(len(ratios))
+    printed = float(re.search(r'iteration: ([\d.]+) times', text)[1])
+    assert abs(printed - np.mean(ratios)) <= 4 * deviation + 0.01 * printed
 
-    def flops(subnet, size):
-        with activate(model, subnet), count_flops() as counted:
-            with torch.no_grad():
-                model.backbone(resize_inputs(image, size))
+
+def count_ratios(backbone, image, sampler, share, num_iterations):
+    """Forward FLOPs of whole iterations, as they are run, over a plain one."""
+    runner = PassRunner(backbone, share=share)
+
+    def loss(subnet):
+        size = subnet.size if subnet else None
+        outputs = backbone(resize_inputs(image, size))
+        return sum(x.sum() for x in iter_tensors(outputs))
+
+    def flops(subnets):
+        inputs = [
+            image.shape[-1]
+            if subnet is None
+            else resize_inputs(image, subnet.size).shape[-1]
+            for subnet in subnets
+        ]
+        with count_flops() as counted:
+            # Without backward passes, which cost in proportion.
+            runner.run(subnets, loss, inputs, backward=lambda value: None)
         return counted()
 
-    model.eval()
-    main = flops([len(stage) for stage in stages], None)
-    shares = [flops(subnet, subnet.size) / main for subnet in sampler.draw(0)]
-    mean, deviation = np.mean(shares), np.std(shares) / math.sqrt(40)
-    printed = float(re.search(r'iteration: ([\d.]+) times', text)[1])
-    number = hook.get('num_subnets', 1)
-    assert abs((printed - 1) / number - mean) <= 4 * deviation + 0.01
+    main = flops([None])
+    return [
+        flops([None, *sampler.draw(i * sampler.every)]) / main
+        for i in range(num_iterations)
+    ]
 
 
 @pytest.mark.parametrize('config', CONFIGS)
