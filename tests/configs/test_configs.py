@@ -132,6 +132,7 @@ def options_for(config: str, request) -> list:
         return data_options(request.getfixturevalue('digits'), 20) + [
             'train_cfg.max_epochs=3',
             'train_cfg.val_interval=3',
+            *(['custom_hooks.0.begin=1'] if 'late' in config else []),
         ]
     if config.startswith('configs/st/'):
         st = '_ct' not in config
