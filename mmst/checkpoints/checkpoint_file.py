@@ -77,9 +77,10 @@ def select_state_dict(
             ``WEIGHT_ENTRIES`` is there.
 
     Returns:
-        The weights, without what trainings put before each key: ``module.``
-        in data parallel training and by the averaging of torch, which counts
-        in ``n_averaged`` beside the weights, and ``model.`` in Lightning.
+        dict: The weights, without what trainings put before each key:
+        ``module.`` in data parallel training and by the averaging of torch,
+        which counts in ``n_averaged`` beside the weights, and ``model.`` in
+        Lightning.
 
     Raises:
         ValueError: If there are no weights, or several and none is chosen.

@@ -1,0 +1,73 @@
+"""Draws of the sampler: sizes that subnets share, and all subnets."""
+
+from collections import Counter
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from mmst.subnets import SubnetSampler
+
+torchvision = pytest.importorskip('torchvision')
+SPACE = dict(space=[1, 2, 2, 1], size_range=(32, 64))
+
+
+@pytest.fixture(scope='module')
+def model() -> nn.Module:
+    return torchvision.models.resnet18(num_classes=3)
+
+
+@pytest.mark.parametrize('num_sizes', [1, 2, 4])
+def test_subnets_share_sizes_and_keep_their_depths(model, num_sizes):
+    """Depths and the sizes that stay are those of subnets of their own."""
+    apart = SubnetSampler(4, **SPACE).fit(model)
+    shared = SubnetSampler(4, num_sizes=num_sizes, **SPACE).fit(model)
+    for iteration in range(20):
+        own, drawn = apart.draw(iteration), shared.draw(iteration)
+        assert [s.depths for s in own] == [s.depths for s in drawn]
+        sizes = [subnet.size for subnet in drawn]
+        assert len(set(sizes)) <= num_sizes
+        assert sizes == [own[k % num_sizes].size for k in range(4)]
+
+
+def test_every_subnet_keeps_its_distribution(model):
+    """Sizes 1 to 3, each in a third of the draws, whatever is shared."""
+    sampler = SubnetSampler(3, sizes=[32, 48, 64], num_sizes=1).fit(model)
+    counts = Counter(sampler.draw(i)[2].size for i in range(3000))
+    assert all(abs(counts[n] - 1000) < 130 for n in (32, 48, 64))
+
+
+def test_all_subnets(model):
+    sampler = SubnetSampler('all', num_sizes=1, **SPACE).fit(model)
+    assert sampler.num_subnets == 4
+    drawn = sampler.draw(7)
+    assert {s.depths for s in drawn} == set(product([2], [2, 1], [2, 1], [2]))
+    assert len({subnet.size for subnet in drawn}) == 1
+    assert sampler.draw(7) == drawn
+
+
+def test_too_many_subnets_are_refused():
+    class Chain(nn.Module):
+        """Stages of 9 and 8 blocks in the layout of a ResNet."""
+
+        def __init__(self):
+            super().__init__()
+            block = torchvision.models.resnet.BasicBlock
+            for index, depth in enumerate((9, 8), 1):
+                blocks = [block(4, 4) for _ in range(depth)]
+                setattr(self, f'layer{index}', nn.Sequential(*blocks))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer2(self.layer1(x))
+
+    with pytest.raises(ValueError, match='would train 72 subnets.*than 64'):
+        SubnetSampler('all').fit(Chain())
+    assert SubnetSampler('all', min_depth=2).fit(Chain()).num_subnets == 56
+
+
+def test_begin_and_model():
+    sampler = SubnetSampler(begin=3)
+    with pytest.raises(RuntimeError, match='call sampler.fit'):
+        sampler.draw(3)
+    assert sampler.draw(2) == []
