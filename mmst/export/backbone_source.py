@@ -14,6 +14,7 @@ from typing import Iterator, Sequence
 
 from mmst.subnets.export import Change, narrow
 
+_REGISTRATION = '@MODELS.register_module(__name__, force=True)\n'
 _IMPORT = 'from mmengine.registry import MODELS\n'
 _OUR_IMPORT = 'from mmst.registry import MODELS\n'
 
@@ -44,7 +45,8 @@ def backbone_source(
 
     Args:
         base: Class of the whole backbone. One of ``mmst`` goes along in
-            source, if all that it imports is stock.
+            source, if all that it imports is stock; so does one of an
+            earlier export.
         depths: Number of blocks in each stage.
         changes: What makes the backbone the subnet.
     """
@@ -52,7 +54,7 @@ def backbone_source(
     narrows = any(line.startswith('narrow(') for line in statements)
     uses_nn = narrows or any('nn.' in line for line in statements)
     torch_import = 'from torch import nn\n' if uses_nn else ''
-    if is_of_mmst(base) and not needs_mmst(base):
+    if goes_along(base):
         head = _own_source(base).replace(_OUR_IMPORT, _IMPORT)
         if torch_import not in head:
             head = torch_import + head
@@ -69,6 +71,20 @@ def backbone_source(
         head=head,
         body='\n'.join(f'        {line}' for line in statements),
     )
+
+
+def goes_along(base: type) -> bool:
+    """Whether a backbone class has to go along in source, and can."""
+    return is_exported(base) or (is_of_mmst(base) and not needs_mmst(base))
+
+
+def is_exported(base: type) -> bool:
+    """Whether a backbone class is of an earlier export, in its folder."""
+    try:
+        source = inspect.getsource(sys.modules[base.__module__])
+    except (OSError, TypeError):  # of no file
+        return False
+    return f'{_REGISTRATION}class {base.__name__}(' in source
 
 
 def needs_mmst(base: type) -> bool:
@@ -90,10 +106,12 @@ def is_of_mmst(base: type) -> bool:
 
 
 def _own_source(base: type) -> str:
-    """The module of a class of ours, without doc and registration."""
+    """The module of a class, without its doc and registration."""
     source = inspect.getsource(sys.modules[base.__module__])
     source = re.sub(r'\A(#.*\n)*""".*?"""\n', '', source, flags=re.S)
-    return source.replace('@MODELS.register_module()\n', '')
+    for line in ('@MODELS.register_module()\n', _REGISTRATION):
+        source = source.replace(line, '')
+    return source
 
 
 def _statements(changes: Sequence[Change]) -> Iterator[str]:

@@ -13,7 +13,12 @@ from torch import nn
 
 from mmst.subnets.export import Change
 
-from .backbone_source import backbone_source, is_of_mmst, needs_mmst
+from .backbone_source import (
+    backbone_source,
+    goes_along,
+    is_exported,
+    needs_mmst,
+)
 from .plain_config import list_own_types
 
 _HEADER = """\
@@ -68,11 +73,13 @@ def write_config(
     base = _find_backbone_class(plain, model)
     inside = _change_head(plain, changes)
     header, module = _HEADER, _make_module_name(name)
-    if inside or (is_of_mmst(base) and not needs_mmst(base)):
+    if inside or goes_along(base):
         (folder / f'{module}.py').write_text(
             backbone_source(base, depths, inside), encoding='utf-8'
         )
         plain.model.backbone.type = module
+        if is_exported(base):
+            _do_not_import(plain, base.__module__)
         _import(plain, module)
         header = _HEADER_WITH_MODULE
     left = list_own_types(plain.to_dict())
@@ -122,6 +129,12 @@ def _import(cfg: Config, module: str) -> None:
         imports=[*imports.get('imports', ()), module],
         allow_failed_imports=imports.get('allow_failed_imports', False),
     )
+
+
+def _do_not_import(cfg: Config, module: str) -> None:
+    imports = cfg.get('custom_imports') or {}
+    names = [name for name in imports.get('imports', ()) if name != module]
+    cfg.custom_imports = dict(imports, imports=names)
 
 
 def _find_backbone_class(cfg: Config, model: nn.Module) -> type:
