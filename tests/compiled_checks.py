@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from mmst.subnets import activate, compile_blocks, export_subnet, find_stages
+from mmst.subnets import (
+    PassRunner,
+    Subnet,
+    activate,
+    compile_blocks,
+    export_subnet,
+    find_stages,
+    resize_inputs,
+)
 from mmst.subnets.compile_blocks import is_compiled
 from tests.conftest import build_classifier, load_run
 
@@ -63,6 +71,34 @@ def test_subnets_and_statistics_are_those_of_plain_blocks(compiled, depths):
         torch.testing.assert_close(
             run(compiled, size, depths), run(plain, size, depths)
         )
+
+
+def test_passes_share_compiled_blocks(compiled):
+    """As passes apart of plain blocks, at two sizes."""
+    plain = network()
+    plain.load_state_dict(compiled.state_dict())
+    full = [len(stage) for stage in find_stages(plain)]
+    subnets = [
+        Subnet.ordered(depths, full, size)
+        for depths in ((1, 1, 1, 2), (2, 1, 1, 1))
+        for size in (48, 64)
+    ]
+    results = []
+    for model, share in ((plain, False), (compiled, True)):
+        runner = PassRunner(model, share=share)
+        for size in (64, 80):
+            images = torch.ones(2, 3, size, size).double().cumsum(3)
+            model.zero_grad()
+
+            def loss(subnet, model=model, images=images):
+                inputs = resize_inputs(images, subnet and subnet.size)
+                return model(inputs).square().mean()
+
+            losses = runner.run([None, *subnets], loss)
+            gradients = [p.grad for p in model.parameters()]
+            results.append((losses, gradients, list(model.buffers())))
+    for expected, found in zip(results[:2], results[2:]):
+        torch.testing.assert_close(found, expected)
 
 
 def test_sizes_do_not_compile_again(compiled):
