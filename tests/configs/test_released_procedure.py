@@ -16,7 +16,7 @@ from mmpretrain.structures import DataSample
 from torchvision.models import resnet50
 
 from mmst.engine.step import st_step
-from mmst.subnets import SubnetInputs
+from mmst.subnets import PassRunner, SubnetInputs
 from tests.conftest import ROOT, Steps
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
@@ -123,7 +123,12 @@ def test_losses_gradients_and_step(name, dtype, shape, tolerance):
         ),
         optim_wrapper,
         subnets,
-        cfg.train_cfg.get('update_running_stats', False),
+        PassRunner(
+            model,
+            update_running_stats=cfg.train_cfg.get(
+                'update_running_stats', False
+            ),
+        ),
         SubnetInputs(
             cfg.train_cfg.get('input_transforms', ()),
             cfg.train_cfg.get('chain_inputs', False),
