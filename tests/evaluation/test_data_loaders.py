@@ -43,7 +43,7 @@ def validating(val_dataloader):
 def test_no_images(tiny_runner, packed, is_packed):
     nothing = packed if is_packed else loader(4, 0)
     runner = tiny_runner(**validating(nothing))
-    message = 'no images: val_dataloader of the config gives no batch'
+    message = 'no images: val_dataloader of the config yields no batch'
     for measure in (get_validation_loader, evaluate_subnet):
         with pytest.raises(ValueError, match=message):
             measure(runner)
