@@ -67,11 +67,11 @@ def test_own_config_turned_into_st(tmp_path, tiny_runner):
 
 
 def test_own_config_turned_into_st_star(tmp_path):
-    """Three lines below a detector's config."""
+    """A loop and a hook below a detector's config."""
     pytest.importorskip('mmdet')
     code = snippet("_base_ = 'mmdet::")
     base, *lines = [node for node in code.split('\n') if node]
-    assert base.startswith('_base_') and len(lines) == 3
+    assert base.startswith('_base_') and len(lines) == 5
     for name, text in (('base', base), ('star', code)):
         (tmp_path / f'{name}.py').write_text(text)
     before, cfg = (

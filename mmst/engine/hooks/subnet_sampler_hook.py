@@ -12,6 +12,7 @@ from mmst.registry import HOOKS
 from mmst.subnets import SubnetInputs, SubnetSampler, unwrap_model
 from mmst.subnets.options import check_count, check_flag
 
+from ..replaced_lists import describe_replaced
 from ..space_report import report_space
 from ..subnet_batch import check_transforms
 from ..subnet_scalars import report_subnets
@@ -66,6 +67,8 @@ class SubnetSamplerHook(Hook):
         self._check_loop(runner.train_loop)
         if self.sampler.is_off:
             return
+        for line in describe_replaced(runner.cfg):
+            runner.logger.warning(line)
         model = unwrap_model(runner.model)
         check_teaching_head(model)
         # With `diff_rank_seed` each rank has a different seed.

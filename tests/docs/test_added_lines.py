@@ -1,0 +1,75 @@
+"""Documented lines add to the hooks and imports of any base."""
+
+import re
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import HOOKS
+
+from mmst.engine.replaced_lists import describe_replaced
+
+from .blocks import BLOCKS
+
+STOCK = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'
+ADDING = [
+    block
+    for block in BLOCKS
+    if block.language == 'python'
+    and re.search(r'^custom_(hooks|imports) =', block.code, re.M)
+]
+#: A base with neither, and one with both, as text and in the new style.
+WITHOUT = "_base_ = 'mmpretrain::resnet/resnet50_8xb32_in1k.py'\n"
+WITH = f"_base_ = {STOCK!r}\ncustom_imports = dict(imports=['string'])\n"
+NEW_WITHOUT = """from mmpretrain.models import ResNet
+model = dict(backbone=dict(type=ResNet, depth=50), head=dict())
+"""
+NEW_WITH = f"""{NEW_WITHOUT}
+from mmengine.hooks import EMAHook
+custom_hooks = [dict(type=EMAHook)]
+custom_imports = dict(imports=['string'])
+"""
+
+
+def read(block, tmp_path, text: str, new_style: str) -> Config:
+    """A block's config, whatever base it names put in place of its own."""
+    code = re.sub(r'^_base_ = .*$', '', block.code, flags=re.M)
+    if 'read_base' not in code:
+        code = f"_base_ = './my_config.py'\n{code}"
+    base = new_style if 'read_base' in code else text
+    (tmp_path / 'my_config.py').write_text(base)
+    (tmp_path / 'mine.py').write_text(code)
+    return Config.fromfile(str(tmp_path / 'mine.py'))
+
+
+def names(cfg: Config) -> list:
+    return [
+        str(getattr(hook.type, '__name__', hook.type)).split('.')[-1]
+        for hook in cfg.custom_hooks
+    ]
+
+
+def test_pages_have_such_lines():
+    pages = {block.page for block in ADDING}
+    assert len(ADDING) >= 8 and {'README.md', 'docs/traps.md'} <= pages
+
+
+@pytest.mark.parametrize('block', ADDING, ids=lambda b: b.page)
+def test_base_keeps_its_own(block, tmp_path):
+    cfg = read(block, tmp_path, WITH, NEW_WITH)
+    assert names(cfg)[0] == 'EMAHook' and len(names(cfg)) == 2
+    assert 'string' in cfg.custom_imports.imports
+    assert describe_replaced(cfg) == []
+    # By its type alone, without an import.
+    assert type(HOOKS.build(cfg.custom_hooks[1])).__module__.startswith('mmst')
+
+
+@pytest.mark.parametrize('block', ADDING, ids=lambda b: b.page)
+def test_base_without_any(block, tmp_path):
+    cfg = read(block, tmp_path, WITHOUT, NEW_WITHOUT)
+    assert len(names(cfg)) == 1
+
+
+@pytest.mark.parametrize('page', ['docs/how_to/share_prefixes.md'])
+def test_a_hook_by_itself(page):
+    (code,) = (b.code for b in BLOCKS if b[:2] == (page, 'python'))
+    assert HOOKS.build(eval(code)).sampler.num_sizes == 1
