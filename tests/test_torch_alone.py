@@ -76,7 +76,7 @@ for subnet in sampler.draw(0):
 runner = PassRunner(model)
 losses = runner.run([None, *sampler.draw(0)], lambda s: model(images).sum())
 assert len(losses) == 3
-assert iteration_cost(model, images[:1], sampler) > 1
+assert predict_iteration_cost(model, images[:1], sampler) > 1
 SubnetInputs(['crop', 'flip', 'jitter'])(images, 0.5)
 assert measure_cost(model, images[:1]).total > 0
 assert export_subnet(model, (1, 1, 1, 1))(images).shape == (2, 3)

@@ -76,7 +76,9 @@ def choose_candidates(
     cost = measure_cost(runner.model, load_first_image(runner)['inputs'])
     subnets = sorted(
         product(*space.depths),
-        key=lambda depths: cost.of(Subnet.ordered(depths, space.num_blocks)),
+        key=lambda depths: cost.count(
+            Subnet.ordered(depths, space.num_blocks)
+        ),
     )
     if len(subnets) <= max_subnets:
         return subnets

@@ -8,7 +8,7 @@ from mmst.launch.configured_training import (
     make_training_image,
     read_sampler,
 )
-from mmst.subnets import iteration_cost, measure_cost
+from mmst.subnets import measure_cost, predict_iteration_cost
 
 from .metric_names import choose_metric, label_metric
 from .results import choose_digits, format_table
@@ -82,7 +82,7 @@ def measure_training_cost(
     ratio = 1.0
     if sampler is not None:
         share = explain_apart(**log.config.train_cfg) is None
-        ratio = iteration_cost(backbone, image, sampler, share)
+        ratio = predict_iteration_cost(backbone, image, sampler, share)
     plain = _count_plain_flops(log, measure_cost(backbone, image).total)
 
     def flops(iterations: int) -> float:

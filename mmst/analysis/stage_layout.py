@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from mmst.subnets import (
     SubnetSampler,
     find_stages,
-    iteration_cost,
     measure_cost,
+    predict_iteration_cost,
 )
 
 from .results import format_table
@@ -108,8 +108,8 @@ def measure_stage_layout(
                 depth if min(lowest) == depth else lowest,
                 space.candidates,
                 prod(space.candidates),
-                cost.mean(space) / cost.total,
-                iteration_cost(backbone, image, proposed),
+                cost.average(space) / cost.total,
+                predict_iteration_cost(backbone, image, proposed),
             )
         )
     height, width = image.shape[-2:]

@@ -23,7 +23,7 @@ from .hooks.prepare_dataset_hook import PrepareDatasetHook
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
 from .prefix_sharing import explain_apart
 from .step import st_step
-from .subnet_errors import naming
+from .subnet_errors import prefix_errors
 
 
 class STLoopMixin(BaseLoop):
@@ -168,7 +168,7 @@ class STLoopMixin(BaseLoop):
             'before_train_iter', batch_idx=batch_idx, data_batch=data_batch
         )
         if self.subnets:
-            with naming(f'iteration {runner.iter + 1}'):
+            with prefix_errors(f'iteration {runner.iter + 1}'):
                 outputs = st_step(
                     runner.model,
                     data_batch,

@@ -4,7 +4,7 @@ from typing import Any, Hashable, List, Optional, Sequence
 
 from torch import nn
 
-from mmst.subnets import Subnet, SubnetInputs, shorter_side
+from mmst.subnets import Subnet, SubnetInputs, get_shorter_side
 
 from .subnet_batch import image_batch, make_subnet_batch
 
@@ -62,5 +62,5 @@ class PassBatches:
         if subnet is None or subnet.size is None:
             return None
         images = image_batch(self._main)
-        side = shorter_side(images, subnet.size)
-        return None if side == shorter_side(images, None) else side
+        side = get_shorter_side(images, subnet.size)
+        return None if side == get_shorter_side(images, None) else side

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from mmst.subnets import (
     InputSizes,
     SubnetSampler,
-    iteration_cost,
+    get_shorter_side,
     measure_cost,
+    predict_iteration_cost,
     resize_inputs,
-    shorter_side,
     unwrap_model,
 )
 
@@ -88,7 +88,7 @@ def check_sizes(model: nn.Module, image: Tensor, sizes: InputSizes) -> None:
     Raises:
         ValueError: If the smallest is too small.
     """
-    smallest = min(shorter_side(image, n) for n in sizes.values or (None,))
+    smallest = min(get_shorter_side(image, n) for n in sizes.values or (None,))
     try:
         measure_cost(model, resize_inputs(image, smallest))
     except ValueError as error:
@@ -139,13 +139,14 @@ def describe_space(
         )
     lines += [
         f'input sizes drawn from: {sizes} (main input: '
-        f'{shorter_side(image, None)} px, '
+        f'{get_shorter_side(image, None)} px, '
         f'{cost.total / 1e9:.3g} GFLOPs in the backbone)',
         f'each pass runs by itself: {why_apart}'
         if why_apart
         else 'passes on one input share the blocks that they have in common',
         *_predict(
-            iteration_cost(model, image, sampler, share=not why_apart), sampler
+            predict_iteration_cost(model, image, sampler, share=not why_apart),
+            sampler,
         ),
     ]
     return '\n'.join(lines)

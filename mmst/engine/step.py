@@ -30,7 +30,7 @@ from mmst.subnets import PassRunner, Subnet, SubnetInputs, unwrap_model
 
 from .pass_batches import PassBatches
 from .subnet_batch import copy_samples
-from .subnet_errors import naming_subnet
+from .subnet_errors import name_failing_subnet
 
 Batch = Union[Dict[str, Any], Tuple[Any, ...], List[Any]]
 Log = Dict[str, Tensor]
@@ -47,16 +47,16 @@ def st_step(
     """Train the main network and its subnets on one batch (Eq. 1).
 
     The losses are summed. Each pass is backpropagated before the next begins,
-    so memory does not grow with K; one reduction and one step follow them.
+    so memory does not grow with K. One reduction and one step follow.
 
     Args:
         model: The model, bare or wrapped for distributed training.
-        data_batch: A batch as it comes from the data loader.
+        data_batch: A batch from the data loader.
         optim_wrapper: Its ``accumulative_counts``, clipping and mixed
-            precision mean what they mean without subnets.
-        subnets: The subnets of this iteration, one at least.
-        pass_runner: Runs the model's passes. Default: one that shares.
-        subnet_inputs: How subnets' inputs are made of the main input.
+            precision mean the same as without subnets.
+        subnets: The subnets of this iteration, at least one.
+        pass_runner: Runs the passes. Default: one that shares prefixes.
+        subnet_inputs: How subnets' inputs are made from the main input.
 
     Returns:
         dict: ``loss``, the sum of all; ``main_loss`` and the main network's
@@ -64,14 +64,14 @@ def st_step(
 
     Raises:
         FloatingPointError: If a loss is not finite; the model is not updated.
-            Not in mixed precision, whose loss scaler skips such a step.
+            Not raised with a loss scaler, which skips such steps itself.
 
     Example:
         >>> subnet = Subnet.ordered((1, 2, 1), (3, 3, 3), size=0.5)
         >>> log = st_step(model, data_batch, optim_wrapper, [subnet])
     """
-    with _accumulating_locally(model):
-        main_log, subnet_losses = _passes(
+    with _accumulate_locally(model):
+        main_log, subnet_losses = _run_passes(
             model,
             data_batch,
             optim_wrapper,
@@ -85,19 +85,19 @@ def st_step(
         reduce_gradients(model.parameters())
         optim_wrapper.step()
         optim_wrapper.zero_grad()
-    return _joined_log(main_log, subnet_losses)
+    return _join_log(main_log, subnet_losses)
 
 
 @contextmanager
-def _accumulating_locally(model: nn.Module) -> Iterator[None]:
-    """Leave gradients on their rank; forget the main logits at the end.
+def _accumulate_locally(model: nn.Module) -> Iterator[None]:
+    """Keep DDP from reducing gradients; forget the main logits at the end.
 
-    DDP's own reduction expects one backward pass that uses the same
-    parameters on every rank each time.
+    Its own reduction expects one backward pass an iteration, which uses the
+    same parameters each time.
     """
     unsynchronized: ContextManager[None] = nullcontext()
     if is_model_wrapper(model):
-        # no_sync() turns this off; the main pass broadcasts buffers if asked.
+        # no_sync() turns it off, but the main pass may broadcast buffers.
         model.require_forward_param_sync = True  # type: ignore[assignment]
         unsynchronized = model.no_sync()
     with unsynchronized:
@@ -109,7 +109,7 @@ def _accumulating_locally(model: nn.Module) -> Iterator[None]:
                 head.forget()
 
 
-def _passes(
+def _run_passes(
     model: nn.Module,
     data_batch: Batch,
     optim_wrapper: OptimWrapper,
@@ -130,49 +130,49 @@ def _passes(
     def compute_loss(subnet: Optional[Subnet]) -> Tensor:
         running.append(subnet)
         batch = copy_samples(batches.make(subnet))
-        # All passes together are one count of gradient accumulation.
+        # All passes count as one for gradient accumulation.
         optim_wrapper._inner_count = count
         with optim_wrapper.optim_context(model):
             losses = model._run_forward(batch, mode='loss')
         loss, log_vars = module.parse_losses(losses)
         if subnet is None:
-            # Detached, or the log would keep the graph alive.
+            # Detached: the log must not keep the graph alive.
             main_log.update({k: v.detach() for k, v in log_vars.items()})
         return loss
 
     def backward(loss: Tensor) -> None:
         optim_wrapper.backward(optim_wrapper.scale_loss(loss))
-        # A subnet leaves parameters out on purpose.
+        # Subnets leave parameters unused on purpose.
         if finds_anomalies and running == [None]:
             detect_anomalous_params(loss, model=model)
 
     passes: List[Optional[Subnet]] = [None, *subnets]
     inputs = batches.tell_apart(passes)
     if finds_anomalies:
-        inputs[0] = 'a graph of its own, in which to look for parameters'
-    with _naming_last(running, subnets):
+        inputs[0] = 'apart'  # the search needs the main network's whole graph
+    with _name_last(running, subnets):
         _, *losses = pass_runner.run(passes, compute_loss, inputs, backward)
     return main_log, losses
 
 
 @contextmanager
-def _naming_last(
+def _name_last(
     running: Sequence[Optional[Subnet]], subnets: Sequence[Subnet]
 ) -> Iterator[None]:
-    """Name in exceptions the last subnet of those that were run so far."""
+    """Name the subnet that ran last in exceptions."""
     try:
         yield
     except Exception:
         subnet = running[-1] if running else None
         if subnet is None:
             raise
-        # Equal ones run in their order.
+        # Equal subnets run in their order.
         equal = [k for k, other in enumerate(subnets) if other == subnet]
-        with naming_subnet(subnet, equal[running.count(subnet) - 1]):
+        with name_failing_subnet(subnet, equal[running.count(subnet) - 1]):
             raise
 
 
-def _joined_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:
+def _join_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:
     main_loss = main_log.pop('loss')
     return dict(
         loss=main_loss + sum(subnet_losses),
@@ -183,13 +183,13 @@ def _joined_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Average gradients over the processes, once, in buckets.
+    """Average gradients over all processes, once, in buckets.
 
-    A parameter that got a gradient on some ranks only counts as zero on the
-    others; one that got none anywhere is left without.
+    A gradient that is missing on some ranks counts as zero there. One that is
+    missing on all ranks stays missing.
 
     Example:
-        >>> reduce_gradients(model.parameters())  # alone: as they are
+        >>> reduce_gradients(model.parameters())  # one process: no change
     """
     if not is_distributed():
         return
@@ -210,7 +210,7 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def _skips_bad_steps(optim_wrapper: OptimWrapper) -> bool:
-    """Whether a loss scaler skips steps after which it lowers its scale."""
+    """Whether a loss scaler skips steps whose gradients are not finite."""
     scaler = getattr(optim_wrapper, 'loss_scaler', None)
     return scaler is not None and scaler.is_enabled()
 
@@ -228,5 +228,5 @@ def _check_finite(losses: List[Tensor], subnets: Sequence[Subnet]) -> None:
         if not good
     ]
     raise FloatingPointError(
-        f'loss not finite in {"; ".join(bad)}. Nothing was updated'
+        f'loss is not finite in {"; ".join(bad)}. Nothing was updated'
     )

@@ -1,4 +1,4 @@
-"""Name in an exception the subnet in whose pass it was raised."""
+"""Say in exceptions where they were raised."""
 
 from contextlib import contextmanager
 from typing import ContextManager, Iterator
@@ -7,29 +7,31 @@ from mmst.subnets import Subnet
 
 
 @contextmanager
-def naming(place: str) -> Iterator[None]:
-    """Put a place before the message of any exception raised inside.
+def prefix_errors(place: str) -> Iterator[None]:
+    """Prefix the message of any exception raised inside with a place.
 
-    The exception keeps its type and its traceback.
+    The exception keeps its type and traceback.
 
     Args:
-        place: Such as ``'iteration 7'``.
+        place: For example ``'iteration 7'``.
     """
     try:
         yield
     except Exception as error:
         text = f'{place}: {error}'
         error.args = (text, *error.args[1:])
-        if place not in str(error):  # a type that has words of its own
+        if place not in str(error):  # a type that ignores its arguments
             raise RuntimeError(text) from error
         raise
 
 
-def naming_subnet(subnet: Subnet, index: int = 0) -> ContextManager[None]:
-    """Name a subnet, with its input size, in exceptions of its pass.
+def name_failing_subnet(
+    subnet: Subnet, index: int = 0
+) -> ContextManager[None]:
+    """Prefix the messages of exceptions with a subnet and its input size.
 
     Args:
         subnet: The subnet.
         index: Its index in the iteration, from 0.
     """
-    return naming(f'subnet {index} ({subnet})')
+    return prefix_errors(f'subnet {index} ({subnet})')

@@ -25,14 +25,14 @@ from mmst.subnets import (
     SubnetInputs,
     SubnetSampler,
     activate,
-    shorter_side,
+    get_shorter_side,
     unwrap_model,
 )
 
 from .preserve_training import preserve_training
 from .space_report import say_too_small
 from .subnet_batch import copy_samples, image_batch, make_subnet_batch
-from .subnet_errors import naming_subnet
+from .subnet_errors import name_failing_subnet
 
 # Whose length is that of an epoch; others may go on for ever.
 _FINITE = (
@@ -103,7 +103,7 @@ class SubnetTrial:
             raise ValueError(
                 say_too_small(self.side, told, self.sampler.sizes)
             ) from error
-        with naming_subnet(self.subnet):
+        with name_failing_subnet(self.subnet):
             raise error
 
     def _told(self, error: Exception) -> str:
@@ -141,8 +141,8 @@ class SubnetTrial:
             subnet = Subnet.ordered(fewest, space.num_blocks)
         if sizes and resized:
             images = image_batch(data)
-            size = min(sizes, key=lambda n: shorter_side(images, n))
-            self.side = shorter_side(images, size)
+            size = min(sizes, key=lambda n: get_shorter_side(images, n))
+            self.side = get_shorter_side(images, size)
             subnet = Subnet(subnet.paths, size)
         self.subnet = subnet
 

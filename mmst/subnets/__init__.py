@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import Any
 
 from . import families  # noqa: F401  registers the finders
-from .activate import activate, active_subnet
+from .activate import activate, get_active_subnet
 from .compile_blocks import compile_blocks
 from .cost import BackboneCost, measure_cost
 from .export import export_subnet
 from .flops import count_flops
 from .input_sizes import InputSizes
-from .inputs import SubnetInputs, pad_inputs, resize_inputs, shorter_side
-from .iteration_cost import count_pass_flops, iteration_cost
+from .inputs import SubnetInputs, get_shorter_side, pad_inputs, resize_inputs
+from .iteration_cost import count_pass_flops, predict_iteration_cost
 from .kl_minus import kl_minus, normalize_logits
 from .preserve_modes import preserve_modes
 from .sampler import SubnetSampler
@@ -39,14 +39,14 @@ __all__ = [
     'SubnetInputs',
     'SubnetSampler',
     'activate',
-    'active_subnet',
+    'get_active_subnet',
     'compile_blocks',
     'count_flops',
     'count_pass_flops',
     'export_subnet',
     'find_backbone',
     'find_stages',
-    'iteration_cost',
+    'predict_iteration_cost',
     'kl_minus',
     'measure_cost',
     'normalize_logits',
@@ -54,7 +54,7 @@ __all__ = [
     'preserve_modes',
     'register_stage_finder',
     'resize_inputs',
-    'shorter_side',
+    'get_shorter_side',
     'unwrap_model',
 ]
 

@@ -21,14 +21,14 @@ _CLAIMED: Set[nn.Module] = set()
 _LOCK = Lock()
 
 
-def active_subnet() -> Optional[Subnet]:
+def get_active_subnet() -> Optional[Subnet]:
     """The subnet that is running now; ``None`` for the main network.
 
     Example:
         >>> with activate(model, (1, 2, 1, 2)):
-        ...     print(active_subnet())
+        ...     print(get_active_subnet())
         1-2-1-2
-        >>> active_subnet() is None
+        >>> get_active_subnet() is None
         True
     """
     return _ACTIVE.get()

@@ -1,7 +1,6 @@
-"""What a subnet costs: FLOPs of a backbone, block by block and size by size.
+"""The cost of subnets: FLOPs of a backbone, by block and input size.
 
-The backward pass costs in proportion to the forward pass, so that counting
-the forward pass is enough.
+Only the forward pass is counted: the backward pass is proportional to it.
 """
 
 from contextlib import ExitStack
@@ -25,24 +24,27 @@ Table = Tuple[Tuple[int, ...], ...]
 class BackboneCost:
     """FLOPs of one forward pass on one image.
 
-    A multiply-add counts one, as usual: 4.1 G for ResNet-50
-    at 224 px (Table 4).
+    A multiply-add counts as one, as usual: 4.1 G for ResNet-50 at 224 px
+    (Table 4).
 
     Attributes:
         total: The whole backbone.
-        blocks: Each block of each stage, with what the layer after the stage
-            spends on its features if these are concatenated, as in DenseNet.
-        reads: What each block spends, if features are concatenated, on those
-            of any one earlier block of its stage; zero if they are added.
-        after: What the layer after each stage spends on those of one block.
-        before: What is spent between each stage and the one before; for the
-            first stage, the stem.
-        is_random: Whether the backbone draws at random even in evaluation
-            mode, as MAE's draws its mask. Passes then have nothing in common.
+        blocks: Each block of each stage. If features are concatenated, as in
+            DenseNet, this includes what the layer after the stage spends on
+            the block's features.
+        reads: What each block spends on the features of any one earlier block
+            of its stage; zero unless features are concatenated.
+        after: What the layer after each stage spends on the features of one
+            block; zero unless features are concatenated.
+        before: What is spent between the previous stage and each stage; for
+            the first stage, the stem.
+        is_random: Whether the backbone is random even in evaluation mode, as
+            MAE's is, which draws a mask. Passes then share nothing.
 
     Example:
         >>> cost = measure_cost(model, images[:1])
-        >>> cost.of(Subnet.ordered((2, 2, 2, 2), (2, 2, 2, 2))) == cost.total
+        >>> whole = Subnet.ordered((2, 2, 2, 2), (2, 2, 2, 2))
+        >>> cost.count(whole) == cost.total
         True
     """
 
@@ -53,8 +55,8 @@ class BackboneCost:
     before: Tuple[int, ...]
     is_random: bool = False
 
-    def of(self, subnet: Optional[Subnet]) -> int:
-        """FLOPs of a subnet on this input size; ``None``: all."""
+    def count(self, subnet: Optional[Subnet]) -> int:
+        """Count the FLOPs of a subnet; ``None``: of the main network."""
         cost = self.total
         if subnet is None:
             return cost
@@ -68,13 +70,13 @@ class BackboneCost:
                     cost -= read * skipped
         return cost
 
-    def of_first(self, subnet: Subnet, num_blocks: int) -> int:
-        """FLOPs of a subnet before it comes to one of its blocks.
+    def count_first(self, subnet: Subnet, num_blocks: int) -> int:
+        """Count the FLOPs of a subnet up to one of its blocks.
 
         Args:
             subnet: The subnet.
-            num_blocks: Number of blocks, of all stages, that come before; if
-                these are all, what follows the last does not count.
+            num_blocks: Number of blocks before that block, over all stages.
+                If these are all blocks, what follows the last is left out.
         """
         cost, not_read = 0, 0
         for paths, before, blocks, reads, after in zip(
@@ -93,8 +95,8 @@ class BackboneCost:
             not_read = skipped * after
         return cost
 
-    def mean(self, space: SamplingSpace) -> float:
-        """Expected FLOPs of a subnet drawn from a space on this size."""
+    def average(self, space: SamplingSpace) -> float:
+        """Compute the expected FLOPs of a subnet drawn from a space."""
         cost = float(self.total)
         for flops, keeps in zip(self.blocks, space.keep_probability()):
             cost -= sum(f * (1 - keep) for f, keep in zip(flops, keeps))
@@ -106,8 +108,8 @@ class BackboneCost:
 def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     """Count the FLOPs of a model's backbone on one image.
 
-    Runs the backbone once without gradient, in evaluation mode, and leaves it
-    and the random state as they were.
+    Runs the backbone once in evaluation mode, without gradients. Its modes
+    and the random state are restored.
 
     Args:
         model: A model or a backbone.
@@ -118,7 +120,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
 
     Example:
         >>> cost = measure_cost(model, images[:1])
-        >>> cost.of(Subnet.ordered((1, 2, 1, 2), (2, 2, 2, 2))) < cost.total
+        >>> cost.count(Subnet.ordered((1, 2, 1, 2), (2, 2, 2, 2))) < cost.total
         True
     """
     backbone, stages = find_backbone(model), find_stages(model)
@@ -126,7 +128,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         stack.enter_context(preserve_modes(backbone))
         backbone.eval()
         stack.enter_context(torch.no_grad())
-        # Some backbones draw even in evaluation mode: MAE draws its mask.
+        # Some backbones are random even in evaluation mode, such as MAE's.
         devices = [image.device] if image.is_cuda else []
         stack.enter_context(torch.random.fork_rng(devices))
         flops = stack.enter_context(count_flops())
@@ -136,13 +138,13 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
             outputs = backbone(image)
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
-                f'{_too_small(image, backbone)} ({error})'
+                f'{_explain_too_small(image, backbone)} ({error})'
             ) from error
         is_random = state != read_random_state(image.device)
     if any(feature.numel() == 0 for feature in iter_tensors(outputs)):
-        raise ValueError(_too_small(image, backbone))
+        raise ValueError(_explain_too_small(image, backbone))
     blocks, reads, after = zip(
-        *(_stage_flops(stage, counts) for stage in stages)
+        *(_count_stage_flops(stage, counts) for stage in stages)
     )
     firsts = [stage.blocks[0].module for stage in stages]
     return BackboneCost(
@@ -155,7 +157,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     )
 
 
-def _too_small(image: Tensor, backbone: nn.Module) -> str:
+def _explain_too_small(image: Tensor, backbone: nn.Module) -> str:
     return (
         f'an input of {image.shape[-2]} x {image.shape[-1]} px leaves no '
         f'feature map at the end of {type(backbone).__name__}'
@@ -175,11 +177,11 @@ def iter_tensors(outputs: Any) -> Iterator[Tensor]:
 def _count_modules(
     stack: ExitStack, stages: Sequence[Stage], flops: Callable[[], int]
 ) -> Tuple[Dict[nn.Module, int], Dict[nn.Module, int]]:
-    """Read the count before and after all that a subnet changes.
+    """Hook the modules that a subnet changes, to count their FLOPs.
 
     Returns:
-        What each module spends, and what each block finds spent since the
-        block before it.
+        The FLOPs of each module, and for each block those between the
+        previous block and it.
     """
     counts: Dict[nn.Module, int] = {}
     before: Dict[nn.Module, int] = {}
@@ -208,12 +210,13 @@ def _count_modules(
     return counts, before
 
 
-def _stage_flops(
+def _count_stage_flops(
     stage: Stage, counts: Dict[nn.Module, int]
 ) -> Tuple[Tuple[int, ...], Tuple[int, ...], int]:
-    """Multiply-adds of a stage's blocks, and those of reading one block.
+    """Compute a stage's entries of :class:`BackboneCost`.
 
-    In the stage, block by block, and after it.
+    Returns:
+        ``blocks``, ``reads`` and ``after`` of this stage.
     """
     blocks = [counts.get(block.module, 0) for block in stage.blocks]
     reads, after = [0] * len(stage), 0
@@ -222,7 +225,7 @@ def _stage_flops(
             continue
         one = reader.flops_a_block(counts.get(reader.conv, 0))
         if reader.num_blocks < len(stage):
-            # Block i reads those before it, i in number.
+            # Block i reads the i blocks before it.
             reads[reader.num_blocks] = one
         else:
             blocks = [flops + one for flops in blocks]

@@ -88,11 +88,11 @@ class InputSizes:
             return rng.randint(low, high)
         return rng.uniform(low, high)
 
-    def spread(self, most: int) -> Tuple[Union[int, float, None], ...]:
-        """Representative sizes: their mean cost is the mean cost of all.
+    def spread(self, max_sizes: int) -> Tuple[Union[int, float, None], ...]:
+        """Choose sizes whose mean cost is about that of all sizes.
 
         Args:
-            most: For a range, the number of sizes at most, evenly spread.
+            max_sizes: Maximum number of sizes, evenly spread, for a range.
         """
         if not self.values:
             return (None,)
@@ -100,14 +100,16 @@ class InputSizes:
             return self.values
         low, high = self.values
         if isinstance(low, int) and isinstance(high, int):
-            if high - low + 1 <= most:
+            if high - low + 1 <= max_sizes:
                 return tuple(range(low, high + 1))
             width = high - low + 1
             return tuple(
-                low + int(width * (i + 0.5) / most) for i in range(most)
+                low + int(width * (i + 0.5) / max_sizes)
+                for i in range(max_sizes)
             )
         return tuple(
-            low + (high - low) * (i + 0.5) / most for i in range(most)
+            low + (high - low) * (i + 0.5) / max_sizes
+            for i in range(max_sizes)
         )
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from .options import check_flag, check_list
 
 
-def shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
+def get_shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
     """Shorter side, in pixels, that a batch has at a subnet's size.
 
     Args:
@@ -17,7 +17,7 @@ def shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
             (``float``) or ``None`` for the batch as it is.
 
     Example:
-        >>> shorter_side(torch.zeros(1, 3, 32, 48), 0.5)
+        >>> get_shorter_side(torch.zeros(1, 3, 32, 48), 0.5)
         16
     """
     side = min(inputs.shape[-2:])
@@ -33,7 +33,7 @@ def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
 
     Args:
         inputs: Batch of images, (N, C, H, W).
-        size: See :func:`shorter_side`.
+        size: See :func:`get_shorter_side`.
 
     Returns:
         Tensor: (N, C, H', W') with ``min(H', W')`` the asked size; the batch
@@ -44,7 +44,7 @@ def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
         torch.Size([1, 3, 16, 24])
     """
     height, width = inputs.shape[-2:]
-    new_side, side = shorter_side(inputs, size), min(height, width)
+    new_side, side = get_shorter_side(inputs, size), min(height, width)
     if new_side == side:
         return inputs
     shape = tuple(
@@ -170,7 +170,7 @@ class SubnetInputs:
         Args:
             inputs: The main input, normalised, (N, C, H, W); the previous
                 subnet's where ``chained``.
-            size: See :func:`shorter_side`.
+            size: See :func:`get_shorter_side`.
             mean: Mean that the main input was normalised with, (C, 1, 1), on
                 the scale 0 to 255; default: zero.
             std: Standard deviation, likewise; default: one.

@@ -38,7 +38,7 @@ def order_passes(
 
     Args:
         passes: For each pass, what runs of each block, see
-            :func:`block_paths`.
+            :func:`list_block_paths`.
         inputs: For each pass, what tells its input from the others'.
 
     Returns:
@@ -63,14 +63,16 @@ def order_passes(
     ]
 
 
-def num_shared(one: Paths, other: Paths) -> int:
+def count_shared(one: Paths, other: Paths) -> int:
     """Number of blocks, from the first on, that two passes have in common."""
     return next(
         (i for i, (a, b) in enumerate(zip(one, other)) if a is not b), len(one)
     )
 
 
-def block_paths(stages: Sequence[Stage], subnet: Optional[Subnet]) -> Paths:
+def list_block_paths(
+    stages: Sequence[Stage], subnet: Optional[Subnet]
+) -> Paths:
     """What runs of each block, one stage after the other.
 
     Args:
@@ -181,7 +183,7 @@ class PassRunner:
                 'the main network is to run once, before all subnets: give '
                 'it as the first of the passes'
             )
-        passes = [block_paths(self.stages, subnet) for subnet in subnets]
+        passes = [list_block_paths(self.stages, subnet) for subnet in subnets]
         if inputs is None:
             inputs = [subnet and subnet.size for subnet in subnets]
         if not self._share:

@@ -141,7 +141,7 @@ def test_candidates_are_spread_over_the_space(runner):
         runner.model,
         runner.train_dataloader.dataset[0]['inputs'][None].float(),
     )
-    flops = [cost.of(Subnet.ordered(d, (3, 3, 3))) for d in everything]
+    flops = [cost.count(Subnet.ordered(d, (3, 3, 3))) for d in everything]
     assert flops == sorted(flops)
     some = choose_candidates(runner, space, 5)
     assert some == [everything[i] for i in (0, 6, 13, 20, 26)]

@@ -13,7 +13,7 @@ from mmst.analysis.cost import (
 )
 from mmst.analysis.cost_figure import draw_costs
 from mmst.analysis.training_log import read_training_log
-from mmst.subnets import SubnetSampler, iteration_cost, measure_cost
+from mmst.subnets import SubnetSampler, measure_cost, predict_iteration_cost
 from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import classifier, logged
 
@@ -44,7 +44,7 @@ def plain_flops(runner, batch_size):
 def ratio_of(runner, share=True):
     image = runner.model.data_preprocessor.mean.new_zeros(1, 3, 16, 16)
     sampler = SubnetSampler(**SAMPLER).fit(runner.model)
-    return iteration_cost(runner.model, image, sampler, share)
+    return predict_iteration_cost(runner.model, image, sampler, share)
 
 
 def test_run_with_subnets(tiny_runner):

@@ -11,8 +11,8 @@ from mmst.engine.step import st_step
 from mmst.subnets import (
     Subnet,
     SubnetSampler,
-    iteration_cost,
     measure_cost,
+    predict_iteration_cost,
 )
 from tests.conftest import Steps, classifier, sgd
 
@@ -126,8 +126,10 @@ def test_cost_counts_passes_apart(model):
     image = torch.zeros(1, 3, 16, 16).double()
     cost = measure_cost(model, image)
     sampler = SubnetSampler(**SAMPLER).fit(model)
-    expected = 1 + 2 * cost.mean(sampler.space) / cost.total
-    assert iteration_cost(model, image, sampler) == pytest.approx(expected)
+    expected = 1 + 2 * cost.average(sampler.space) / cost.total
+    assert predict_iteration_cost(model, image, sampler) == pytest.approx(
+        expected
+    )
     text = describe_space(model, image, sampler)
     assert 'each pass runs by itself: the backbone draws at random' in text
 

@@ -10,7 +10,7 @@ from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 
 from mmst.engine.step import reduce_gradients, st_step
-from mmst.subnets import PassRunner, Path, Subnet, active_subnet
+from mmst.subnets import PassRunner, Path, Subnet, get_active_subnet
 from tests.conftest import Steps, batch, build_classifier, most_saved, sgd
 
 FULL = (3, 3, 3)
@@ -278,7 +278,7 @@ def test_nonfinite_subnet_is_named_and_nothing_updated():
 
     class Spoil(nn.Module):
         def forward(self, subnet, main):
-            is_spoilt = active_subnet() is SUBNETS[1]
+            is_spoilt = get_active_subnet() is SUBNETS[1]
             return subnet.sum() * (float('inf') if is_spoilt else 1)
 
     model.head.loss_kl = Spoil()

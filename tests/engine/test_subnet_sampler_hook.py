@@ -11,7 +11,7 @@ from mmst.subnets import (
     Block,
     Stage,
     SubnetSampler,
-    iteration_cost,
+    predict_iteration_cost,
     register_stage_finder,
 )
 from mmst.subnets.stages import _FINDERS
@@ -190,7 +190,7 @@ def test_report_tells_space_and_cost(tiny_runner):
     )
     image = torch.zeros(1, 3, 16, 16)
     sampler = SubnetSampler(**SAMPLER).fit(runner.model)
-    expected = iteration_cost(runner.model, image, sampler)
+    expected = predict_iteration_cost(runner.model, image, sampler)
     assert printed == pytest.approx(expected, rel=0.02)
     assert 'passes on one input share the blocks' in text
 
@@ -224,6 +224,6 @@ def test_report_tells_why_passes_are_apart(tiny_runner, options, reason):
     image = torch.zeros(1, 3, 16, 16)
     sampler = SubnetSampler(**dict(SAMPLER, size_range=None))
     sampler.fit(runner.model)
-    apart = iteration_cost(runner.model, image, sampler, share=False)
+    apart = predict_iteration_cost(runner.model, image, sampler, share=False)
     assert printed == pytest.approx(apart, abs=0.006)
     assert sum(trained) == 3 * 4  # iterations, passes

@@ -14,7 +14,7 @@ from torch import nn
 from mmst.engine import trial
 from mmst.engine.preserve_training import preserve_training
 from mmst.engine.space_report import make_blank_image
-from mmst.subnets import active_subnet
+from mmst.subnets import get_active_subnet
 from tests.conftest import classifier
 
 
@@ -44,7 +44,7 @@ class Neck(nn.Module):
         if self.fault == 'queries':  # as of a detector with five queries
             scores = feature.mean(1).flatten(1)
             feature = feature * scores.topk(5).values.mean()
-        if self.fault == 'subnets' and active_subnet():
+        if self.fault == 'subnets' and get_active_subnet():
             raise RuntimeError('no subnets here')
         if self.fault == 'later' and self.count == 4 + 3:
             raise RuntimeError('no room')

@@ -17,8 +17,8 @@ from mmst.subnets import (
     Stage,
     Subnet,
     activate,
-    active_subnet,
     find_stages,
+    get_active_subnet,
     measure_cost,
     register_stage_finder,
 )
@@ -123,13 +123,13 @@ def test_raw_paths_are_branch_and_shortcut():
 
 def test_active_subnet_is_known_inside_only():
     model = resnet(18)
-    assert active_subnet() is None
+    assert get_active_subnet() is None
     with activate(model, (1, 1, 1, 1)) as outer:
-        assert active_subnet() is outer
+        assert get_active_subnet() is outer
         with activate(resnet(18), (2, 2, 2, 2)) as inner:
-            assert active_subnet() is inner
-        assert active_subnet() is outer
-    assert active_subnet() is None
+            assert get_active_subnet() is inner
+        assert get_active_subnet() is outer
+    assert get_active_subnet() is None
 
 
 def test_second_activation_is_refused_whoever_asks():
@@ -277,7 +277,7 @@ def test_cost_is_that_of_the_cut_network():
     for depths in ((1, 2, 1, 2), (2, 1, 2, 1)):
         subnet = Subnet.ordered(depths, (2, 2, 2, 2))
         small = measure_cost(cut(model, depths), image)
-        assert cost.of(subnet) == small.total
+        assert cost.count(subnet) == small.total
     assert [len(stage) for stage in find_stages(model)] == [2] * 4
     # conv1: 3 * 8 channels, 7 x 7, on 17 x 24 pixels.
     stem = cost.total - sum(map(sum, cost.blocks))
@@ -325,7 +325,7 @@ def test_paths_that_a_block_has_not(bare, paths, message):
     with pytest.raises(ValueError, match=message):
         with activate(bare, Subnet((paths,))):
             pass
-    assert active_subnet() is None
+    assert get_active_subnet() is None
     assert not any('forward' in vars(block) for block in bare)
 
 

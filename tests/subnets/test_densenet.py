@@ -165,7 +165,7 @@ def test_cost_is_that_of_the_network_cut_by_hand(kept):
     model = mmpretrain_densenet()
     image = torch.rand(1, 3, 32, 48).double()
     expected = flops_of(Cut(model, kept).model.backbone, image)
-    assert measure_cost(model, image).of(subnet_of(kept)) == expected
+    assert measure_cost(model, image).count(subnet_of(kept)) == expected
     with activate(model, subnet_of(kept)):
         assert flops_of(model.backbone, image) == expected
 
@@ -192,11 +192,11 @@ def test_mean_cost_is_the_mean_over_all_subnets(strategy, min_depth):
             ]
         choices.append(stage)
     mean = sum(
-        a[1] * b[1] * c[1] * cost.of(subnet_of((a[0], b[0], c[0])))
+        a[1] * b[1] * c[1] * cost.count(subnet_of((a[0], b[0], c[0])))
         for a, b, c in product(*choices)
     )
     space = SamplingSpace(DEPTHS, min_depth=min_depth, strategy=strategy)
-    assert cost.mean(space) == pytest.approx(mean, rel=1e-12)
+    assert cost.average(space) == pytest.approx(mean, rel=1e-12)
 
 
 def test_raw_sampling_is_refused():

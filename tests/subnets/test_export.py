@@ -171,8 +171,8 @@ def test_backbones(name, options, size, depths):
     assert small.state_dict().keys() == kept.keys()
     for key, value in small.state_dict().items():
         assert torch.equal(value, kept[key]), key
-    assert multiply_adds(small, image) == cost.of(subnet)
-    assert cost.of(subnet) < cost.total
+    assert multiply_adds(small, image) == cost.count(subnet)
+    assert cost.count(subnet) < cost.total
 
 
 @rows(NETWORKS)
@@ -277,7 +277,7 @@ def test_densenet_loses_the_channels_of_skipped_layers(head, linear):
     assert ours.keys() == {k for k in theirs if not k.startswith(gone)}
     assert multiply_adds(small.backbone, image[:1]) == measure_cost(
         model, image[:1]
-    ).of(subnet)
+    ).count(subnet)
 
 
 @pytest.mark.parametrize('source', ['torchvision', 'timm'])

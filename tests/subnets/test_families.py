@@ -361,7 +361,7 @@ def test_timm_backbone_in_a_model(toolbox):
     for ours, expected in zip(maps, small(image)):
         assert torch.equal(ours, expected)
     assert (
-        measure_cost(model, image).of(subnet)
+        measure_cost(model, image).count(subnet)
         == measure_cost(small, image).total
     )
 

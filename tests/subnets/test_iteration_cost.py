@@ -11,8 +11,8 @@ from mmst.subnets import (
     count_flops,
     count_pass_flops,
     find_stages,
-    iteration_cost,
     measure_cost,
+    predict_iteration_cost,
     resize_inputs,
 )
 from tests.conftest import build_classifier
@@ -74,7 +74,7 @@ def test_passes_apart_are_the_sum():
         Subnet.ordered(depths, (3, 3, 3))
         for depths in product((1, 2, 3), repeat=3)
     ]
-    apart = sum(cost.of(subnet) for subnet in subnets)
+    apart = sum(cost.count(subnet) for subnet in subnets)
     costs = [cost] * len(subnets)
     assert count_pass_flops(stages, subnets, range(28), costs) == apart
     # Written out: the blocks of the tree of all depths.
@@ -114,7 +114,7 @@ def test_cost_of_an_average_iteration(options):
             shared(model, same, [None, *drawn])
         total += flops()
     mean = total / num_iterations / plain()
-    assert iteration_cost(model, image, sampler) == pytest.approx(
+    assert predict_iteration_cost(model, image, sampler) == pytest.approx(
         mean, rel=0.06
     )
 
@@ -125,13 +125,13 @@ def test_cost_without_sharing_is_the_mean_over_all():
     sampler = SubnetSampler(2, min_depth=2, sizes=(8, 16)).fit(model)
     costs = [measure_cost(model, resize_inputs(image, n)) for n in (8, 16)]
     everything = [
-        cost.of(Subnet.ordered(depths, (3, 3, 3)))
+        cost.count(Subnet.ordered(depths, (3, 3, 3)))
         for cost in costs
         for depths in product((2, 3), repeat=3)
     ]
     mean = sum(everything) / len(everything) / costs[1].total
-    apart = iteration_cost(model, image, sampler, share=False)
+    apart = predict_iteration_cost(model, image, sampler, share=False)
     assert apart == pytest.approx(1 + 2 * mean)
-    assert iteration_cost(model, image, sampler) < apart
+    assert predict_iteration_cost(model, image, sampler) < apart
     off = SubnetSampler(0).fit(model)
-    assert iteration_cost(model, image, off) == 1
+    assert predict_iteration_cost(model, image, off) == 1

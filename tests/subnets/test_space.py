@@ -12,8 +12,8 @@ from mmst.subnets import (
     InputSizes,
     Path,
     SamplingSpace,
+    get_shorter_side,
     resize_inputs,
-    shorter_side,
 )
 
 RESNET50 = (3, 4, 6, 3)
@@ -223,7 +223,7 @@ def test_resize_keeps_the_aspect(size, shape):
     inputs = torch.rand(2, 3, 20, 30)
     small = resize_inputs(inputs, size)
     assert small.shape == (2, 3, *shape)
-    assert shorter_side(inputs, size) == shape[0]
+    assert get_shorter_side(inputs, size) == shape[0]
     if shape == (20, 30):
         assert small is inputs
     else:

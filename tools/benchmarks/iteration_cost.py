@@ -1,11 +1,10 @@
 """Time and peak memory of an iteration with subnets against plain training.
 
-Trains on made-up images, each case in a process of its own: plain training
-(CT), stimulative training with passes apart and with shared prefixes, and the
-two forms that one would otherwise write: all passes in one graph, and the
-procedure of the released code. Beside the measured ratio stands the one that
-the FLOPs of the drawn subnets predict, those of backbone and neck, forward and
-backward. Run it on an otherwise idle machine.
+Trains on random images and runs each case in its own process: plain training
+(CT), stimulative training with passes apart and with shared prefixes, all
+passes in one graph, and the procedure of the released code. The table shows
+the measured ratio beside the one that the FLOPs of the drawn subnets predict
+(backbone and neck). Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -76,33 +75,35 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help="px; default: that of the config's training images",
+        help="in px; default: the size of the config's training images",
     )
     parser.add_argument(
         '--cases',
         nargs='+',
         choices=list(CASES)[1:],
         default=list(CASES)[1:],
-        help='what to compare with plain training; default: all',
+        help='cases to compare with plain training; default: all',
     )
     parser.add_argument(
         '--num-subnets',
         type=int,
-        help="subnets an iteration; default: the config's",
+        help="subnets per iteration; default: the config's",
     )
     parser.add_argument(
         '--same-size',
         action='store_true',
-        help="subnets on the main input's size",
+        help="train subnets at the main input's size",
     )
     parser.add_argument('--iterations', type=int, default=8)
     parser.add_argument(
         '--rounds',
         type=int,
         default=2,
-        help='times that each case is run; the fastest counts',
+        help='runs of each case; the fastest counts',
     )
-    parser.add_argument('--amp', action='store_true', help='on a GPU')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision, on a GPU'
+    )
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument(
         '--compile', action='store_true', help='compile the blocks'
@@ -110,21 +111,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-heads',
         action='store_true',
-        help='backbone and neck alone; the loss is of their outputs',
+        help='train backbone and neck alone, with a loss on their outputs',
     )
     parser.add_argument('--case', choices=list(CASES), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def peak_memory(device: torch.device) -> float:
-    """Peak memory so far in MiB: allocated on a GPU, resident on a CPU."""
+def read_peak_memory(device: torch.device) -> float:
+    """Read the peak memory in MiB: allocated on a GPU, resident on a CPU."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated() / MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def make_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
-    """Make noise with a class, or with eight boxes and masks, an image."""
+    """Make random images, each with a class or with 8 boxes and masks."""
     if find_toolbox(cfg) == 'mmdet':
         from mmdet.testing import demo_mm_inputs
 
@@ -143,10 +144,12 @@ def make_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
     )
 
 
-def loss_of_features(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """A loss that needs backbone and neck alone."""
+def compute_feature_loss(
+    model: nn.Module, inputs: torch.Tensor
+) -> torch.Tensor:
+    """Compute a loss that needs only backbone and neck."""
     features = list(iter_tensors(model.extract_feat(inputs)))
-    # Bounded from below: training cannot run off to infinity.
+    # Bounded from below, so training cannot diverge.
     return sum(feature.square().mean() for feature in features)
 
 
@@ -163,7 +166,7 @@ def build(args: argparse.Namespace, device: torch.device) -> tuple:
     model = MODELS.build(cfg.model).to(device, memory_format=layout)
     if args.no_heads:
         model.forward = lambda inputs, **_: dict(
-            loss=loss_of_features(model, inputs)
+            loss=compute_feature_loss(model, inputs)
         )
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -187,7 +190,7 @@ def build(args: argparse.Namespace, device: torch.device) -> tuple:
 def step_in_one_graph(
     model: nn.Module, data: dict, optim_wrapper: Any, subnets: list
 ) -> None:
-    """All passes first, then one backward pass over all of them."""
+    """Run all passes, then one backward pass over all of them."""
     with optim_wrapper.optim_context(model):
         data = model.data_preprocessor(data, True)
         batches = PassBatches(data, SubnetInputs(), model)
@@ -203,7 +206,7 @@ def step_in_one_graph(
 def choose_step(
     args: argparse.Namespace, model: nn.Module
 ) -> Callable[..., Any]:
-    """Give what runs one iteration: (model, data, optim_wrapper, subnets)."""
+    """Return what runs an iteration: (model, data, optim_wrapper, subnets)."""
     if args.case == 'plain':
         return lambda model, data, wrapper, subnets: model.train_step(
             data, wrapper
@@ -227,7 +230,7 @@ def predict_ratio(
     sampler: SubnetSampler,
     subnets: list,
 ) -> float:
-    """FLOPs of an iteration over those of a plain one, by its passes."""
+    """Predict, from FLOPs, the cost of an iteration over a plain one."""
     batches = PassBatches(data, SubnetInputs(), model)
     passes = [None, *subnets]
     inputs = batches.tell_apart(passes)
@@ -247,7 +250,7 @@ def predict_ratio(
 
 
 def run_case(args: argparse.Namespace) -> Dict[str, float]:
-    """Train for some iterations, the first of which warms up."""
+    """Train for some iterations, after one to warm up."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     model, optim_wrapper, data, sampler = build(args, device)
     if args.compile:
@@ -262,9 +265,10 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     result = dict(
-        seconds=sum(seconds[1:]) / args.iterations, memory=peak_memory(device)
+        seconds=sum(seconds[1:]) / args.iterations,
+        memory=read_peak_memory(device),
     )
-    # Counted afterwards: it takes memory of its own.
+    # Counted last, since counting takes memory too.
     if args.case != 'plain':
         source = model.data_preprocessor(data, True)
         ratios = [
@@ -276,7 +280,7 @@ def run_case(args: argparse.Namespace) -> Dict[str, float]:
 
 
 def run_apart(args: argparse.Namespace, config: str, case: str) -> dict:
-    """Run a case in a process of its own."""
+    """Run a case in its own process."""
     output = subprocess.run(
         [sys.executable, *sys.argv, '--configs', config, '--case', case],
         stdout=subprocess.PIPE,
@@ -306,7 +310,7 @@ def format_table(results: Dict[str, Dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Run every case in a process of its own and print the tables."""
+    """Run every case in its own process and print the tables."""
     args = parse_args()
     if args.case is not None:
         (args.config,) = args.configs

@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmst.registry import MODELS
-from mmst.subnets import active_subnet
+from mmst.subnets import get_active_subnet
 from mmst.subnets.options import check_flag
 
 from .heard_logits import get_last_heard, hear_logits, list_logits
@@ -144,7 +144,7 @@ class STClsHead(BaseModule):
             RuntimeError: If a subnet that learns from the main network comes
                 before the main pass.
         """
-        if active_subnet() is None:
+        if get_active_subnet() is None:
             losses, self._main_logits = self._own_loss(
                 feats, data_samples, **kwargs
             )
