@@ -40,6 +40,8 @@ LABELS = {
     'stpp-label': 'ST++ (labels)',
     'stpp-both': 'ST++ (labels and main network)',
 }
+#: Of a run, in its folder.
+SCORES = Path('loafing/loafing.json')
 # Settings are chosen on a part of the training images, so that the validation
 # images stay unseen until the end.
 TUNING_SPLIT = [
@@ -101,8 +103,7 @@ def train_and_score(
     """One run: train, or reuse existing results, and score its subnets."""
     config = f'configs/demo/resnet20_{method}_mnistm5k.py'
     folder = args.work_dir.resolve() / method / f'seed{seed}'
-    scores = folder / 'loafing' / 'loafing.json'
-    if not scores.exists():
+    if not (folder / SCORES).exists():
         name = f'{LABELS[method]} seed {seed}'
         options = [
             '--cfg-options',
@@ -111,26 +112,45 @@ def train_and_score(
             *args.cfg_options,
         ]
         train_logged(name, config, folder, options)
-        checkpoint = (folder / 'last_checkpoint').read_text()
-        run_logged(
-            name,
-            [
-                sys.executable,
-                'tools/analysis_tools/loafing.py',
-                '--run',
-                LABELS[method],
-                config,
-                checkpoint,
-                '--metric',
-                METRIC,
-                '--out',
-                str(scores.parent),
-                *options,
-            ],
-            folder / 'output.txt',
-        )
-    results = json.loads(scores.read_text())['results']
-    return results[LABELS[method]][0]
+        score_subnets(name, LABELS[method], config, folder, options)
+    return read_scores(folder)
+
+
+def score_subnets(
+    name: str, label: str, config: str, folder: Path, options: Sequence[str]
+) -> None:
+    """Score the main network and its subnets after the last epoch.
+
+    Args:
+        name: What its lines on the screen begin with.
+        label: The method's, in the picture.
+        config: The config, from the repository's root.
+        folder: Of the training, where the scores are written too.
+        options: More arguments, those of the training.
+    """
+    run_logged(
+        name,
+        [
+            sys.executable,
+            'tools/analysis_tools/loafing.py',
+            '--run',
+            label,
+            config,
+            (folder / 'last_checkpoint').read_text(),
+            '--metric',
+            METRIC,
+            '--out',
+            str((folder / SCORES).parent),
+            *options,
+        ],
+        folder / 'output.txt',
+    )
+
+
+def read_scores(folder: Path) -> Scores:
+    """What :func:`score_subnets` wrote."""
+    (scores,) = json.loads((folder / SCORES).read_text())['results'].values()
+    return scores[0]
 
 
 def print_gain(results: Dict[str, List[Scores]]) -> None:

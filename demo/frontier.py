@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from classification import METRIC, TUNING_SPLIT
-from frontier_arms import ARMS, FRONTIER, PLAIN
+from classification import METRIC, TUNING_SPLIT, read_scores, score_subnets
+from frontier_arms import COMPARISONS, PLAIN, Arm
 from frontier_report import Run, draw_frontier, format_frontier
 from mmengine.config import Config, DictAction
 from run_logged import ROOT, train_logged
@@ -23,44 +23,44 @@ from run_logged import ROOT, train_logged
 from mmst.analysis.cost import measure_training_cost
 from mmst.analysis.training_log import TrainingLog, read_training_log
 
-#: Lengths in epochs. Those of CT cost what ST++ of one size does for 10, 20,
-#: 40 and 80 epochs with shared prefixes, 2.3 times plain training, and what
-#: ST++ does for 20 epochs with passes apart.
-LENGTHS = {PLAIN: (10, 20, 23, 46, 63, 92, 184)}
-ST_LENGTHS = (10, 20, 40, 80)
-LABELS = {name: arm.label for name, arm in ARMS.items()}
-
 
 class Job(NamedTuple):
     """One training to do.
 
     Attributes:
-        arm: A key of ``ARMS``.
+        arm: A key of the comparison's ``arms``.
         epochs: Its length.
         seed: Its seed.
+        network: A key of ``COMPARISONS``.
     """
 
     arm: str
     epochs: int
     seed: int
+    network: str = 'resnet20'
+
+    @property
+    def way(self) -> Arm:
+        """The arm itself."""
+        return COMPARISONS[self.network].arms[self.arm]
 
     @property
     def config(self) -> str:
         """The config, from the repository's root."""
-        method = ARMS[self.arm].method
-        return f'configs/demo/resnet20_{method}_numbers10k.py'
+        data = COMPARISONS[self.network].data
+        return f'configs/demo/{self.network}_{self.way.method}_{data}.py'
 
     @property
     def options(self) -> Dict[str, Any]:
         """What the arm, the length and the seed change in it."""
         options = {
-            **ARMS[self.arm].options,
+            **self.way.options,
             'train_cfg.max_epochs': self.epochs,
             'train_cfg.val_interval': self.epochs,
             'randomness.seed': self.seed,
         }
-        if self.arm == 'stpp-late':
-            options['custom_hooks.0.begin'] = self.epochs // 2
+        if self.way.begin:
+            options['custom_hooks.0.begin'] = int(self.way.begin * self.epochs)
         return options
 
 
@@ -71,20 +71,24 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
+        '--network', choices=list(COMPARISONS), default='resnet20'
+    )
+    names = {
+        network: f'{", ".join(comparison.arms)} of {network}'
+        for network, comparison in COMPARISONS.items()
+    }
+    parser.add_argument(
         '--arms',
         nargs='+',
-        choices=list(ARMS),
-        default=list(FRONTIER),
         metavar='ARM',
-        help=f'some of {", ".join(ARMS)}; default: {", ".join(FRONTIER)}',
+        help=f'some of {", or ".join(names.values())}; default: those whose '
+        'cost is a matter of schedule',
     )
     parser.add_argument(
         '--epochs',
         nargs='+',
         type=int,
-        help='numbers of epochs; default: for CT '
-        f'{" ".join(map(str, LENGTHS[PLAIN]))}, for the others '
-        f'{" ".join(map(str, ST_LENGTHS))}',
+        help='numbers of epochs; default: several, by arm',
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument(
@@ -95,18 +99,18 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--tune',
         action='store_true',
-        help='train on 6,400 of the training images, score on the other 1,600',
+        help='train on four fifths of the training images, score on the rest',
     )
     parser.add_argument(
         '--out',
         type=Path,
-        help='folder for frontier.json and frontier.png; default: resources, '
-        'or work_dirs/frontier_tune',
+        help='folder for the scores and the picture; default: resources',
     )
     parser.add_argument(
         '--work-dir',
         type=Path,
-        help='default: work_dirs/frontier, or work_dirs/frontier_tune',
+        help='default: work_dirs/frontier, and others for --network and '
+        '--tune',
     )
     parser.add_argument(
         '--jobs',
@@ -129,23 +133,31 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
             '--cfg-options needs --work-dir and --out, so that runs with '
             'other settings are not taken for these'
         )
-    name = 'frontier_tune' if parsed.tune else 'frontier'
+    arms = COMPARISONS[parsed.network].arms
+    for arm in parsed.arms or ():
+        if arm not in arms:
+            parser.error(f'--arms: {arm!r} is none of {", ".join(arms)}')
+    parsed.name = 'frontier'
+    if parsed.network != 'resnet20':
+        parsed.name += f'_{parsed.network}'
+    if parsed.tune:
+        parsed.name += '_tune'
     if parsed.work_dir is None:
-        parsed.work_dir = ROOT / 'work_dirs' / name
+        parsed.work_dir = ROOT / 'work_dirs' / parsed.name
     if parsed.out is None:
-        parsed.out = (
-            ROOT / 'work_dirs' / name if parsed.tune else ROOT / 'resources'
-        )
+        parsed.out = ROOT / 'resources'
     return parsed
 
 
 def plan_jobs(args: argparse.Namespace) -> List[Job]:
     """All that was asked for, seed by seed, the shortest first."""
+    comparison = COMPARISONS[args.network]
+    lengths = comparison.epochs
     return sorted(
         (
-            Job(arm, epochs, seed)
-            for arm in args.arms
-            for epochs in args.epochs or LENGTHS.get(arm, ST_LENGTHS)
+            Job(arm, epochs, seed, args.network)
+            for arm in args.arms or comparison.default
+            for epochs in args.epochs or lengths.get(arm, lengths[''])
             for seed in args.seeds
         ),
         key=lambda job: (job.seed, job.epochs),
@@ -162,24 +174,26 @@ def train(job: Job, args: argparse.Namespace) -> Run:
     folder = args.work_dir.resolve() / job.arm / f'{job.epochs}epochs'
     folder /= f'seed{job.seed}'
     is_whole = not folder.exists()
-    options = {**job.options, **args.cfg_options}
-    seconds = train_logged(
-        f'{ARMS[job.arm].label}, {job.epochs} epochs, seed {job.seed}',
-        job.config,
-        folder,
-        [
-            '--cfg-options',
-            *(f'{key}={value}' for key, value in options.items()),
-            *(TUNING_SPLIT if args.tune else []),
-        ],
-    )
+    name = f'{job.way.label}, {job.epochs} epochs, seed {job.seed}'
+    changes = {**job.options, **args.cfg_options}
+    options = [
+        '--cfg-options',
+        *(f'{key}={value}' for key, value in changes.items()),
+        *(TUNING_SPLIT if args.tune else []),
+    ]
+    seconds = train_logged(name, job.config, folder, options)
     log = read_training_log(str(folder))
+    subnets = None
+    if COMPARISONS[args.network].has_exits:
+        score_subnets(name, job.way.label, job.config, folder, options)
+        subnets = read_scores(folder)
     return Run(
-        *job,
+        *job[:3],
         round(float(log.metrics[log.iterations][METRIC]), 4),
         log.iterations,
         round(seconds, 1) if is_whole else None,
         read_processor(),
+        subnets=subnets,
     )
 
 
@@ -195,7 +209,7 @@ def read_processor() -> str:
 
 def count_cost(run: Run, args: argparse.Namespace) -> Run:
     """The run with its multiply-adds, by the cost model as it is now."""
-    job = Job(run.arm, run.epochs, run.seed)
+    job = Job(*run[:3], args.network)
     config = Config.fromfile(ROOT / job.config)
     config.merge_from_dict({**job.options, **args.cfg_options})
     log = TrainingLog(
@@ -213,25 +227,48 @@ def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
     if not path.exists():
         return {}
     runs = [Run(**run) for run in json.loads(path.read_text())['runs']]
-    return {Job(*run[:3]): count_cost(run, args) for run in runs}
+    return {Job(*run[:3], args.network): count_cost(run, args) for run in runs}
 
 
-def write_report(runs: Sequence[Run], folder: Path) -> None:
-    """Write the runs, one a line so that additions are easy to see."""
+def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
+    """Write the runs, one a line so that additions are easy to see.
+
+    The picture is drawn where lengths and costs differ.
+    """
+    comparison = COMPARISONS[args.network]
     picture = io.BytesIO()
-    draw_frontier(runs, LABELS).savefig(picture, format='png', dpi=150)
-    lines = ',\n'.join(json.dumps(run._asdict()) for run in sorted(runs))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'frontier.json').write_text(
+    if not args.tune and not comparison.has_exits:
+        figure = draw_frontier(runs, label_arms(args))
+        figure.savefig(picture, format='png', dpi=150)
+    lines = ',\n'.join(
+        json.dumps(
+            {
+                k: v
+                for k, v in run._asdict().items()
+                if k != 'subnets' or v is not None
+            }
+        )
+        for run in sorted(runs)
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f'{args.name}.json').write_text(
         f'{{"metric": "{METRIC}", "runs": [\n{lines}\n]}}\n'
     )
-    (folder / 'frontier.png').write_bytes(picture.getvalue())
+    if picture.getvalue():
+        (args.out / f'{args.name}.png').write_bytes(picture.getvalue())
+
+
+def label_arms(args: argparse.Namespace) -> Dict[str, str]:
+    """Names of arms in tables and pictures."""
+    arms = COMPARISONS[args.network].arms
+    return {name: arm.label for name, arm in arms.items()}
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     """Train what is missing, then print and draw all that there is."""
     parsed = parse_args(args)
-    runs = read_runs(parsed.out / 'frontier.json', parsed)
+    path = parsed.out / f'{parsed.name}.json'
+    runs = read_runs(path, parsed)
     jobs = [] if parsed.report else plan_jobs(parsed)
     missing = [job for job in jobs if job not in runs]
     print(
@@ -244,16 +281,18 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             [pool.submit(train, job, parsed) for job in missing]
         ):
             run = count_cost(future.result(), parsed)
-            runs[Job(*run[:3])] = run
-            write_report(list(runs.values()), parsed.out)
+            # Another process may have finished some meanwhile.
+            runs.update(read_runs(path, parsed))
+            runs[Job(*run[:3], parsed.network)] = run
+            write_report(list(runs.values()), parsed)
     if not runs:
         raise SystemExit('no run is done yet')
-    write_report(list(runs.values()), parsed.out)
-    print(format_frontier(list(runs.values()), LABELS, PLAIN))
+    write_report(list(runs.values()), parsed)
+    print(format_frontier(list(runs.values()), label_arms(parsed), PLAIN))
     processors = {run.processor for run in runs.values()}
     if len(processors) > 1:
         print(f'Trained on several processors: {sorted(processors)}')
-    print(f'Written to {parsed.out}/frontier.json and frontier.png')
+    print(f'Written to {path}')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """How networks are trained that ``demo/frontier.py`` compares."""
 
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 
 class Arm(NamedTuple):
@@ -8,13 +8,34 @@ class Arm(NamedTuple):
 
     Attributes:
         label: Its name in tables and pictures.
-        method: Its config is ``configs/demo/resnet20_<method>_numbers10k.py``.
+        method: Its config is ``configs/demo/<network>_<method>_<data>.py``.
         options: What differs from that, as ``--cfg-options`` has it.
+        begin: Part of the training that is over when subnets begin.
     """
 
     label: str
     method: str
     options: Dict[str, Any] = {}
+    begin: float = 0.0
+
+
+class Comparison(NamedTuple):
+    """Ways to train one network.
+
+    Attributes:
+        data: The data, as in the names of configs.
+        arms: All ways, by name.
+        default: Those that are trained if none are named.
+        epochs: Lengths of each in epochs, if none are given; the arms that
+            it does not name take those of ``''``.
+        has_exits: Whether each run scores its subnets too.
+    """
+
+    data: str
+    arms: Dict[str, Arm]
+    default: Tuple[str, ...]
+    epochs: Dict[str, Tuple[int, ...]]
+    has_exits: bool = False
 
 
 SAMPLER = 'custom_hooks.0.'
@@ -22,6 +43,13 @@ SAMPLER = 'custom_hooks.0.'
 #: has it.
 SMALLER = {f'{SAMPLER}size_range': [0.75, 1.0]}
 TWO_BLOCKS = {f'{SAMPLER}min_depth': 2}
+#: What undoes SITrans and KL- of that config.
+FULL_SIZE = {f'{SAMPLER}size_range': None}
+PLAIN_KL = {
+    'model.head.loss_kl.normalize': None,
+    'model.head.normalize_main': False,
+}
+WEAK = {'model.head.loss_kl.loss_weight': 0.1}
 
 
 def align(form: str, num_subnets: int, **more: Any) -> Arm:
@@ -44,7 +72,7 @@ def align(form: str, num_subnets: int, **more: Any) -> Arm:
     return Arm(f'{label}, K = {num_subnets}', 'st', options)
 
 
-ARMS = {
+RESNET_ARMS = {
     'ct': Arm('CT', 'ct'),
     'st': Arm('ST', 'st'),
     'stpp': Arm('ST++', 'stpp'),
@@ -55,7 +83,13 @@ ARMS = {
         {f'{SAMPLER}min_depth': 1},
     ),
     'stpp-every2': Arm('ST++, one size, every 2nd iteration', 'stpp-every2'),
-    'stpp-late': Arm('ST++, one size, second half', 'stpp-late'),
+    'stpp-late': Arm('ST++, one size, second half', 'stpp-late', begin=0.5),
+    # As stpp-shared or, with inputs as the main network's, sharing its pass.
+    'stpp-full': Arm('ST++, full size', 'stpp-shared', FULL_SIZE),
+    'stpp-kl': Arm('ST++, one size, plain KL', 'stpp-shared', PLAIN_KL),
+    'stpp-kl-full': Arm(
+        'ST++, full size, plain KL', 'stpp-shared', {**FULL_SIZE, **PLAIN_KL}
+    ),
     'stpp-label': Arm(
         'ST++, labels', 'stpp', {'model.head.subnet_target': 'label'}
     ),
@@ -71,15 +105,41 @@ ARMS = {
     'standardize-k3-sit': align('standardize', 3, SITrans=SMALLER),
     'standardize-k3-min2': align('standardize', 3, InterSSR=TWO_BLOCKS),
 }
+#: A subnet of a ViT at full size is an exit of the main pass.
+VIT_ARMS = {
+    'ct': Arm('CT', 'ct'),
+    'st': Arm('ST', 'st'),
+    'st-k3': Arm('ST, K = 3', 'st', {f'{SAMPLER}num_subnets': 3}),
+    'st-standardize': align('standardize', 1),
+    'st-min4': Arm('ST, last exits', 'st', {f'{SAMPLER}min_depth': 4}),
+    'st-weak': Arm('ST, weight 0.1', 'st', WEAK),
+    'st-late': Arm('ST, second half', 'st', begin=0.5),
+    'st-weak-late': Arm('ST, weight 0.1, second half', 'st', WEAK, 0.5),
+}
 #: The arm that others are compared with at equal cost.
 PLAIN = 'ct'
-#: Those whose cost is a matter of schedule, for Fig. 9 (the first is PLAIN).
-FRONTIER = (
-    PLAIN,
-    'st',
-    'stpp',
-    'stpp-shared',
-    'stpp-all',
-    'stpp-every2',
-    'stpp-late',
-)
+COMPARISONS = {
+    # For Fig. 9: arms whose cost is a matter of schedule. Lengths of CT cost
+    # what ST++ of one size does for 10, 20, 40 and 80 epochs with shared
+    # prefixes, 2.3 times plain training, and what ST++ does for 20 epochs
+    # with passes apart.
+    'resnet20': Comparison(
+        'numbers10k',
+        RESNET_ARMS,
+        (
+            PLAIN,
+            'st',
+            'stpp',
+            'stpp-shared',
+            'stpp-full',
+            'stpp-all',
+            'stpp-every2',
+            'stpp-late',
+        ),
+        {PLAIN: (10, 20, 23, 46, 63, 92, 184), '': (10, 20, 40, 80)},
+    ),
+    # Equal lengths cost the same.
+    'vit': Comparison(
+        'mnistm5k', VIT_ARMS, tuple(VIT_ARMS), {'': (30,)}, has_exits=True
+    ),
+}

@@ -16,7 +16,7 @@ class Run(NamedTuple):
     """One training that is done.
 
     Attributes:
-        arm: How it was trained, a key of ``ARMS`` in ``frontier_arms.py``.
+        arm: How it was trained, a name of ``frontier_arms.py``.
         epochs: Its length.
         seed: Its seed.
         score: Accuracy of the main network at the end, in percent.
@@ -25,6 +25,8 @@ class Run(NamedTuple):
             way.
         processor: Where it was trained.
         multiply_adds: Of the whole training, by the cost model.
+        subnets: Scores of the main network and each subnet, if they are
+            taken.
     """
 
     arm: str
@@ -35,6 +37,7 @@ class Run(NamedTuple):
     cpu_seconds: Optional[float]
     processor: str
     multiply_adds: float = float('nan')
+    subnets: Optional[Dict[str, float]] = None
 
 
 class Point(NamedTuple):

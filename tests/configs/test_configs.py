@@ -583,6 +583,7 @@ def test_st_is_ct_but_for_the_method():
         ('st/resnet50_st_in1k', 'st/resnet50_ct_in1k'),
         ('demo/resnet20_stpp_mnistm5k', 'demo/resnet20_ct_mnistm5k'),
         ('demo/resnet20_stpp-late_numbers10k', 'demo/resnet20_ct_numbers10k'),
+        ('demo/vit_st_mnistm5k', 'demo/vit_ct_mnistm5k'),
     ):
         st, ct = (
             Config.fromfile(ROOT / 'configs' / f'{name}.py').to_dict()

@@ -115,57 +115,127 @@ def arms(load_tool):
     return load_tool('demo/frontier_arms')
 
 
+def describe(job) -> tuple:
+    """What a training does with subnets, from its config."""
+    config = Config.fromfile(ROOT / job.config)
+    config.merge_from_dict(job.options)
+    assert config.train_cfg.max_epochs == job.epochs
+    assert config.randomness.seed == job.seed
+    if job.arm == 'ct':
+        assert 'custom_hooks' not in config
+        return ()
+    (hook,) = config.custom_hooks
+    head = MODELS.build(config.model.head)
+    sampler = read_sampler(config, MODELS.build(config.model.backbone), 125)
+    return (
+        head.loss_kl.normalize,
+        head.normalize_main,
+        sampler.num_subnets,
+        min(sampler.space.depths[0]),
+        hook.get('size_range') and list(hook.size_range),
+        sampler.num_sizes,
+        sampler.begin,
+        sampler.every,
+        head.subnet_target,
+        head.loss_kl.loss_weight,
+    )
+
+
 def test_arms_are_what_their_names_say(load_tool, arms):
     tool = load_tool('demo/frontier')
-    found = {}
-    for name in arms.ARMS:
-        job = tool.Job(name, 20, 5)
-        config = Config.fromfile(ROOT / job.config)
-        config.merge_from_dict(job.options)
-        assert config.train_cfg.max_epochs == 20
-        assert config.randomness.seed == 5
-        if name == 'ct':
-            assert 'custom_hooks' not in config
-            continue
-        (hook,) = config.custom_hooks
-        head = MODELS.build(config.model.head)
-        sampler = read_sampler(
-            config, MODELS.build(config.model.backbone), 125
-        )
-        found[name] = (
-            head.loss_kl.normalize,
-            head.normalize_main,
-            sampler.num_subnets,
-            min(sampler.space.depths[0]),
-            hook.get('size_range') and list(hook.size_range),
-            sampler.num_sizes,
-            sampler.begin,
-            sampler.every,
-            head.subnet_target,
-        )
-    released = ('standardize', True)
-    shared = (3, 2, [0.75, 1.0], 1, 0, 1, 'main')
-    full = (1, None, None, 0, 1, 'main')
+    comparison = arms.COMPARISONS['resnet20']
+    found = {name: describe(tool.Job(name, 20, 5)) for name in comparison.arms}
+    released, plain_kl = ('standardize', True), (None, False)
+    shared = (3, 2, [0.75, 1.0], 1, 0, 1, 'main', 1)
+    full_size = (3, 2, None, *shared[3:])
+    full = (1, None, None, 0, 1, 'main', 1)
     assert found == {
-        'st': (None, False, 1, *full),
-        'stpp': (*released, 3, 2, [0.75, 1.0], None, 0, 1, 'main'),
+        'ct': (),
+        'st': (*plain_kl, 1, *full),
+        'stpp': (*released, 3, 2, [0.75, 1.0], None, 0, 1, 'main', 1),
         'stpp-shared': (*released, *shared),
         'stpp-all': (*released, 3, 1, *shared[2:]),
-        'stpp-every2': (*released, *shared[:5], 2, 'main'),
-        'stpp-late': (*released, *shared[:4], 1250, 1, 'main'),
-        'stpp-label': (*released, 3, 2, [0.75, 1.0], None, 0, 1, 'label'),
-        **{f'kl-k{k}': (None, False, k, *full) for k in (2, 4)},
+        'stpp-every2': (*released, *shared[:5], 2, 'main', 1),
+        'stpp-late': (*released, *shared[:4], 1250, 1, 'main', 1),
+        'stpp-full': (*released, *full_size),
+        'stpp-kl': (*plain_kl, *shared),
+        'stpp-kl-full': (*plain_kl, *full_size),
+        'stpp-label': (*released, 3, 2, [0.75, 1.0], None, 0, 1, 'label', 1),
+        **{f'kl-k{k}': (*plain_kl, k, *full) for k in (2, 4)},
         **{f'l2-k{k}': ('l2', False, k, *full) for k in (1, 2, 4)},
         **{f'standardize-k{k}': (*released, k, *full) for k in (1, 2, 3, 4)},
         'standardize-k3-sit': (
             *(*released, 3, 1, [0.75, 1.0]),
-            *(None, 0, 1, 'main'),
+            *(None, 0, 1, 'main', 1),
         ),
         'standardize-k3-min2': (*released, 3, 2, *full[1:]),
     }
-    assert set(arms.FRONTIER) <= set(arms.ARMS)
-    labels = [arm.label for arm in arms.ARMS.values()]
-    assert len(set(labels)) == len(labels)
+
+
+def test_arms_of_the_vit_are_what_their_names_say(load_tool, arms):
+    tool = load_tool('demo/frontier')
+    comparison = arms.COMPARISONS['vit']
+    found = {
+        name: describe(tool.Job(name, 30, 5, 'vit'))
+        for name in comparison.arms
+    }
+    plain_kl, rest = (None, False), (None, None)
+    assert found == {
+        'ct': (),
+        'st': (*plain_kl, 1, 1, *rest, 0, 1, 'main', 1),
+        'st-k3': (*plain_kl, 3, 1, *rest, 0, 1, 'main', 1),
+        'st-standardize': (
+            *('standardize', True, 1, 1),
+            *(*rest, 0, 1, 'main', 1),
+        ),
+        'st-min4': (*plain_kl, 1, 4, *rest, 0, 1, 'main', 1),
+        'st-weak': (*plain_kl, 1, 1, *rest, 0, 1, 'main', 0.1),
+        'st-late': (*plain_kl, 1, 1, *rest, 1875, 1, 'main', 1),
+        'st-weak-late': (*plain_kl, 1, 1, *rest, 1875, 1, 'main', 0.1),
+    }
+
+
+def test_names_of_arms_are_told_apart(arms):
+    for comparison in arms.COMPARISONS.values():
+        assert set(comparison.default) <= set(comparison.arms)
+        labels = [arm.label for arm in comparison.arms.values()]
+        assert len(set(labels)) == len(labels)
+
+
+def test_unknown_arms_are_refused(load_tool, capfd):
+    with pytest.raises(SystemExit):
+        load_tool('demo/frontier').main(
+            ['--network', 'vit', '--arms', 'stpp-late', '--report']
+        )
+    assert "'stpp-late' is none of ct, st, " in capfd.readouterr().err
+
+
+def test_exits_of_a_vit_are_scored(
+    load_tool, few_digits_options, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    args = ['--network', 'vit', '--arms', 'st', '--epochs', '3']
+    folders = ['--work-dir', tmp_path / 'work', '--out', tmp_path / 'out']
+    load_tool('demo/frontier').main(
+        [*map(str, [*args, '--seeds', 0, *folders]), *few_digits_options]
+    )
+    (path,) = (tmp_path / 'out').iterdir()  # no picture: costs are equal
+    assert path.name == 'frontier_vit.json'
+    (run,) = json.loads(path.read_text())['runs']
+    assert list(run['subnets']) == ['main', *'123456']
+    assert run['subnets']['main'] == pytest.approx(run['score'], abs=1e-4)
+    assert run['subnets']['6'] == run['subnets']['main']
+    # Exits cost their heads alone, and the count is of the backbone.
+    backbone = MODELS.build(
+        Config.fromfile(
+            ROOT / 'configs/demo/vit_ct_mnistm5k.py'
+        ).model.backbone
+    )
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        backbone(torch.zeros(1, 3, 32, 32))
+    assert run['multiply_adds'] == pytest.approx(
+        3 * 16 * 3 * counter.get_total_flops() / 2, rel=0.02
+    )
 
 
 def runs_of(report, arm, epochs, scores, cost, seconds=None) -> list:
