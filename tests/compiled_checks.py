@@ -17,6 +17,7 @@ from mmst.subnets import (
     compile_blocks,
     export_subnet,
     find_stages,
+    measure_cost,
     resize_inputs,
 )
 from mmst.subnets.compile_blocks import is_compiled
@@ -112,6 +113,17 @@ def test_sizes_do_not_compile_again(compiled):
     assert counters['unique_graphs'] == before
 
 
+def test_counting_flops_compiles_nothing(compiled):
+    """It would compile all blocks once more for each of its input sizes."""
+    counters = torch._dynamo.utils.counters['stats']
+    before = counters['unique_graphs']
+    image = torch.zeros(1, 3, 120, 136).double()
+    assert measure_cost(compiled, image) == measure_cost(network(), image)
+    assert counters['unique_graphs'] == before
+    blocks = [b.module for s in find_stages(compiled) for b in s.blocks]
+    assert all(map(is_compiled, blocks))
+
+
 def test_copies_and_exports_run_their_own_weights(compiled):
     for copied in (
         copy.deepcopy(compiled),
@@ -169,9 +181,19 @@ def test_compiling_twice_is_refused(compiled):
 
 @pytest.mark.parametrize('loop', ['Epoch', 'Iter'])
 def test_config_option_trains_as_without(tiny_runner, loop):
-    """Weights, statistics and optimizer after two epochs."""
-    ends = []
-    for options in (dict(), dict(compile=dict(backend='eager'))):
+    """Weights and statistics after two epochs.
+
+    What runs once before them, without gradients, compiles nothing.
+    """
+    ends, has_grad = [], set()
+
+    def backend(graph, inputs):
+        has_grad.add(torch.is_grad_enabled())
+        return graph
+
+    torch._dynamo.register_backend(backend, f'recorded_{loop}')
+    compiler = dict(backend=f'recorded_{loop}')
+    for options in (dict(), dict(compile=compiler)):
         runner = tiny_runner(
             f'run{len(ends)}',
             sampler=dict(
@@ -188,6 +210,7 @@ def test_config_option_trains_as_without(tiny_runner, loop):
         ]
         assert all(is_compiled(block) is bool(options) for block in blocks)
     torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
+    assert has_grad == {True}
 
 
 def test_classifier_head_sees_subnets():

@@ -28,6 +28,7 @@ from mmst.subnets import (
     get_shorter_side,
     unwrap_model,
 )
+from mmst.subnets.compile_blocks import run_uncompiled
 
 from .preserve_training import preserve_training
 from .space_report import say_too_small
@@ -114,7 +115,7 @@ class SubnetTrial:
         """Run the main network and a subnet; return the subnet's exception."""
         model = self.model
         data = deepcopy(_first(self.batch, self.num_all, num_images))
-        with preserve_training(model), torch.no_grad():
+        with preserve_training(model), run_uncompiled(model), torch.no_grad():
             try:
                 with self.optim_wrapper.optim_context(model):
                     data = model.data_preprocessor(data, True)

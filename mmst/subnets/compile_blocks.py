@@ -1,11 +1,13 @@
 """Compile a network block by block, so that subnets can skip blocks."""
 
+from contextlib import ExitStack, contextmanager
 from types import FunctionType, MethodType
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Iterator, Tuple
 
 import torch
 from torch import nn
 
+from .replace_forward import replace_forward
 from .stages import find_stages
 
 Forward = Callable[..., Any]
@@ -75,6 +77,23 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
 def is_compiled(block: nn.Module) -> bool:
     """Whether :func:`compile_blocks` has compiled a block."""
     return isinstance(_forward_of(block), _Compiled)
+
+
+@contextmanager
+def run_uncompiled(model: nn.Module) -> Iterator[None]:
+    """Run compiled blocks as they were before, inside a context.
+
+    For what runs a model once: compiling a block takes seconds.
+
+    Args:
+        model: The model, a backbone or anything around it.
+    """
+    with ExitStack() as stack:
+        for module in model.modules():
+            forward = _forward_of(module)
+            if isinstance(forward, _Compiled):
+                stack.enter_context(replace_forward(module, forward.plain))
+        yield
 
 
 def check_not_compiled(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from .compile_blocks import run_uncompiled
 from .flops import count_flops
 from .preserve_modes import preserve_modes
 from .random_state import read_random_state
@@ -127,6 +128,7 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     with ExitStack() as stack:
         stack.enter_context(preserve_modes(backbone))
         backbone.eval()
+        stack.enter_context(run_uncompiled(backbone))
         stack.enter_context(torch.no_grad())
         # Some backbones are random even in evaluation mode, such as MAE's.
         devices = [image.device] if image.is_cuda else []
