@@ -12,56 +12,17 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
-from classification import METRIC, TUNING_SPLIT, read_scores, score_subnets
-from frontier_arms import COMPARISONS, PLAIN, Arm
+from classification import METRIC, TUNING_SPLIT
+from frontier_arms import COMPARISONS, PLAIN
 from frontier_report import Run, draw_frontier, format_frontier
+from frontier_runs import Job, train
 from mmengine.config import Config, DictAction
-from run_logged import ROOT, train_logged
+from run_logged import ROOT
 
 from mmst.analysis.cost import measure_training_cost
-from mmst.analysis.training_log import TrainingLog, read_training_log
-
-
-class Job(NamedTuple):
-    """One training to do.
-
-    Attributes:
-        arm: A key of the comparison's ``arms``.
-        epochs: Its length.
-        seed: Its seed.
-        network: A key of ``COMPARISONS``.
-    """
-
-    arm: str
-    epochs: int
-    seed: int
-    network: str = 'resnet20'
-
-    @property
-    def way(self) -> Arm:
-        """The arm itself."""
-        return COMPARISONS[self.network].arms[self.arm]
-
-    @property
-    def config(self) -> str:
-        """The config, from the repository's root."""
-        data = COMPARISONS[self.network].data
-        return f'configs/demo/{self.network}_{self.way.method}_{data}.py'
-
-    @property
-    def options(self) -> Dict[str, Any]:
-        """What the arm, the length and the seed change in it."""
-        options = {
-            **self.way.options,
-            'train_cfg.max_epochs': self.epochs,
-            'train_cfg.val_interval': self.epochs,
-            'randomness.seed': self.seed,
-        }
-        if self.way.begin:
-            options['custom_hooks.0.begin'] = int(self.way.begin * self.epochs)
-        return options
+from mmst.analysis.training_log import TrainingLog
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -71,7 +32,11 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--network', choices=list(COMPARISONS), default='resnet20'
+        '--of',
+        choices=list(COMPARISONS),
+        default='resnet20',
+        help='what is compared: trainings of a ResNet-20, of a small ViT, or '
+        'its pretraining',
     )
     names = {
         network: f'{", ".join(comparison.arms)} of {network}'
@@ -133,13 +98,13 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
             '--cfg-options needs --work-dir and --out, so that runs with '
             'other settings are not taken for these'
         )
-    arms = COMPARISONS[parsed.network].arms
+    arms = COMPARISONS[parsed.of].arms
     for arm in parsed.arms or ():
         if arm not in arms:
             parser.error(f'--arms: {arm!r} is none of {", ".join(arms)}')
     parsed.name = 'frontier'
-    if parsed.network != 'resnet20':
-        parsed.name += f'_{parsed.network}'
+    if parsed.of != 'resnet20':
+        parsed.name += f'_{parsed.of}'
     if parsed.tune:
         parsed.name += '_tune'
     if parsed.work_dir is None:
@@ -151,11 +116,11 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def plan_jobs(args: argparse.Namespace) -> List[Job]:
     """All that was asked for, seed by seed, the shortest first."""
-    comparison = COMPARISONS[args.network]
+    comparison = COMPARISONS[args.of]
     lengths = comparison.epochs
     return sorted(
         (
-            Job(arm, epochs, seed, args.network)
+            Job(arm, epochs, seed, args.of)
             for arm in args.arms or comparison.default
             for epochs in args.epochs or lengths.get(arm, lengths[''])
             for seed in args.seeds
@@ -164,54 +129,26 @@ def plan_jobs(args: argparse.Namespace) -> List[Job]:
     )
 
 
-def train(job: Job, args: argparse.Namespace) -> Run:
-    """Train, resume, or reuse an existing run.
-
-    Args:
-        job: What to train.
-        args: The command line.
-    """
+def train_in_place(job: Job, args: argparse.Namespace) -> Run:
+    """Train in the folder and with the options that the command line has."""
     folder = args.work_dir.resolve() / job.arm / f'{job.epochs}epochs'
-    folder /= f'seed{job.seed}'
-    is_whole = not folder.exists()
-    name = f'{job.way.label}, {job.epochs} epochs, seed {job.seed}'
-    changes = {**job.options, **args.cfg_options}
-    options = [
-        '--cfg-options',
-        *(f'{key}={value}' for key, value in changes.items()),
-        *(TUNING_SPLIT if args.tune else []),
-    ]
-    seconds = train_logged(name, job.config, folder, options)
-    log = read_training_log(str(folder))
-    subnets = None
-    if COMPARISONS[args.network].has_exits:
-        score_subnets(name, job.way.label, job.config, folder, options)
-        subnets = read_scores(folder)
-    return Run(
-        *job[:3],
-        round(float(log.metrics[log.iterations][METRIC]), 4),
-        log.iterations,
-        round(seconds, 1) if is_whole else None,
-        read_processor(),
-        subnets=subnets,
+    changes = [f'{key}={value}' for key, value in args.cfg_options.items()]
+    return train(
+        job,
+        folder / f'seed{job.seed}',
+        [*changes, *(TUNING_SPLIT if args.tune else [])],
     )
-
-
-def read_processor() -> str:
-    """Name of this machine's processor; '' where it is not told."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return ''
-    names = [line for line in lines if line.startswith('model name')]
-    return names[0].partition(':')[2].strip() if names else ''
 
 
 def count_cost(run: Run, args: argparse.Namespace) -> Run:
     """The run with its multiply-adds, by the cost model as it is now."""
-    job = Job(*run[:3], args.network)
+    job = Job(*run[:3], args.of)
     config = Config.fromfile(ROOT / job.config)
-    config.merge_from_dict({**job.options, **args.cfg_options})
+    options = {**job.options, **args.cfg_options}
+    # A pretraining has no validation to change, and it costs nothing here.
+    config.merge_from_dict(
+        {k: v for k, v in options.items() if not k.startswith('val_')}
+    )
     log = TrainingLog(
         config,
         1,
@@ -227,7 +164,7 @@ def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
     if not path.exists():
         return {}
     runs = [Run(**run) for run in json.loads(path.read_text())['runs']]
-    return {Job(*run[:3], args.network): count_cost(run, args) for run in runs}
+    return {Job(*run[:3], args.of): count_cost(run, args) for run in runs}
 
 
 def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
@@ -235,18 +172,14 @@ def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
 
     The picture is drawn where lengths and costs differ.
     """
-    comparison = COMPARISONS[args.network]
+    comparison = COMPARISONS[args.of]
     picture = io.BytesIO()
-    if not args.tune and not comparison.has_exits:
+    if not args.tune and comparison.is_drawn:
         figure = draw_frontier(runs, label_arms(args))
         figure.savefig(picture, format='png', dpi=150)
     lines = ',\n'.join(
         json.dumps(
-            {
-                k: v
-                for k, v in run._asdict().items()
-                if k != 'subnets' or v is not None
-            }
+            {k: v for k, v in run._asdict().items() if k != 'parts' or v}
         )
         for run in sorted(runs)
     )
@@ -260,7 +193,7 @@ def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
 
 def label_arms(args: argparse.Namespace) -> Dict[str, str]:
     """Names of arms in tables and pictures."""
-    arms = COMPARISONS[args.network].arms
+    arms = COMPARISONS[args.of].arms
     return {name: arm.label for name, arm in arms.items()}
 
 
@@ -278,12 +211,12 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     )
     with ThreadPoolExecutor(parsed.jobs) as pool:
         for future in as_completed(
-            [pool.submit(train, job, parsed) for job in missing]
+            [pool.submit(train_in_place, job, parsed) for job in missing]
         ):
             run = count_cost(future.result(), parsed)
             # Another process may have finished some meanwhile.
             runs.update(read_runs(path, parsed))
-            runs[Job(*run[:3], parsed.network)] = run
+            runs[Job(*run[:3], parsed.of)] = run
             write_report(list(runs.values()), parsed)
     if not runs:
         raise SystemExit('no run is done yet')

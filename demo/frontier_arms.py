@@ -8,7 +8,7 @@ class Arm(NamedTuple):
 
     Attributes:
         label: Its name in tables and pictures.
-        method: Its config is ``configs/demo/<network>_<method>_<data>.py``.
+        method: As in the name of its config, see :class:`Comparison`.
         options: What differs from that, as ``--cfg-options`` has it.
         begin: Part of the training that is over when subnets begin.
     """
@@ -23,19 +23,30 @@ class Comparison(NamedTuple):
     """Ways to train one network.
 
     Attributes:
-        data: The data, as in the names of configs.
+        config: Configs are ``configs/demo/<this>.py``, with the method in
+            place of {}.
         arms: All ways, by name.
         default: Those that are trained if none are named.
         epochs: Lengths of each in epochs, if none are given; the arms that
             it does not name take those of ``''``.
         has_exits: Whether each run scores its subnets too.
+        followers: Methods that go on from a pretraining, by name; the last
+            gives its score.
+        is_drawn: Whether lengths differ in cost, so that a picture tells
+            more than the table.
     """
 
-    data: str
+    config: str
     arms: Dict[str, Arm]
     default: Tuple[str, ...]
     epochs: Dict[str, Tuple[int, ...]]
     has_exits: bool = False
+    followers: Dict[str, str] = {}
+    is_drawn: bool = False
+
+    def find_config(self, method: str) -> str:
+        """The config of a method, from the repository's root."""
+        return f'configs/demo/{self.config.format(method)}.py'
 
 
 SAMPLER = 'custom_hooks.0.'
@@ -124,7 +135,7 @@ COMPARISONS = {
     # prefixes, 2.3 times plain training, and what ST++ does for 20 epochs
     # with passes apart.
     'resnet20': Comparison(
-        'numbers10k',
+        'resnet20_{}_numbers10k',
         RESNET_ARMS,
         (
             PLAIN,
@@ -137,9 +148,21 @@ COMPARISONS = {
             'stpp-late',
         ),
         {PLAIN: (10, 20, 23, 46, 63, 92, 184), '': (10, 20, 40, 80)},
+        is_drawn=True,
     ),
     # Equal lengths cost the same.
     'vit': Comparison(
-        'mnistm5k', VIT_ARMS, tuple(VIT_ARMS), {'': (30,)}, has_exits=True
+        'vit_{}_mnistm5k',
+        VIT_ARMS,
+        tuple(VIT_ARMS),
+        {'': (30,)},
+        has_exits=True,
+    ),
+    'mae': Comparison(
+        'vit_{}_mnistm5k',
+        {'ct': Arm('MAE', 'mae'), 'st': Arm('MAE, ST', 'mae-st')},
+        (PLAIN, 'st'),
+        {'': (40,)},
+        followers={'linear probe': 'probe', 'fine-tuning': 'finetune'},
     ),
 }

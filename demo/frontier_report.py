@@ -25,8 +25,8 @@ class Run(NamedTuple):
             way.
         processor: Where it was trained.
         multiply_adds: Of the whole training, by the cost model.
-        subnets: Scores of the main network and each subnet, if they are
-            taken.
+        parts: Scores of the main network and each subnet, or of what
+            follows a pretraining, where they are taken.
     """
 
     arm: str
@@ -37,7 +37,7 @@ class Run(NamedTuple):
     cpu_seconds: Optional[float]
     processor: str
     multiply_adds: float = float('nan')
-    subnets: Optional[Dict[str, float]] = None
+    parts: Optional[Dict[str, float]] = None
 
 
 class Point(NamedTuple):

@@ -13,7 +13,7 @@ from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmst.launch.configured_training import read_sampler
-from tests.conftest import ROOT
+from tests.conftest import ROOT, load_run
 
 
 @pytest.fixture(scope='module')
@@ -205,7 +205,7 @@ def test_names_of_arms_are_told_apart(arms):
 def test_unknown_arms_are_refused(load_tool, capfd):
     with pytest.raises(SystemExit):
         load_tool('demo/frontier').main(
-            ['--network', 'vit', '--arms', 'stpp-late', '--report']
+            ['--of', 'vit', '--arms', 'stpp-late', '--report']
         )
     assert "'stpp-late' is none of ct, st, " in capfd.readouterr().err
 
@@ -214,7 +214,7 @@ def test_exits_of_a_vit_are_scored(
     load_tool, few_digits_options, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(ROOT)
-    args = ['--network', 'vit', '--arms', 'st', '--epochs', '3']
+    args = ['--of', 'vit', '--arms', 'st', '--epochs', '3']
     folders = ['--work-dir', tmp_path / 'work', '--out', tmp_path / 'out']
     load_tool('demo/frontier').main(
         [*map(str, [*args, '--seeds', 0, *folders]), *few_digits_options]
@@ -222,9 +222,9 @@ def test_exits_of_a_vit_are_scored(
     (path,) = (tmp_path / 'out').iterdir()  # no picture: costs are equal
     assert path.name == 'frontier_vit.json'
     (run,) = json.loads(path.read_text())['runs']
-    assert list(run['subnets']) == ['main', *'123456']
-    assert run['subnets']['main'] == pytest.approx(run['score'], abs=1e-4)
-    assert run['subnets']['6'] == run['subnets']['main']
+    assert list(run['parts']) == ['main', *'123456']
+    assert run['parts']['main'] == pytest.approx(run['score'], abs=1e-4)
+    assert run['parts']['6'] == run['parts']['main']
     # Exits cost their heads alone, and the count is of the backbone.
     backbone = MODELS.build(
         Config.fromfile(
@@ -236,6 +236,42 @@ def test_exits_of_a_vit_are_scored(
     assert run['multiply_adds'] == pytest.approx(
         3 * 16 * 3 * counter.get_total_flops() / 2, rel=0.02
     )
+
+
+def test_pretraining_is_scored_by_what_follows(
+    load_tool, few_digits_options, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    args = ['--of', 'mae', '--epochs', 3, '--seeds', 0]
+    folders = ['--work-dir', tmp_path / 'work', '--out', tmp_path / 'out']
+    short = ['train_cfg.max_epochs=3', 'train_cfg.val_interval=3']
+    load_tool('demo/frontier').main(
+        [*map(str, [*args, *folders]), *few_digits_options, *short]
+    )
+    runs = json.loads((tmp_path / 'out/frontier_mae.json').read_text())['runs']
+    assert [run['arm'] for run in runs] == ['ct', 'st']
+    for run in runs:
+        folder = tmp_path / f'work/{run["arm"]}/3epochs/seed0'
+        pretrained, probed, tuned = (
+            load_run(folder / name / 'epoch_3.pth')['state_dict']
+            for name in ('', 'probe', 'finetune')
+        )
+        same = [
+            [
+                torch.equal(after[name], pretrained[name])
+                for name in pretrained
+                if name.startswith('backbone.')
+            ]
+            for after in (probed, tuned)
+        ]
+        assert all(same[0]) and not any(same[1])
+        assert run['iterations'] == 3
+        assert list(run['parts']) == ['linear probe', 'fine-tuning']
+        assert run['score'] == run['parts']['fine-tuning']
+        for method, score in zip(('probe', 'finetune'), run['parts'].values()):
+            (log,) = (folder / method).glob('*/vis_data/scalars.json')
+            last = json.loads(log.read_text().splitlines()[-1])
+            assert score == pytest.approx(last['accuracy/top1'], abs=1e-4)
 
 
 def runs_of(report, arm, epochs, scores, cost, seconds=None) -> list:

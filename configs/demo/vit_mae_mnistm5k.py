@@ -1,0 +1,38 @@
+# Masked pretraining (MAE) of the small ViT, without labels: common training.
+_base_ = './vit_ct_mnistm5k.py'
+
+data_preprocessor = dict(
+    _delete_=True,
+    type='SelfSupDataPreprocessor',
+    mean=[127.5, 127.5, 127.5],
+    std=[63.75, 63.75, 63.75],
+    to_rgb=True,
+)
+model = dict(
+    _delete_=True,
+    type='MAE',
+    backbone=dict(
+        type='MAEViT',
+        arch=_base_.model.backbone.arch,
+        img_size=32,
+        patch_size=8,
+    ),
+    neck=dict(
+        type='MAEPretrainDecoder',
+        num_patches=16,
+        patch_size=8,
+        embed_dim=64,
+        decoder_embed_dim=64,
+        decoder_depth=2,
+        decoder_num_heads=4,
+    ),
+    head=dict(
+        type='MAEPretrainHead',
+        norm_pix=True,
+        patch_size=8,
+        loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+    ),
+)
+# Without labels there is nothing to validate.
+val_dataloader = val_cfg = val_evaluator = None
+test_dataloader = test_cfg = test_evaluator = None
