@@ -10,20 +10,24 @@ import re
 import pytest
 
 from mmst.engine import ReseedHook, SubnetMetricsHook, SubnetSamplerHook
-from mmst.models import KLMinusLoss, STClsHead
+from mmst.engine.loops import STLoopMixin
+from mmst.models import CIFARDenseNet, CIFARResNet, KLMinusLoss, STClsHead
+from mmst.registry import HOOKS, LOOPS, MODELS
 from mmst.subnets import SubnetInputs, SubnetSampler
 
 NO_COUNT = [-1, 0.5, True, 'big', math.nan, math.inf, [1], dict()]
 NO_POSITIVE = [0, -1, True, 'big', None, math.nan, math.inf, [1.0]]
 NO_FLAG = [0, 1, None, 'no', [True]]
 NO_SIZES = [0.5, 3, True, 'big', dict(), [], ['big'], [True], [math.nan]]
-NO_DEPTHS = [0.5, 3.0, 'big', dict()]
+NO_DEPTHS = [0.5, 3.0, 'big', dict(), ['a', 1], [0], [1.5], [None], [True]]
+NO_CONFIG = [3, True, 'big', [1], dict(), dict(normalize='l2')]
+NO_LENGTH = [0, -1, 21, 3.5, True, 'big', None, [20]]
 
 PLAIN = dict(type='LinearClsHead', num_classes=4, in_channels=3)
 
 
 def make_head(**options):
-    return STClsHead(PLAIN, **options)
+    return STClsHead(**{'head': PLAIN, **options})
 
 
 HOOK = {
@@ -48,6 +52,7 @@ TABLE = {
         **HOOK,
         'by_epoch': NO_FLAG,
         'interval': [*NO_COUNT, 0],
+        'seed': [3, None],  # the run's
     },
     SubnetSampler: {**HOOK, 'seed': []},  # Python seeds from anything
     SubnetMetricsHook: {
@@ -61,15 +66,28 @@ TABLE = {
     make_head: {
         'normalize_main': NO_FLAG,
         'subnet_target': [None, 3, True, 'labels', ['main']],
-        # Built by mmpretrain's registry, which has its own words.
-        'loss_kl': [],
-        'init_cfg': [],
+        'head': [*NO_CONFIG, None],
+        'loss_kl': [*NO_CONFIG, None],
+        'init_cfg': NO_CONFIG,
     },
+    # The others are those of the stock classes.
+    CIFARResNet: {'depth': NO_LENGTH},
+    CIFARDenseNet: {'depth': NO_LENGTH},
     SubnetInputs: {
         'transforms': ['crop', 3, None, ['zoom'], [3], [['crop']]],
         'chained': NO_FLAG,
     },
 }
+LOOP = {
+    'update_running_stats': NO_FLAG,
+    'share_prefixes': NO_FLAG,
+    'chain_inputs': NO_FLAG,
+    'input_transforms': TABLE[SubnetInputs]['transforms'],
+    'bogus': [1],
+}
+#: In Python alone; the others are registered.
+IN_PYTHON = {SubnetSampler, SubnetInputs}
+NEEDED = {CIFARResNet: dict(depth=20), CIFARDenseNet: dict(depth=40)}
 #: Options whose error names them otherwise.
 NAMES = dict(transforms='input_transforms', chained='chain_inputs')
 ROWS = [
@@ -77,7 +95,7 @@ ROWS = [
     for part, options in TABLE.items()
     for option, values in options.items()
     for value in values
-]
+] + [(part, 'bogus', 1) for part in TABLE if part not in IN_PYTHON]
 
 
 @pytest.mark.parametrize(
@@ -87,42 +105,66 @@ ROWS = [
 )
 def test_refused_by_name(part, option, value):
     with pytest.raises((ValueError, TypeError)) as caught:
-        part(**{option: value})
-    assert NAMES.get(option, option) in str(caught.value)
+        part(**{**NEEDED.get(part, {}), option: value})
+    check_words(NAMES.get(option, option), value, str(caught.value))
+    if part not in IN_PYTHON:  # where to set it
+        name = 'STClsHead' if part is make_head else part.__name__
+        assert name in str(caught.value)
+
+
+def check_words(option, value, message):
+    assert option in message
+    if not isinstance(value, (list, dict)):
+        assert repr(value) in message
     # What is allowed, or what to do; not Python's own words.
-    assert not re.search('object|NoneType|subscript', str(caught.value))
+    assert not re.search('object|NoneType|subscript|keyword', message)
 
 
 @pytest.mark.parametrize('part', list(TABLE))
 def test_every_option_has_a_row(part):
     made = STClsHead if part is make_head else part
-    options = set(inspect.signature(made).parameters) - {'head', 'options'}
+    options = set(inspect.signature(made).parameters)
+    options -= {'options', 'args', 'kwargs'}
     if made is SubnetSamplerHook:
-        options |= set(inspect.signature(SubnetSampler).parameters) - {'seed'}
+        options |= set(inspect.signature(SubnetSampler).parameters)
+    if part in NEEDED:
+        options = set(NEEDED[part])
     assert set(TABLE[part]) == options
+
+
+def test_every_registered_part_is_in_the_table():
+    parts = {STClsHead if part is make_head else part for part in TABLE}
+    for registry in (MODELS, HOOKS):
+        registry.import_from_location()
+        assert set(registry.module_dict.values()) <= parts
+    assert set(LOOPS.module_dict) == {
+        f'ST{kind}BasedTrainLoop' for kind in ('Epoch', 'Iter')
+    }
 
 
 @pytest.mark.parametrize(
     'option, value',
-    [
-        ('update_running_stats', 'no'),
-        ('chain_inputs', 1),
-        ('input_transforms', 'crop'),
-    ],
+    [(option, value) for option in LOOP for value in LOOP[option]],
 )
 @pytest.mark.parametrize('kind', ['Epoch', 'Iter'])
 def test_options_of_the_loops(tiny_runner, kind, option, value):
     name = 'max_epochs' if kind == 'Epoch' else 'max_iters'
+    loop = f'ST{kind}BasedTrainLoop'
     runner = tiny_runner(
         sampler=dict(),
-        train_cfg={
-            'type': f'mmst.ST{kind}BasedTrainLoop',
-            name: 1,
-            option: value,
-        },
+        train_cfg={'type': f'mmst.{loop}', name: 1, option: value},
     )
-    with pytest.raises(ValueError, match=option):
+    with pytest.raises(ValueError) as caught:
         runner.train()
+    check_words(option, value, str(caught.value))
+    assert loop in str(caught.value)
+    assert set(LOOP) - {'bogus'} == {
+        name
+        for name, parameter in inspect.signature(
+            STLoopMixin.__init__
+        ).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
 
 
 def test_begin_beyond_the_end(tiny_runner):

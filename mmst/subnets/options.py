@@ -1,7 +1,11 @@
 """Refuse options with invalid values, by name."""
 
 import math
-from typing import Any, Optional
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Any, Iterable, List, Mapping, Optional, TypeVar
+
+Class = TypeVar('Class', bound=type)
 
 
 def check_count(option: str, value: Any, least: int) -> None:
@@ -49,6 +53,39 @@ def check_list(option: str, value: Any, of: str) -> None:
         raise ValueError(f'{option} {value!r} is not a list of {of}')
 
 
+def check_counts(option: str, value: Any, of: str) -> None:
+    """Refuse what is not a list of whole numbers of at least 1.
+
+    Args:
+        option: Name of the option.
+        value: Its value.
+        of: What the list is of.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    check_list(option, value, of)
+    for entry in value:
+        check_count(f'{option} {list(value)}:', entry, least=1)
+
+
+def check_config(option: str, value: Any, example: str) -> None:
+    """Refuse what is not a config that something can be built from.
+
+    Args:
+        option: Name of the option.
+        value: Its value.
+        example: An allowed one.
+
+    Raises:
+        ValueError: If it is not a dict with a ``type``.
+    """
+    if not isinstance(value, dict) or 'type' not in value:
+        raise ValueError(
+            f'{option} {value!r} is not a dict with a type, such as {example}'
+        )
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number; True and False are not."""
     return (
@@ -82,3 +119,67 @@ def check_number(
             return
     bound = f'above {above}' if least is None else f'of at least {least}'
     raise ValueError(f'{option} {value!r} is not a finite number {bound}')
+
+
+def check_names(
+    part: str, given: Mapping[str, Any], known: Iterable[str]
+) -> None:
+    """Refuse options that a part does not have.
+
+    Args:
+        part: What has options.
+        given: Names and values.
+        known: Names of the options that it has.
+
+    Raises:
+        ValueError: If it does not have one.
+
+    Example:
+        >>> check_names('Sampler', dict(size=3), ['size', 'space'])
+    """
+    known = list(known)
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(
+                f'{part} has no option {name!r}, which is set to {value!r}: '
+                f'take it out, or set one of {", ".join(known)}'
+            )
+
+
+def refuse_unknown(part: Class) -> Class:
+    """Have a class refuse options that it does not have, by name.
+
+    Its options are those of its ``__init__``, and of its bases' where that
+    passes on what it gets. A class whose bases do not tell is left as it is.
+    """
+    known = _list_options(part)
+    if known is None:
+        return part
+    init = part.__init__  # type: ignore[misc]
+
+    @wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        check_names(part.__name__, kwargs, known)
+        init(self, *args, **kwargs)
+
+    part.__init__ = checked  # type: ignore[misc]
+    return part
+
+
+def _list_options(part: type) -> Optional[List[str]]:
+    names: List[str] = []
+    passes_on = False
+    for base in part.__mro__[:-1]:  # without object
+        if '__init__' not in vars(base):
+            continue
+        own = list(signature(vars(base)['__init__']).parameters.values())[1:]
+        names += [
+            parameter.name
+            for parameter in own
+            if parameter.kind
+            not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        ]
+        passes_on = any(p.kind is Parameter.VAR_KEYWORD for p in own)
+        if not passes_on:
+            break
+    return None if passes_on else list(dict.fromkeys(names))

@@ -5,7 +5,7 @@ from math import prod
 from random import Random
 from typing import Optional, Sequence, Tuple, Union
 
-from .options import check_count, check_list
+from .options import check_count, check_counts
 from .subnet import Path, Subnet
 
 STRATEGIES = ('ordered', 'stochastic', 'raw')
@@ -205,7 +205,7 @@ def check_space(
         if option == 'min_depth' and isinstance(value, int):
             check_count(option, value, least=1)
         elif value is not None:
-            check_list(option, value, 'whole numbers, one a stage')
+            check_counts(option, value, 'whole numbers, one a stage')
     if strategy not in STRATEGIES:
         raise ValueError(
             f'strategy {strategy!r} is not one of {list(STRATEGIES)}'

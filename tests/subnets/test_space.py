@@ -133,7 +133,7 @@ def test_probabilities_are_the_observed_ones(strategy):
         (dict(min_depth=0), 'min_depth 0 is not a whole number of at least 1'),
         (
             dict(min_depth=[1, 1.5, 1, 1]),
-            'stage 2, 1.5, is not a whole number',
+            r'min_depth \[1, 1.5, 1, 1\]: 1.5 is not a whole number',
         ),
     ],
 )

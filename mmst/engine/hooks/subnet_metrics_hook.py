@@ -18,7 +18,12 @@ from mmst.evaluation import (
 )
 from mmst.registry import HOOKS
 from mmst.subnets import Subnet, find_stages, preserve_modes
-from mmst.subnets.options import check_count, check_flag, check_list
+from mmst.subnets.options import (
+    check_count,
+    check_counts,
+    check_flag,
+    check_list,
+)
 
 from ..subnet_scalars import add_subnet_scalars
 
@@ -69,9 +74,7 @@ class SubnetMetricsHook(Hook):
         if depths is not None:
             check_list('SubnetMetricsHook: depths', depths, 'lists of depths')
             for blocks in depths:
-                check_list('SubnetMetricsHook: depths', blocks, 'depths')
-                for depth in blocks:
-                    check_count('SubnetMetricsHook: depths', depth, least=1)
+                check_counts('SubnetMetricsHook: depths', blocks, 'depths')
         self.interval = interval
         self.by_epoch = by_epoch
         self.depths = depths

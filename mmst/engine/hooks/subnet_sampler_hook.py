@@ -1,6 +1,7 @@
 """The hook that decides which subnets an iteration trains."""
 
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, Dict, Iterator, Optional
 
 from mmengine.dist import broadcast_object_list
@@ -10,7 +11,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmst.models.heads import check_teaching_head
 from mmst.registry import HOOKS
 from mmst.subnets import SubnetInputs, SubnetSampler, unwrap_model
-from mmst.subnets.options import check_count, check_flag
+from mmst.subnets.options import check_count, check_flag, check_names
 
 from ..replaced_lists import describe_replaced
 from ..space_report import report_space
@@ -34,7 +35,8 @@ class SubnetSamplerHook(Hook):
         **options: All others are those of
             :class:`mmst.subnets.SubnetSampler`: ``num_subnets``, ``space`` or
             ``min_depth``, ``strategy``, ``size_range`` or ``sizes``,
-            ``num_sizes``, ``every``. The seed is the run's.
+            ``num_sizes``, ``every``. The seed is the run's, set by
+            ``randomness`` in the config.
 
     Raises:
         ValueError: If the value of an option is not allowed.
@@ -56,6 +58,7 @@ class SubnetSamplerHook(Hook):
             if interval is not None:
                 check_count('interval', interval, least=1)
             check_flag('by_epoch', by_epoch)
+            _check_options(options)
             self.sampler = SubnetSampler(begin=begin, **options)
         self.begin = begin
         self.by_epoch = by_epoch
@@ -155,6 +158,24 @@ class SubnetSamplerHook(Hook):
         left = self.interval - 1 - runner.iter % self.interval
         if left < self.sampler.every:
             report_subnets(runner, self.sampler.stages, subnets)
+
+
+def _check_options(options: Dict[str, Any]) -> None:
+    if 'seed' in options:
+        raise ValueError(
+            f'seed {options["seed"]!r} cannot be set here, since subnets are '
+            "drawn from the run's seed: set "
+            f'randomness=dict(seed={options["seed"]!r}) in the config'
+        )
+    known = [
+        *signature(SubnetSamplerHook.__init__).parameters,
+        *signature(SubnetSampler).parameters,
+    ]
+    check_names(
+        'SubnetSamplerHook',
+        options,
+        [n for n in known if n not in ('self', 'options', 'seed')],
+    )
 
 
 @contextmanager

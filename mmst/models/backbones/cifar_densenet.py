@@ -41,10 +41,11 @@ class CIFARDenseNet(DenseNet):
         in_channels: int = 3,
         **kwargs: Any,
     ) -> None:
-        num_layers, rest = divmod(depth - 4, 6)
+        is_count = isinstance(depth, int)
+        num_layers, rest = divmod(depth - 4, 6) if is_count else (0, 0)
         if rest or num_layers < 1:
             raise ValueError(
-                f'CIFARDenseNet: depth {depth} is not 6n + 4, '
+                f'CIFARDenseNet: depth {depth!r} is not 6n + 4, '
                 'such as 40 or 100'
             )
         arch = dict(

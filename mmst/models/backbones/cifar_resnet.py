@@ -42,10 +42,11 @@ class CIFARResNet(ResNet_CIFAR):
         out_indices: Sequence[int] = (2,),
         **kwargs: Any,
     ) -> None:
-        num_blocks, rest = divmod(depth - 2, 6)
+        is_count = isinstance(depth, int)
+        num_blocks, rest = divmod(depth - 2, 6) if is_count else (0, 0)
         if rest or num_blocks < 1:
             raise ValueError(
-                f'CIFARResNet: depth {depth} is not 6n + 2, such as 20 or 56'
+                f'CIFARResNet: depth {depth!r} is not 6n + 2, such as 20 or 56'
             )
         # Where the base class looks the depth up.
         self.arch_settings = {depth: (BasicBlock, (num_blocks,) * 3)}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmst.registry import MODELS
 from mmst.subnets import get_active_subnet
-from mmst.subnets.options import check_flag
+from mmst.subnets.options import check_config, check_flag
 
 from .heard_logits import get_last_heard, hear_logits, list_logits
 from .softmax_check import is_of_softmax
@@ -67,18 +67,20 @@ class STClsHead(BaseModule):
         subnet_target: str = 'main',
         init_cfg: Optional[Config] = None,
     ) -> None:
+        inits = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+        for init in inits if init_cfg is not None else ():
+            check_config('STClsHead: init_cfg', init, "dict(type='Normal')")
         super().__init__(init_cfg)
-        self.head = (
-            head
-            if isinstance(head, nn.Module)
-            else MMPRETRAIN_MODELS.build(head)
-        )
+        self.head = self._make(head)
         if isinstance(self.head, (MultiLabelClsHead, MultiTaskHead)):
             raise TypeError(
                 f'STClsHead cannot wrap {type(self.head).__name__}: the '
                 'divergence is between softmax outputs, which are for one '
                 'label per image'
             )
+        check_config(
+            'STClsHead: loss_kl', loss_kl, "dict(type='mmst.KLMinusLoss')"
+        )
         self.loss_kl = MODELS.build(loss_kl)
         if (
             getattr(self.head, 'num_classes', None) == 2
@@ -96,6 +98,13 @@ class STClsHead(BaseModule):
         self._main_logits: Optional[List[Tensor]] = None
         self._register_state_dict_hook(_drop_prefix)
         self._register_load_state_dict_pre_hook(self._add_prefix)
+
+    @staticmethod
+    def _make(head: Union[Config, nn.Module]) -> nn.Module:
+        if isinstance(head, nn.Module):
+            return head
+        check_config('STClsHead: head', head, "dict(type='LinearClsHead')")
+        return MMPRETRAIN_MODELS.build(head)
 
     def _check_loss(self, loss: Any) -> None:
         """Refuse a loss that normalised logits cannot satisfy."""
