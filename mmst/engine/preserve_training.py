@@ -57,6 +57,8 @@ def _capture_tensor(tensor: Tensor) -> Undo:
     saved = tensor.detach().clone()
 
     def undo() -> None:
+        if tensor.shape != saved.shape:  # an observer's first pass
+            tensor.data = saved
         with torch.no_grad():
             tensor.copy_(saved)
 

@@ -1,54 +1,80 @@
 """Restore a model's buffers, such as running statistics."""
 
 from contextlib import contextmanager
-from typing import Dict, Iterable, Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @contextmanager
-def preserve_buffers(buffers: Iterable[Tensor]) -> Iterator[None]:
-    """Undo afterwards all writes into buffers inside.
+def preserve_buffers(model: Optional[nn.Module]) -> Iterator[None]:
+    """Undo afterwards all changes of buffers inside.
 
-    By what was written and not by what the modules are: so it holds for norm
+    By what was changed and not by what the modules are: so it holds for norm
     layers of every kind, in whichever mode they are put inside, in compiled
-    blocks, and for the ranges that quantisation observes.
+    blocks, and for what quantisation observes, in buffers that get their
+    shape in the first pass.
 
     Args:
-        buffers: Those of a model. Buffers that share memory with others, as
-            views do, or change their shape inside are not supported.
+        model: Whose buffers; ``None`` for none. Buffers that share memory
+            with others, as views do, are not supported.
 
     Example:
         >>> norm = torch.nn.BatchNorm1d(2)
-        >>> with preserve_buffers(norm.buffers()):
+        >>> with preserve_buffers(norm):
         ...     _ = norm(torch.ones(3, 2))
         >>> norm.running_mean
         tensor([0., 0.])
     """
-    groups = list(_by_kind(buffers))
-    kept = [_joined(group) for group in groups]
+    modules = [] if model is None else list(model.modules())
+    owned = [(module._buffers, dict(module._buffers)) for module in modules]
+    groups = list(
+        _by_kind({id(b): b for _, kept in owned for b in kept.values()})
+    )
+    shapes = [[buffer.shape for buffer in group] for group in groups]
+    joined = [_join(group) for group in groups]
     try:
         yield
     finally:
-        for group, joined in zip(groups, kept):
-            parts = joined.split([buffer.numel() for buffer in group])
-            # Unseen by autograd: graphs of earlier passes may hold buffers
-            # that were only read inside.
-            torch._foreach_copy_(
-                [buffer.data for buffer in group],
-                [part.view_as(buffer) for buffer, part in zip(group, parts)],
-            )
+        for now, kept in owned:
+            if now.keys() != kept.keys() or any(
+                now[name] is not buffer for name, buffer in kept.items()
+            ):
+                now.clear()
+                now.update(kept)
+        for group, values, was in zip(groups, joined, shapes):
+            _restore(group, values, was)
 
 
-def _by_kind(buffers: Iterable[Tensor]) -> Iterable[List[Tensor]]:
+def _by_kind(
+    buffers: Dict[int, Optional[Tensor]],
+) -> Iterable[List[Tensor]]:
     """Group buffers that can be joined."""
     groups: Dict[Tuple[torch.dtype, torch.device], List[Tensor]] = {}
-    for buffer in buffers:
-        groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
+    for buffer in buffers.values():
+        if buffer is not None:
+            groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
     return groups.values()
 
 
-def _joined(group: List[Tensor]) -> Tensor:
+def _join(group: List[Tensor]) -> Tensor:
     """One copy of many tensors: on a GPU one kernel, not one for each."""
     return torch.cat([buffer.detach().flatten() for buffer in group])
+
+
+def _restore(
+    group: List[Tensor], joined: Tensor, shapes: List[torch.Size]
+) -> None:
+    parts = [
+        part.view(shape)
+        for part, shape in zip(
+            joined.split([shape.numel() for shape in shapes]), shapes
+        )
+    ]
+    for buffer, part in zip(group, parts):
+        if buffer.shape != part.shape:
+            buffer.data = part.clone()
+    # Unseen by autograd: graphs of earlier passes may hold buffers that were
+    # only read inside.
+    torch._foreach_copy_([buffer.data for buffer in group], parts)

@@ -7,7 +7,6 @@ from typing import (
     ContextManager,
     Dict,
     Hashable,
-    Iterable,
     List,
     Optional,
     Sequence,
@@ -213,11 +212,8 @@ class PassRunner:
             if subnet is not None:
                 stack.enter_context(take_paths(self.stages, subnet))
             stack.enter_context(watched)
-            if subnet is None or self._update_running_stats:
-                preserved: Iterable[Tensor] = ()
-            else:
-                preserved = self._model.buffers()
-            with preserve_buffers(preserved):
+            updates = subnet is None or self._update_running_stats
+            with preserve_buffers(None if updates else self._model):
                 value = _computed(loss, subnet)
                 calls.go_alone()
                 backward(value)
