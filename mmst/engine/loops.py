@@ -61,7 +61,7 @@ class STLoopMixin(BaseLoop):
         super().__init__(*args, **kwargs)
         if self._trains_subnets():
             self.runner.register_hook(PrepareDatasetHook(), priority='LOWEST')
-        with naming(f'{type(self).__name__} in train_cfg'):
+        with prefix_errors(f'{type(self).__name__} in train_cfg'):
             check_flag('update_running_stats', update_running_stats)
             check_flag('share_prefixes', share_prefixes)
             self.subnet_inputs = SubnetInputs(input_transforms, chain_inputs)
