@@ -1,7 +1,7 @@
 """The tables of the pages, and what their cells have to be."""
 
 import json
-from typing import List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from scipy import stats
@@ -39,3 +39,56 @@ def comparison(
     """Three cells: both methods, and the difference seed by seed."""
     difference = np.array(with_) - np.array(without)
     return [interval(without), interval(with_), interval(difference, sign)]
+
+
+# (arm, epochs) -> seed -> run
+Runs = Dict[Tuple[str, int], Dict[int, dict]]
+
+
+def frontier_runs(name: str) -> Runs:
+    """What ``demo/frontier.py`` measured, one arm after the other."""
+    runs: Runs = {}
+    text = (ROOT / f'resources/{name}.json').read_text()
+    for run in json.loads(text)['runs']:
+        same = runs.setdefault((run['arm'], run['epochs']), {})
+        same[run['seed']] = run
+    return runs
+
+
+def mean_of(values: Sequence[float], sign: str = '') -> str:
+    """With its interval, which a single seed has not."""
+    if len(values) > 1:
+        return interval(values, sign)
+    return f'{values[0]:{sign}.2f}' if values else ''
+
+
+def frontier_cells(runs: Runs, arm: str, epochs: int) -> List[str]:
+    """Of one arm and length: seeds, score, gain, costs, CT at that cost.
+
+    The last is linear in the logarithm of the cost, between two lengths of CT
+    that were measured; none beyond the shortest and the longest.
+    """
+    same = runs[arm, epochs]
+    ct = runs.get(('ct', epochs), {})
+    gains = [same[s]['score'] - ct[s]['score'] for s in same if s in ct]
+    cost = same[min(same)]['multiply_adds']
+    seconds = [r['cpu_seconds'] for r in same.values() if r['cpu_seconds']]
+    baseline = sorted(
+        (
+            np.log(next(iter(of.values()))['multiply_adds']),
+            np.mean([run['score'] for run in of.values()]),
+        )
+        for (name, _), of in runs.items()
+        if name == 'ct'
+    )
+    at = np.log(cost)
+    is_between = baseline[0][0] - 0.02 < at < baseline[-1][0] + 0.02
+    equal = np.interp(at, *zip(*baseline)) if is_between else None
+    return [
+        str(len(same)),
+        mean_of([run['score'] for run in same.values()]),
+        '' if arm == 'ct' else mean_of(gains, '+'),
+        f'{cost / 1e12:.2f}',
+        f'{np.mean(seconds):.0f}' if seconds else '-',
+        '' if arm == 'ct' else '-' if equal is None else f'{equal:.2f}',
+    ]

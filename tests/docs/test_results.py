@@ -4,7 +4,15 @@ import json
 
 from tests.conftest import ROOT
 
-from .tables import comparison, digit_scores, interval, results_of, rows_of
+from .tables import (
+    comparison,
+    digit_scores,
+    frontier_cells,
+    frontier_runs,
+    interval,
+    results_of,
+    rows_of,
+)
 
 PAGE = 'docs/results.md'
 
@@ -33,29 +41,28 @@ def test_digits_by_component():
         assert cells == expected, method
 
 
-def test_accuracy_against_cost():
+FRONTIER = (
+    '| | epochs | seeds | top-1 in % | minus CT, by seed '
+    '| 10^12 multiply-adds | CPU seconds | CT at that cost |'
+)
+
+
+def labels_of(load_tool, comparison: str) -> dict:
+    """Arms by their names in tables."""
+    arms = load_tool('demo/frontier_arms').COMPARISONS[comparison].arms
+    return {arm.label: name for name, arm in arms.items()}
+
+
+def test_accuracy_against_cost(load_tool):
     """Each row is the mean over the seeds of the runs that are done."""
-    header = (
-        '| | epochs | seeds | top-1 in % | 10^12 multiply-adds | CPU seconds |'
-    )
-    runs = json.loads((ROOT / 'resources/frontier.json').read_text())['runs']
-    arms = {'ct': 'CT', 'stpp-shared': 'ST++, one size'}
-    rows = rows_of(PAGE, header)
-    assert len(rows) == len({(run['arm'], run['epochs']) for run in runs})
-    for name, epochs, seeds, score, cost, seconds in rows:
-        same = [
-            run
-            for run in runs
-            if (arms[run['arm']], str(run['epochs'])) == (name, epochs)
-        ]
-        scores = [run['score'] for run in same]
-        assert seeds == str(len(same))
-        assert score == (
-            interval(scores) if len(same) > 1 else f'{scores[0]:.2f}'
-        )
-        assert {cost} == {f'{run["multiply_adds"] / 1e12:.2f}' for run in same}
-        times = [run['cpu_seconds'] for run in same]
-        assert seconds == f'{sum(times) / len(times):.0f}'
+    runs = frontier_runs('frontier')
+    arms = labels_of(load_tool, 'resnet20')
+    rows = rows_of(PAGE, FRONTIER)
+    assert {(arms[label], int(epochs)) for label, epochs, *_ in rows} == {
+        *runs
+    }
+    for label, epochs, *cells in rows:
+        assert cells == frontier_cells(runs, arms[label], int(epochs)), label
 
 
 def test_fine_tuning():
