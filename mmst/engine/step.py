@@ -79,12 +79,8 @@ def st_step(
             pass_runner or PassRunner(model),
             subnet_inputs,
         )
-    if not _skips_bad_steps(optim_wrapper):
-        _check_finite([main_log['loss'], *subnet_losses], subnets)
-    if optim_wrapper.should_update():
-        reduce_gradients(model.parameters())
-        optim_wrapper.step()
-        optim_wrapper.zero_grad()
+    losses = [main_log['loss'], *subnet_losses]
+    _update(model, optim_wrapper, losses, subnets)
     return _join_log(main_log, subnet_losses)
 
 
@@ -172,6 +168,27 @@ def _name_last(
             raise
 
 
+def _update(
+    model: nn.Module,
+    optim_wrapper: OptimWrapper,
+    losses: Sequence[Tensor],
+    subnets: Sequence[Subnet],
+) -> None:
+    """Check the losses, and take a step if the gradients are complete."""
+    is_bad = ~torch.isfinite(torch.stack([*losses]))
+    if _skips_bad_steps(optim_wrapper):
+        is_bad = is_bad[:0]
+    if not optim_wrapper.should_update():
+        _check_finite(losses, is_bad.tolist(), subnets)
+        return
+    trained = [p for p in model.parameters() if p.requires_grad]
+    bad, used = _read_flags(is_bad, trained)
+    _check_finite(losses, bad, subnets)
+    _average_gradients(trained, used)
+    optim_wrapper.step()
+    optim_wrapper.zero_grad()
+
+
 def _join_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:
     main_loss = main_log.pop('loss')
     return dict(
@@ -191,17 +208,37 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     Example:
         >>> reduce_gradients(model.parameters())  # one process: no change
     """
+    trained = [p for p in parameters if p.requires_grad]
+    _, used = _read_flags(torch.tensor([], device=trained[0].device), trained)
+    _average_gradients(trained, used)
+
+
+def _read_flags(
+    is_bad: Tensor, trained: Sequence[nn.Parameter]
+) -> Tuple[List[bool], List[bool]]:
+    """Read, with a single wait for the device, what holds on any rank.
+
+    Returns:
+        Which losses are bad, and which parameters have a gradient.
+    """
+    used = [p.grad is not None for p in trained]
+    if not is_distributed():
+        return is_bad.tolist(), used
+    flags = torch.cat([is_bad, torch.tensor(used, device=is_bad.device)]).to(
+        torch.uint8
+    )
+    all_reduce(flags, 'max')
+    read = flags.bool().tolist()
+    return read[: len(is_bad)], read[len(is_bad) :]
+
+
+def _average_gradients(
+    trained: Sequence[nn.Parameter], used: Sequence[bool]
+) -> None:
     if not is_distributed():
         return
-    trained = [p for p in parameters if p.requires_grad]
-    used = torch.tensor(
-        [p.grad is not None for p in trained],
-        dtype=torch.uint8,
-        device=trained[0].device,
-    )
-    all_reduce(used, 'max')
     gradients = []
-    for parameter, is_used in zip(trained, used.tolist()):
+    for parameter, is_used in zip(trained, used):
         if is_used:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -215,18 +252,21 @@ def _skips_bad_steps(optim_wrapper: OptimWrapper) -> bool:
     return scaler is not None and scaler.is_enabled()
 
 
-def _check_finite(losses: List[Tensor], subnets: Sequence[Subnet]) -> None:
-    finite = torch.isfinite(torch.stack(losses)).tolist()
-    if all(finite):
+def _check_finite(
+    losses: Sequence[Tensor], bad: Sequence[bool], subnets: Sequence[Subnet]
+) -> None:
+    """Refuse losses that are bad here or on another rank, by name."""
+    if not any(bad):
         return
     names = ['the main network'] + [
         f'subnet {k} ({subnet})' for k, subnet in enumerate(subnets)
     ]
-    bad = [
+    values = [
         f'{name}: {loss.item()}'
-        for name, loss, good in zip(names, losses, finite)
-        if not good
+        + (' here, not finite on another rank' if loss.isfinite() else '')
+        for name, loss, is_bad in zip(names, losses, bad)
+        if is_bad
     ]
     raise FloatingPointError(
-        f'loss is not finite in {"; ".join(bad)}. Nothing was updated'
+        f'loss is not finite in {"; ".join(values)}. Nothing was updated'
     )

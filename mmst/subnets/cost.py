@@ -125,11 +125,9 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         True
     """
     backbone, stages = find_backbone(model), find_stages(model)
-    with ExitStack() as stack:
+    with ExitStack() as stack, torch.no_grad(), run_uncompiled(backbone):
         stack.enter_context(preserve_modes(backbone))
         backbone.eval()
-        stack.enter_context(run_uncompiled(backbone))
-        stack.enter_context(torch.no_grad())
         # Some backbones are random even in evaluation mode, such as MAE's.
         devices = [image.device] if image.is_cuda else []
         stack.enter_context(torch.random.fork_rng(devices))

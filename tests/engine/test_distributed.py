@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.model import MMDistributedDataParallel
 from torch import distributed as torch_dist
@@ -154,6 +155,29 @@ def test_gradients_that_only_some_ranks_have(ranks):
         assert c is None
 
 
+def one_bad_loss():
+    """The loss is not finite on rank 1 alone; message and weights moved."""
+    torch.manual_seed(0)
+    model = build_classifier(loss_kl=dict(type='mmst.KLMinusLoss'))
+    if get_rank() == 1:
+        model.head.loss_kl.loss_weight = float('inf')
+    wrapped = MMDistributedDataParallel(model)
+    before = [p.detach().clone() for p in model.parameters()]
+    try:
+        st_step(wrapped, batch(4), sgd(wrapped), SUBNETS[0])
+    except FloatingPointError as error:
+        message = str(error)
+    return message, list(map(torch.equal, before, model.parameters()))
+
+
+def test_no_rank_steps_where_one_has_a_bad_loss(ranks):
+    for rank, result in enumerate(ranks):
+        message, is_same = result['one_bad_loss']
+        assert 'not finite in subnet 0 (2-3-1 at 12 px): ' in message
+        assert ('not finite on another rank' in message) is (rank == 0)
+        assert all(is_same)
+
+
 def pooled_statistics():
     """Each rank re-estimates BatchNorm from its half of the images."""
     torch.manual_seed(0)
@@ -186,7 +210,7 @@ def drawn():
     loop = object.__new__(STEpochBasedTrainLoop)
     loop.subnet_inputs = SubnetInputs()
     runner = SimpleNamespace(
-        train_loop=loop, seed=5 + get_rank(), hooks=[hook]
+        cfg=Config(), train_loop=loop, seed=5 + get_rank(), hooks=[hook]
     )
     runner.model = MMDistributedDataParallel(build_classifier())
     hook.before_train(runner)
@@ -213,7 +237,7 @@ def checked():
     loop = object.__new__(STEpochBasedTrainLoop)
     loop.subnet_inputs = SubnetInputs()
     loop._runner = runner = SimpleNamespace(
-        cfg={}, train_loop=loop, seed=0, hooks=[hook]
+        cfg=Config(), train_loop=loop, seed=0, hooks=[hook]
     )
     messages = []
     for wrapper, st, options in (
@@ -247,6 +271,7 @@ FUNCTIONS = (
     train_wrapped_accumulating,
     broadcast,
     reduce_some,
+    one_bad_loss,
     pooled_statistics,
     drawn,
     checked,
