@@ -6,10 +6,11 @@ the smallest size happens to meet the last batch of an epoch.
 
 from copy import deepcopy
 from random import Random
-from typing import Any
+from typing import Any, Optional, Tuple
 
 import torch
 from mmengine.dataset import DefaultSampler
+from mmengine.dist import all_gather_object
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
@@ -31,6 +32,7 @@ from mmst.subnets import (
 from mmst.subnets.compile_blocks import run_uncompiled
 
 from .preserve_training import preserve_training
+from .raise_together import raise_together, share_error
 from .space_report import say_too_small
 from .subnet_batch import copy_samples, image_batch, make_subnet_batch
 from .subnet_errors import name_failing_subnet
@@ -78,22 +80,22 @@ class SubnetTrial:
             ValueError: If it cannot be trained, though the main network can,
                 on the same images.
             Exception: Any other keeps its message, and names the subnet.
+                What one rank raises is raised on all.
         """
-        num_least = self.num_least
         try:
-            error = self._try(num_least)
+            error = self._try(self.num_least)
         except _MainFails:
-            num_least = self.num_all
             try:
-                error = self._try(num_least)
+                error = self._try(self.num_all)
             except _MainFails:
                 return  # the iteration itself will say so
         if error is None:
             return
         told = self._told(error)
-        if num_least < self.num_all and not self._try(self.num_all):
+        least = min(all_gather_object(self.num_least))
+        if least < self.num_all and not self._try(self.num_all):
             raise ValueError(
-                f'subnets cannot be trained on a batch of {num_least}, the '
+                f'subnets cannot be trained on a batch of {least}, the '
                 f'last of an epoch ({told}), but can on one of '
                 f'{self.num_all}: set drop_last=True in '
                 'train_dataloader, or raise the smallest size in `size_range` '
@@ -111,26 +113,42 @@ class SubnetTrial:
         words = ' '.join(str(error).split())
         return f'subnet {self.subnet}: {type(error).__name__}: {words}'
 
-    def _try(self, num_images: int, resized: bool = True) -> Any:
-        """Run the main network and a subnet; return the subnet's exception."""
-        model = self.model
+    def _try(
+        self, num_images: int, resized: bool = True
+    ) -> Optional[Exception]:
+        """Run the main network and a subnet; return the subnet's exception.
+
+        All ranks get an exception where one does, so that all go on alike.
+        """
         data = deepcopy(_first(self.batch, self.num_all, num_images))
+        model = self.model
         with preserve_training(model), run_uncompiled(model), torch.no_grad():
-            try:
-                with self.optim_wrapper.optim_context(model):
-                    data = model.data_preprocessor(data, True)
-                    model._run_forward(copy_samples(data), mode='loss')
-            except Exception as error:
-                raise _MainFails from error
-            self._choose(data, resized)
-            data = make_subnet_batch(data, self.subnet, self.inputs, model)
-            try:
-                with self.optim_wrapper.optim_context(model), activate(
-                    model, self.subnet, self.update_stats
-                ):
-                    model._run_forward(data, mode='loss')
-            except Exception as error:
-                return error
+            data, error = self._try_main(data)
+            if share_error(error):
+                raise _MainFails
+            with raise_together():
+                self._choose(data, resized)
+                data = make_subnet_batch(data, self.subnet, self.inputs, model)
+            return share_error(self._try_subnet(data))
+
+    def _try_main(self, data: Any) -> Tuple[Any, Optional[Exception]]:
+        """Preprocess a batch and run the main network on it."""
+        try:
+            with self.optim_wrapper.optim_context(self.model):
+                data = self.model.data_preprocessor(data, True)
+                self.model._run_forward(copy_samples(data), mode='loss')
+        except Exception as error:
+            return data, error
+        return data, None
+
+    def _try_subnet(self, data: Any) -> Optional[Exception]:
+        try:
+            with self.optim_wrapper.optim_context(self.model), activate(
+                self.model, self.subnet, self.update_stats
+            ):
+                self.model._run_forward(data, mode='loss')
+        except Exception as error:
+            return error
         return None
 
     def _choose(self, data: Any, resized: bool) -> None:

@@ -33,7 +33,8 @@ SUBNETS = [
 ]
 
 
-def _start(rank, folder):
+def start_ranks(rank, folder, functions):
+    """Save what functions return on one of two ranks."""
     torch.set_num_threads(1)
     # A file as the meeting point: no port that another test may take.
     torch_dist.init_process_group(
@@ -44,7 +45,7 @@ def _start(rank, folder):
         timeout=timedelta(seconds=60),
     )
     torch.save(
-        {function.__name__: function() for function in FUNCTIONS},
+        {function.__name__: function() for function in functions},
         f'{folder}/{rank}.pth',
     )
     # Nobody leaves while another still talks to it.
@@ -55,7 +56,7 @@ def _start(rank, folder):
 def ranks(tmp_path_factory):
     """What each of FUNCTIONS returned in each of two ranks."""
     folder = tmp_path_factory.mktemp('ranks')
-    multiprocessing.spawn(_start, (str(folder),), nprocs=2)
+    multiprocessing.spawn(start_ranks, (str(folder), FUNCTIONS), nprocs=2)
     return [load_run(folder / f'{rank}.pth') for rank in range(2)]
 
 

@@ -13,6 +13,7 @@ from mmst.registry import HOOKS
 from mmst.subnets import SubnetInputs, SubnetSampler, unwrap_model
 from mmst.subnets.options import check_count, check_flag, check_names
 
+from ..raise_together import raise_together
 from ..replaced_lists import describe_replaced
 from ..space_report import report_space
 from ..subnet_batch import check_transforms
@@ -136,8 +137,9 @@ class SubnetSamplerHook(Hook):
         if self.sampler.is_off:
             return
         if not self._reported:
-            check_transforms(data_batch, runner.train_loop.subnet_inputs)
-            report_space(runner, self.sampler, data_batch)
+            with raise_together():
+                check_transforms(data_batch, runner.train_loop.subnet_inputs)
+                report_space(runner, self.sampler, data_batch)
             SubnetTrial(runner, self.sampler, data_batch).run()
             self._reported = True
         runner.train_loop.subnets = self.sampler.draw(runner.iter)
