@@ -1,8 +1,7 @@
 """Train common training (CT) and ST++ on the demo data and compare them.
 
 Prints the accuracy of the main network and of each ordered subnet, and writes
-it as JSON and PNG. Runs that are done are not done again, and those that were
-stopped go on.
+it as JSON and PNG. Finished runs are reused, and stopped runs are resumed.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from mmst.analysis.scores import MAIN, Scores, compute_mean_and_interval
 from mmst.analysis.training_log import read_training_log
 
 METRIC = 'accuracy/top1'
-# In the order of Table 3, one component after the other; then ST++ otherwise.
+# In the order of Table 3, component by component; then variants of ST++.
 LABELS = {
     'ct': 'CT',
     'st': 'ST',
@@ -87,8 +86,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parsed = parser.parse_args(args)
     if parsed.cfg_options and parsed.work_dir is None:
         parser.error(
-            '--cfg-options needs --work-dir, so that runs with other '
-            'settings are not taken for these'
+            '--cfg-options needs --work-dir, to keep runs with other '
+            'settings apart'
         )
     if parsed.work_dir is None:
         parsed.work_dir = (
@@ -100,7 +99,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def train_and_score(
     method: str, seed: int, args: argparse.Namespace
 ) -> Scores:
-    """One run: train, or reuse existing results, and score its subnets."""
+    """Train and score a network and its subnets, or reuse the results."""
     config = f'configs/demo/resnet20_{method}_mnistm5k.py'
     folder = args.work_dir.resolve() / method / f'seed{seed}'
     if not (folder / SCORES).exists():
@@ -148,13 +147,13 @@ def score_subnets(
 
 
 def read_scores(folder: Path) -> Scores:
-    """What :func:`score_subnets` wrote."""
+    """Read what :func:`score_subnets` wrote."""
     (scores,) = json.loads((folder / SCORES).read_text())['results'].values()
     return scores[0]
 
 
 def print_gain(results: Dict[str, List[Scores]]) -> None:
-    """What each method adds to CT's main network, seed by seed."""
+    """List what each method adds to CT's main network, seed by seed."""
     for method in results:
         if method != LABELS['ct'] and LABELS['ct'] in results:
             gains = [
@@ -173,7 +172,7 @@ def print_gain(results: Dict[str, List[Scores]]) -> None:
 
 
 def print_cost(folders: Dict[str, Path]) -> None:
-    """What each method's training costs, and what else it could buy.
+    """Report what each method's training costs, and what else it could buy.
 
     Args:
         folders: A run of each method, by the method's name.
@@ -194,7 +193,7 @@ def print_cost(folders: Dict[str, Path]) -> None:
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    """Train and score all runs, then print and write what came out."""
+    """Train and score all runs, then print and write the results."""
     parsed = parse_args(args)
     runs = [
         (method, seed) for seed in parsed.seeds for method in parsed.methods

@@ -1,9 +1,9 @@
-"""Fine-tune on the digit scenes, plainly (ST) and with subnets (ST*).
+"""Fine-tune on the digit scenes, without (ST) and with subnets (ST*).
 
-Runs the configs of configs/st_det, st_seg and st_pose, shrunk: a narrow
-ResNet-18, which is pretrained with ST on the demo data first, narrow heads and
-a short schedule. Prints each framework's metrics and writes them as JSON. Runs
-that are done are not done again, and those that were stopped go on.
+Runs small versions of the configs in configs/st_det, st_seg and st_pose: a
+narrow ResNet-18, pretrained with ST on the demo data, narrow heads and a short
+schedule. Prints each framework's metrics and writes them as JSON. Finished
+runs are reused, and stopped runs are resumed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BACKBONE = [
     'model.backbone.stem_channels=16',
 ]
 
-# Of its two blocks a stage; like [1, 2, 4, 1] of ResNet-50's.
+# For its two blocks per stage; like [1, 2, 4, 1] for ResNet-50.
 SPACE = '[1,2,2,1]'
 
 
@@ -39,7 +39,7 @@ Results = Dict[str, Dict[str, Dict[str, List[float]]]]
 
 
 class Framework(NamedTuple):
-    """One framework: what to run, and what to read."""
+    """A framework: what to run, and which metrics to read."""
 
     config: str  # with {} for the method
     metrics: Tuple[str, ...]
@@ -47,8 +47,8 @@ class Framework(NamedTuple):
     sampler: int = 0  # index of the sampler hook among the custom hooks
 
 
-def coco(kind: str, num_epochs: int) -> List[str]:
-    """Data and schedule of an epoch-based config for COCO."""
+def list_coco_options(kind: str, num_epochs: int) -> List[str]:
+    """List data and schedule options of an epoch-based config for COCO."""
     ann_file = f'{COCO}annotations/{kind}_val2017.json'
     return [
         *(
@@ -61,11 +61,11 @@ def coco(kind: str, num_epochs: int) -> List[str]:
     ]
 
 
-def detector(*parts: str, kind: str = 'instances') -> List[str]:
-    """A detector with 64 channels instead of 256, on images of 192 px."""
+def list_detector_options(*parts: str, kind: str = 'instances') -> List[str]:
+    """List options of a detector with 64 channels, on images of 192 px."""
     narrow = [f'model.{part}=64' for part in ('neck.out_channels', *parts)]
     return [
-        *coco(kind, 12),
+        *list_coco_options(kind, 12),
         *narrow,
         'model.neck.in_channels=[16,32,64,128]',
         'train_dataloader.batch_size=4',
@@ -103,12 +103,12 @@ FRAMEWORKS: Dict[str, Framework] = {
     'faster-rcnn': Framework(
         DET.format('faster-rcnn'),
         ('coco/bbox_mAP',),
-        detector(*RPN, *BOX) + ROI,
+        list_detector_options(*RPN, *BOX) + ROI,
     ),
     'cascade-rcnn': Framework(
         DET.format('cascade-rcnn'),
         ('coco/bbox_mAP',),
-        detector(
+        list_detector_options(
             *RPN,
             BOX[0],
             *(f'roi_head.bbox_head.{i}.in_channels' for i in range(3)),
@@ -123,20 +123,20 @@ FRAMEWORKS: Dict[str, Framework] = {
     'fcos': Framework(
         'st_det/fcos_r50-{}_fpn_gn-head_adamw-1x_coco.py',
         ('coco/bbox_mAP',),
-        detector(*DENSE),
+        list_detector_options(*DENSE),
     ),
     'atss': Framework(
-        DET.format('atss'), ('coco/bbox_mAP',), detector(*DENSE)
+        DET.format('atss'), ('coco/bbox_mAP',), list_detector_options(*DENSE)
     ),
     'mask-rcnn': Framework(
         DET.format('mask-rcnn'),
         ('coco/bbox_mAP', 'coco/segm_mAP'),
-        detector(*RPN, *BOX, *MASK) + ROI,
+        list_detector_options(*RPN, *BOX, *MASK) + ROI,
     ),
     'panoptic-fpn': Framework(
         DET.format('panoptic-fpn'),
         ('coco_panoptic/PQ',),
-        detector(
+        list_detector_options(
             *RPN,
             *BOX,
             *MASK,
@@ -178,7 +178,7 @@ FRAMEWORKS: Dict[str, Framework] = {
         'st_pose/td-hm_res50-{}_8xb64-210e_coco-256x192.py',
         ('coco/AP',),
         [
-            *coco('person_keypoints', 30),
+            *list_coco_options('person_keypoints', 30),
             'train_dataloader.dataset.pipeline.5.input_size=(96,128)',
             'val_dataloader.dataset.pipeline.2.input_size=(96,128)',
             *(
@@ -243,8 +243,8 @@ def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
     return Path(last.read_text())
 
 
-def last_metric(folder: Path, metric: str) -> float:
-    """The metric of a run's last validation in %.
+def read_last_metric(folder: Path, metric: str) -> float:
+    """Read the metric of a run's last validation, in %.
 
     Raises:
         ValueError: If it never validated.
@@ -263,7 +263,7 @@ def last_metric(folder: Path, metric: str) -> float:
 def fine_tune(
     name: str, method: str, seed: int, backbone: Path, work_dir: Path
 ) -> List[float]:
-    """One run of a framework; its metrics in %."""
+    """Fine-tune a framework once; return its metrics in %."""
     framework = FRAMEWORKS[name]
     folder = work_dir / name / method / f'seed{seed}'
     train(
@@ -290,11 +290,11 @@ def fine_tune(
             ),
         ],
     )
-    return [last_metric(folder, metric) for metric in framework.metrics]
+    return [read_last_metric(folder, metric) for metric in framework.metrics]
 
 
-def table(results: Results) -> str:
-    """Frameworks against methods, and what ST* adds seed by seed."""
+def format_table(results: Results) -> str:
+    """Format frameworks against methods, and what ST* adds per seed."""
     lines = []
     for name, metrics in results.items():
         for metric, methods in metrics.items():
@@ -313,7 +313,7 @@ def table(results: Results) -> str:
 
 
 def main() -> None:
-    """Pretrain, fine-tune, then print and write what came out."""
+    """Pretrain, fine-tune, then print and write the results."""
     args = parse_args()
     args.work_dir = args.work_dir.resolve()
     backbone = train(
@@ -344,7 +344,8 @@ def main() -> None:
             methods = results.setdefault(name, {}).setdefault(metric, {})
             methods.setdefault(method, []).append(value)
     print(
-        f'\nmean and 95 % interval over seeds {args.seeds}\n{table(results)}'
+        f'\nmean and 95 % interval over seeds {args.seeds}\n'
+        f'{format_table(results)}'
     )
     path = args.work_dir / 'demo_downstream.json'
     path.write_text(

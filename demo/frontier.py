@@ -3,7 +3,7 @@
 Trains a ResNet-20 on the two-digit numbers in several ways, for several
 lengths and seeds, and sets the accuracy of the main network against the
 multiply-adds of the whole training and its CPU time. Finished runs are kept in
-a JSON file, and what it has is not trained again; what was stopped goes on.
+a JSON file and reused; stopped runs are resumed.
 """
 
 import argparse
@@ -95,8 +95,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parsed = parser.parse_args(args)
     if parsed.cfg_options and None in (parsed.work_dir, parsed.out):
         parser.error(
-            '--cfg-options needs --work-dir and --out, so that runs with '
-            'other settings are not taken for these'
+            '--cfg-options needs --work-dir and --out, to keep runs with '
+            'other settings apart'
         )
     arms = COMPARISONS[parsed.of].arms
     for arm in parsed.arms or ():
@@ -115,7 +115,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def plan_jobs(args: argparse.Namespace) -> List[Job]:
-    """All that was asked for, seed by seed, the shortest first."""
+    """Plan all requested jobs, seed by seed, the shortest first."""
     comparison = COMPARISONS[args.of]
     lengths = comparison.epochs
     return sorted(
@@ -141,7 +141,7 @@ def train_in_place(job: Job, args: argparse.Namespace) -> Run:
 
 
 def count_cost(run: Run, args: argparse.Namespace) -> Run:
-    """The run with its multiply-adds, by the cost model as it is now."""
+    """Add a run's multiply-adds, by the cost model as it is now."""
     job = Job(*run[:3], args.of)
     config = Config.fromfile(ROOT / job.config)
     options = {**job.options, **args.cfg_options}
@@ -160,7 +160,7 @@ def count_cost(run: Run, args: argparse.Namespace) -> Run:
 
 
 def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
-    """Read the runs that are done."""
+    """Read the finished runs."""
     if not path.exists():
         return {}
     runs = [Run(**run) for run in json.loads(path.read_text())['runs']]
@@ -168,7 +168,7 @@ def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
 
 
 def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
-    """Write the runs, one a line so that additions are easy to see.
+    """Write the runs, one per line, so that additions are easy to see.
 
     The picture is drawn where lengths and costs differ.
     """
@@ -192,13 +192,13 @@ def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
 
 
 def label_arms(args: argparse.Namespace) -> Dict[str, str]:
-    """Names of arms in tables and pictures."""
+    """Map arms to their names in tables and pictures."""
     arms = COMPARISONS[args.of].arms
     return {name: arm.label for name, arm in arms.items()}
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    """Train what is missing, then print and draw all that there is."""
+    """Train what is missing, then print and draw all runs."""
     parsed = parse_args(args)
     path = parsed.out / f'{parsed.name}.json'
     runs = read_runs(path, parsed)
@@ -219,7 +219,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             runs[Job(*run[:3], parsed.of)] = run
             write_report(list(runs.values()), parsed)
     if not runs:
-        raise SystemExit('no run is done yet')
+        raise SystemExit('there are no finished runs yet')
     write_report(list(runs.values()), parsed)
     print(format_frontier(list(runs.values()), label_arms(parsed), PLAIN))
     processors = {run.processor for run in runs.values()}

@@ -1,4 +1,4 @@
-"""How networks are trained that ``demo/frontier.py`` compares."""
+"""The ways of training that ``demo/frontier.py`` compares."""
 
 from typing import Any, Dict, NamedTuple, Tuple
 
@@ -9,8 +9,8 @@ class Arm(NamedTuple):
     Attributes:
         label: Its name in tables and pictures.
         method: As in the name of its config, see :class:`Comparison`.
-        options: What differs from that, as ``--cfg-options`` has it.
-        begin: Part of the training that is over when subnets begin.
+        options: What differs from that config, as in ``--cfg-options``.
+        begin: Fraction of the training after which subnets begin.
     """
 
     label: str
@@ -45,13 +45,12 @@ class Comparison(NamedTuple):
     is_drawn: bool = False
 
     def find_config(self, method: str) -> str:
-        """The config of a method, from the repository's root."""
+        """Find the config of a method, from the repository's root."""
         return f'configs/demo/{self.config.format(method)}.py'
 
 
 SAMPLER = 'custom_hooks.0.'
-#: SITrans and the inter-stage rule, each as ``resnet20_stpp_numbers10k.py``
-#: has it.
+#: SITrans and the inter-stage rule, as in ``resnet20_stpp_numbers10k.py``.
 SMALLER = {f'{SAMPLER}size_range': [0.75, 1.0]}
 TWO_BLOCKS = {f'{SAMPLER}min_depth': 2}
 #: What undoes SITrans and KL- of that config.
@@ -64,13 +63,13 @@ WEAK = {'model.head.loss_kl.loss_weight': 0.1}
 
 
 def align(form: str, num_subnets: int, **more: Any) -> Arm:
-    """ST with a form of KL- and K subnets.
+    """Make an arm of ST with a form of KL- and K subnets.
 
     Args:
-        form: 'kl' (plain), 'l2' (by the letter) or 'standardize' (as
-            released, main logits too).
+        form: 'kl' (plain), 'l2' (exactly as in the paper) or 'standardize'
+            (as released, main logits too).
         num_subnets: K.
-        **more: More options, by the end of the label.
+        **more: More options, by their label.
     """
     options: Dict[str, Any] = {f'{SAMPLER}num_subnets': num_subnets}
     if form != 'kl':
@@ -104,7 +103,7 @@ RESNET_ARMS = {
     'stpp-label': Arm(
         'ST++, labels', 'stpp', {'model.head.subnet_target': 'label'}
     ),
-    # Fig. 5 in small; K = 1 with plain KL is ST.
+    # A small Fig. 5; K = 1 with plain KL is ST.
     **{
         f'{form}-k{number}': align(form, number)
         for form in ('kl', 'l2', 'standardize')

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Run(NamedTuple):
-    """One training that is done.
+    """One finished training.
 
     Attributes:
         arm: How it was trained, a name of ``frontier_arms.py``.
@@ -21,8 +21,8 @@ class Run(NamedTuple):
         seed: Its seed.
         score: Accuracy of the main network at the end, in percent.
         iterations: Its length.
-        cpu_seconds: Of the training's process; None if it was stopped on the
-            way.
+        cpu_seconds: Of the training's process; None if it was stopped and
+            resumed.
         processor: Where it was trained.
         multiply_adds: Of the whole training, by the cost model.
         parts: Scores of the main network and each subnet, or of what
@@ -41,7 +41,7 @@ class Run(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Trainings that differ in their seeds alone.
+    """Trainings that differ only in their seeds.
 
     Attributes:
         arm: How they were trained.
@@ -50,7 +50,7 @@ class Point(NamedTuple):
         score: Mean of their scores.
         half: Half the width of its 95 % interval; NaN for one seed.
         multiply_adds: Of one training.
-        cpu_seconds: Mean over the seeds where it is known; NaN if nowhere.
+        cpu_seconds: Mean over the seeds with known time; NaN if none.
     """
 
     arm: str
@@ -84,7 +84,7 @@ def find_points(runs: Sequence[Run]) -> List[Point]:
 
 
 def interpolate_score(points: Sequence[Point], cost: float) -> float:
-    """What an arm reaches for a cost, between two lengths that were measured.
+    """Interpolate an arm's score at a cost between two measured lengths.
 
     Args:
         points: Of one arm.
@@ -98,7 +98,7 @@ def interpolate_score(points: Sequence[Point], cost: float) -> float:
         return float('nan')
     points = sorted(points, key=lambda point: point.multiply_adds)
     costs = np.log([point.multiply_adds for point in points])
-    # The lengths that go with each other are equal in cost to an epoch only.
+    # Lengths of equal cost are only equal up to an epoch.
     at = np.clip(np.log(cost), costs[0] - 0.02, costs[-1] + 0.02)
     if at != np.log(cost):
         return float('nan')
@@ -108,7 +108,7 @@ def interpolate_score(points: Sequence[Point], cost: float) -> float:
 def format_frontier(
     runs: Sequence[Run], arms: Dict[str, str], plain: str
 ) -> str:
-    """A row for each arm and length.
+    """Format a row for each arm and length.
 
     Args:
         runs: All runs.
@@ -169,7 +169,7 @@ def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
     """Draw accuracy against multiply-adds and against CPU seconds.
 
     Args:
-        runs: All runs. Of several seeds the mean is drawn, with its 95 %
+        runs: All runs. For several seeds the mean is drawn, with its 95 %
             interval.
         arms: Names of arms.
     """

@@ -1,4 +1,4 @@
-"""Single trainings of ``demo/frontier.py``, and what each is scored by."""
+"""Single trainings of ``demo/frontier.py``, and their scores."""
 
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Sequence
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
     @property
     def comparison(self) -> Comparison:
-        """What it is a part of."""
+        """The comparison that it belongs to."""
         return COMPARISONS[self.of]
 
     @property
@@ -98,9 +98,9 @@ def follow(
     """Train from a pretrained encoder.
 
     Args:
-        name: What its lines on the screen begin with.
+        name: Prefix of its lines on the screen.
         job: The pretraining.
-        method: That of the config.
+        method: The config's method.
         folder: The pretraining's work directory.
         options: More ``--cfg-options``, those of the data.
 
@@ -123,13 +123,13 @@ def follow(
 
 
 def read_last_score(folder: Path) -> float:
-    """Accuracy at the end of a training, in percent."""
+    """Read the accuracy at the end of a training, in percent."""
     log = read_training_log(str(folder))
     return round(float(log.metrics[log.iterations][METRIC]), 4)
 
 
 def read_processor() -> str:
-    """Name of this machine's processor; '' where it is not told."""
+    """Read the name of this machine's processor; '' if unknown."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:

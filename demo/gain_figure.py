@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BASELINE = 'CT'
-#: Whose subnets are drawn.
+#: Methods whose subnets are drawn.
 CURED = ('CT', 'ST', 'ST++')
-#: Whose gain is drawn, and how it is named: the paper's components, one after
-#: the other (Table 3).
+#: Methods whose gain is drawn, with their labels: the paper's components, one
+#: after the other (Table 3).
 GAINING = {
     'ST': 'ST (1 subnet, plain KL)',
     'ST + SITrans': 'ST, smaller inputs',
@@ -38,11 +38,13 @@ GAINING = {
 }
 
 
-def gains_of(results: Dict[str, List[Scores]], method: str) -> List[float]:
-    """A method's main network minus common training's, seed by seed.
+def compute_gains(
+    results: Dict[str, List[Scores]], method: str
+) -> List[float]:
+    """Compute a method's gain over common training, seed by seed.
 
     Args:
-        results: For each method, the scores of each seed, in one order.
+        results: For each method, the scores of each seed, in the same order.
         method: One of them.
 
     Returns:
@@ -59,12 +61,12 @@ def draw_gains(axes: 'Axes', results: Dict[str, List[Scores]]) -> None:
 
     Args:
         axes: Where to draw.
-        results: See :func:`gains_of`.
+        results: See :func:`compute_gains`.
     """
     style = dict(choose_line_style(2), linestyle='none')
     axes.axvline(0, color='black', linewidth=1)
     for y, method in enumerate(GAINING):
-        gains = gains_of(results, method)
+        gains = compute_gains(results, method)
         mean, half = compute_mean_and_interval(gains)
         axes.errorbar([mean], [y], xerr=[half], capsize=3, **style)
         # Below the interval, so that neither hides the other.
@@ -80,9 +82,9 @@ def draw_cure_and_gain(results: Dict[str, List[Scores]]) -> 'Figure':
     """Draw both panels.
 
     Args:
-        results: See :func:`gains_of`.
+        results: See :func:`compute_gains`.
     """
-    # Here, so that --help works without a display library.
+    # Imported here, so that --help works without matplotlib.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout='constrained')

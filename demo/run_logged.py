@@ -1,4 +1,4 @@
-"""Run a command of this repository beside others, its output in a file."""
+"""Run a command of this repository with its output in a file."""
 
 import os
 import re
@@ -14,17 +14,17 @@ def run_logged(name: str, command: List[str], log: Path) -> float:
     """Run a command, all output to a file, training progress to the screen.
 
     Args:
-        name: What its lines on the screen begin with.
+        name: Prefix of its lines on the screen.
         command: The command; it runs in the repository's root.
-        log: The file, which is appended to.
+        log: The file to append to.
 
     Returns:
-        float: CPU time that it took, in seconds.
+        float: Its CPU time in seconds.
 
     Raises:
         RuntimeError: If the command fails.
     """
-    # Several runs share the cores: more threads in each only slow them down.
+    # Runs share the cores: more threads in each would only slow them down.
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
     with log.open('a') as file, subprocess.Popen(
         command,
@@ -39,7 +39,7 @@ def run_logged(name: str, command: List[str], log: Path) -> float:
             progress = re.search(r'(Epoch|Iter)\(train\).*', line)
             if progress:
                 print(f'{name}: {progress.group()}', flush=True)
-        # Only of this child, not of other processes.
+        # The usage of this child only, not of other processes.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = (
             -os.WTERMSIG(status)
@@ -56,17 +56,17 @@ def run_logged(name: str, command: List[str], log: Path) -> float:
 def train_logged(
     name: str, config: str, folder: Path, options: List[str]
 ) -> float:
-    """Train into a folder, or go on there, by ``tools/train.py``.
+    """Train into a folder by ``tools/train.py``, or resume there.
 
     Args:
-        name: What its lines on the screen begin with.
+        name: Prefix of its lines on the screen.
         config: The config, from the repository's root.
-        folder: The run's work directory, which is made; the output goes to
-            ``output.txt`` there.
+        folder: The run's work directory, created if missing; the output goes
+            to ``output.txt`` there.
         options: More arguments of ``tools/train.py``.
 
     Returns:
-        float: CPU time that it took, in seconds.
+        float: Its CPU time in seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return run_logged(

@@ -178,7 +178,9 @@ def test_begin_beyond_the_end(tiny_runner):
 
 def test_two_samplers(tiny_runner):
     hook = dict(type='mmst.SubnetSamplerHook', num_subnets=2)
-    with pytest.raises(ValueError, match='2 SubnetSamplerHooks.*keep one'):
+    with pytest.raises(
+        ValueError, match='2 SubnetSamplerHooks.*keep only one'
+    ):
         tiny_runner(sampler=dict(num_subnets=1), hooks=[hook]).train()
 
 

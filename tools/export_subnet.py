@@ -1,8 +1,8 @@
 """Export a subnet of a trained network as a smaller model.
 
-Writes a folder with the checkpoint and a config of the stock toolbox, which
-needs no mmst. The blocks to keep are given, or chosen from what
-tools/analysis_tools/accuracy_cost.py has measured.
+Writes a folder with a checkpoint and a config of the stock toolbox, which does
+not need mmst. Give the depths, or let them be chosen from the results of
+tools/analysis_tools/accuracy_cost.py.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def choose_depths(parsed: argparse.Namespace) -> Tuple[int, ...]:
-    """The depths given, or those of the evaluated subnet that fits best.
+    """Choose the given depths, or those of the best evaluated subnet.
 
     Raises:
         ValueError: If none fits, or the file is not of evaluated subnets.

@@ -3,10 +3,10 @@
 Usage: python tools/precompile_header.py torch/types.h FOLDER/NAME.h
 
 Extensions built with ``-include FOLDER/NAME.h`` in CPPFLAGS then do not parse
-that header again in each of their files. GCC takes ``NAME.h.gch`` in place of
-``NAME.h``, if both were compiled with the same flags and macros: so torch and
-setuptools choose them here as they do for an extension. Where GCC does not
-take it, it reads ``NAME.h``, which says so in a warning and does nothing else.
+that header again for each of their files. GCC uses ``NAME.h.gch`` instead of
+``NAME.h`` if both were compiled with the same flags and macros, so torch and
+setuptools set them here as for an extension. Otherwise GCC reads ``NAME.h``,
+which only prints a warning.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension
 
 
 def precompile(header: str, out: Path) -> None:
-    """Write ``out`` and, beside it, what GCC takes in its place.
+    """Write ``out`` and, beside it, the precompiled header.
 
     Args:
-        header: A header as it is included, such as ``torch/types.h``.
-        out: Where to put it.
+        header: The header as in ``#include``, such as ``torch/types.h``.
+        out: The file to write.
 
     Raises:
         SystemExit: If it does not compile.
@@ -33,7 +33,7 @@ def precompile(header: str, out: Path) -> None:
         source.write_text(f'#include <{header}>\n', encoding='utf-8')
 
         class BuildHeader(BuildExtension):
-            """Compile as for an extension; in place of linking, keep it."""
+            """Compile as for an extension, and keep the result unlinked."""
 
             def build_extensions(self):
                 self.compiler.link_shared_object = keep
@@ -47,7 +47,8 @@ def precompile(header: str, out: Path) -> None:
         )
         setup(
             script_args=['build_ext', '-t', folder, '-b', folder],
-            # The name counts: torch makes a macro of it. mmcv's is mmcv._ext.
+            # The name matters: torch defines a macro from it, and mmcv's
+            # extension is mmcv._ext.
             ext_modules=[CppExtension('_ext', [str(source)])],
             cmdclass={'build_ext': BuildHeader},
         )

@@ -13,8 +13,8 @@ from mmst.launch.command_line import add_run_arguments
 from mmst.launch.configured_runner import build_runner, load_config
 from mmst.launch.toolbox import find_toolbox
 
-#: What a toolbox's visualization hook calls its switch and its folder; mmseg
-#: keeps the folder in the visualizer instead.
+#: The options of a toolbox's visualization hook that switch it on and set its
+#: folder; in mmseg the visualizer has the folder.
 VISUALIZATION = dict(
     mmpretrain=('enable', 'out_dir'),
     mmpose=('enable', 'out_dir'),
@@ -113,13 +113,13 @@ def draw_results(cfg: Config, args: argparse.Namespace) -> None:
 def use_tta(cfg: Config) -> None:
     """Test with the config's test time augmentation.
 
-    A classifier of mmpretrain's that has none is tested with flips.
+    Without it, a classifier of mmpretrain is tested with flips.
 
     Raises:
-        ValueError: If the config of another toolbox does not define one.
+        ValueError: If the config of another toolbox has none.
     """
     dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:  # RepeatDataset and its like
+    while 'dataset' in dataset:  # RepeatDataset and others
         dataset = dataset.dataset
     missing = [
         name for name in ('tta_model', 'tta_pipeline') if name not in cfg
@@ -129,7 +129,7 @@ def use_tta(cfg: Config) -> None:
     if 'tta_model' in missing:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
     if 'tta_pipeline' in missing:
-        # As mmpretrain's own tool: each image and its mirror image.
+        # As in mmpretrain's own tool: each image and its mirror image.
         *before, pack = dataset.pipeline
         flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
         cfg.tta_pipeline = [
@@ -153,7 +153,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     with safe_load():
         runner = build_runner(cfg)
         if parsed.out is not None and parsed.out_item == 'pred':
-            # mmdet's own packs instance masks, which are large otherwise.
+            # mmdet's version compresses instance masks.
             mmdet = find_toolbox(cfg) == 'mmdet'
             runner.test_evaluator.metrics.append(
                 METRICS.build(

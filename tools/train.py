@@ -66,7 +66,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
         use_amp(cfg)
     if args.resume is not None:
         cfg.resume = True
-        # No checkpoint named: the runner looks for the latest.
+        # Without a checkpoint, the runner looks for the latest.
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):

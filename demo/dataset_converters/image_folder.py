@@ -1,13 +1,13 @@
-"""Write small images of classes into the folder that mmpretrain reads.
+"""Write small labelled images into a folder that mmpretrain reads.
 
-The splits are ``val`` and two parts of the training images, ``tune_train`` and
-``tune_val``, with which settings are chosen::
+The splits are ``val`` and two parts of the training images for tuning,
+``tune_train`` and ``tune_val``::
 
     OUT/train/<label>/<name>.png   the images of both tune splits
     OUT/val/<label>/<name>.png
     OUT/meta/tune_train.txt        lists of paths in train/ and label numbers
     OUT/meta/tune_val.txt
-    OUT/manifest.json              what the folder holds
+    OUT/manifest.json              what the folder contains
 """
 
 import argparse
@@ -33,9 +33,9 @@ class LabelledImage(NamedTuple):
 
     Attributes:
         split (str): 'val', 'tune_val' or 'tune_train'.
-        label (str): Its class, a number; labels of one data set have the same
-            number of digits, so that folders sort as numbers do.
-        name (str): Of the file, without its ending.
+        label (str): Its class, a number; labels of a data set have the same
+            number of digits, so that folders sort like numbers.
+        name (str): Name of the file, without ending.
         pixels (np.ndarray): RGB (H, W, 3), uint8.
     """
 
@@ -55,17 +55,17 @@ def write_image_folder(
     """Write a data set, unless it exists.
 
     Args:
-        out (Path): The folder to make.
-        dataset (str): Its name.
-        seed (int): What all chance in it comes from.
+        out (Path): The folder to create.
+        dataset (str): Name of the data set.
+        seed (int): Seed of all random numbers.
         num_images (Dict[str, int]): Number of images in each split.
-        make_images (Callable): Called if there is something to write.
+        make_images (Callable): Called only if the data do not exist.
 
     Returns:
         bool: False if the data already existed.
 
     Raises:
-        ValueError: If ``out`` holds something else, or ``seed`` is negative.
+        ValueError: If ``out`` has other content, or ``seed`` is negative.
     """
     num_train = num_images['tune_train'] + num_images['tune_val']
     manifest = dict(
@@ -114,11 +114,11 @@ def run_converter(
     """Read the command line of a converter and write its data set.
 
     Args:
-        description (str): What it writes.
-        default_out (Path): Where to, if ``--out`` is not given.
-        write (Callable): Takes the folder and the seed; False if the data was
-            there already.
-        args (Sequence[str], optional): Default: those of the process.
+        description (str): Help text.
+        default_out (Path): Default of ``--out``.
+        write (Callable): Takes the folder and the seed; returns False if the
+            data already existed.
+        args (Sequence[str], optional): Default: the process's arguments.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(

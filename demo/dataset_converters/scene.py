@@ -1,4 +1,4 @@
-"""Compose a scene: photographs and a panel, and on them puppets and digits."""
+"""Compose a scene of puppets and digits before photographs and a panel."""
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
@@ -9,18 +9,18 @@ from puppet import draw_puppet
 #: What a segment shows: a digit, '0' to '9', or one of these. A panel is a
 #: striped sheet; the other two are photographs.
 PUPPET, CHINA, FLOWER, PANEL = 'puppet', 'china', 'flower', 'panel'
-#: How many are tried in a scene, from and to.
+#: Minimum and maximum numbers that are tried in a scene.
 NUM_PUPPETS, NUM_DIGITS = (1, 2), (3, 6)
-#: Heights as shares of the image's shorter side.
+#: Heights as fractions of the image's shorter side.
 PUPPET_HEIGHTS, DIGIT_HEIGHTS = (0.5, 0.9), (0.15, 0.42)
-#: Share of a puppet or digit that has to stay in view.
+#: Fraction of a puppet or digit that must stay visible.
 MIN_VISIBLE = 0.7
-#: Places that are tried for a puppet or digit before it is left out.
+#: Number of places to try for a puppet or digit before it is left out.
 NUM_TRIES = 20
 
 
 class Sources(NamedTuple):
-    """What scenes are made from.
+    """The sources of scenes.
 
     Attributes:
         digits (np.ndarray): Grey images (N, 28, 28), uint8.
@@ -43,7 +43,7 @@ class Scene:
     Attributes:
         image (np.ndarray): RGB (height, width, 3), float, 0 to 255.
         owners (np.ndarray): Number of the pixel's segment (height, width), or
-            0 on the soft rim of an object, which is left to no segment.
+            0 on the soft edge of an object, which belongs to no segment.
         kinds (Dict[int, str]): What a segment shows, by its number, from 1.
     """
 
@@ -55,7 +55,7 @@ class Scene:
         self._keypoints: Dict[int, np.ndarray] = {}
 
     def fill(self, kind: str, where: np.ndarray, pixels: np.ndarray) -> None:
-        """Add a background, of which any part may be covered later.
+        """Add a background, any part of which may be covered later.
 
         Args:
             kind (str): What it shows.
@@ -74,18 +74,18 @@ class Scene:
         corner: Tuple[int, int],
         keypoints: Optional[np.ndarray] = None,
     ) -> bool:
-        """Lay a puppet or digit over the scene, if enough stays in view.
+        """Add a puppet or digit to the scene, if enough stays visible.
 
         Args:
             kind (str): What it shows.
             tile (Image.Image): RGBA image of it.
             corner (Tuple[int, int]): Where the tile begins, x and y; may be
-                out of the image.
+                outside the image.
             keypoints (np.ndarray, optional): Points in the tile (K, 2).
 
         Returns:
-            bool: False if too little of it, or of what is there already,
-            would be in view. The scene is as it was, then.
+            bool: False if too little of it, or of earlier objects, would be
+            visible. The scene is not changed then.
         """
         height, width = self.owners.shape
         layer = Image.new('RGBA', (width, height))
@@ -110,11 +110,11 @@ class Scene:
         return True
 
     def get_keypoints(self, number: int) -> np.ndarray:
-        """Return a segment's keypoints as COCO has them.
+        """Return a segment's keypoints in COCO's format.
 
         Returns:
-            np.ndarray: x, y, v (K, 3). v is 2 in view and 1 behind another
-            object; out of the image all three are 0.
+            np.ndarray: x, y, v (K, 3). v is 2 if visible and 1 behind another
+            object; outside the image all three are 0.
         """
         height, width = self.owners.shape
         rows = []
@@ -128,12 +128,12 @@ class Scene:
 def compose(
     size: Tuple[int, int], sources: Sources, generator: np.random.Generator
 ) -> Scene:
-    """Compose a scene by chance.
+    """Compose a random scene.
 
     Args:
         size (Tuple[int, int]): Width and height in pixels.
-        sources (Sources): What to make it from.
-        generator (np.random.Generator): Where the chance comes from.
+        sources (Sources): The sources.
+        generator (np.random.Generator): Source of randomness.
     """
     scene = Scene(*size)
     add_background(scene, sources.photos, generator)
@@ -161,7 +161,7 @@ def sample_corner(
     size: Tuple[int, int],
     generator: np.random.Generator,
 ) -> Tuple[int, int]:
-    """Draw a place; up to an eighth of the tile may be out of the image."""
+    """Draw a place; up to an eighth of the tile may be outside the image."""
     corner = [
         generator.integers(
             -(side // 8), max(room - side, 0) + side // 8, endpoint=True
@@ -174,7 +174,7 @@ def sample_corner(
 def shape_digit(
     digit: np.ndarray, height: float, generator: np.random.Generator
 ) -> Image.Image:
-    """Cut a digit out, slant it a little and scale it to a height in pixels.
+    """Crop a digit, rotate it a little and scale it to a height in pixels.
 
     Returns:
         Image.Image: Grey image, 255 in the strokes.
@@ -192,13 +192,13 @@ def colour_digit(
     corner: Tuple[int, int],
     generator: np.random.Generator,
 ) -> Image.Image:
-    """Give a digit a colour that stands out, paler or darker downwards.
+    """Give a digit a colour that stands out, with a vertical gradient.
 
     Args:
         stencil (Image.Image): Grey image, 255 in the strokes.
-        ground (np.ndarray): The image that it will lie on (height, width, 3).
-        corner (Tuple[int, int]): Where on it, x and y.
-        generator (np.random.Generator): Where the chance comes from.
+        ground (np.ndarray): The image below it (height, width, 3).
+        corner (Tuple[int, int]): Its place in that image, x and y.
+        generator (np.random.Generator): Source of randomness.
 
     Returns:
         Image.Image: RGBA image of the stencil's size.
@@ -221,7 +221,7 @@ def add_background(
     photos: Dict[str, Image.Image],
     generator: np.random.Generator,
 ) -> None:
-    """Lay out two photographs, at times a panel, and translucent clutter."""
+    """Add two photographs, sometimes a panel, and translucent clutter."""
     height, width = scene.owners.shape
     y, x = np.mgrid[:height, :width]
     names = generator.permutation([CHINA, FLOWER]).tolist()
@@ -230,7 +230,7 @@ def add_background(
         np.ones_like(x, bool),
         crop_photo(photos[names[0]], (width, height), generator),
     )
-    # The border is a wave across the image, somewhere about its middle.
+    # The border is a wave across the image, near its middle.
     angle, phase = generator.uniform(0, 2 * np.pi, 2)
     centre = generator.uniform(0.35, 0.65, 2) * (width, height)
     across = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
@@ -257,7 +257,7 @@ def add_background(
 def crop_photo(
     photo: Image.Image, size: Tuple[int, int], generator: np.random.Generator
 ) -> np.ndarray:
-    """Cut a part of the size's aspect out, scale it and mirror it at times."""
+    """Crop a part with the size's aspect ratio, scale and maybe mirror it."""
     scale = generator.uniform(0.4, 0.98) * min(
         photo.width / size[0], photo.height / size[1]
     )
@@ -270,7 +270,7 @@ def crop_photo(
 
 
 def add_panel(scene: Scene, generator: np.random.Generator) -> None:
-    """Lay out a striped rectangle; its sides are 0.4 to 0.6 of the image's."""
+    """Add a striped rectangle; its sides are 0.4 to 0.6 of the image's."""
     height, width = scene.owners.shape
     y, x = np.mgrid[:height, :width]
     centre = generator.uniform(0.25, 0.75, 2) * (width, height)

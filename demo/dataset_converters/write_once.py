@@ -1,4 +1,4 @@
-"""Write a data set as a whole or not at all, and never over something else."""
+"""Write a data set completely or not at all, and never overwrite another."""
 
 import json
 import shutil
@@ -7,10 +7,10 @@ from typing import Callable, Dict
 
 
 def is_complete(out: Path, manifest: dict, counts: Dict[str, int]) -> bool:
-    """Tell whether ``out`` holds all of the data that ``manifest`` names.
+    """Return whether ``out`` has all data of ``manifest``.
 
     Raises:
-        ValueError: If there is something else, which is not ours to replace.
+        ValueError: If it contains something else, which must not be replaced.
     """
     if not out.exists():
         return False
@@ -38,22 +38,23 @@ def write_once(
 ) -> bool:
     """Write a data set, unless it exists.
 
-    It is written under another name and renamed at the end, so that a run that
-    is stopped, in whatever way, leaves nothing that looks like data.
+    It is written under another name and renamed at the end, so that a stopped
+    run leaves nothing that looks complete.
 
     Args:
-        out (Path): The folder to make.
-        manifest (dict): What manifest.json will say; two data sets with the
-            same manifest are the same. Has a ``dataset`` and a ``seed``.
-        counts (Dict[str, int]): Number of files that the complete folder has
-            for each glob pattern.
-        write (Callable[[Path], None]): Writes all the rest into a new folder.
+        out (Path): The folder to create.
+        manifest (dict): The content of manifest.json; two data sets with the
+            same manifest are equal. Has a ``dataset`` and a ``seed``.
+        counts (Dict[str, int]): Number of files of the complete folder, for
+            each glob pattern.
+        write (Callable[[Path], None]): Writes everything else into a new
+            folder.
 
     Returns:
         bool: False if the data already existed.
 
     Raises:
-        ValueError: If ``out`` holds something else, or the seed is negative.
+        ValueError: If ``out`` has other content, or the seed is negative.
     """
     if manifest['seed'] < 0:
         raise ValueError(f'--seed {manifest["seed"]}: must not be negative')
@@ -64,7 +65,7 @@ def write_once(
     partial.mkdir(parents=True)
     write(partial)
     (partial / 'manifest.json').write_text(json.dumps(manifest) + '\n')
-    if out.exists():  # ours, with files missing: is_complete has looked
+    if out.exists():  # an incomplete one of this data set
         shutil.rmtree(out)
     partial.rename(out)
     return True

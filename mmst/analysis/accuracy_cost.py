@@ -51,7 +51,7 @@ class MeasuredNetwork(NamedTuple):
 def choose_candidates(
     runner: Runner, space: SamplingSpace, max_subnets: int
 ) -> List[Tuple[int, ...]]:
-    """The ordered subnets of a space, the cheapest first.
+    """List ordered subnets of a space, the cheapest first.
 
     Args:
         runner: A runner with a model and validation images.
@@ -141,14 +141,14 @@ def measure_family(
 def _list_family(
     subnets: Sequence[Sequence[int]], blocks: Tuple[int, ...]
 ) -> List[Tuple[int, ...]]:
-    """Each subnet once, and the main network."""
+    """List each subnet once, and the main network."""
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # fail now, not after an hour
     return list(dict.fromkeys([*map(tuple, subnets), blocks]))
 
 
 def load_first_image(runner: Runner) -> Dict[str, Any]:
-    """The first validation image, preprocessed.
+    """Load the first validation image, preprocessed.
 
     Raises:
         ValueError: If there is none.
@@ -167,7 +167,7 @@ def load_first_image(runner: Runner) -> Dict[str, Any]:
 def measure_model(
     model: nn.Module, data: Dict[str, Any], seconds: float
 ) -> Tuple[int, int, float]:
-    """Multiply-adds, parameters, and time in ms on a batch.
+    """Measure multiply-adds, parameters, and time in ms on a batch.
 
     The time is the shortest of many: other load on the machine can only
     add to it.
@@ -207,7 +207,7 @@ def pick_network(
     min_score: Optional[float] = None,
     max_flops: Optional[float] = None,
 ) -> MeasuredNetwork:
-    """The cheapest network that is good enough, or the best affordable one.
+    """Pick the cheapest network that is good enough, or the best affordable.
 
     Args:
         networks: To choose from.
@@ -247,7 +247,7 @@ def pick_network(
 def find_best_at_their_cost(
     networks: Sequence[MeasuredNetwork], cost: str
 ) -> List[MeasuredNetwork]:
-    """The Pareto-optimal networks, the cheapest first.
+    """Find the Pareto-optimal networks, the cheapest first.
 
     Args:
         networks: To choose from.
@@ -271,7 +271,7 @@ def find_best_at_their_cost(
 def format_family_table(
     networks: Sequence[MeasuredNetwork], metric: str
 ) -> str:
-    """A table of the networks, the cheapest first.
+    """Format a table of the networks, the cheapest first.
 
     Args:
         networks: The networks.

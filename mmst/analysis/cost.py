@@ -30,7 +30,7 @@ class TrainingCost(NamedTuple):
             plain training.
         iterations: Iterations so far.
         flops: Of all of them, forward and backward, in the backbone; a
-            multiply-add counts one.
+            multiply-add counts as one.
         epochs: Epochs at each validation; None if the run counts none.
         flops_there: FLOPs at each validation.
         iterations_there: Iterations at each validation.
@@ -57,7 +57,7 @@ def measure_training_cost(
     metric: Optional[str] = None,
     size: Optional[Sequence[int]] = None,
 ) -> TrainingCost:
-    """Cost and scores of a run.
+    """Measure cost and scores of a run.
 
     Args:
         log: The run's log.
@@ -85,7 +85,7 @@ def measure_training_cost(
         ratio = predict_iteration_cost(backbone, image, sampler, share)
     plain = _count_plain_flops(log, measure_cost(backbone, image).total)
 
-    def flops(iterations: int) -> float:
+    def count_flops(iterations: int) -> float:
         with_subnets = sampler.count_iterations(iterations) if sampler else 0
         return plain * (iterations - with_subnets + ratio * with_subnets)
 
@@ -95,22 +95,22 @@ def measure_training_cost(
         sampler.num_subnets if sampler else 0,
         ratio,
         log.iterations,
-        flops(log.iterations),
+        count_flops(log.iterations),
         [n / log.epoch_length for n in there] if log.epoch_length else None,
-        [flops(step) for step in there],
+        [count_flops(step) for step in there],
         there,
         [float(log.metrics[step][metric]) for step in there],
     )
 
 
 def _count_plain_flops(log: TrainingLog, forward: int) -> int:
-    """FLOPs of a plain iteration, given those of one image's forward pass."""
+    """Count the FLOPs of a plain iteration, given one image's forward pass."""
     batch_size = log.config.train_dataloader.batch_size
     return PASSES * forward * batch_size * log.num_processes
 
 
 def _choose_logged_metric(log: TrainingLog, metric: Optional[str]) -> str:
-    """The metric of a run's validations to read."""
+    """Choose which metric of a run's validations to read."""
     if not log.metrics:
         raise ValueError(
             'the log has no validation scores to compare with the cost'
@@ -127,7 +127,7 @@ def _choose_logged_metric(log: TrainingLog, metric: Optional[str]) -> str:
 
 
 def format_cost_table(results: Results) -> str:
-    """A row for each run: what it cost, its last score and its best.
+    """Format a row for each run: its cost, its last score and its best.
 
     Example:
         >>> log = read_training_log(work_dir)

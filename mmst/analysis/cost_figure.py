@@ -51,7 +51,7 @@ def draw_costs(results: Results) -> 'Figure':
 
 
 def _choose_unit(flops: float) -> Tuple[float, str]:
-    """The unit in which a number of FLOPs is easily read, and its prefix."""
+    """Choose the unit in which FLOPs are easy to read, and its prefix."""
     for power, prefix in ((21, 'Z'), (18, 'E'), (15, 'P'), (12, 'T')):
         if flops >= 10**power:
             return 10.0**power, prefix

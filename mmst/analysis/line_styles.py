@@ -23,11 +23,11 @@ LINES = ('-', '--', '-.', ':')
 
 
 def choose_line_style(index: int) -> Dict[str, Any]:
-    """Colour, marker and line of the index-th series of a picture.
+    """Choose colour, marker and line of the index-th series of a picture.
 
-    Ten markers and eight colours that repeat out of step: no two of the first
-    forty series look the same, and of the first ten each has a marker of its
-    own, for pictures printed in grey.
+    Ten markers and eight colours are combined so that the first forty series
+    all look different. The first ten have different markers, for pictures
+    printed in grey.
 
     Args:
         index: From 0.
@@ -71,10 +71,10 @@ def place_legend_below(
 
 
 def wrap_name(name: str, width: int = 40) -> str:
-    """A name on as many lines as it needs.
+    """Wrap a name to several lines if necessary.
 
     Args:
-        name: Of a run, a network.
-        width: Characters a line at most.
+        name: Name of a run or a network.
+        width: Maximum number of characters per line.
     """
     return textwrap.fill(name, width)

@@ -74,7 +74,7 @@ def measure_loafing(
 
 
 def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
-    """A table of networks and training methods, the more numerous as rows.
+    """Format a table of networks and methods, the more numerous as rows.
 
     Args:
         results: For each method, the scores of each of its runs. A run may
@@ -96,7 +96,7 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
     )
     digits = choose_digits(largest)
 
-    def cell(method: str, network: str) -> str:
+    def format_cell(method: str, network: str) -> str:
         values = [run[network] for run in results[method] if network in run]
         if not values:
             return '-'
@@ -109,14 +109,14 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
         return format_table(
             ['', *networks],
             [
-                [method, *(cell(method, n) for n in networks)]
+                [method, *(format_cell(method, n) for n in networks)]
                 for method in methods
             ],
         )
     return format_table(
         ['', *methods],
         [
-            [network, *(cell(m, network) for m in methods)]
+            [network, *(format_cell(m, network) for m in methods)]
             for network in networks
         ],
     )

@@ -55,7 +55,7 @@ def measure_amplitudes(
     num_samples: int = 2000,
     subnets: Optional[Sequence[Sequence[int]]] = None,
 ) -> Amplitudes:
-    """Mean L2 norm of logits over the validation set, and the score.
+    """Measure the mean L2 norm of logits on the validation set, and the score.
 
     Args:
         runner: A runner of a classifier with its weights loaded.
@@ -97,7 +97,7 @@ def measure_amplitudes(
 
 
 def _find_logit_head(model: nn.Module) -> nn.Module:
-    """The module whose output is the logits."""
+    """Find the module whose output is the logits."""
     model = unwrap_model(model)
     head = getattr(model, 'head', None)
     if not isinstance(model, BaseClassifier) or head is None:
@@ -130,7 +130,7 @@ def _record_norms(head: nn.Module) -> Iterator[List[Tensor]]:
 
 
 def format_amplitude_table(results: Results) -> str:
-    """A table with a row for each network of each run.
+    """Format a table with a row for each network of each run.
 
     Example:
         >>> run = Amplitudes('accuracy/top1', {'main': 92.0}, {'main': 12.5})

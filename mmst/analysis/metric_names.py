@@ -24,7 +24,7 @@ UNITS.update(dict.fromkeys(('bbox_mAP', 'segm_mAP', 'AP', 'PCK'), '0 to 1'))
 def choose_metric(
     metrics: Mapping[str, object], name: Optional[str] = None
 ) -> str:
-    """The name of the metric to read.
+    """Choose the metric to read.
 
     Args:
         metrics: The evaluator's metrics, by name.
@@ -54,7 +54,7 @@ def choose_metric(
 
 
 def label_metric(metric: str) -> str:
-    """A metric's name with its unit, for a picture's axis."""
+    """Label a metric with its unit, for a picture's axis."""
     last = metric.rsplit('/', 1)[-1]
     for name, unit in UNITS.items():
         if last.startswith(name):

@@ -71,7 +71,7 @@ class Field(NamedTuple):
 
 
 def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
-    """A stage by its name; the last one by default.
+    """Choose a stage by its name; the last one by default.
 
     Raises:
         ValueError: If the model has no stage of that name.
@@ -163,7 +163,7 @@ def _record_output(stage: Stage) -> Iterator[List[Any]]:
 
 
 def _take_centre(output: Any) -> Tensor:
-    """The features in the middle of a map, (N, C, H, W), or of tokens."""
+    """Take the features in the middle of a map, (N, C, H, W), or of tokens."""
     if isinstance(output, (tuple, list)):
         output = output[0]
     if output.ndim == 4:
@@ -175,7 +175,7 @@ def _take_centre(output: Any) -> Tensor:
 
 
 def find_field_centre(contribution: Array) -> Tuple[int, int]:
-    """The median pixel of the contribution along either axis, (y, x).
+    """Find the median pixel of the contribution along both axes, (y, x).
 
     A unit of a coarse map need not lie in the middle of the image: there is
     none in the middle of an even number of units.
@@ -240,7 +240,7 @@ def measure_square_reach(contribution: Array, share: float) -> int:
 
 
 def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
-    """Validation images as the model gets them, square, of one size.
+    """Load validation images as the model gets them, square, of one size.
 
     Args:
         runner: A runner with validation data.

@@ -59,7 +59,7 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
 
 
 def _place_panels(fields: Sequence[Field]) -> List[Tuple[int, int]]:
-    """The row and the column of each field's panel."""
+    """Assign a row and a column to each field's panel."""
     networks = list(dict.fromkeys((f.run, f.network) for f in fields))
     sizes = list(dict.fromkeys(f.size for f in fields))
     if len(sizes) == 1:

@@ -42,7 +42,7 @@ def choose_digits(largest: float) -> int:
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in plain text: first column to the left, others to the right.
+    """Format a plain text table: first column left-aligned, others right.
 
     Args:
         head: Titles of the columns.

@@ -129,7 +129,7 @@ def measure_scores(
 
 
 def _normalize(runner: Runner, logits: Tensor) -> Tensor:
-    """The logits behind the scores that the model predicts."""
+    """Compute the logits behind the scores that the model predicts."""
     head = getattr(unwrap_model(runner.model), 'head', None)
     if isinstance(head, STClsHead):
         return head.normalize_main_logits(logits)
@@ -178,7 +178,7 @@ def compute_bound(
 
 
 def format_score_table(results: Results) -> str:
-    """A table of all networks of each run, and one of the bounds.
+    """Format a table of all networks of each run, and one of the bounds.
 
     Example:
         >>> report = measure_scores(runner, 12, subnets=[(1, 2, 1)])

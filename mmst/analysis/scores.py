@@ -15,7 +15,7 @@ Scores = Dict[str, float]
 
 
 def name_network(depths: Optional[Sequence[int]]) -> str:
-    """The main network's name, or a subnet's.
+    """Name the main network, or a subnet.
 
     Example:
         >>> name_network(None), name_network((1, 2, 1))
@@ -27,7 +27,7 @@ def name_network(depths: Optional[Sequence[int]]) -> str:
 def list_networks(
     runner: Runner, subnets: Optional[Sequence[Sequence[int]]] = None
 ) -> List[Optional[Tuple[int, ...]]]:
-    """The main network, as ``None``, and subnets that fit it.
+    """List the main network, as ``None``, and subnets that fit it.
 
     Raises:
         ValueError: If a subnet does not fit.
@@ -46,7 +46,7 @@ def list_networks(
 
 
 def sort_networks(results: Dict[str, List[Scores]]) -> List[str]:
-    """All networks of the results: main first, then from the shallowest.
+    """Sort all networks of the results: main first, then from the shallowest.
 
     Example:
         >>> scores = {'3-3-3': 91.0, '1-1-1': 80.0, 'main': 92.0}
@@ -55,16 +55,16 @@ def sort_networks(results: Dict[str, List[Scores]]) -> List[str]:
     """
     names = {name for runs in results.values() for run in runs for name in run}
 
-    def size(name: str) -> Tuple[int, List[int]]:
+    def get_depth(name: str) -> Tuple[int, List[int]]:
         depths = [int(depth) for depth in name.split('-')]
         return sum(depths), depths
 
-    subnets = sorted(names - {MAIN}, key=size)
+    subnets = sorted(names - {MAIN}, key=get_depth)
     return [MAIN, *subnets] if MAIN in names else subnets
 
 
 def compute_mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
-    """Mean and half the width of its 95 % confidence interval (Student's t).
+    """Compute the mean and half its 95 % confidence interval (Student's t).
 
     Args:
         values: One value per seed. The interval of a single one is NaN.

@@ -1,4 +1,4 @@
-"""Refuse pretrained weights from which a network would take nothing."""
+"""Refuse pretrained weights of which none fits the network."""
 
 import re
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ def check_pretrained(
     """Check that a checkpoint has at least one tensor for a network.
 
     Args:
-        module: The network to start, a backbone for instance.
-        checkpoint: File, URL or name, as ``init_cfg`` takes it.
-        prefix: What the keys of the network's tensors begin with in the
-            checkpoint; these alone are loaded then.
+        module: The network to initialise, such as a backbone.
+        checkpoint: File, URL or name, as in ``init_cfg``.
+        prefix: Prefix of the network's keys in the checkpoint; only keys with
+            it are loaded.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If no tensor has the key and the shape of one of the
+        ValueError: If no tensor has the key and shape of one of the
             network's.
     """
     network = type(module).__name__
@@ -34,8 +34,8 @@ def check_pretrained(
         )
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'{checkpoint}, pretrained weights for {network}, is not there: '
-            + _where(network)
+            f'{checkpoint}, pretrained weights for {network}, does not exist: '
+            + _explain_setting(network)
         ) from error
     tensors = {}
     if isinstance(source, dict):
@@ -43,17 +43,18 @@ def check_pretrained(
     wanted = module.state_dict()
     if any(
         key in wanted and wanted[key].shape == value.shape
-        for key, value in _as_loaded(tensors, prefix).items()
+        for key, value in _select_loaded(tensors, prefix).items()
         if isinstance(value, Tensor)
     ):
         return
     raise ValueError(
         f'{checkpoint}: none of its {len(tensors)} keys fits {network}, '
-        'which would start from random weights.\n'
-        f'In the file: {_first(tensors)}\nprefix: {prefix!r}\n'
-        f'In the network: {_first(wanted)}\n'
-        f'{_where(network)}. tools/model_converters/resnet_to_mmpretrain.py '
-        'converts ResNets of other projects'
+        'which would keep random weights.\n'
+        f'In the file: {_name_first(tensors)}\nprefix: {prefix!r}\n'
+        f'In the network: {_name_first(wanted)}\n'
+        f'{_explain_setting(network)}. '
+        'tools/model_converters/resnet_to_mmpretrain.py converts ResNets of '
+        'other projects'
     )
 
 
@@ -61,10 +62,9 @@ def check_pretrained(
 def refuse_unfit_pretrained() -> Iterator[None]:
     """Check every ``init_cfg`` of type 'Pretrained' before it is loaded.
 
-    MMEngine itself loads what fits and warns about the rest, even if that is
-    everything. The check is at its initializer, since only networks that load
-    by it have the checkpoint's keys: some others (Swin, for one) rename the
-    keys that they read, in code of their own.
+    MMEngine loads what fits and only warns about the rest, even if nothing
+    fits. The check is in its initializer, because networks that load weights
+    in another way, such as Swin, rename the keys.
 
     Raises:
         FileNotFoundError, ValueError: Inside the block; see
@@ -83,10 +83,10 @@ def refuse_unfit_pretrained() -> Iterator[None]:
         PretrainedInit.__call__ = initialize
 
 
-def _as_loaded(tensors: Tensors, prefix: Optional[str]) -> Tensors:
-    """The tensors that MMEngine would load, by the keys they would have."""
+def _select_loaded(tensors: Tensors, prefix: Optional[str]) -> Tensors:
+    """Select the tensors that MMEngine would load, by their new keys."""
     if prefix is None:
-        # What data parallel training puts before each key.
+        # Data parallel training adds this prefix.
         return {
             re.sub(r'^module\.', '', key): value
             for key, value in tensors.items()
@@ -99,15 +99,14 @@ def _as_loaded(tensors: Tensors, prefix: Optional[str]) -> Tensors:
     }
 
 
-def _first(keys: Iterable[str]) -> str:
+def _name_first(keys: Iterable[str]) -> str:
     return ', '.join([*list(keys)[:3], '...'])
 
 
-def _where(network: str) -> str:
+def _explain_setting(network: str) -> str:
     return (
-        f'set `checkpoint` and `prefix` in the init_cfg of {network}, '
-        'for a backbone on the command line by --cfg-options '
+        f'set `checkpoint` and `prefix` in the init_cfg of {network}; '
+        'for a backbone, on the command line: --cfg-options '
         'model.backbone.init_cfg.checkpoint=FILE '
-        'model.backbone.init_cfg.prefix=PREFIX (None where the keys have '
-        'none)'
+        'model.backbone.init_cfg.prefix=PREFIX (None if the keys have none)'
     )

@@ -1,4 +1,4 @@
-"""Read checkpoint files without running code, and write them whole."""
+"""Read checkpoint files without running code, and write them atomically."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
 
     Raises:
         ModuleNotFoundError: If the file needs the package safetensors.
-        UnsafeCheckpointError: If it asks for code.
+        UnsafeCheckpointError: If it would run code.
         ValueError: If it holds anything but a dict.
 
     Example:
@@ -45,8 +45,7 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
 def _read_safetensors(path: Union[str, Path]) -> Dict[str, Any]:
     if find_spec('safetensors') is None:
         raise ModuleNotFoundError(
-            f'{path} is read by the package safetensors: '
-            'pip install safetensors'
+            f'{path} needs the package safetensors: pip install safetensors'
         )
     from safetensors.torch import load_file
 
@@ -54,7 +53,7 @@ def _read_safetensors(path: Union[str, Path]) -> Dict[str, Any]:
 
 
 def is_state_dict(value: Any) -> 'TypeGuard[StateDict]':
-    """Whether this is a dict of named tensors, and not an empty one."""
+    """Whether this is a non-empty dict of named tensors."""
     return (
         isinstance(value, dict)
         and len(value) > 0
@@ -71,16 +70,15 @@ def select_state_dict(
     """Take the weights out of a checkpoint.
 
     Args:
-        checkpoint: A state dict, or a dict that holds one, optimizer and the
-            like beside it.
-        entry: The entry with the weights. Default: whichever of
-            ``WEIGHT_ENTRIES`` is there.
+        checkpoint: A state dict, or a dict that holds one beside an optimizer
+            and so on.
+        entry: The entry with the weights. Default: the one of
+            ``WEIGHT_ENTRIES`` that exists.
 
     Returns:
-        dict: The weights, without what trainings put before each key:
-        ``module.`` in data parallel training and by the averaging of torch,
-        which counts in ``n_averaged`` beside the weights, and ``model.`` in
-        Lightning.
+        dict: The weights, without the prefixes of trainers: ``module.`` of
+        data parallel training and of torch's averaging (which also adds
+        ``n_averaged``), and ``model.`` of Lightning.
 
     Raises:
         ValueError: If there are no weights, or several and none is chosen.
@@ -97,15 +95,15 @@ def select_state_dict(
     ]
     if entry is None and len(found) > 1:
         raise ValueError(
-            f'The checkpoint holds weights {len(found)} times, in {found}; '
+            f'The checkpoint has weights in {len(found)} entries, {found}; '
             'choose one with --entry (argument `entry`)'
         )
     name = entry or (found[0] if found else 'state_dict')
     if not is_state_dict(checkpoint.get(name)):
         raise ValueError(
             f"The checkpoint has no dict of tensors in '{name}'; it has the "
-            f'entries {sorted(map(str, checkpoint))[:20]}. Name the one with '
-            'the weights by --entry (argument `entry`)'
+            f'entries {sorted(map(str, checkpoint))[:20]}. Choose the one '
+            'with the weights with --entry (argument `entry`)'
         )
     return _drop_prefixes(checkpoint[name])
 
@@ -127,14 +125,15 @@ def write_checkpoint(
     path: Union[str, Path],
     name_with_hash: bool = False,
 ) -> Path:
-    """Write a checkpoint under its name only once all of it is on the disk.
+    """Write a checkpoint; the file appears only once it is complete.
 
     Args:
         checkpoint: What to save.
-        path: Where to; folders that lack are made.
-        name_with_hash: Whether ``NAME.pth`` becomes ``NAME-<hash>.pth``, the
-            first 8 digits of the file's SHA-256, as OpenMMLab names its files
-            and ``torch.hub`` can check them. Equal weights give an equal file.
+        path: Where to save it; missing folders are created.
+        name_with_hash: Whether to write ``NAME-<hash>.pth`` instead of
+            ``NAME.pth``, with the first 8 digits of the file's SHA-256, as
+            OpenMMLab names its files and ``torch.hub`` checks them. Equal
+            weights give equal files.
 
     Returns:
         Path: The file.
@@ -150,12 +149,12 @@ def write_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
-        # To an open file: given a path, torch writes the name into the file.
+        # An open file: given a path, torch would write its name into it.
         with open(part, 'wb') as file:
             torch.save(checkpoint, file)
         if name_with_hash:
             stem = path.name[:-4] if path.suffix == '.pth' else path.name
-            path = path.with_name(f'{stem}-{_sha256(part)[:8]}.pth')
+            path = path.with_name(f'{stem}-{_hash_file(part)[:8]}.pth')
         os.replace(part, path)
     finally:
         if part.exists():
@@ -163,7 +162,7 @@ def write_checkpoint(
     return path
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         for chunk in iter(lambda: file.read(1 << 20), b''):

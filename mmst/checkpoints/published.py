@@ -1,4 +1,4 @@
-"""What of a training checkpoint is for others to use."""
+"""Reduce a training checkpoint to what others can use."""
 
 import warnings
 from typing import Any, Dict, List
@@ -10,19 +10,20 @@ from .checkpoint_file import StateDict, is_state_dict
 
 
 def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
-    """Keep the weights of a run and what its classes are called.
+    """Keep only the weights of a run and its ``dataset_meta``.
 
-    Optimizer, schedulers, message hub, config, paths and host go. With
-    MMEngine's ``EMAHook`` the saved ``state_dict`` already is the averaged
-    network, which validation and ``tools/test.py`` evaluate; the raw weights,
-    to resume from, are in ``ema_state_dict`` in spite of its name, and go.
+    Optimizer, schedulers, message hub, config, paths and host are removed.
+    With MMEngine's ``EMAHook`` the saved ``state_dict`` is already the
+    averaged network that validation and ``tools/test.py`` evaluate. The raw
+    weights to resume from are in ``ema_state_dict``, despite its name, and are
+    removed.
 
     Args:
-        checkpoint: As MMEngine's runner saves it.
+        checkpoint: As saved by MMEngine's runner.
 
     Returns:
-        ``state_dict``, each tensor on the CPU in storage of its own, and
-        ``meta`` with ``dataset_meta``, if that is made of plain values.
+        ``state_dict``, each tensor on the CPU in its own storage, and
+        ``meta`` with ``dataset_meta`` if that holds plain values only.
         (mmpose's has arrays, which ``weights_only`` refuses; mmpose then
         takes it from the config.)
 
@@ -49,24 +50,29 @@ def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     meta = {}
     if 'dataset_meta' in checkpoint.get('meta', {}):
         try:
-            meta['dataset_meta'] = _plain(checkpoint['meta']['dataset_meta'])
+            meta['dataset_meta'] = _make_plain(
+                checkpoint['meta']['dataset_meta']
+            )
         except TypeError:
             pass
     return dict(state_dict=weights, meta=meta)
 
 
-def _plain(value: Any) -> Any:
-    """The value in types that ``torch.load(weights_only=True)`` reads.
+def _make_plain(value: Any) -> Any:
+    """Convert a value to types that ``torch.load(weights_only=True)`` reads.
 
     Raises:
-        TypeError: If it has another.
+        TypeError: If it contains any other type.
     """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, dict):
-        return {_plain(key): _plain(entry) for key, entry in value.items()}
+        return {
+            _make_plain(key): _make_plain(entry)
+            for key, entry in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        entries = [_plain(entry) for entry in value]
+        entries = [_make_plain(entry) for entry in value]
         return tuple(entries) if isinstance(value, tuple) else entries
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -74,11 +80,11 @@ def _plain(value: Any) -> Any:
 
 
 def _check_statistics(checkpoint: Dict[str, Any]) -> None:
-    """Warn where validation in the run used other BatchNorm statistics.
+    """Warn if the run validated with other BatchNorm statistics.
 
-    EMAHook copies buffers in every iteration. What changes them afterwards,
-    as PreciseBNHook does, reaches the network that the run validates, but not
-    the saved average.
+    EMAHook copies buffers in every iteration. Later changes, such as those of
+    PreciseBNHook, reach the network that the run validates, but not the saved
+    average.
     """
     twin = checkpoint.get('ema_state_dict') or {}
     changed: List[str] = [
@@ -92,9 +98,9 @@ def _check_statistics(checkpoint: Dict[str, Any]) -> None:
     if changed and 'update_buffers=True' not in config:
         warnings.warn(
             f'{len(changed)} BatchNorm statistics ({changed[0]}, ...) were '
-            'changed after EMAHook had copied them. Published are those that '
-            'tools/test.py evaluates; the accuracy in the log of the run is '
-            'with the changed ones. Test the published file before you state '
-            'its accuracy.',
+            'changed after EMAHook had copied them. The published ones are '
+            'those that tools/test.py evaluates; the accuracy in the log is '
+            'that of the changed ones. Test the published file before you '
+            'state its accuracy.',
             stacklevel=2,
         )

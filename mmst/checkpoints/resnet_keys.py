@@ -1,8 +1,7 @@
-"""ResNet checkpoints of other projects, in mmpretrain's keys.
+"""Convert ResNet checkpoints of other projects to mmpretrain's keys.
 
-Every layout is described by the name that it gives to each layer of
-mmpretrain's ``ResNet``. The layers follow from the depth, so a key too many
-and a key too few are both noticed.
+A layout is described by its name for each layer of mmpretrain's ``ResNet``.
+The layers follow from the depth, so both missing and surplus keys are found.
 """
 
 import re
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from .checkpoint_file import StateDict
 
-#: Depth -> convolutions in a block, blocks in each stage.
+#: Depth -> convolutions per block, blocks in each stage.
 RESNETS: Dict[int, Tuple[int, Tuple[int, ...]]] = {
     18: (2, (2, 2, 2, 2)),
     34: (2, (3, 4, 6, 3)),
@@ -22,7 +21,7 @@ RESNETS: Dict[int, Tuple[int, Tuple[int, ...]]] = {
     152: (3, (3, 8, 36, 3)),
 }
 #: Layout -> how the keys of a block begin, and those of its third
-#: convolution, if it has one. timm took torchvision's names.
+#: convolution, if it has one. timm uses torchvision's names.
 LAYOUTS: Dict[str, Tuple[str, str]] = {
     'released': (r'features\.(\d+)\.body\.', r'features\.\d+\.body\.6\.'),
     'torchvision': (r'layer(\d+)\.(\d+)\.', r'layer\d+\.\d+\.conv3\.'),
@@ -50,25 +49,25 @@ def convert_resnet(
 ) -> StateDict:
     """Rename the weights of a ResNet to mmpretrain's ``ImageClassifier``.
 
-    Backbone keys carry the prefix ``backbone.`` in either case, so that
+    Backbone keys always get the prefix ``backbone.``, so
     ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
-    is right for a whole classifier and for a backbone alone.
+    works for a whole classifier and for a backbone alone.
 
-    A batch counter (``num_batches_tracked``) that the source lacks, as files
-    from before torch 0.4.1 do, starts at 0.
+    Missing batch counters (``num_batches_tracked``), as in files from before
+    torch 0.4.1, start at 0.
 
     Args:
-        state_dict: Weights in the source's keys.
+        state_dict: Weights with the source's keys.
         layout: 'released' (the authors' own), 'torchvision' or 'timm'.
             Default: found from the keys.
         depth: One of ``RESNETS``. Default: found from the keys.
         backbone_only: Whether to leave out the classifier, if there is one.
 
     Returns:
-        The same tensors by mmpretrain's keys.
+        The same tensors with mmpretrain's keys.
 
     Raises:
-        ValueError: If layout or depth are unknown, or keys do not fit.
+        ValueError: If the layout or the depth is unknown, or keys do not fit.
 
     Example:
         >>> from torchvision.models import resnet18
@@ -95,7 +94,7 @@ def convert_resnet(
 
 
 def _iter_layers(depth: int) -> Iterator[Tuple[str, int]]:
-    """(mmpretrain's name, number of its block from 0 on) of each layer."""
+    """Yield each layer's name in mmpretrain, and the index of its block."""
     num_convs, num_blocks = RESNETS[depth]
     yield from (('conv1', -1), ('bn1', -1))
     number = 0
@@ -105,7 +104,7 @@ def _iter_layers(depth: int) -> Iterator[Tuple[str, int]]:
             for conv in range(1, num_convs + 1):
                 yield f'{block}.conv{conv}', number
                 yield f'{block}.bn{conv}', number
-            # A basic block's first stage keeps the stem's shape.
+            # The first stage of basic blocks keeps the stem's shape.
             if index == 0 and (num_convs == 3 or stage > 1):
                 yield f'{block}.downsample.0', number
                 yield f'{block}.downsample.1', number
@@ -116,7 +115,7 @@ def _iter_layers(depth: int) -> Iterator[Tuple[str, int]]:
 def _iter_target_keys(
     layout: str, depth: int, keys: Iterable[str]
 ) -> Iterator[Tuple[str, str]]:
-    """(source's key, mmpretrain's key) of each tensor."""
+    """Yield the source's key and mmpretrain's key of each tensor."""
     first = _find_first_block(keys) if layout == 'released' else 0
     for name, number in _iter_layers(depth):
         source = name
@@ -128,17 +127,17 @@ def _iter_target_keys(
 
 
 def _get_kind(name: str) -> str:
-    """'conv', 'bn' or 'fc', from mmpretrain's name of a layer."""
+    """Return 'conv', 'bn' or 'fc', given mmpretrain's name of a layer."""
     name = name.replace('downsample.0', 'conv').replace('downsample.1', 'bn')
     return name.split('.')[-1].rstrip('123')
 
 
 def _make_released_name(name: str, entry: int) -> str:
-    """The released code's name of a layer.
+    """Make the released code's name of a layer.
 
     Args:
-        name: mmpretrain's name of it.
-        entry: Position of its block among the ``features``.
+        name: Its name in mmpretrain.
+        entry: Index of its block in ``features``.
     """
     stem = {
         'conv1': 'features.0.0',
@@ -156,7 +155,7 @@ def _make_released_name(name: str, entry: int) -> str:
 
 
 def _find_first_block(keys: Iterable[str]) -> int:
-    """Position of the first block: a max pool before it may have its own."""
+    """Find the first block's index, which depends on a max pool before it."""
     matches = (re.match(LAYOUTS['released'][0], key) for key in keys)
     return min((int(match[1]) for match in matches if match), default=1)
 
@@ -178,7 +177,7 @@ def _check_layout(layout: Optional[str], state_dict: Dict[str, Tensor]) -> str:
             return name
     if layout is None:
         raise ValueError(
-            'The keys are in no layout that is known here: '
+            'The keys are in no known layout: '
             f'{sorted(state_dict)[:5]}... Known are {list(LAYOUTS)} '
             '(--layout)'
         )
@@ -207,8 +206,8 @@ def _check_depth(
             return known
     raise ValueError(
         f'{len(found)} blocks of {num_convs} convolutions are no ResNet of '
-        f'{list(RESNETS)} layers in the {layout} layout. Name the depth '
-        '(--depth) to see which keys are too many or missing'
+        f'{list(RESNETS)} layers in the {layout} layout. Set the depth '
+        '(--depth) to see which keys are surplus or missing'
     )
 
 
@@ -217,15 +216,15 @@ def _explain(
 ) -> str:
     lines = [
         f'The keys are not those of a ResNet-{depth} in the {layout} '
-        'layout (--depth and --layout say otherwise):'
+        'layout (set others with --depth and --layout):'
     ]
     if left_over:
-        lines.append(f'left over, {len(left_over)}: {", ".join(left_over)}')
+        lines.append(f'surplus, {len(left_over)}: {", ".join(left_over)}')
     if missing:
         lines.append(f'missing, {len(missing)}: {", ".join(missing)}')
     if any(key.startswith(('fc.', 'classifier.')) for key in missing):
         lines.append(
-            'Without its classifier a network can be converted with '
+            'To convert a network without its classifier, use '
             '--backbone-only (backbone_only=True)'
         )
     return '\n'.join(lines)

@@ -1,12 +1,11 @@
-"""Read checkpoints without running the code that they may carry.
+"""Read checkpoints without running code that they may contain.
 
-A checkpoint is a pickle, and a pickle may name any function for its reader
-to call. ``torch.load(weights_only=True)`` refuses that, but also refuses the
-message hub that mmengine needs to resume. So the reader here has an
-allow-list of its own, one for testing, ``load_from`` and resuming alike, and
-does the same on every torch version.
+A checkpoint is a pickle, and a pickle can make its reader call any function.
+``torch.load(weights_only=True)`` refuses that, but also refuses the message
+hub that mmengine needs to resume. So this reader has its own allow-list, for
+testing, ``load_from`` and resuming, and works the same on every torch version.
 
-This module is what ``torch.load(pickle_module=...)`` asks for: it has an
+This module can be passed to ``torch.load(pickle_module=...)``, which needs an
 ``Unpickler`` and a ``load``.
 """
 
@@ -25,7 +24,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 
-#: Where projects put a network's weights beside optimizer and the like.
+#: Entries in which projects store weights, beside the optimizer and so on.
 WEIGHT_ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
 
 
@@ -33,25 +32,25 @@ class UnsafeCheckpointError(ValueError):
     """A checkpoint names something that plain data does not need."""
 
 
-def _history_buffer_method(owner: type, name: str) -> Callable[..., Any]:
-    """``getattr``, as far as a pickled HistoryBuffer needs it."""
+def _get_history_buffer_method(owner: type, name: str) -> Callable[..., Any]:
+    """Do what a pickled HistoryBuffer needs of ``getattr``."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
     raise UnsafeCheckpointError(f'getattr({owner!r}, {name!r})')
 
 
-def _allowed() -> Dict[Tuple[str, str], Any]:
-    """(module, name) -> object, for all that may be named in a checkpoint."""
-    # torch.save's pickle protocol spells builtins the Python 2 way.
+def _list_allowed() -> Dict[Tuple[str, str], Any]:
+    """Map (module, name) to each object that a checkpoint may name."""
+    # torch.save's pickle protocol uses Python 2's name of builtins.
     allowed: Dict[Tuple[str, str], Any] = {
         ('__builtin__', kind.__name__): kind
         for kind in (set, frozenset, bytes, bytearray, complex)
     }
-    allowed['__builtin__', 'getattr'] = _history_buffer_method
+    allowed['__builtin__', 'getattr'] = _get_history_buffer_method
     allowed.update(
         {('builtins', name): value for (_, name), value in allowed.items()}
     )
-    allowed['_codecs', 'encode'] = codecs.encode  # how it spells bytes
+    allowed['_codecs', 'encode'] = codecs.encode  # its form of bytes
     # OrderedDict: state dicts; Counter: the milestones of MultiStepLR.
     for kind in (
         collections.OrderedDict,
@@ -73,7 +72,7 @@ def _allowed() -> Dict[Tuple[str, str], Any]:
         '_rebuild_parameter',
     ):
         allowed['torch._utils', name] = getattr(torch._utils, name)
-    # numpy 2 moved its core; checkpoints of either serve both.
+    # numpy 2 moved its core; read checkpoints of both.
     array, scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
     for core in ('numpy.core', 'numpy._core'):
         allowed[f'{core}.multiarray', '_reconstruct'] = array
@@ -83,26 +82,26 @@ def _allowed() -> Dict[Tuple[str, str], Any]:
     return allowed
 
 
-#: What a checkpoint may name. A project whose own checkpoints hold another
-#: harmless class adds it here, in a module of its ``custom_imports``.
-ALLOWED = _allowed()
+#: What a checkpoint may name. To allow another harmless class, add it here in
+#: a module listed in ``custom_imports``.
+ALLOWED = _list_allowed()
 
 
-# What the base does at the opcode that gives an object its state.
+# The base class's handler of the opcode that sets an object's state.
 _BUILD: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
 
 
 class Unpickler(pickle._Unpickler):
-    """Unpickler that knows the classes and functions of ``ALLOWED`` only.
+    """Unpickler that allows only the classes and functions in ``ALLOWED``.
 
-    Built on the Python form of ``pickle.Unpickler``, because only there an
-    opcode can be overridden.
+    Derived from the Python version of ``pickle.Unpickler``, the only one in
+    which an opcode can be overridden.
     """
 
     dispatch: ClassVar[Dict[int, Callable[[Any], None]]] = dict(
         pickle._Unpickler.dispatch
     )
-    stack: List[Any]  # of the base; type checkers do not know of it
+    stack: List[Any]  # the base class's, unknown to type checkers
 
     def load(self) -> Any:
         try:
@@ -113,7 +112,7 @@ class Unpickler(pickle._Unpickler):
             ) from error
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look a global up in the allow-list.
+        """Look up a global in the allow-list.
 
         Raises:
             UnsafeCheckpointError: If it is not on the list.
@@ -123,8 +122,8 @@ class Unpickler(pickle._Unpickler):
         return ALLOWED[module, name]
 
     def load_build(self) -> None:
-        # State is for new objects. A class or a function belongs to the whole
-        # process, and must not be changed by a file.
+        # State is for new objects. Classes and functions belong to the whole
+        # process; a file must not change them.
         target = self.stack[-2]
         if callable(target):
             raise UnsafeCheckpointError(f'changing {target!r}')
@@ -143,13 +142,13 @@ def _refuse_torchscript(*args: Any, **kwargs: Any) -> None:
 
 
 def _name_weights(file: Any) -> str:
-    """The entries with weights of a file, as far as its names tell."""
+    """Name the entries of a file that seem to hold weights."""
     names = set()
     if isinstance(file, str) and zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for part in archive.namelist():
                 if part.endswith('/data.pkl'):
-                    # Reads names, and makes nothing of them.
+                    # Only reads the opcodes, and executes none.
                     names |= {
                         argument
                         for _, argument, _ in pickletools.genops(
@@ -165,9 +164,8 @@ def _name_weights(file: Any) -> str:
 def safe_load() -> Iterator[None]:
     """Make every ``torch.load`` inside the block refuse code.
 
-    The place is ``torch.load`` itself, since mmengine calls it from each of
-    its checkpoint sources (file, http, model zoo, ...) and passes no option
-    through.
+    It replaces ``torch.load`` itself, because mmengine calls that for each of
+    its checkpoint sources (file, http, model zoo, ...) without options.
 
     Raises:
         UnsafeCheckpointError: Inside the block, if a checkpoint names
@@ -198,9 +196,9 @@ def safe_load() -> Iterator[None]:
         except UnsafeCheckpointError as error:
             raise UnsafeCheckpointError(
                 f'The checkpoint {getattr(f, "name", f)} is refused: it asks '
-                f'for "{error}", and a checkpoint may hold tensors and plain '
-                'values only. Nothing in it was run. If you trust its '
-                f'origin, save its {_name_weights(f)} alone to a new file, or '
+                f'for "{error}", but a checkpoint may hold only tensors and '
+                'plain values. Nothing in it was run. If you trust its '
+                f'origin, save only its {_name_weights(f)} to a new file, or '
                 'add the class to mmst.checkpoints.safe_load.ALLOWED.'
             ) from error
 

@@ -27,7 +27,7 @@ from .subnet_errors import prefix_errors
 
 
 class STLoopMixin(BaseLoop):
-    """What turns a train loop of MMEngine into one of stimulative training.
+    """Turns a train loop of MMEngine into one of stimulative training.
 
     :class:`mmst.engine.SubnetSamplerHook` fills ``subnets`` before every
     iteration. Where it leaves them empty, the iteration is MMEngine's own.
@@ -36,13 +36,13 @@ class STLoopMixin(BaseLoop):
         update_running_stats: Whether subnets update the running statistics of
             norm layers, as in the authors' released code. By default these
             stay the main network's own.
-        input_transforms: What subnets' inputs get besides their size; see
+        input_transforms: Transforms of subnets' inputs besides resizing; see
             :class:`mmst.subnets.SubnetInputs`.
-        chain_inputs: Whether each subnet's input is made of the previous
+        chain_inputs: Whether each subnet's input is made from the previous
             subnet's.
-        share_prefixes: Whether passes on one input share what they have in
-            common, see :class:`mmst.subnets.PassRunner`. They do not with any
-            of the other options, under which they have nothing in common.
+        share_prefixes: Whether passes on one input share prefixes of blocks,
+            see :class:`mmst.subnets.PassRunner`. With any of the other
+            options they have none in common.
         *args: As for the loop of MMEngine.
         **kwargs: As for the loop of MMEngine.
     """
@@ -80,8 +80,8 @@ class STLoopMixin(BaseLoop):
 
     @dataloader.setter
     def dataloader(self, dataloader: DataLoader[Any]) -> None:
-        # The first time of all in the loop's own __init__, before workers
-        # start: iteration-based loops start them there.
+        # First set in the loop's own __init__, before workers start:
+        # iteration-based loops start them there.
         if self._trains_subnets():
             prepare_dataset(dataloader.dataset)
         self._dataloader = dataloader
@@ -92,8 +92,8 @@ class STLoopMixin(BaseLoop):
         ]
         if len(samplers) > 1:
             raise ValueError(
-                f'custom_hooks has {len(samplers)} SubnetSamplerHooks, of '
-                'which the last would win: keep one'
+                f'custom_hooks has {len(samplers)} SubnetSamplerHooks: keep '
+                'only one'
             )
         return samplers[0] if samplers else None
 
@@ -132,16 +132,16 @@ class STLoopMixin(BaseLoop):
             is not OptimWrapper.update_params
         ):
             raise ValueError(
-                'stimulative training takes one optimizer step an iteration, '
-                f'and cannot with {type(optim_wrapper).__name__}: change '
-                '`optim_wrapper` to one optimizer, in a wrapper that leaves '
-                '`update_params` as it is'
+                'stimulative training takes one optimizer step per iteration, '
+                f'which {type(optim_wrapper).__name__} does not allow: set '
+                '`optim_wrapper` to a wrapper with one optimizer that does '
+                'not override `update_params`'
             )
         if type(model).train_step is not BaseModel.train_step:
             raise ValueError(
-                f'{type(model).__name__} has a train_step of its own, which '
-                'the ST iteration would leave out: such a model cannot be '
-                'trained with subnets'
+                f'{type(model).__name__} overrides train_step, which an ST '
+                'iteration does not call: this model cannot be trained with '
+                'subnets'
             )
         _check_momentum_copies(model)
         _check_precise_bn(self)
@@ -152,8 +152,8 @@ class STLoopMixin(BaseLoop):
         # As MMEngine reads it: an empty dict compiles too.
         if options in (None, False):
             return
-        # MMEngine has put a compiled one there. It would run the model as a
-        # whole, which no subnet can, and which is never called with subnets.
+        # Put there by MMEngine, compiled as a whole, so that no block could
+        # be skipped. ST iterations never call it.
         vars(self.runner.model).pop('train_step', None)
         compile_blocks(
             self.runner.model, **({} if options is True else options)
@@ -197,13 +197,13 @@ def _check_momentum_copies(model: nn.Module) -> None:
         if isinstance(module, BaseAveragedModel):
             raise ValueError(
                 f'{type(model).__name__} updates its momentum copy '
-                f'`{name}` in each pass, and would do so several times an '
-                'iteration: such a model cannot be trained with subnets'
+                f'`{name}` in every pass, so several times per iteration: '
+                'this model cannot be trained with subnets'
             )
 
 
 def _check_precise_bn(loop: BaseLoop) -> None:
-    """Refuse a re-estimation that takes no batch: its statistics are zero."""
+    """Refuse to re-estimate statistics from no batch: they would be zero."""
     for hook in loop.runner.hooks:
         if type(hook).__name__ != 'PreciseBNHook':
             continue
@@ -212,13 +212,13 @@ def _check_precise_bn(loop: BaseLoop) -> None:
             raise ValueError(
                 f'PreciseBNHook: num_samples={hook.num_samples} is less than '
                 f'one batch of all processes, {batch} x {get_world_size()}, '
-                'so that it would set all BatchNorm statistics to zero: '
-                'raise num_samples'
+                'so all BatchNorm statistics would become zero: raise '
+                'num_samples'
             )
 
 
 def _check_wrapper(wrapper: nn.Module) -> None:
-    """Refuse wrappers whose part in a step the ST iteration cannot play."""
+    """Refuse wrappers that do not step as plain DDP does."""
     if (
         not isinstance(wrapper, MMDistributedDataParallel)
         or type(wrapper).train_step is not MMDistributedDataParallel.train_step
@@ -230,8 +230,8 @@ def _check_wrapper(wrapper: nn.Module) -> None:
         )
     if wrapper.static_graph:
         raise ValueError(
-            'static_graph=True expects the same graph in every pass, and '
-            'subnets leave blocks out: set static_graph=False in '
+            'static_graph=True expects the same graph in every pass, but '
+            'subnets skip blocks: set static_graph=False in '
             '`model_wrapper_cfg`'
         )
 

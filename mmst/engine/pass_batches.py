@@ -1,4 +1,4 @@
-"""The batch of each pass of an iteration, made once for each input size."""
+"""The batches of an iteration's passes, made once for each input size."""
 
 from typing import Any, Hashable, List, Optional, Sequence
 
@@ -6,15 +6,15 @@ from torch import nn
 
 from mmst.subnets import Subnet, SubnetInputs, get_shorter_side
 
-from .subnet_batch import image_batch, make_subnet_batch
+from .subnet_batch import get_images, make_subnet_batch
 
 
 class PassBatches:
-    """Makes the passes' batches of the main one.
+    """Makes the batch of each pass from the main batch.
 
     Args:
         data: The main batch, preprocessed.
-        subnet_inputs: What makes subnets' inputs of the main one.
+        subnet_inputs: Makes subnets' inputs from the main input.
         model: The bare model.
     """
 
@@ -27,7 +27,7 @@ class PassBatches:
         self._model = model
 
     def tell_apart(self, passes: Sequence[Optional[Subnet]]) -> List[Hashable]:
-        """Give for each pass what is equal where inputs are.
+        """Return a key for each pass, equal for passes on the same input.
 
         Args:
             passes: Subnets, and ``None`` for the main network.
@@ -37,10 +37,9 @@ class PassBatches:
         return [self._find_side(subnet) for subnet in passes]
 
     def make(self, subnet: Optional[Subnet]) -> Any:
-        """Make a pass's batch; passes on one input come in a row.
+        """Make a pass's batch; ask for passes on one input in a row.
 
-        Its samples belong to all passes on this input: a pass may write into
-        copies only.
+        Passes on one input share its samples, so write only into copies.
 
         Args:
             subnet: A subnet; ``None`` for the main network.
@@ -58,9 +57,9 @@ class PassBatches:
         return self._last
 
     def _find_side(self, subnet: Optional[Subnet]) -> Hashable:
-        """The shorter side of a pass's images; of the main ones, None."""
+        """Find the shorter side of a pass's images; ``None``: the main one."""
         if subnet is None or subnet.size is None:
             return None
-        images = image_batch(self._main)
+        images = get_images(self._main)
         side = get_shorter_side(images, subnet.size)
         return None if side == get_shorter_side(images, None) else side

@@ -1,4 +1,4 @@
-"""Whether the passes of a training share prefixes of blocks, or why not."""
+"""Whether passes share prefixes of blocks, and why not."""
 
 from typing import Any, Optional, Sequence
 
@@ -10,25 +10,21 @@ def explain_apart(
     chain_inputs: bool = False,
     **others: Any,
 ) -> Optional[str]:
-    """Say why each pass of a training runs by itself.
+    """Explain why each pass runs by itself; ``None`` where passes share.
 
     Args:
-        share_prefixes: See :class:`mmst.engine.STEpochBasedTrainLoop`, as
-            for the next three.
+        share_prefixes: See :class:`mmst.engine.loops.STLoopMixin`.
         update_running_stats: See there.
         input_transforms: See there.
         chain_inputs: See there.
-        **others: What else ``train_cfg`` may have.
-
-    Returns:
-        str: ``None`` where passes share prefixes.
+        **others: Anything else in ``train_cfg``.
     """
     if not share_prefixes:
         return 'share_prefixes=False in train_cfg'
     if update_running_stats:
         return 'every subnet updates running statistics'
     if chain_inputs:
-        return "each subnet's input is made of the previous one's"
+        return "each subnet's input is made from the previous one's"
     if input_transforms:
         return 'each subnet has an input of its own'
     return None

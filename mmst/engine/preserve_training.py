@@ -1,4 +1,4 @@
-"""Keep a training unchanged by passes run in between."""
+"""Run passes without changing a training."""
 
 from collections import OrderedDict, defaultdict, deque
 from contextlib import contextmanager
@@ -17,9 +17,9 @@ Undo = Callable[[], None]
 def preserve_training(model: nn.Module) -> Iterator[None]:
     """Restore afterwards what a pass in training mode may change.
 
-    Weights and buffers (momentum encoders move, queues and statistics
-    advance), plain attributes of the modules (histories, counters, a head's
-    memory), the message hub and the random state.
+    These are weights and buffers (momentum encoders, queues, statistics),
+    other attributes of modules (histories, counters, a head's memory), the
+    message hub and the random state.
 
     Args:
         model: The model, bare.
@@ -36,7 +36,7 @@ def preserve_training(model: nn.Module) -> Iterator[None]:
 
 
 def _capture(value: Any) -> Undo:
-    """Remember what a value holds; the result puts it back in place."""
+    """Remember a value's content; return a function that restores it."""
     if isinstance(value, Tensor):
         return _capture_tensor(value)
     if type(value) in (dict, OrderedDict, defaultdict):

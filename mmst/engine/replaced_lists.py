@@ -1,7 +1,6 @@
-"""Which hooks and imports of a base config are gone, since a list replaced it.
+"""Find hooks and imports of a base config that a list has replaced.
 
-MMEngine merges dicts of a config and its bases, and replaces lists, without a
-word.
+MMEngine merges dicts of a config and its bases, but replaces lists, silently.
 """
 
 from pathlib import Path
@@ -17,24 +16,23 @@ _ADDING = dict(
 
 
 def describe_replaced(cfg: Config) -> List[str]:
-    """Describe what bases of a config have and the config has lost.
+    """Describe hooks and imports of base configs that a config lost.
 
-    The files are known by ``cfg.text``, in which each stands after its path.
-    Of a config in MMEngine's new style that is the config itself alone, so
-    that nothing can be said.
+    Base files are found in ``cfg.text``, which has the path before each one's
+    text. A config in MMEngine's new style has none there, so nothing is found.
 
     Args:
-        cfg: As it was read from a file.
+        cfg: A config read from a file.
 
     Returns:
-        list: One sentence for each base that lost something.
+        list: One sentence per base and list.
 
     Example:
         >>> describe_replaced(Config(dict(custom_hooks=[])))
         []
     """
     lines: List[str] = []
-    told: Set[str] = {'mmst'}  # registered by its types, imported or not
+    told: Set[str] = {'mmst'}  # needs no import
     for path in _list_bases(cfg):
         try:
             base = Config.fromfile(path, import_custom_modules=False)
@@ -48,9 +46,9 @@ def describe_replaced(cfg: Config) -> List[str]:
             told.update(lost)
             if lost:
                 lines.append(
-                    f'{key} has not got {", ".join(lost)} of the base config '
-                    f'{path}: a list replaces that of its base. To add to it: '
-                    f'{_ADDING[key]}'
+                    f'{key} does not have {", ".join(lost)} of the base '
+                    f'config {path}, because a list replaces the one of its '
+                    f'base. To add to it: {_ADDING[key]}'
                 )
     return lines
 

@@ -46,17 +46,17 @@ def report_space(
 
 
 def make_blank_image(model: nn.Module, data_batch: Any) -> Optional[Tensor]:
-    """Make an image, (1, C, H, W), as large as the model gets a batch.
+    """Make a blank image, (1, C, H, W), of the size that the model gets.
 
-    Its data preprocessor may pad, or resize, what the data loader gives.
+    Its data preprocessor may pad or resize what the data loader gives.
 
     Args:
         model: The model, bare.
         data_batch: A batch as it comes from the data loader.
 
     Returns:
-        Tensor: ``None`` if the batch does not hold images by themselves, or
-        cannot be preprocessed, which the iteration will say.
+        Tensor: ``None`` if the batch is not one of images, or cannot be
+        preprocessed; the iteration will then raise the error.
     """
     with preserve_training(model):
         try:
@@ -98,7 +98,7 @@ def check_sizes(model: nn.Module, image: Tensor, sizes: InputSizes) -> None:
 def say_too_small(side: int, reason: str, sizes: InputSizes) -> str:
     """Describe which size is too small, why, and where it is set."""
     return (
-        f'subnets of {side} px are too small: {reason}. Raise the least '
+        f'subnets of {side} px are too small: {reason}. Raise the smallest '
         f'size in `size_range` or `sizes` of SubnetSamplerHook, now {sizes}'
     )
 
@@ -120,7 +120,7 @@ def describe_space(
     stages, space, sizes = sampler.stages, sampler.space, sampler.sizes
     cost = measure_cost(model, image)
     if cost.is_random:
-        why_apart = why_apart or 'the backbone draws at random in each'
+        why_apart = why_apart or 'the backbone is random even in evaluation'
     width = 2 + max(len(stage.name) for stage in stages)
     lines = [
         f'Stimulative training: {sampler.num_subnets} subnet(s) an iteration, '
@@ -153,7 +153,7 @@ def describe_space(
 
 
 def _predict(ratio: float, sampler: SubnetSampler) -> List[str]:
-    """Tell the cost of an iteration with subnets, and of all on average."""
+    """Describe the cost of an iteration with subnets, and the average."""
     lines = [
         f'predicted cost of an iteration: {ratio:.2f} times plain training'
     ]

@@ -47,9 +47,8 @@ def make_subnet_batch(
 ) -> Any:
     """Make a subnet's batch from the preprocessed main batch.
 
-    A batch that is made smaller is padded like the main one, to the size
-    divisor of the data preprocessor, but not to a fixed size that the main
-    batch is padded to.
+    A smaller batch is padded to a multiple of the data preprocessor's size
+    divisor, as the main one is, but not to the fixed size of the main batch.
 
     Args:
         data: ``inputs``, (N, C, H, W), and ``data_samples``. Neither is
@@ -65,7 +64,7 @@ def make_subnet_batch(
     """
     if subnet.size is None and not subnet_inputs.transforms:
         return data
-    inputs = image_batch(data)
+    inputs = get_images(data)
     mean, std = (
         getattr(model.data_preprocessor, name, None)
         for name in ('mean', 'std')
@@ -77,7 +76,11 @@ def make_subnet_batch(
     divisor, pad_value = find_padding(model, samples)
     padded = pad_inputs(small, divisor, pad_value)
     resizing = Resizing(
-        _shape(inputs), _shape(small), _shape(padded), divisor, model
+        _get_shape(inputs),
+        _get_shape(small),
+        _get_shape(padded),
+        divisor,
+        model,
     )
     return dict(
         data,
@@ -86,8 +89,8 @@ def make_subnet_batch(
     )
 
 
-def image_batch(data: Any) -> Tensor:
-    """The preprocessed images, (N, C, H, W), which can be resized.
+def get_images(data: Any) -> Tensor:
+    """Get the preprocessed images, (N, C, H, W), which can be resized.
 
     Raises:
         TypeError: If there is no such tensor.
@@ -95,15 +98,14 @@ def image_batch(data: Any) -> Tensor:
     inputs = data.get('inputs') if isinstance(data, dict) else None
     if not isinstance(inputs, Tensor) or inputs.ndim != 4:
         raise TypeError(
-            'cannot give a subnet another input: the data preprocessor '
-            'returns no (N, C, H, W) tensor as `inputs`. Set neither '
-            '`size_range` nor `sizes` in SubnetSamplerHook, nor '
-            '`input_transforms` in train_cfg'
+            "cannot change a subnet's input: the data preprocessor returns "
+            'no (N, C, H, W) tensor as `inputs`. Set neither `size_range` nor '
+            '`sizes` in SubnetSamplerHook, nor `input_transforms` in train_cfg'
         )
     return inputs
 
 
-def _shape(images: Tensor) -> Tuple[int, int]:
+def _get_shape(images: Tensor) -> Tuple[int, int]:
     height, width = images.shape[-2:]
     return height, width
 
@@ -113,7 +115,7 @@ def find_padding(
 ) -> Tuple[int, float]:
     """Return the divisor of input sides, and the padding value."""
     preprocessor = model.data_preprocessor
-    # mmseg has its own names; and `None` there for a fixed size.
+    # mmseg has its own names, and `None` for a fixed size.
     divisor = (
         getattr(preprocessor, 'pad_size_divisor', None)
         or getattr(preprocessor, 'size_divisor', None)

@@ -7,7 +7,7 @@ from mmengine.visualization import LocalVisBackend, Visualizer
 
 from mmst.subnets import Stage, Subnet
 
-#: Where LocalVisBackend writes them, beside its ``scalars.json``.
+#: File of LocalVisBackend, beside its ``scalars.json``.
 FILE = 'subnets.json'
 
 
@@ -16,14 +16,14 @@ def add_subnet_scalars(
 ) -> None:
     """Write scalars to every backend: TensorBoard, WandB, local files.
 
-    Local files keep them separate: the toolboxes' own readers, such as
-    ``analyze_logs.py``, take every line of ``scalars.json`` as a line of
-    training or of validation.
+    Local files are separate, because the toolboxes' own readers, such as
+    ``analyze_logs.py``, take every line of ``scalars.json`` for one of
+    training or validation.
 
     Args:
-        visualizer: That of the run.
+        visualizer: The run's visualizer.
         scalars: Names and values.
-        step: Epochs or iterations so far.
+        step: Number of epochs or iterations so far.
     """
     for backend in visualizer._vis_backends.values():
         if isinstance(backend, LocalVisBackend):

@@ -1,7 +1,7 @@
 """A trial before the first step: can the smallest subnet be trained?
 
-If not, the error comes at once and names the cause, and not hours later when
-the smallest size happens to meet the last batch of an epoch.
+If not, training is refused at once, instead of failing hours later when the
+smallest size meets the last batch of an epoch.
 """
 
 from copy import deepcopy
@@ -34,10 +34,10 @@ from mmst.subnets.compile_blocks import run_uncompiled
 from .preserve_training import preserve_training
 from .raise_together import raise_together, share_error
 from .space_report import say_too_small
-from .subnet_batch import copy_samples, image_batch, make_subnet_batch
+from .subnet_batch import copy_samples, get_images, make_subnet_batch
 from .subnet_errors import name_failing_subnet
 
-# Whose length is that of an epoch; others may go on for ever.
+# Their length is that of an epoch; other samplers may be endless.
 _FINITE = (
     DefaultSampler,
     RandomSampler,
@@ -68,8 +68,8 @@ class SubnetTrial:
         self.update_stats: bool = runner.train_loop.update_running_stats
         self.sampler = sampler
         self.batch = data_batch
-        self.num_all = _batch_length(data_batch)
-        self.num_least = _least_batch(
+        self.num_all = _count_images(data_batch)
+        self.num_least = _count_least_images(
             runner.train_loop.dataloader, self.num_all
         )
 
@@ -77,9 +77,9 @@ class SubnetTrial:
         """Try the smallest subnet.
 
         Raises:
-            ValueError: If it cannot be trained, though the main network can,
-                on the same images.
-            Exception: Any other keeps its message, and names the subnet.
+            ValueError: If it cannot be trained, but could be on a whole
+                batch or at the main input's size.
+            Exception: Otherwise, what its pass raised, with the subnet named.
                 What one rank raises is raised on all.
         """
         try:
@@ -91,15 +91,14 @@ class SubnetTrial:
                 return  # the iteration itself will say so
         if error is None:
             return
-        told = self._told(error)
+        told = self._describe_error(error)
         least = min(all_gather_object(self.num_least))
         if least < self.num_all and not self._try(self.num_all):
             raise ValueError(
-                f'subnets cannot be trained on a batch of {least}, the '
-                f'last of an epoch ({told}), but can on one of '
-                f'{self.num_all}: set drop_last=True in '
-                'train_dataloader, or raise the smallest size in `size_range` '
-                'or `sizes` of SubnetSamplerHook, now '
+                'subnets cannot be trained on the last batch of an epoch, '
+                f'{least} of {self.num_all} images ({told}): set '
+                'drop_last=True in train_dataloader, or raise the smallest '
+                'size in `size_range` or `sizes` of SubnetSamplerHook, now '
                 f'{self.sampler.sizes}'
             ) from error
         if self.sampler.sizes.values and not self._try(self.num_all, False):
@@ -109,7 +108,7 @@ class SubnetTrial:
         with name_failing_subnet(self.subnet):
             raise error
 
-    def _told(self, error: Exception) -> str:
+    def _describe_error(self, error: Exception) -> str:
         words = ' '.join(str(error).split())
         return f'subnet {self.subnet}: {type(error).__name__}: {words}'
 
@@ -118,9 +117,9 @@ class SubnetTrial:
     ) -> Optional[Exception]:
         """Run the main network and a subnet; return the subnet's exception.
 
-        All ranks get an exception where one does, so that all go on alike.
+        If one rank gets an exception, all do, and so continue alike.
         """
-        data = deepcopy(_first(self.batch, self.num_all, num_images))
+        data = deepcopy(_take_first(self.batch, self.num_all, num_images))
         model = self.model
         with preserve_training(model), run_uncompiled(model), torch.no_grad():
             data, error = self._try_main(data)
@@ -159,7 +158,7 @@ class SubnetTrial:
             fewest = [depths[-1] for depths in space.depths]
             subnet = Subnet.ordered(fewest, space.num_blocks)
         if sizes and resized:
-            images = image_batch(data)
+            images = get_images(data)
             size = min(sizes, key=lambda n: get_shorter_side(images, n))
             self.side = get_shorter_side(images, size)
             subnet = Subnet(subnet.paths, size)
@@ -170,8 +169,8 @@ class _MainFails(Exception):
     """The main network cannot be trained on these images either."""
 
 
-def _least_batch(loader: 'DataLoader[Any]', num_all: int) -> int:
-    """Length of the smallest batch of a loader."""
+def _count_least_images(loader: 'DataLoader[Any]', num_all: int) -> int:
+    """Count the images of a loader's smallest batch."""
     batches = getattr(loader, 'batch_sampler', None)
     source = getattr(batches, 'sampler', None)
     if getattr(batches, 'drop_last', True) or not isinstance(source, _FINITE):
@@ -180,22 +179,24 @@ def _least_batch(loader: 'DataLoader[Any]', num_all: int) -> int:
     return min(left or num_all, num_all)
 
 
-def _batch_length(batch: Any) -> int:
-    """Number of images in a batch, 0 if unknown."""
+def _count_images(batch: Any) -> int:
+    """Count the images of a batch; 0 if unknown."""
     if not isinstance(batch, dict):
         return 0
     lists = (batch.get('data_samples'), batch.get('inputs'))
     return next((len(x) for x in lists if isinstance(x, (list, Tensor))), 0)
 
 
-def _first(batch: Any, length: int, num_images: int) -> Any:
-    """The first images of a batch, with their annotations."""
+def _take_first(batch: Any, length: int, num_images: int) -> Any:
+    """Take the first images of a batch, with their annotations."""
     if length == num_images:
         return batch
     if isinstance(batch, dict):
-        return {k: _first(v, length, num_images) for k, v in batch.items()}
+        return {
+            k: _take_first(v, length, num_images) for k, v in batch.items()
+        }
     if isinstance(batch, (list, tuple, Tensor)) and len(batch) == length:
         return batch[:num_images]
-    if isinstance(batch, (list, tuple)):  # of several views
-        return [_first(part, length, num_images) for part in batch]
+    if isinstance(batch, (list, tuple)):  # several views
+        return [_take_first(part, length, num_images) for part in batch]
     return batch

@@ -11,8 +11,8 @@ from mmst.subnets import preserve_modes, unwrap_model
 
 from .data_loaders import preprocess_unmixed
 
-# Of each layer with C channels, (2 C + 1,): over its calls, weighted sums of
-# the batch's means and of its mean squares, and the sum of the weights.
+# For each layer with C channels, (2 C + 1,): weighted sums, over its calls, of
+# the batch's means and mean squares, and the sum of the weights.
 Sums = Dict[nn.Module, Tensor]
 
 
@@ -20,21 +20,21 @@ Sums = Dict[nn.Module, Tensor]
 def reestimate_statistics(
     model: nn.Module, data_loader: Iterable[Any], num_samples: int = 2000
 ) -> Iterator[None]:
-    """Re-estimate norm statistics for the network that is active.
+    """Re-estimate norm statistics for the active network.
 
-    Subnets share their BatchNorm layers with the main network, whose running
-    statistics do not fit them. Inside this context the layers carry
-    statistics of the data, pooled over all their calls, each weighted by its
-    number of samples (a head shared by several levels of a pyramid has a call
-    for each), and over all processes; afterwards their own come back, after an
-    exception too. Layers that a model freezes in training keep theirs, as do
-    such as are not called. A model without running statistics needs no data.
-    Use it inside
-    :func:`mmst.subnets.activate` with ``update_running_stats=True``.
+    Subnets share BatchNorm layers with the main network, whose running
+    statistics do not fit them. Inside this context the layers have statistics
+    of the data, pooled over all processes and all calls, each weighted by its
+    number of samples (a head shared by several levels of a pyramid is called
+    for each). Afterwards, even after an exception, their own are restored.
+    Layers that a model freezes in training keep their statistics, and so do
+    layers that are not called. A model without running statistics needs no
+    data. Use it inside :func:`mmst.subnets.activate` with
+    ``update_running_stats=True``.
 
     Args:
-        model: A model of MMEngine's kind, which has a ``data_preprocessor``.
-        data_loader: Training images; any loader of the model's batches.
+        model: A model of MMEngine, with a ``data_preprocessor``.
+        data_loader: Any loader of training batches.
         num_samples: Stop after this many samples, in each process.
 
     Raises:
@@ -72,9 +72,9 @@ def _preserve_buffers(layers: List[nn.Module]) -> Iterator[None]:
 
 
 def _find_trained_layers(model: nn.Module) -> List[nn.Module]:
-    """Layers whose running statistics training updates.
+    """Find layers whose running statistics are updated in training.
 
-    Found by their buffers, not their class: mmcv has its own norm layers.
+    By their buffers, not their class: mmcv has its own norm layers.
     """
     with preserve_modes(model):
         # A model's own `train` knows which of its layers stay frozen.
@@ -117,7 +117,7 @@ def _estimate(
 
 @contextmanager
 def _sum_batch_statistics(sums: Sums) -> Iterator[None]:
-    """Let layers use each call's statistics, and sum them up."""
+    """Make layers use each call's statistics, and sum these up."""
 
     def add(layer: nn.Module, args: Tuple[Any, ...], output: Any) -> None:
         mean = layer.running_mean.double()
@@ -130,8 +130,8 @@ def _sum_batch_statistics(sums: Sums) -> Iterator[None]:
         for layer in sums:
             stack.callback(setattr, layer, 'momentum', layer.momentum)
             stack.callback(layer.register_forward_hook(add).remove)
-            # So that the running statistics are the call's. (PyTorch's hint
-            # for attributes of modules knows tensors and modules.)
+            # Running statistics become the call's. (PyTorch's type hint for
+            # attributes of modules allows only tensors and modules.)
             layer.momentum = 1.0  # type: ignore[assignment]
         yield
 

@@ -1,9 +1,9 @@
 """Calibrated scores: fit one temperature and put it into the last layer.
 
-A network that is trained through normalised logits has raw logits of an
-untrained length: the class is right, but its score means nothing. One factor
-on the last layer's weight and bias calibrates the scores and does not change
-the class.
+In a network that is trained through normalised logits, the length of the raw
+logits is not trained: the class is right, but its score means nothing. One
+factor on the last layer's weight and bias calibrates the scores and does not
+change the class.
 """
 
 from contextlib import contextmanager
@@ -38,9 +38,9 @@ class ScoreQuality(NamedTuple):
 
 
 def measure_quality(logits: Tensor, labels: Tensor) -> ScoreQuality:
-    """Cross-entropy and expected calibration error of softmax scores.
+    """Measure cross-entropy and expected calibration error of softmax scores.
 
-    The error is the mean distance of confidence and accuracy over 15 bins of
+    The error is the mean difference of confidence and accuracy over 15 bins of
     equal width of the largest score, weighted by images.
 
     Args:
@@ -63,17 +63,17 @@ def measure_quality(logits: Tensor, labels: Tensor) -> ScoreQuality:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature with the lowest cross-entropy.
+    """Fit the temperature with the lowest cross-entropy.
 
-    Where every image is right no temperature is low enough; so labels count
-    for (N + 1) / (N + 2), as in Platt's scaling.
+    If every image is classified correctly, no temperature is low enough. So
+    labels count as (N + 1) / (N + 2), as in Platt scaling.
 
     Args:
         logits: (N, num_classes).
         labels: (N, ).
 
     Raises:
-        ValueError: If logits are not finite, or all the same.
+        ValueError: If logits are not finite, or all equal.
 
     Example:
         >>> logits = torch.tensor([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
@@ -87,13 +87,13 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             'no temperature can be fitted: the logits are not finite, or '
             'the same for every class'
         )
-    # In its logarithm, from logits of unit size.
+    # In the logarithm, starting from logits of unit size.
     log_scale = (-size.log()).detach().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [log_scale], max_iter=50, line_search_fn='strong_wolfe'
     )
 
-    def loss() -> Tensor:
+    def compute_loss() -> Tensor:
         optimizer.zero_grad()
         value = F.cross_entropy(
             logits * log_scale.exp(),
@@ -103,7 +103,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(compute_loss)  # type: ignore[arg-type]
     return (-log_scale).exp().item()
 
 
@@ -113,9 +113,8 @@ def bake_temperature(
 ) -> Iterator[float]:
     """Scale the last layer so that scores are calibrated, inside the context.
 
-    The model is taken as it runs now: within
-    :func:`mmst.evaluation.run_as_subnet` it is the subnet. Cross-entropy
-    and calibration error before and after are logged.
+    Inside :func:`mmst.evaluation.run_as_subnet` the temperature is that of the
+    subnet. Cross-entropy and calibration error before and after are logged.
 
     Args:
         runner: A runner of a classifier with its weights loaded.
@@ -151,7 +150,7 @@ def bake_temperature(
 
 
 def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
-    """Log the effect of the temperature, on validation images if any."""
+    """Log the temperature's effect, on validation images if there are any."""
     kind, measured_on = 'training', fitted_on
     if runner.val_loop is not None:
         kind, measured_on = 'validation', collect_validation_logits(runner)
@@ -168,7 +167,7 @@ def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
 
 @torch.no_grad()
 def find_last_layer(model: nn.Module, data: Dict[str, Any]) -> nn.Linear:
-    """The linear layer whose output is the logits.
+    """Find the linear layer whose output is the logits.
 
     Args:
         model: The classifier.

@@ -8,10 +8,10 @@ from torch.utils.data import DataLoader
 
 
 def get_validation_loader(runner: Runner) -> DataLoader[Any]:
-    """The runner's loader of validation images.
+    """Get the runner's loader of validation images.
 
     Raises:
-        ValueError: If the config has no validation, or no image for it.
+        ValueError: If the config has no validation, or no images for it.
 
     Example:
         >>> len(get_validation_loader(runner))  # batches
@@ -27,7 +27,7 @@ def get_validation_loader(runner: Runner) -> DataLoader[Any]:
 
 
 def get_train_loader(runner: Runner) -> DataLoader[Any]:
-    """The runner's loader of training images, for BatchNorm statistics.
+    """Get the runner's loader of training images, for BatchNorm statistics.
 
     Raises:
         ValueError: If the config has no training, or none of its
@@ -56,14 +56,14 @@ def get_train_loader(runner: Runner) -> DataLoader[Any]:
 def build_train_loader(
     runner: Runner, dataset: Optional[Dict[str, Any]] = None
 ) -> DataLoader[Any]:
-    """A separate training data loader.
+    """Build a separate training data loader.
 
-    Built for every use: infinite samplers start only once, and a running
+    Build one for every use: infinite samplers start only once, and a running
     training needs its own loader.
 
     Args:
         runner: The runner.
-        dataset: Config of the data set; default: that of the training.
+        dataset: Config of the data set; default: the training's.
 
     Example:
         >>> build_train_loader(runner) is get_train_loader(runner)
@@ -82,12 +82,12 @@ def build_train_loader(
 def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
     """Preprocess a batch of training images without Mixup or CutMix.
 
-    As in training, since mmsegmentation pads images of several sizes to one
-    there only.
+    Otherwise as in training, since mmsegmentation pads images of different
+    sizes only there.
 
     Args:
-        model: A model of MMEngine's kind.
-        data: The batch, as it comes from a data loader.
+        model: A model of MMEngine.
+        data: The batch from a data loader.
 
     Example:
         >>> preprocess_unmixed(model, data_batch)['inputs'].shape
@@ -109,18 +109,18 @@ def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
 
 
 def _find_loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
-    """The loader of a loop, which is built with it; None if there is none."""
+    """Find the loader of a loop, which is built with it; ``None`` if none."""
     try:
         loop = getattr(runner, f'{kind}_loop')
     except ValueError as error:
-        # What NumPy says when MMEngine packs the entries of an empty data set.
+        # NumPy's message when MMEngine packs an empty data set.
         if 'need at least one array to concatenate' in str(error):
             _refuse_empty(kind, error)
         raise
     if loop is None:
         return None
-    # In batches: of too few images drop_last leaves none. Iterating over an
-    # empty data set is what samplers of MMEngine do not expect.
+    # In batches, since drop_last may leave none. Samplers of MMEngine cannot
+    # iterate over an empty data set.
     if len(loop.dataloader) == 0:
         _refuse_empty(kind)
     return loop.dataloader

@@ -59,7 +59,7 @@ def collect_logits(
 
 
 def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
-    """The logits of a batch, (N, num_classes), as the head returns them.
+    """Compute the head's logits of a batch, (N, num_classes).
 
     Args:
         model: The classifier.
@@ -83,13 +83,13 @@ def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
 
 
 def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
-    """Logits of training images, augmented as in training.
+    """Collect logits of training images, augmented as in training.
 
     The images are the same each time.
 
     Args:
         runner: A runner with the model's weights loaded.
-        num_samples: How many images, in whole batches.
+        num_samples: Number of images, rounded up to whole batches.
 
     Example:
         >>> logits, labels = collect_training_logits(runner, num_samples=12)
@@ -103,11 +103,11 @@ def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
 def iterate_training_batches(
     runner: Runner, num_samples: int
 ) -> Iterator[Dict[str, Any]]:
-    """Preprocessed batches of training images, the same each time.
+    """Iterate over preprocessed training batches, the same each time.
 
     Args:
         runner: The runner.
-        num_samples: How many images, in whole batches.
+        num_samples: Number of images, rounded up to whole batches.
     """
     dataset, seen = get_train_loader(runner).dataset, 0
     with preserve_random_state():
@@ -120,7 +120,7 @@ def iterate_training_batches(
 
 
 def collect_validation_logits(runner: Runner) -> Logits:
-    """Logits of the validation images.
+    """Collect logits of the validation images.
 
     Args:
         runner: A runner with the model's weights loaded.

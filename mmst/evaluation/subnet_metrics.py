@@ -21,7 +21,7 @@ Network = Optional[Union[Subnet, Sequence[int]]]
 
 
 def list_uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
-    """Subnets with at most d blocks in every stage, for d = 1, 2 ...
+    """List subnets with at most d blocks in every stage, for d = 1, 2 ...
 
     Args:
         num_blocks: Number of blocks of each stage.
@@ -52,7 +52,7 @@ def run_as_subnet(
         runner: A runner with the model's weights loaded.
         subnet: See :func:`evaluate_subnet`.
         num_samples: Training images to re-estimate the statistics from.
-        dataset: Where they come from; default: the data set of the runner's
+        dataset: Their data set; default: that of the runner's
             ``train_dataloader``.
 
     Raises:
@@ -85,7 +85,7 @@ def run_as_subnet(
 def _iter_training_batches(
     runner: Runner, dataset: Optional[Dataset[Any]]
 ) -> Iterator[Any]:
-    """Training batches; nothing is built before the first is asked for."""
+    """Iterate over training batches; nothing is built before the first."""
     if dataset is None:
         dataset = get_train_loader(runner).dataset
     yield from build_train_loader(runner, dict(type=lambda: dataset))
@@ -97,7 +97,7 @@ def evaluate_subnet(
     num_samples: int = 2000,
     dataset: Optional[Dataset[Any]] = None,
 ) -> Dict[str, float]:
-    """Metrics of a subnet, or of the main network, on the validation set.
+    """Evaluate a subnet, or the main network, on the validation set.
 
     Args:
         runner: A runner with the model's weights loaded, a validation loop

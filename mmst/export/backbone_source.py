@@ -1,10 +1,11 @@
 """Python source of a backbone that is a subnet of a stock one.
 
-A subclass, and not a fixed module that reads what to change from the config:
-so the options of the stock backbone stay where users and the toolboxes' own
-lines set them, as in ``model.backbone.frozen_stages``, and are not those of a
-network inside of another. A class of ``mmst`` has to go along as source in
-either case, since the export has to work where ``mmst`` is not installed.
+The module is generated. A fixed one, with the changes as data in the config,
+would not do without generated code: the export has to work where ``mmst`` is
+not installed, so the classes of backbones that are not stock ones (those of
+``mmst``, and of an earlier export) have to be copied into it anyway. And a
+subclass shows at a glance what was cut, while all options of the stock
+backbone stay where users set them, as in ``model.backbone.frozen_stages``.
 """
 
 import inspect
@@ -35,27 +36,27 @@ class {base}Subnet({base}):
 '''
 
 
-def backbone_source(
+def make_backbone_source(
     base: type, depths: Sequence[int], changes: Sequence[Change]
 ) -> str:
-    """Source of a module that registers a subnet's backbone.
+    """Make the source of a module that registers a subnet's backbone.
 
-    The class is registered in MMEngine's own registry, from which all
-    toolboxes build, by the name of the module.
+    The class is registered under the module's name in MMEngine's own
+    registry, from which all toolboxes build.
 
     Args:
-        base: Class of the whole backbone. One of ``mmst`` goes along in
-            source, if all that it imports is stock; so does one of an
-            earlier export.
+        base: Class of the whole backbone. The source of a class of ``mmst``
+            is copied if its imports are stock; so is one of an earlier
+            export.
         depths: Number of blocks in each stage.
-        changes: What makes the backbone the subnet.
+        changes: Turn the backbone into the subnet.
     """
-    statements = list(_statements(changes))
+    statements = list(_iter_statements(changes))
     narrows = any(line.startswith('narrow(') for line in statements)
     uses_nn = narrows or any('nn.' in line for line in statements)
     torch_import = 'from torch import nn\n' if uses_nn else ''
-    if goes_along(base):
-        head = _own_source(base).replace(_OUR_IMPORT, _IMPORT)
+    if is_embedded(base):
+        head = _read_own_source(base).replace(_OUR_IMPORT, _IMPORT)
         if torch_import not in head:
             head = torch_import + head
     else:
@@ -73,27 +74,27 @@ def backbone_source(
     )
 
 
-def goes_along(base: type) -> bool:
-    """Whether a backbone class has to go along in source, and can."""
+def is_embedded(base: type) -> bool:
+    """Whether a backbone class has to be copied as source, and can be."""
     return is_exported(base) or (is_of_mmst(base) and not needs_mmst(base))
 
 
 def is_exported(base: type) -> bool:
-    """Whether a backbone class is of an earlier export, in its folder."""
+    """Whether a backbone class is one of an earlier export."""
     try:
         source = inspect.getsource(sys.modules[base.__module__])
-    except (OSError, TypeError):  # of no file
+    except (OSError, TypeError):  # it has no file
         return False
     return f'{_REGISTRATION}class {base.__name__}(' in source
 
 
 def needs_mmst(base: type) -> bool:
-    """Whether a backbone class cannot go along without ``mmst``."""
+    """Whether a backbone class does not work without ``mmst``."""
     return (
         is_of_mmst(base)
         and re.search(
             r'^\s*(from|import) (mmst|\.)',
-            _own_source(base).replace(_OUR_IMPORT, ''),
+            _read_own_source(base).replace(_OUR_IMPORT, ''),
             re.M,
         )
         is not None
@@ -105,8 +106,8 @@ def is_of_mmst(base: type) -> bool:
     return base.__module__.split('.')[0] == 'mmst'
 
 
-def _own_source(base: type) -> str:
-    """The module of a class, without its doc and registration."""
+def _read_own_source(base: type) -> str:
+    """Read a class's module, without its docstring and registration."""
     source = inspect.getsource(sys.modules[base.__module__])
     source = re.sub(r'\A(#.*\n)*""".*?"""\n', '', source, flags=re.S)
     for line in ('@MODELS.register_module()\n', _REGISTRATION):
@@ -114,25 +115,25 @@ def _own_source(base: type) -> str:
     return source
 
 
-def _statements(changes: Sequence[Change]) -> Iterator[str]:
-    """The changes as lines of ``__init__``."""
+def _iter_statements(changes: Sequence[Change]) -> Iterator[str]:
+    """Yield the changes as lines of ``__init__``."""
     shortened = set()
     for name, kind, width in changes:
         parent, _, child = name.rpartition('.')
         if kind == 'identity':
-            yield f'{_path(name)} = nn.Identity()'
+            yield f'{_make_expression(name)} = nn.Identity()'
         elif kind == 'narrow':
-            yield f'narrow({_path(name)}, {width})'
+            yield f'narrow({_make_expression(name)}, {width})'
         elif not child.isdigit():
-            yield f'del {_path(name)}'
+            yield f'del {_make_expression(name)}'
         elif parent not in shortened:
-            # The first of those that go; they end their list.
+            # The first to be removed; the rest of its list goes with it.
             shortened.add(parent)
-            yield f'del {_path(parent)}[{child}:]'
+            yield f'del {_make_expression(parent)}[{child}:]'
 
 
-def _path(name: str) -> str:
-    """A module's name, such as ``stages.0.blocks``, as an expression."""
+def _make_expression(name: str) -> str:
+    """Turn a module's name, such as ``stages.0.blocks``, into Python."""
     return 'self' + ''.join(
         f'[{part}]' if part.isdigit() else f'.{part}'
         for part in name.split('.')

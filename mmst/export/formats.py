@@ -1,4 +1,4 @@
-"""A model for other runtimes, by PyTorch's own exporters."""
+"""Export to other runtimes, with PyTorch's own exporters."""
 
 import copy
 from importlib.util import find_spec
@@ -14,12 +14,12 @@ from mmst.subnets.cost import iter_tensors
 
 from .outputs import check_same
 
-#: What a file of each kind is called, after the model's name.
+#: The ending of each format's file.
 FORMATS = dict(onnx='.onnx', torchscript='.torchscript.pt')
 
 
 class _Network(nn.Module):
-    """A model of MMEngine's kind as tensors in, tensors out."""
+    """A model of MMEngine as a function of tensors."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Network(nn.Module):
 
 
 class _OneImage(nn.Module):
-    """A trace that is right for one image; refuses more."""
+    """A trace that holds for one image; refuses more."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -62,22 +62,22 @@ def check_formats(kinds: Sequence[str]) -> None:
 def write_formats(
     kinds: Sequence[str], model: nn.Module, data: Dict[str, Any], stem: Path
 ) -> None:
-    """Write what a model computes, from preprocessed images on.
+    """Write a model in other formats, without its preprocessing.
 
-    Each file takes images as the model's ``data_preprocessor`` gives them,
-    normalised, (N, C, H, W), and gives the network's raw outputs. Where one
-    image's trace is not right for several, which is printed, N is 1.
+    Each file takes images from the model's ``data_preprocessor``, normalised,
+    (N, C, H, W), and returns the network's raw outputs. If the trace of one
+    image does not hold for several, N is 1 and a message is printed.
 
     Args:
         kinds: Any of ``FORMATS``.
         model: The model.
-        data: A training batch, as the data loader gives it; its first image
-            is traced.
-        stem: Path of the files without their endings.
+        data: A training batch from the data loader; its first image is
+            traced.
+        stem: Path of the files, without ending.
 
     Raises:
         ModuleNotFoundError: If a package is missing.
-        ValueError: If the model cannot be traced, or its trace is not right
+        ValueError: If the model cannot be traced, or its trace does not hold
             for another image.
     """
     check_formats(kinds)
@@ -85,7 +85,7 @@ def write_formats(
         return
     network = _Network(model).eval()
     image = preprocess_unmixed(model, copy.deepcopy(data))['inputs'][:1]
-    other = image.flip(-1)  # for which nothing can be a constant of the trace
+    other = image.flip(-1)  # shows constants that the trace must not have
     paths = {kind: Path(f'{stem}{FORMATS[kind]}') for kind in kinds}
     try:
         script = torch.jit.trace(network, image, check_trace=False)
@@ -101,13 +101,13 @@ def write_formats(
         raise ValueError(_explain_failure(kinds, model, error)) from error
     if not _do_agree(script, network, other):
         raise ValueError(
-            f'a trace of {type(model).__name__} is not right for another '
-            'image than the traced one, so that nothing was written: leave '
-            'out ' + ' and '.join(f'--{kind}' for kind in kinds)
+            f'a trace of {type(model).__name__} holds for the traced image '
+            'only, so nothing was written: leave out '
+            + ' and '.join(f'--{kind}' for kind in kinds)
         )
     if not takes_more:
         names = ' and '.join(path.name for path in paths.values())
-        print(f'One image at a time, as its trace mixes up more: {names}')
+        print(f'Traced for one image at a time: {names}')
 
 
 def _explain_failure(
@@ -115,18 +115,17 @@ def _explain_failure(
 ) -> str:
     return (
         f'PyTorch cannot write {type(model).__name__} as '
-        f'{" and ".join(kinds)}, so that nothing was written: a model has to '
-        'turn images into tensors by itself, as two-stage detectors do not '
-        f'({error})'
+        f'{" and ".join(kinds)}, so nothing was written: a model must map '
+        f'images to tensors, which two-stage detectors do not ({error})'
     )
 
 
 def _do_agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:
-    """Whether a trace gives a network's outputs."""
+    """Whether a trace returns a network's outputs."""
     expected = list(iter_tensors(network(images)))
     try:
         check_same(list(iter_tensors(script(images))), expected)
-    except Exception:  # another shape, or whatever a trace stumbles over
+    except Exception:  # another shape, or any error in a trace
         return False
     return True
 
@@ -134,7 +133,7 @@ def _do_agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:
 def _write_onnx(
     network: nn.Module, image: Tensor, path: Path, takes_more: bool
 ) -> None:
-    # The exporter that all versions have; later ones prefer another.
+    # The exporter of all versions; newer ones have another by default.
     own = (
         {'dynamo': False}
         if 'dynamo' in signature(torch.onnx.export).parameters

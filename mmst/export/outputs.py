@@ -1,4 +1,4 @@
-"""What a model gives, as tensors, and whether two models give the same."""
+"""Compute a model's outputs, and compare those of two models."""
 
 import copy
 from typing import Any, Dict, List, Sequence
@@ -14,14 +14,14 @@ TOLERANCE = 1e-6
 
 @torch.no_grad()
 def compute_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
-    """What a model gives in evaluation mode, before decoding.
+    """Compute a model's outputs in evaluation mode, before decoding.
 
     Args:
-        model: A model of MMEngine's kind, left in evaluation mode.
-        data: A training batch, as the data loader gives it; left as it is.
+        model: A model of MMEngine; stays in evaluation mode.
+        data: A training batch from the data loader; not changed.
 
     Raises:
-        ValueError: If it gives no tensor.
+        ValueError: If the model returns no tensor.
     """
     model.eval()
     # Some preprocessors write into their data samples.
@@ -29,14 +29,16 @@ def compute_outputs(model: nn.Module, data: Dict[str, Any]) -> List[Tensor]:
     outputs = list(iter_tensors(model._run_forward(inputs, mode='tensor')))
     if not outputs:
         raise ValueError(
-            f'{type(model).__name__} gives no tensor to compare '
-            "in mode='tensor'"
+            f'{type(model).__name__} returns no tensor to compare in '
+            "mode='tensor'"
         )
     return outputs
 
 
 def check_same(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
-    """Compare outputs, to 1e-6 of the largest if that is above one.
+    """Refuse outputs that differ by more than 1e-6.
+
+    If the largest value is above one, by more than 1e-6 of it.
 
     Raises:
         ValueError: If they differ.
@@ -45,9 +47,10 @@ def check_same(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         map(_is_same, actual, expected)
     ):
         raise ValueError(
-            'the exported subnet does not give the outputs of the subnet in '
-            f'place to {TOLERANCE}, so that nothing was written. A model '
-            'that draws random numbers in evaluation mode cannot be exported'
+            'the outputs of the exported subnet differ from those of the '
+            f'subnet in place by more than {TOLERANCE}, so nothing was '
+            'written. A model that draws random numbers in evaluation mode '
+            'cannot be exported'
         )
 
 

@@ -1,4 +1,4 @@
-"""A config without what stimulative training added to it."""
+"""Remove from a config what stimulative training added to it."""
 
 from inspect import Parameter, signature
 from typing import Any, Dict, List
@@ -13,14 +13,14 @@ _LOOPS = ('STEpochBasedTrainLoop', 'STIterBasedTrainLoop')
 
 
 def make_plain_config(cfg: Config) -> Config:
-    """The config of the same model, data and schedule in the stock toolbox.
+    """Make the config of the same training in the stock toolbox.
 
-    The wrapped head comes out of :class:`mmst.models.STClsHead`, the train
-    loop is MMEngine's own, hooks of ``mmst`` go. So do pretrained weights to
-    start from, which a checkpoint takes the place of.
+    The head is unwrapped from :class:`mmst.models.STClsHead`, the train loop
+    is MMEngine's own, hooks of ``mmst`` are removed. So are pretrained weights
+    to start from, which a checkpoint replaces.
 
     Args:
-        cfg: The config of a training; left as it is.
+        cfg: The config of a training; not changed.
     """
     # Classes of new-style configs become their names.
     plain = _unwrap_heads(cfg.to_dict())
@@ -38,7 +38,7 @@ def make_plain_config(cfg: Config) -> Config:
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if is_ours((plain.get(loader) or {}).get('worker_init_fn')):
             del plain[loader]['worker_init_fn']
-    # What bases leave behind for configs to use, and the runner never reads.
+    # Bases leave entries for configs to use that the runner never reads.
     read = signature(Runner.__init__).parameters
     plain = {
         key: value
@@ -47,7 +47,7 @@ def make_plain_config(cfg: Config) -> Config:
     }
     plain.pop('work_dir', None)
     if plain.get('data_preprocessor'):
-        # So that the model can be built without a runner too.
+        # So that the model can also be built without a runner.
         plain['model'].setdefault(
             'data_preprocessor', plain['data_preprocessor']
         )
@@ -70,7 +70,7 @@ def is_ours(value: Any) -> bool:
 
 
 def list_own_types(value: Any) -> List[str]:
-    """Types of ``mmst`` in a part of a config."""
+    """List the types of ``mmst`` in a part of a config."""
     if isinstance(value, dict):
         own = [str(value['type'])] if is_ours(value) else []
         return own + list_own_types(list(value.values()))
@@ -105,7 +105,7 @@ def _drop_pretrained(value: Any) -> Any:
 def _loads_weights(init_cfg: Any) -> bool:
     if isinstance(init_cfg, (list, tuple)):
         return any(map(_loads_weights, init_cfg))
-    # PretrainedInit is the class, as new-style configs name it.
+    # New-style configs name the class, PretrainedInit.
     return get_class_name(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 

@@ -1,7 +1,7 @@
 """Write a subnet as a checkpoint and a config of the stock toolbox.
 
-Before anything is in its folder, the model is built from the files and its
-outputs are compared with those of the subnet in place.
+The folder appears only after the model has been built from the files and its
+outputs compared with those of the subnet in place.
 """
 
 import copy
@@ -24,7 +24,7 @@ from mmst.subnets import (
     preserve_modes,
     unwrap_model,
 )
-from mmst.subnets.export import subnet_changes
+from mmst.subnets.export import list_changes
 
 from .formats import check_formats, write_formats
 from .outputs import check_same, compute_outputs
@@ -43,28 +43,30 @@ def write_standalone(
     formats: Sequence[str] = (),
     calibrate: bool = False,
 ) -> List[str]:
-    """Write the subnet of a trained network as a model of its own.
+    """Write a subnet of a trained network as a separate model.
 
-    ``NAME.pth`` has its weights, ``NAME.py`` builds it in the stock toolbox,
-    from a Python module beside it where no options of a stock class can.
+    ``NAME.pth`` holds its weights, and ``NAME.py`` builds it in the stock
+    toolbox, with a Python module beside it if its backbone is no stock class.
 
     Args:
         runner: A runner with the trained weights and a training data loader.
         cfg: The config of the training, hooks included.
         depths: Number of blocks to keep in each stage.
-        out: The folder to write; must not be there, or be empty.
+        out: The folder to write; must not exist, or be empty.
         name: Name of the files, without ending.
         num_samples: Training images to re-estimate statistics from.
-        dataset_meta: What the classes are called, for the checkpoint.
-        formats: Other files to write, of ``FORMATS``.
-        calibrate: Whether the last layer gets a temperature that fits them.
+        dataset_meta: The classes' names and so on, for the checkpoint.
+        formats: Other formats to write, of ``FORMATS``.
+        calibrate: Whether to fit a temperature on these images and put it
+            into the last layer.
 
     Returns:
-        list: Types of ``mmst`` that the config cannot do without.
+        list: Types of ``mmst`` that the config still needs.
 
     Raises:
         TypeError: If the stages, or the layer to calibrate, are not found.
-        ValueError: If depths do not fit, images lack, or outputs differ.
+        ValueError: If depths do not fit, there are no images, or outputs
+            differ.
 
     Example:
         >>> write_standalone(runner, runner.cfg, (1, 2, 1), folder / 'a', 'a')
@@ -73,7 +75,7 @@ def write_standalone(
     model = unwrap_model(runner.model)
     check_out(out)
     check_formats(formats)
-    changes = subnet_changes(model, depths)  # refuses depths that do not fit
+    changes = list_changes(model, depths)  # refuses depths that do not fit
     plain = make_plain_config(cfg)
     subnet, data, expected = _run(runner, depths, num_samples, calibrate)
     weights = _make_checkpoint(subnet, dataset_meta)
@@ -90,7 +92,7 @@ def _check_and_trace(
     expected: List[Tensor],
     formats: Sequence[str],
 ) -> None:
-    """Compare the model of the files with the subnet in place; trace it."""
+    """Compare the written model with the subnet in place, and trace it."""
     standalone = build_from(stem.parent, stem.name).to(expected[0].device)
     check_same(compute_outputs(standalone, data), expected)
     write_formats(formats, standalone, data, stem)
@@ -107,15 +109,15 @@ def check_out(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(
-            f'{out} is there already, and not an empty folder: '
-            'give another one by --out'
+            f'{out} already exists and is not empty: choose another folder '
+            'with --out'
         )
 
 
 def _run(
     runner: Runner, depths: Sequence[int], num_samples: int, calibrate: bool
 ) -> Tuple[nn.Module, Dict[str, Any], List[Tensor]]:
-    """The exported subnet, a batch, and what the subnet in place gives."""
+    """Return the exported subnet, a batch, and the outputs in place."""
     model = unwrap_model(runner.model)
     data = next(iter(get_train_loader(runner)))
     is_main = list(depths) == [len(stage) for stage in find_stages(model)]
@@ -134,14 +136,14 @@ def _run(
 
 
 def _make_checkpoint(model: nn.Module, dataset_meta: Any) -> Dict[str, Any]:
-    """The checkpoint of a model."""
+    """Make the checkpoint of a model."""
     meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
     return strip_checkpoint(dict(state_dict=model.state_dict(), meta=meta))
 
 
 @contextmanager
 def _make_folder(out: Path) -> Iterator[Path]:
-    """A folder that gets its name only when all is in it."""
+    """Make a folder that gets its name only once it is complete."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f'.{out.name}.', dir=str(out.parent)))
     try:

@@ -1,4 +1,4 @@
-"""The config of a subnet as a model of its own, and the model it builds."""
+"""Write the config of an exported subnet, and build the model from it."""
 
 import re
 import sys
@@ -14,27 +14,27 @@ from torch import nn
 from mmst.subnets.export import Change
 
 from .backbone_source import (
-    backbone_source,
-    goes_along,
+    is_embedded,
     is_exported,
+    make_backbone_source,
     needs_mmst,
 )
 from .plain_config import list_own_types
 
 _HEADER = """\
-# A subnet of {depths} blocks; written by tools/export_subnet.py of mmst.
+# A subnet with {depths} blocks, written by tools/export_subnet.py of mmst.
 import sys
 
-# A statement would make this a config of MMEngine's new style.
+# An import statement would make this a config in MMEngine's new style.
 os = __import__('os')
-# Not by fileDirname, which MMEngine pastes in whatever quotes a path has.
+# MMEngine's fileDirname fails on paths that contain quotes.
 _folder = os.path.dirname(sys._getframe().f_code.co_filename)
 """
 _HEADER_WITH_MODULE = (
     _HEADER
     + """\
-# Its backbone is in the Python module beside it. For a copy of this config in
-# another place, such as a work dir, put this folder on PYTHONPATH.
+# The backbone is in the Python module beside this file. To use a copy of this
+# config elsewhere, as in a work dir, put this folder on PYTHONPATH.
 sys.path.insert(0, _folder)
 """
 )
@@ -57,15 +57,15 @@ def write_config(
 
     Args:
         plain: The config of the whole network, see
-            :func:`mmst.export.plain_config`; becomes the subnet's.
+            :func:`make_plain_config`; changed into the subnet's.
         model: The whole network.
         depths: Number of blocks in each stage.
-        changes: What makes it the subnet.
+        changes: Turn the network into the subnet.
         folder: Where to write.
         name: Name of the files, without ending.
 
     Returns:
-        list: Types of ``mmst`` that the config cannot do without.
+        list: Types of ``mmst`` that the config still needs.
 
     Raises:
         ValueError: If the config cannot describe the subnet.
@@ -73,9 +73,9 @@ def write_config(
     base = _find_backbone_class(plain, model)
     inside = _change_head(plain, changes)
     header, module = _HEADER, _make_module_name(name)
-    if inside or goes_along(base):
+    if inside or is_embedded(base):
         (folder / f'{module}.py').write_text(
-            backbone_source(base, depths, inside), encoding='utf-8'
+            make_backbone_source(base, depths, inside), encoding='utf-8'
         )
         plain.model.backbone.type = module
         if is_exported(base):
@@ -98,10 +98,10 @@ def write_config(
 
 
 def build_from(folder: Path, name: str) -> nn.Module:
-    """Build the model of the files as a user would, and load its weights.
+    """Build the model from the files as a user would, with its weights.
 
     Args:
-        folder: See :func:`write_config`; may be moved afterwards.
+        folder: See :func:`write_config`; can be moved afterwards.
         name: See :func:`write_config`.
     """
     with _undo_imports(_make_module_name(name)):
@@ -119,7 +119,7 @@ def build_from(folder: Path, name: str) -> nn.Module:
 
 
 def _make_module_name(name: str) -> str:
-    """The module with a subnet's backbone, unlike that of any other."""
+    """Make the name of a subnet's module, different for each subnet."""
     return 'backbone_' + re.sub(r'\W', '_', name)
 
 
@@ -138,18 +138,18 @@ def _do_not_import(cfg: Config, module: str) -> None:
 
 
 def _find_backbone_class(cfg: Config, model: nn.Module) -> type:
-    """The class that a subnet's backbone takes the place of."""
+    """Find the class that a subnet's backbone replaces."""
     if not cfg.model.get('backbone'):
         raise ValueError(
-            f'the config of {type(model).__name__} has no model.backbone for '
-            "a subnet's to take the place of: call "
-            'mmst.subnets.export_subnet in Python'
+            f'the config of {type(model).__name__} has no model.backbone to '
+            "replace with a subnet's: call mmst.subnets.export_subnet in "
+            'Python'
         )
     return type(model.backbone)
 
 
 def _change_head(cfg: Config, changes: Sequence[Change]) -> List[Change]:
-    """Make the changes outside of the backbone; give those inside."""
+    """Make the changes outside the backbone; return those inside."""
     inside = []
     for change in changes:
         if change.name.startswith(_BACKBONE):
@@ -160,12 +160,12 @@ def _change_head(cfg: Config, changes: Sequence[Change]) -> List[Change]:
 
 
 def _narrow_head(cfg: Config, change: Change) -> None:
-    """Let the classifier after a DenseNet take fewer channels."""
+    """Make the classifier after a DenseNet take fewer channels."""
     head = cfg.model.get('head')
     if 'in_channels' not in (head or ()):
         raise ValueError(
-            f'{change.name} is to take {change.width} channels, but the '
-            'config has no model.head.in_channels to say so: keep the last '
+            f'{change.name} must take {change.width} channels, but the '
+            'config has no model.head.in_channels to set: keep the last '
             'stage whole'
         )
     head.in_channels = change.width
@@ -173,7 +173,7 @@ def _narrow_head(cfg: Config, change: Change) -> None:
 
 @contextmanager
 def _undo_imports(module: str) -> Iterator[None]:
-    """Import from a folder, and leave nothing of it behind."""
+    """Undo imports from an export's folder, without writing bytecode."""
     path, no_bytecode = list(sys.path), sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     sys.modules.pop(module, None)

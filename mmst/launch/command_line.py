@@ -1,4 +1,4 @@
-"""Flags that several tools have, each defined once."""
+"""Command-line flags that tools share."""
 
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
@@ -11,7 +11,7 @@ def parse_depths(text: str) -> Tuple[int, ...]:
     """Parse depths such as '3-3-4-3'.
 
     Raises:
-        ArgumentTypeError: If the text is not that.
+        ArgumentTypeError: If the text is anything else.
     """
     parts = text.split('-')
     if not all(part.isdigit() for part in parts):
@@ -61,7 +61,7 @@ def add_num_samples(parser: ArgumentParser) -> None:
 
 
 def add_image_size(parser: ArgumentParser) -> None:
-    """Add ``--size``: that of training images, where no data are read."""
+    """Add ``--size``: the size of training images, for tools without data."""
     parser.add_argument(
         '--size',
         nargs=2,
@@ -76,7 +76,7 @@ def add_out(parser: ArgumentParser, name: str) -> None:
 
     Args:
         parser: The tool's parser.
-        name: What the tool writes, without ending.
+        name: Name of the files, without ending.
     """
     parser.add_argument(
         '--out',
@@ -87,11 +87,11 @@ def add_out(parser: ArgumentParser, name: str) -> None:
 
 
 def add_subnets(parser: ArgumentParser, default: str) -> None:
-    """Add ``--depths``: the subnets to look at.
+    """Add ``--depths``: the subnets to evaluate.
 
     Args:
         parser: The tool's parser.
-        default: Which ones are looked at without the flag.
+        default: The subnets without the flag, in words.
     """
     parser.add_argument(
         '--depths',
@@ -119,7 +119,7 @@ def add_networks(parser: ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
-    """Add the flags that training and testing have in common."""
+    """Add the flags that training and testing share."""
     parser.add_argument(
         '--work-dir',
         help='where logs and checkpoints go; default: the '
@@ -154,11 +154,12 @@ def check_runs(
 
     Args:
         runs: Name and paths of each.
-        share_names: Whether several may have one name, as seeds of a method.
+        share_names: Whether several may have the same name, as seeds of one
+            method.
 
     Raises:
-        ValueError: If results of two runs would have one name, or a name would
-            not be in a picture's legend.
+        ValueError: If two runs have the same name, or a name would not appear
+            in a legend.
         FileNotFoundError: If a path does not exist.
     """
     names = [name for name, *_ in runs]

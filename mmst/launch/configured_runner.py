@@ -1,4 +1,4 @@
-"""From a command line to a runner: what tools/train.py and test.py share."""
+"""Build a runner from a command line, for tools/train.py and test.py."""
 
 import os
 from argparse import Namespace
@@ -19,14 +19,14 @@ def load_config(args: Namespace) -> Config:
     They are those of :func:`mmst.launch.command_line.add_run_arguments`.
 
     Args:
-        args (Namespace): Parsed command line, with ``config`` too.
+        args (Namespace): Parsed command line, with ``config``.
 
     Returns:
-        Config: The config, ready for what a single tool adds to it.
+        Config: The config, to which a tool adds its own flags.
 
     Raises:
         ModuleNotFoundError: If the config's toolbox is not installed.
-        ValueError: If ``--amp`` is given where it cannot run.
+        ValueError: If ``--amp`` is given on a device that cannot run it.
     """
     cfg = read_config(args.config)
     if args.cfg_options is not None:
@@ -61,7 +61,7 @@ def _set_dataloaders(cfg: Config, args: Namespace) -> None:
         if loader is None:
             continue
         if find_toolbox(cfg) == 'mmpretrain':
-            # Its configs leave these to the tool; the other toolboxes' do not.
+            # mmpretrain's configs leave these to the tool.
             loader.setdefault('collate_fn', dict(type='default_collate'))
             loader.setdefault('pin_memory', get_device() != 'cpu')
             loader.setdefault(

@@ -11,13 +11,13 @@ from mmst.subnets import SubnetSampler
 
 from .toolbox import check_toolbox, enter_scope
 
-# What sets the size of training images in the toolboxes' pipelines, and
-# whether it is given as (width, height).
+# Options in the toolboxes' pipelines that set the size of training images, and
+# whether they are (width, height).
 SIZES = (('crop_size', False), ('scale', True), ('input_size', True))
 
 
 def build_backbone(cfg: Config) -> nn.Module:
-    """The backbone of a config, with random weights.
+    """Build the backbone of a config, with random weights.
 
     Raises:
         ModuleNotFoundError: If the config's toolbox is not installed.
@@ -34,12 +34,12 @@ def build_backbone(cfg: Config) -> nn.Module:
 def make_training_image(
     cfg: Config, size: Optional[Sequence[int]] = None
 ) -> Tensor:
-    """A blank image, (1, 3, H, W), of the training images' size.
+    """Make a blank image, (1, 3, H, W), of the training images' size.
 
     Args:
-        cfg: A config; the last crop or resize of its ``train_dataloader``'s
-            pipeline tells the size. Where images keep their aspect it is the
-            largest they can have.
+        cfg: A config; the size is that of the last crop or resize in the
+            pipeline of ``train_dataloader``. If images keep their aspect
+            ratio, it is the largest possible.
         size: (H, W) instead.
 
     Raises:
@@ -65,8 +65,8 @@ def _find_pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
                     return size, size
                 if _is_pair(size):
                     return tuple(size)[::-1] if width_first else tuple(size)
-        # Around others (RepeatDataset, MultiImageMixDataset, ConcatDataset):
-        # its own pipeline runs after theirs.
+        # The pipeline of a wrapper (RepeatDataset, MultiImageMixDataset,
+        # ConcatDataset) runs after those of its data sets.
         dataset = dataset.get('dataset') or next(
             iter(dataset.get('datasets') or ()), None
         )
@@ -82,12 +82,11 @@ def _is_pair(size: Any) -> bool:
 
 
 def get_class_name(part: Any) -> str:
-    """The name of a part's class without its scope; '' for other values.
+    """Get the name of a part's class, without scope; '' for other values.
 
     Args:
-        part: Of a config. New-style ones have the class itself as ``type``,
-            or, once dumped, its name behind that of whatever module it was
-            imported from.
+        part: Part of a config. In the new style ``type`` is the class itself
+            or, once dumped, its full name.
     """
     kind = part.get('type', '') if isinstance(part, dict) else ''
     if isinstance(kind, type):
@@ -95,7 +94,7 @@ def get_class_name(part: Any) -> str:
     return str(kind).rpartition('.')[2]
 
 
-#: Options of the hook that say when, not which.
+#: Options of the hook that are not the sampler's.
 _HOOK_OPTIONS = ('type', 'priority', 'by_epoch', 'interval')
 
 
@@ -107,8 +106,7 @@ def read_sampler(
     Args:
         cfg: The config.
         backbone: Its backbone, or its model.
-        epoch_length: Iterations in an epoch, in which the config may say when
-            subnets begin.
+        epoch_length: Iterations per epoch, if ``begin`` counts epochs.
 
     Returns:
         SubnetSampler: ``None`` if the config trains no subnets.

@@ -1,8 +1,8 @@
-"""The names under which the OpenMMLab packages are distributed.
+"""The distribution names of the OpenMMLab packages.
 
-The OneDL packages continue them under the same import names and other
-distribution names. What is installed is looked up by import name; the names
-here are for what a user is told to type.
+The OneDL packages have the same import names and other distribution names.
+What is installed is looked up by import name; the names here are for the
+commands that a user is told to type.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -35,17 +35,17 @@ def has_onedl() -> bool:
 
 
 def get_distribution_name(module: str) -> str:
-    """Return what pip calls ``module`` in the family that is installed."""
+    """Return the name that pip has for ``module`` in the installed family."""
     return (ONEDL if has_onedl() else OPENMMLAB).get(module, module)
 
 
 def find_bases_by_import_name() -> None:
-    """Let mmengine find ``<toolbox>::`` bases in the installed packages.
+    """Make mmengine find ``<toolbox>::`` bases in the installed packages.
 
-    It looks for a distribution first, such as mmsegmentation for ``mmseg::``,
-    and for a module of that name else. OneDL's have other names; so where the
-    distribution is missing, the module's own name takes its place. Where none
-    is missing there is nothing to change, and mmengine is not imported.
+    It looks for a distribution, such as mmsegmentation for ``mmseg::``, and
+    then for a module of that name. OneDL's distributions have other names, so
+    a missing one is replaced by the module's name. If none is missing,
+    nothing is changed, and mmengine is not imported.
     """
     renamed = [
         scope

@@ -16,15 +16,14 @@ from .configured_training import get_class_name
 def prepare_launch(cfg: Config) -> None:
     """Make a distributed config run on CPUs; change nothing elsewhere.
 
-    Left to itself mmengine selects a CUDA device for each process and names
-    it to DDP; both fail without one. So the process group is made here, with
-    gloo, before the runner would make one, and DDP is told of no device.
+    By default mmengine selects a CUDA device for each process and passes it
+    to DDP; both fail without a GPU. So the process group is created here, with
+    gloo, before the runner would create it, and DDP gets no device.
 
     Args:
-        cfg (Config): The config of the run, with ``launcher`` set.
-            ``model_wrapper_cfg`` is changed in place; what it says besides
-            ``device_ids`` stays. In ``model`` BatchNorm takes the place of
-            SyncBN, which exists on accelerators only.
+        cfg (Config): The config of the run, with ``launcher`` set. It is
+            changed in place: ``device_ids`` in ``model_wrapper_cfg``, and in
+            ``model`` SyncBN, which needs an accelerator, becomes BatchNorm.
 
     Raises:
         ValueError: If the launcher is not 'pytorch' and there is no
@@ -45,7 +44,7 @@ def prepare_launch(cfg: Config) -> None:
             options['timeout'] = timedelta(seconds=timeout)
         torch_dist.init_process_group('gloo', **options)
     wrapper = cfg.get('model_wrapper_cfg')
-    if wrapper is None:  # what the runner takes when there is none
+    if wrapper is None:  # the runner's default
         wrapper = dict(
             type='MMDistributedDataParallel',
             broadcast_buffers=False,
@@ -63,7 +62,7 @@ def prepare_launch(cfg: Config) -> None:
 
 
 def _replace_sync_bn(node: Any) -> bool:
-    """Replace SyncBN by BN in a part of a config; tell if there was any."""
+    """Replace SyncBN by BN in part of a config; return if there was any."""
     if isinstance(node, (list, tuple)):
         return any([_replace_sync_bn(item) for item in node])
     if not isinstance(node, dict):

@@ -31,16 +31,16 @@ def get_install_command(scope: str) -> str:
 
 
 def _name_project_and_command(scope: str) -> str:
-    """The end of a message about a missing toolbox."""
+    """Write the end of a message about a missing toolbox."""
     return f'{TOOLBOXES[scope][0]}: {get_install_command(scope)}'
 
 
 def read_config(path: str) -> Config:
-    """Read a config file; a base of a missing toolbox says what to install.
+    """Read a config file; say how to install a missing toolbox.
 
     Raises:
         ModuleNotFoundError: If a ``<toolbox>::`` base or an import of the
-            config needs what is not installed.
+            config needs a package that is not installed.
     """
     try:
         return Config.fromfile(path)
@@ -58,8 +58,8 @@ def read_config(path: str) -> Config:
 def find_toolbox(cfg: Config) -> Optional[str]:
     """Return the import name of the toolbox that a config is written for.
 
-    Its ``default_scope``; in new-style configs, which have none, the package
-    that its model's class is of.
+    This is ``default_scope``; in new-style configs, which have none, the
+    package of the model's class.
     """
     scope: Optional[str] = cfg.get('default_scope')
     kind = (cfg.get('model') or {}).get('type')
@@ -70,7 +70,7 @@ def find_toolbox(cfg: Config) -> Optional[str]:
 
 
 def enter_scope(cfg: Config) -> None:
-    """Build from here on with the registries of a config's toolbox."""
+    """Build from now on with the registries of a config's toolbox."""
     scope = cfg.get('default_scope') or find_toolbox(cfg)
     init_default_scope(scope or 'mmengine')
 
@@ -78,14 +78,13 @@ def enter_scope(cfg: Config) -> None:
 def check_toolbox(cfg: Config) -> None:
     """Import the toolbox that ``default_scope`` names.
 
-    mmengine imports it too, when it first builds something; but there a
-    missing toolbox is one warning, followed by an error about something else.
+    mmengine imports it when it first builds something, but only warns if it is
+    missing, and then fails with an unrelated error.
 
     Raises:
-        ValueError: If ``default_scope`` names no toolbox that is known or
-            installed.
-        ModuleNotFoundError: If it names one that is not installed, or that
-            itself needs another (mmpose's models need mmdet).
+        ValueError: If ``default_scope`` is no known or installed toolbox.
+        ModuleNotFoundError: If the toolbox is not installed, or needs another
+            one that is not (mmpose's models need mmdet).
     """
     scope = cfg.get('default_scope')
     if scope is None:
@@ -97,7 +96,7 @@ def check_toolbox(cfg: Config) -> None:
                 + _name_project_and_command(scope)
             )
         raise ValueError(
-            f"default_scope = '{scope}' is not an installed package; set it "
+            f"default_scope = '{scope}' is not an installed package: set it "
             f'in the config to one of {", ".join(TOOLBOXES)}'
         )
     try:

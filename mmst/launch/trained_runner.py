@@ -25,20 +25,20 @@ def load_trained_runner(
         cfg_options: Changes to the config.
 
     Raises:
-        RuntimeError: If the checkpoint does not fit the model, with the keys.
+        RuntimeError: If the checkpoint does not fit the model.
     """
     cfg = read_config(config)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
     check_toolbox(cfg)
     cfg.work_dir = str(work_dir)
-    # Hooks that save the best model or swap in EMA weights are for training;
-    # pictures of predictions, and pages of a tracking service, for its report.
+    # Only training needs hooks that save the best model or swap in EMA
+    # weights, pictures of predictions, and tracking services.
     cfg.merge_from_dict({'custom_hooks': [], 'default_hooks.checkpoint': None})
     cfg.default_hooks.pop('visualization', None)
     if cfg.get('visualizer') is not None:
         cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    # So that results of a checkpoint are reproducible.
+    # Makes results reproducible.
     randomness = cfg.get('randomness') or {}
     if randomness.get('seed') is None:
         cfg.randomness = dict(randomness, seed=0)

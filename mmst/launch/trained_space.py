@@ -11,7 +11,7 @@ from .configured_training import read_sampler
 
 
 def find_trained_space(cfg: Config, model: nn.Module) -> SamplingSpace:
-    """The sampling space of a config; without a sampler, all subnets.
+    """Find the sampling space of a config; without a sampler, all subnets.
 
     Args:
         cfg: The config of the training, hooks included.
@@ -41,7 +41,7 @@ def check_depths(space: SamplingSpace, depths: Sequence[int]) -> List[int]:
     ):
         raise ValueError(
             f'depths {list(depths)} are not in the sampling space of the '
-            'training. Blocks to keep there, stage by stage: '
+            'training. Its depths, stage by stage: '
             + '; '.join(
                 ' or '.join(map(str, sorted(allowed)))
                 for allowed in space.depths

@@ -10,19 +10,19 @@ from torch import nn
 from .compile_blocks import check_not_compiled
 from .preserve_buffers import preserve_buffers
 from .replace_forward import replace_forward
-from .stages import Block, Stage, find_backbone, find_stages
+from .stages import Block, Stage, check_branch, find_backbone, find_stages
 from .subnet import Path, Subnet
 
 _ACTIVE: ContextVar[Optional[Subnet]] = ContextVar(
     'active_subnet', default=None
 )
-# Backbones whose forwards are replaced now, in whatever thread.
+# Backbones that run as a subnet now, in any thread.
 _CLAIMED: Set[nn.Module] = set()
 _LOCK = Lock()
 
 
 def get_active_subnet() -> Optional[Subnet]:
-    """The subnet that is running now; ``None`` for the main network.
+    """Return the subnet that runs now; ``None`` for the main network.
 
     Example:
         >>> with activate(model, (1, 2, 1, 2)):
@@ -42,20 +42,19 @@ def activate(
 ) -> Iterator[Subnet]:
     """Run a model as one of its subnets inside this context.
 
-    Only the depth is set here; the caller resizes the input
-    (:func:`mmst.subnets.resize_inputs`). Keep the backward pass inside the
-    context as well: gradient checkpointing runs the forward again in it.
-    Afterwards, after an exception too, the model is the main network again;
-    a copy or a pickle of it that is made inside the context is so at once.
-    Threads that are to run subnets at a time need a copy of the model each.
+    This sets the depth alone; resize the input with
+    :func:`mmst.subnets.resize_inputs`. Keep the backward pass inside the
+    context as well, since gradient checkpointing repeats the forward pass in
+    it. Afterwards, even after an exception, the model is the main network
+    again. A copy or a pickle made inside is the main network, too. To run
+    subnets in several threads at once, give each a copy of the model.
 
     Args:
         model: The model, a backbone or anything around it, DDP included.
         subnet: A subnet, or the number of blocks to keep in each stage.
         update_running_stats: Whether norm layers in training mode update
-            their running statistics. By default they normalise with the
-            batch's own statistics, and the running ones, which are the main
-            network's, come back in the end, as do all buffers of the model.
+            their running statistics. By default these stay the main
+            network's: all buffers of the model are restored in the end.
 
     Yields:
         Subnet: The subnet that runs.
@@ -63,7 +62,7 @@ def activate(
     Raises:
         ValueError: If the subnet does not fit the model's stages, or the
             model is compiled with its blocks inside.
-        RuntimeError: If the model runs as a subnet already.
+        RuntimeError: If the model already runs as a subnet.
 
     Example:
         >>> with activate(model, (1, 2, 1, 2)) as subnet:
@@ -86,20 +85,20 @@ def activate(
 
 @contextmanager
 def claim(backbone: nn.Module) -> Iterator[None]:
-    """Be the only one that changes how a backbone runs.
+    """Reserve a backbone, so that it runs as one subnet at a time.
 
     Args:
         backbone: See :func:`mmst.subnets.find_backbone`.
 
     Raises:
-        RuntimeError: If somebody else does so, in whatever thread.
+        RuntimeError: If it is reserved already, in any thread.
     """
     with _LOCK:
         if backbone in _CLAIMED:
             raise RuntimeError(
-                f'{type(backbone).__name__} runs as a subnet already, and can '
-                'run as one at a time: leave the context of that subnet '
-                'first, or give each thread a copy of the model '
+                f'{type(backbone).__name__} already runs as a subnet, and '
+                'only one can run at a time: leave the context of that '
+                'subnet first, or give each thread a copy of the model '
                 '(`copy.deepcopy`)'
             )
         _CLAIMED.add(backbone)
@@ -112,7 +111,7 @@ def claim(backbone: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def take_paths(stages: Sequence[Stage], subnet: Subnet) -> Iterator[None]:
-    """Let blocks run as a subnet has it; the backbone has to be claimed.
+    """Run blocks as a subnet does; the backbone has to be claimed first.
 
     Args:
         stages: The stages of the model.
@@ -129,7 +128,7 @@ def take_paths(stages: Sequence[Stage], subnet: Subnet) -> Iterator[None]:
             for block, path in zip(stage.blocks, paths):
                 _take_path(stack, stage, block, path)
             for reader in stage.readers:
-                stack.enter_context(reader.narrowed(paths))
+                stack.enter_context(reader.narrow(paths))
         yield
 
 
@@ -154,12 +153,6 @@ def _take_path(
             )
         stack.enter_context(replace_forward(block.module, block.shortcut))
     elif path is Path.BRANCH:
-        # A block without a shortcut is its residual branch already.
-        if block.shortcut is None:
-            return
-        if block.branch_only is None:
-            raise ValueError(
-                f'raw sampling is not known for {type(block.module).__name__}'
-                f' in {stage.name}: its stage finder gives no `branch_only`'
-            )
-        stack.enter_context(block.branch_only(block.module))
+        check_branch(stage, block)
+        if block.shortcut is not None and block.branch_only is not None:
+            stack.enter_context(block.branch_only(block.module))

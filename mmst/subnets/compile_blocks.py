@@ -24,33 +24,33 @@ class _Compiled:
     def __init__(self, module: nn.Module, **options: Any) -> None:
         self.module = module
         self.plain: Forward = module.forward
-        self._compiled = torch.compile(_own_code(self.plain), **options)
+        self._compiled = torch.compile(_copy_code(self.plain), **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._compiled(*args, **kwargs)
 
     def __reduce__(self) -> Tuple[Any, ...]:
         # A copy of the block has to run its own weights, not the original's.
-        return _class_forward, (self.module,)
+        return _bind_class_forward, (self.module,)
 
 
-def _class_forward(module: nn.Module) -> Forward:
+def _bind_class_forward(module: nn.Module) -> Forward:
     return MethodType(type(module).forward, module)
 
 
 def compile_blocks(model: nn.Module, **options: Any) -> None:
     """Compile the residual blocks of a model, each separately, in place.
 
-    What is around the blocks stays as it is. Subnets skip compiled blocks as
-    they skip others, and passes share them. Call it once the model is built
-    and on its device. Checkpoint keys stay; a copy of the model is not
-    compiled.
+    The rest of the model is not compiled. Subnets skip compiled blocks like
+    others, and passes share them. Call it after the model is built and moved
+    to its device. Checkpoint keys do not change, and a copy of the model is
+    not compiled.
 
     Args:
         model: The model, a backbone or anything around it.
         **options: Options of ``torch.compile``, such as ``backend`` and
-            ``mode``. Unless ``dynamic`` is given, it is ``True``: subnets'
-            inputs have many sizes, and each would be compiled again.
+            ``mode``. ``dynamic`` defaults to ``True``: subnets' inputs have
+            many sizes, each of which would be compiled again.
 
     Raises:
         TypeError: If the model's stages cannot be found.
@@ -64,7 +64,7 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
     blocks = [
         block.module for stage in find_stages(model) for block in stage.blocks
     ]
-    if any(isinstance(_forward_of(block), _Compiled) for block in blocks):
+    if any(map(is_compiled, blocks)):
         raise ValueError(
             'the blocks of the model are already compiled: call '
             'compile_blocks only once'
@@ -76,7 +76,7 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
 
 def is_compiled(block: nn.Module) -> bool:
     """Whether :func:`compile_blocks` has compiled a block."""
-    return isinstance(_forward_of(block), _Compiled)
+    return isinstance(vars(block).get('forward'), _Compiled)
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def run_uncompiled(model: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for module in model.modules():
-            forward = _forward_of(module)
+            forward = vars(module).get('forward')
             if isinstance(forward, _Compiled):
                 stack.enter_context(replace_forward(module, forward.plain))
         yield
@@ -122,15 +122,11 @@ def check_not_compiled(model: nn.Module) -> None:
             )
 
 
-def _forward_of(module: nn.Module) -> Any:
-    return vars(module).get('forward')
-
-
-def _own_code(forward: Forward) -> Forward:
+def _copy_code(forward: Forward) -> Forward:
     """Wrap a function so that it has its own code object.
 
-    PyTorch keeps what it compiled by code object, of which the blocks of a
-    class share one, and gives up after a few.
+    PyTorch caches compiled code by code object, which all blocks of a class
+    share, and gives up after a few entries.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -99,9 +99,9 @@ class BackboneCost:
     def average(self, space: SamplingSpace) -> float:
         """Compute the expected FLOPs of a subnet drawn from a space."""
         cost = float(self.total)
-        for flops, keeps in zip(self.blocks, space.keep_probability()):
+        for flops, keeps in zip(self.blocks, space.compute_keep_probability()):
             cost -= sum(f * (1 - keep) for f, keep in zip(flops, keeps))
-        for reads, skips in zip(self.reads, space.mean_skipped_before()):
+        for reads, skips in zip(self.reads, space.average_skipped_before()):
             cost -= sum(r * skipped for r, skipped in zip(reads, skips))
         return cost
 
@@ -177,7 +177,7 @@ def iter_tensors(outputs: Any) -> Iterator[Tensor]:
 def _count_modules(
     stack: ExitStack, stages: Sequence[Stage], flops: Callable[[], int]
 ) -> Tuple[Dict[nn.Module, int], Dict[nn.Module, int]]:
-    """Hook the modules that a subnet changes, to count their FLOPs.
+    """Count the FLOPs of the modules that a subnet changes, by hooks.
 
     Returns:
         The FLOPs of each module, and for each block those between the
@@ -223,7 +223,7 @@ def _count_stage_flops(
     for reader in stage.readers:
         if reader.conv is None:
             continue
-        one = reader.flops_a_block(counts.get(reader.conv, 0))
+        one = reader.count_flops_per_block(counts.get(reader.conv, 0))
         if reader.num_blocks < len(stage):
             # Block i reads the i blocks before it.
             reads[reader.num_blocks] = one

@@ -6,7 +6,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 from torch import nn
 
 from .readers import Reader
-from .stages import Stage, find_stages, identity, unwrap_model
+from .stages import Stage, find_stages, keep_input, unwrap_model
 from .subnet import Subnet
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -17,10 +17,10 @@ class Change(NamedTuple):
 
     Attributes:
         name: The module's name in the model, such as ``backbone.layer3.5``.
-        kind: 'remove' takes the module away from the end of its list;
-            'identity' puts an identity in its place; 'narrow' keeps the first
-            of the channels that it reads.
-        width: For 'narrow': how many channels it keeps.
+        kind: 'remove' removes the module from the end of its list;
+            'identity' replaces it by an identity; 'narrow' keeps the first
+            channels of its input.
+        width: For 'narrow': the number of channels to keep.
     """
 
     name: str
@@ -41,20 +41,19 @@ class Change(NamedTuple):
 def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
     """Copy a model without the blocks that an ordered subnet skips.
 
-    The copy computes the same as the model inside ``activate(model, depths)``
-    in evaluation mode. What it keeps has the same names and weights; BatchNorm
-    statistics are the model's own, which fit no subnet well: re-estimate
-    them.
+    In evaluation mode the copy computes the same as the model inside
+    ``activate(model, depths)``. Names and weights of what it keeps stay the
+    same. BatchNorm statistics are the main network's, which fit no subnet
+    well: re-estimate them.
 
-    Blocks are deleted from their lists, so that a stage is as long as its
-    depth. Where the blocks are no lists, or one list that is the whole
-    backbone (MobileNetV3; the Vision Transformer), ``out_indices`` counts
-    them, and an identity holds the place of each.
+    Blocks are deleted from their lists, so a stage is as long as its depth.
+    If blocks are not in lists, or one list is the whole backbone (MobileNetV3;
+    the Vision Transformer), ``out_indices`` counts them, so they are replaced
+    by identities.
 
-    In a DenseNet the layers after a shortened block, up to the classifier,
-    lose the channels that they read from the skipped ones. A DenseNet
-    backbone alone then outputs fewer channels, where the active subnet outputs
-    zeros.
+    In a DenseNet the layers after a shortened stage, up to the classifier,
+    lose the input channels of the skipped blocks. A DenseNet backbone alone
+    then outputs fewer channels, where the active subnet outputs zeros.
 
     Args:
         model: A model, a backbone or anything that
@@ -63,8 +62,7 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
 
     Raises:
         TypeError: If the model's stages cannot be found.
-        ValueError: If the depths do not fit them, or blocks cannot be left
-            out.
+        ValueError: If the depths do not fit, or blocks cannot be removed.
 
     Example:
         >>> small = export_subnet(model, (1, 2, 1, 2))
@@ -72,15 +70,15 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
         [1, 2, 1, 2]
     """
     model = unwrap_model(model)
-    changes = subnet_changes(model, depths)
+    changes = list_changes(model, depths)
     small = copy.deepcopy(model)
     for change in changes:
         change.apply(small)
     return small
 
 
-def subnet_changes(model: nn.Module, depths: Sequence[int]) -> List[Change]:
-    """The changes that turn a model into the subnet of these depths.
+def list_changes(model: nn.Module, depths: Sequence[int]) -> List[Change]:
+    """List the changes that turn a model into the subnet of these depths.
 
     Args:
         model: See :func:`export_subnet`.
@@ -96,40 +94,42 @@ def subnet_changes(model: nn.Module, depths: Sequence[int]) -> List[Change]:
         change
         for stage, depth in zip(stages, subnet.depths)
         if depth < len(stage)
-        for change in _stage_changes(model, stage, depth)
+        for change in _iter_stage_changes(model, stage, depth)
     ]
 
 
-def _stage_changes(
+def _iter_stage_changes(
     model: nn.Module, stage: Stage, depth: int
 ) -> Iterator[Change]:
     skipped = stage.blocks[depth:]
-    if not stage.readers and any(b.shortcut is not identity for b in skipped):
+    if not stage.readers and any(
+        b.shortcut is not keep_input for b in skipped
+    ):
         raise ValueError(
-            f'{stage.name} cannot be cut to {depth} blocks: a later '
-            'block changes its input even when it is skipped'
+            f'{stage.name} cannot be cut to {depth} blocks, because a later '
+            'block changes its input even when it is skipped: keep the stage '
+            'whole'
         )
     modules = [block.module for block in skipped]
     names = {module: name for name, module in model.named_modules()}
     parent = model.get_submodule(names[modules[0]].rpartition('.')[0])
-    kind = 'identity' if _counts(model, parent, modules) else 'remove'
+    kind = 'identity' if _keeps_positions(model, parent, modules) else 'remove'
     for module in modules:
         yield Change(names[module], kind)
     for reader in stage.readers:
         if reader.num_blocks == len(stage):
             missing = len(skipped) * reader.growth
             width = reader.norm.num_features - missing
-            for layer in _narrowed_layers(model, reader):
+            for layer in _list_narrowed_layers(model, reader):
                 yield Change(names[layer], 'narrow', width)
 
 
-def _counts(
+def _keeps_positions(
     model: nn.Module, parent: nn.Module, blocks: Sequence[nn.Module]
 ) -> bool:
-    """Whether the positions of blocks in their parent mean something.
+    """Whether blocks must keep their positions in their parent.
 
-    Those in a list that is one of several stages do not, if no other block
-    changes its number.
+    Not in a list that is one of several stages, if they are its last ones.
     """
     if not isinstance(parent, _LISTS):
         return True
@@ -138,8 +138,8 @@ def _counts(
     return len(find_stages(model)) == 1
 
 
-def _narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
-    """The layers that lose the channels of blocks left out."""
+def _list_narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
+    """List the layers that lose the channels of removed blocks."""
     layers: List[nn.Module] = [reader.norm]
     if reader.conv is not None:
         return layers + [reader.conv]
@@ -158,20 +158,20 @@ def _narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
     if hasattr(model, 'backbone'):
         raise ValueError(
             f'the last stage of {type(model.backbone).__name__} cannot be '
-            f'cut in {type(model).__name__}: the features of its blocks can '
-            'only be read by linear layers. Keep that stage whole'
+            f'cut in {type(model).__name__}, because its features are not '
+            'read by a linear layer: keep that stage whole'
         )
     return layers
 
 
 def narrow(layer: nn.Module, width: int) -> None:
-    """Let a norm, convolution or linear layer read its first channels only.
+    """Make a norm, convolution or linear layer read its first channels only.
 
     Args:
         layer: The layer, changed in place.
-        width: Number of channels that it keeps.
+        width: Number of channels to keep.
     """
-    # Norms have one number a channel, weights have channels second.
+    # Norms have one number per channel; weights have channels second.
     dim = 0 if hasattr(layer, 'num_features') else 1
     for tensor in [
         *layer.parameters(recurse=False),

@@ -22,22 +22,22 @@ def count_flops() -> Iterator[Callable[[], int]]:
         24
     """
     counter = FlopCounterMode(display=False)
-    # Without gradient, nn.MultiheadAttention and nn.TransformerEncoderLayer
-    # run as one operation that has no formula, but not where somebody
-    # overrides functions: this mode does, and changes none.
-    with BaseTorchFunctionMode(), _attention_as_products(), counter:
-        # PyTorch counts a multiply and an add.
+    # Without gradients, nn.MultiheadAttention and nn.TransformerEncoderLayer
+    # run as one operation that has no formula, unless functions are
+    # overridden. This mode overrides them and changes none.
+    with BaseTorchFunctionMode(), _use_math_attention(), counter:
+        # PyTorch counts the multiplication and the addition.
         yield lambda: counter.get_total_flops() // 2
 
 
-def _attention_as_products() -> ContextManager[Any]:
-    """Attention as matrix products: not all fused kernels have a formula."""
+def _use_math_attention() -> ContextManager[Any]:
+    """Run attention as matrix products: some fused kernels have no formula."""
     try:
         from torch.nn.attention import (  # type: ignore[import-not-found]
             SDPBackend,
             sdpa_kernel,
         )
-    except ImportError:  # its older name, which newer ones warn of
+    except ImportError:  # its older name, deprecated later
         return torch.backends.cuda.sdp_kernel(
             enable_flash=False, enable_mem_efficient=False
         )

@@ -1,4 +1,4 @@
-"""The input sizes that can be drawn, and drawing."""
+"""The input sizes that subnets can have."""
 
 from random import Random
 from typing import Optional, Sequence, Tuple, Union
@@ -9,9 +9,9 @@ from .options import check_list, is_number
 class InputSizes:
     """The input sizes that subnets may have (Eq. 7).
 
-    All numbers up to 1 are fractions of the main input's shorter side, whole
-    numbers above 1 are pixels. A range of pixels is drawn from uniformly over
-    its integers, a range of fractions uniformly and then rounded to a pixel.
+    Numbers up to 1 are fractions of the main input's shorter side; whole
+    numbers above 1 are pixels. From a range of pixels an integer is drawn
+    uniformly; from a range of fractions a number, rounded to a pixel later.
 
     Args:
         size_range: (L_min, L_max), such as (86, 200) or (0.43, 1.0).

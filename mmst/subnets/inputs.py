@@ -9,7 +9,7 @@ from .options import check_flag, check_list
 
 
 def get_shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
-    """Shorter side, in pixels, that a batch has at a subnet's size.
+    """Return the shorter side, in pixels, of a batch at a subnet's size.
 
     Args:
         inputs: The main batch, (N, C, H, W).
@@ -36,8 +36,8 @@ def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
         size: See :func:`get_shorter_side`.
 
     Returns:
-        Tensor: (N, C, H', W') with ``min(H', W')`` the asked size; the batch
-        itself where that is its size already.
+        Tensor: (N, C, H', W') where ``min(H', W')`` is that size; the batch
+        itself if it has this size already.
 
     Example:
         >>> resize_inputs(torch.zeros(1, 3, 32, 48), 16).shape
@@ -58,8 +58,8 @@ def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
 
     Args:
         inputs: Batch of images, (N, C, H, W).
-        divisor: What height and width become multiples of.
-        value: What fills the padding.
+        divisor: Height and width become multiples of this.
+        value: Value of the padding.
 
     Example:
         >>> pad_inputs(torch.zeros(1, 3, 30, 48), 32).shape
@@ -72,8 +72,8 @@ def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
     return F.pad(inputs, (0, right, 0, bottom), value=value)
 
 
-# Mean and standard deviation of the main input's pixels on the scale 0 to 1,
-# each (3, 1, 1). torchvision is needed by those that use it alone.
+# Takes mean and standard deviation of the main input's pixels on the scale 0
+# to 1, each (3, 1, 1). Only those that use torchvision need it.
 Transform = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -92,7 +92,7 @@ def _flip(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def _jitter(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     from torchvision.transforms import ColorJitter
 
-    # Jitter is defined on pixels: back to them, and forth again.
+    # Jitter is defined on pixels: undo the normalisation, then redo it.
     pixels = (inputs * std + mean).clamp(0, 1)
     return (ColorJitter(0.4, 0.4, 0.4)(pixels) - mean) / std
 
@@ -100,7 +100,7 @@ def _jitter(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def _jitter_normalized(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     from torchvision.transforms import ColorJitter
 
-    # torchvision takes what it gets for pixels, and cuts it to 0 to 1.
+    # torchvision takes its input for pixels, and clamps it to 0 to 1.
     return ColorJitter(0.4, 0.4, 0.4)(inputs)
 
 
@@ -121,15 +121,14 @@ class SubnetInputs:
     """Make subnets' inputs from the main input: resize, and more (Table 1).
 
     Args:
-        transforms: What follows the resize, for comparison: 'crop' (random
-            resized crop to the same size), 'flip' (horizontal), 'jitter'
-            (brightness, contrast, saturation 0.4), each drawn once for the
-            whole batch; and two as in the released code, 'normalize'
-            (normalise once more what is normalised already) and
-            'jitter_normalized' (jitter what is normalised as if it were
-            pixels of 0 to 1, to which it is cut).
-        chained: Whether each subnet's input is made of the previous subnet's
-            instead of the main one, as in the released code.
+        transforms: Applied after resizing, for comparison: 'crop' (random
+            resized crop to the same size), 'flip' (horizontal) and 'jitter'
+            (brightness, contrast, saturation 0.4), each drawn once per batch.
+            Two more as in the released code: 'normalize' (normalise the
+            normalised input again) and 'jitter_normalized' (jitter the
+            normalised input as if it were pixels, clamped to 0 to 1).
+        chained: Whether each subnet's input is made from the previous
+            subnet's instead of the main one, as in the released code.
 
     Raises:
         ValueError: If a transform is not known.
@@ -155,7 +154,7 @@ class SubnetInputs:
 
     @property
     def are_alike(self) -> bool:
-        """Whether inputs of one size are one and the same."""
+        """Whether inputs of the same size are identical."""
         return not (self.transforms or self.chained)
 
     def __call__(
@@ -169,9 +168,9 @@ class SubnetInputs:
 
         Args:
             inputs: The main input, normalised, (N, C, H, W); the previous
-                subnet's where ``chained``.
+                subnet's if ``chained``.
             size: See :func:`get_shorter_side`.
-            mean: Mean that the main input was normalised with, (C, 1, 1), on
+            mean: Mean with which the main input was normalised, (C, 1, 1), on
                 the scale 0 to 255; default: zero.
             std: Standard deviation, likewise; default: one.
         """

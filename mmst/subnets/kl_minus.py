@@ -9,8 +9,7 @@ from torch import Tensor
 #: Allowed values of ``normalize``.
 NORMALIZATIONS = ('l2', 'standardize', None)
 
-# As in the released code; next to it a standardised vector's variance counts
-# as zero.
+# As in the released code. Variances below it count as zero.
 EPS = 1e-7
 
 
@@ -24,7 +23,7 @@ def normalize_logits(
         normalize: 'l2' divides each vector by its L2 norm (Eq. 4).
             'standardize' gives it zero mean and unit variance over the
             classes, as the authors' released code does; its norm is then the
-            square root of the number of classes. ``None`` leaves it.
+            square root of the number of classes. ``None`` does nothing.
         scale: Factor on the result.
 
     Returns:
@@ -38,14 +37,14 @@ def normalize_logits(
         logits = logits.float()
     if normalize is not None:
         # Squares of huge logits overflow. Neither normalisation depends on
-        # the magnitude, so take it out first where there is much.
+        # the magnitude, so huge ones are scaled down first.
         logits = logits / logits.detach().abs().amax(1, keepdim=True).clamp(
             min=1e6
         ).div(1e6)
     if normalize == 'l2':
         norm = logits.norm(dim=1, keepdim=True)
-        # A vector that is practically zero has no direction: leave it, rather
-        # than blow up its gradient.
+        # A vector that is practically zero has no direction: leave it as it
+        # is, or its gradient would explode.
         logits = logits / torch.where(norm > EPS, norm, 1.0)
     elif normalize == 'standardize':
         logits = F.layer_norm(logits, logits.shape[1:], eps=EPS)
@@ -59,7 +58,7 @@ def kl_minus(
     scale: float = 1.0,
     temperature: float = 1.0,
 ) -> Tensor:
-    r"""Divergence of a subnet from the main network (Eq. 1 to 6).
+    r"""Compute the divergence of a subnet from the main network (Eq. 1 to 6).
 
     :math:`\tau^2\, KL(\mathrm{softmax}(s\,\hat Z_m / \tau) \,\|\,
     \mathrm{softmax}(s\,\hat Z_s / \tau))`, averaged over the batch. Computed
@@ -77,7 +76,7 @@ def kl_minus(
         Tensor: A scalar.
 
     Raises:
-        ValueError: If the two shapes differ, or are of maps of logits.
+        ValueError: If the shapes differ, or are not (N, num_classes).
 
     Example:
         >>> logits = torch.tensor([[1.0, 2.0, 4.0]])

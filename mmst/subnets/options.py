@@ -1,4 +1,4 @@
-"""Refuse options with invalid values, by name."""
+"""Refuse invalid values of options, by the option's name."""
 
 import math
 from functools import wraps
@@ -14,7 +14,7 @@ def check_count(option: str, value: Any, least: int) -> None:
     Args:
         option: Name of the option.
         value: Its value.
-        least: The least allowed.
+        least: The minimum.
 
     Raises:
         ValueError: If it is not a whole number, or below ``least``.
@@ -110,7 +110,7 @@ def check_number(
         least: The value must be at least this.
 
     Raises:
-        ValueError: If it is not one.
+        ValueError: If it is not such a number.
     """
     if is_number(value):
         if (above is None or value > above) and (
@@ -127,12 +127,12 @@ def check_names(
     """Refuse options that a part does not have.
 
     Args:
-        part: What has options.
+        part: Name of the part.
         given: Names and values.
-        known: Names of the options that it has.
+        known: Names of its options.
 
     Raises:
-        ValueError: If it does not have one.
+        ValueError: If a name is not known.
 
     Example:
         >>> check_names('Sampler', dict(size=3), ['size', 'space'])
@@ -142,15 +142,15 @@ def check_names(
         if name not in known:
             raise ValueError(
                 f'{part} has no option {name!r}, which is set to {value!r}: '
-                f'take it out, or set one of {", ".join(known)}'
+                f'remove it, or set one of {", ".join(known)}'
             )
 
 
 def refuse_unknown(part: Class) -> Class:
-    """Have a class refuse options that it does not have, by name.
+    """Make a class refuse options that it does not have, by name.
 
-    Its options are those of its ``__init__``, and of its bases' where that
-    passes on what it gets. A class whose bases do not tell is left as it is.
+    Its options are those of its ``__init__``, and of its bases' if that passes
+    keywords on. A class is not changed if they are not known.
     """
     known = _list_options(part)
     if known is None:
@@ -158,11 +158,11 @@ def refuse_unknown(part: Class) -> Class:
     init = part.__init__  # type: ignore[misc]
 
     @wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+    def check_and_init(self: Any, *args: Any, **kwargs: Any) -> None:
         check_names(part.__name__, kwargs, known)
         init(self, *args, **kwargs)
 
-    part.__init__ = checked  # type: ignore[misc]
+    part.__init__ = check_and_init  # type: ignore[misc]
     return part
 
 

@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 @contextmanager
 def preserve_buffers(model: Optional[nn.Module]) -> Iterator[None]:
-    """Undo afterwards all changes of buffers inside.
+    """Undo afterwards all changes of buffers inside this context.
 
-    By what was changed and not by what the modules are: so it holds for norm
-    layers of every kind, in whichever mode they are put inside, in compiled
-    blocks, and for what quantisation observes, in buffers that get their
-    shape in the first pass.
+    It restores values, whatever changed them: norm layers of every kind, in
+    either mode, also in compiled blocks, and observers of quantisation, whose
+    buffers get their shape in the first pass.
 
     Args:
-        model: Whose buffers; ``None`` for none. Buffers that share memory
+        model: The model; ``None`` for no buffers. Buffers that share memory
             with others, as views do, are not supported.
 
     Example:
@@ -30,7 +29,7 @@ def preserve_buffers(model: Optional[nn.Module]) -> Iterator[None]:
     modules = [] if model is None else list(model.modules())
     owned = [(module._buffers, dict(module._buffers)) for module in modules]
     groups = list(
-        _by_kind({id(b): b for _, kept in owned for b in kept.values()})
+        _group_by_kind({id(b): b for _, kept in owned for b in kept.values()})
     )
     shapes = [[buffer.shape for buffer in group] for group in groups]
     joined = [_join(group) for group in groups]
@@ -47,7 +46,7 @@ def preserve_buffers(model: Optional[nn.Module]) -> Iterator[None]:
             _restore(group, values, was)
 
 
-def _by_kind(
+def _group_by_kind(
     buffers: Dict[int, Optional[Tensor]],
 ) -> Iterable[List[Tensor]]:
     """Group buffers that can be joined."""
@@ -59,7 +58,7 @@ def _by_kind(
 
 
 def _join(group: List[Tensor]) -> Tensor:
-    """One copy of many tensors: on a GPU one kernel, not one for each."""
+    """Copy many tensors into one: on a GPU, one kernel for all of them."""
     return torch.cat([buffer.detach().flatten() for buffer in group])
 
 
@@ -75,6 +74,6 @@ def _restore(
     for buffer, part in zip(group, parts):
         if buffer.shape != part.shape:
             buffer.data = part.clone()
-    # Unseen by autograd: graphs of earlier passes may hold buffers that were
-    # only read inside.
+    # Hidden from autograd: graphs of earlier passes may still need buffers
+    # that were only read inside.
     torch._foreach_copy_([buffer.data for buffer in group], parts)

@@ -1,4 +1,4 @@
-"""Whether something was drawn at random in the meantime."""
+"""Detect whether random numbers were drawn in the meantime."""
 
 from typing import Optional
 
@@ -9,8 +9,7 @@ def read_random_state(device: Optional[torch.device] = None) -> bytes:
     """Read the state of PyTorch's generators, to compare it with a later one.
 
     Args:
-        device: Where networks run; of others than GPUs there is one generator
-            alone.
+        device: Where the network runs; a GPU has its own generator.
     """
     states = [torch.get_rng_state()]
     if device is not None and device.type == 'cuda':

@@ -17,17 +17,17 @@ from .subnet import Path
 class Reader:
     """A norm layer and what follows it, which read concatenated features.
 
-    Their input is that of the stage, then the features of its first blocks.
-    In a subnet they run without the channels of the blocks that are skipped,
-    as layers do that were built for fewer channels.
+    Their input is the stage's input, then the features of its first blocks.
+    In a subnet they run without the channels of skipped blocks, as layers
+    built for fewer channels would.
 
     Attributes:
         norm: The norm layer.
         num_blocks: Number of the stage's blocks whose features it reads.
         growth: Number of channels that each block adds.
-        conv: The convolution that follows the norm, if one does.
-        end: If none does, at the network's end: the module whose output keeps
-            its number of channels, zero for those left out.
+        conv: The convolution that follows the norm, if any.
+        end: If there is none, at the network's end: the module whose output
+            keeps its number of channels, with zeros for those left out.
     """
 
     norm: _NormBase
@@ -37,34 +37,38 @@ class Reader:
     end: Optional[nn.Module] = None
 
     @contextmanager
-    def narrowed(self, paths: Sequence[Path]) -> Iterator[None]:
+    def narrow(self, paths: Sequence[Path]) -> Iterator[None]:
         """Read only the features of blocks that run.
 
         Args:
-            paths: What runs of each block of the stage.
+            paths: The path through each block of the stage.
         """
-        kept = self._kept_channels(paths)
+        kept = self._list_kept_channels(paths)
         with ExitStack() as stack:
             if len(kept) < self.norm.num_features:
                 stack.enter_context(
-                    replace_forward(self.norm, _norm_of(self.norm, kept))
+                    replace_forward(
+                        self.norm, _make_norm_forward(self.norm, kept)
+                    )
                 )
                 if self.conv is not None:
                     stack.enter_context(
-                        replace_forward(self.conv, _conv_of(self.conv, kept))
+                        replace_forward(
+                            self.conv, _make_conv_forward(self.conv, kept)
+                        )
                     )
                 if self.end is not None:
                     stack.enter_context(
                         replace_forward(
                             self.end,
-                            _widened(
+                            _widen_forward(
                                 self.end.forward, kept, self.norm.num_features
                             ),
                         )
                     )
             yield
 
-    def _kept_channels(self, paths: Sequence[Path]) -> List[int]:
+    def _list_kept_channels(self, paths: Sequence[Path]) -> List[int]:
         first = self.norm.num_features - self.num_blocks * self.growth
         kept = list(range(first))
         for index, path in enumerate(paths[: self.num_blocks]):
@@ -73,11 +77,11 @@ class Reader:
                 kept.extend(range(start, start + self.growth))
         return kept
 
-    def flops_a_block(self, flops: int) -> int:
-        """What the convolution spends on the features of one block.
+    def count_flops_per_block(self, flops: int) -> int:
+        """Count what the convolution spends on the features of one block.
 
         Args:
-            flops: What it spends on all that it reads.
+            flops: What it spends on its whole input.
         """
         return flops * self.growth // self.norm.num_features
 
@@ -86,39 +90,39 @@ Forward = Callable[[Tensor], Tensor]
 Layer = TypeVar('Layer', bound=nn.Module)
 
 
-def _norm_of(norm: _NormBase, kept: Sequence[int]) -> Forward:
-    """The forward of a norm layer that has only some of its channels."""
+def _make_norm_forward(norm: _NormBase, kept: Sequence[int]) -> Forward:
+    """Make the forward of a norm layer with only some of its channels."""
 
     def forward(x: Tensor) -> Tensor:
         index = torch.tensor(kept, device=x.device)
-        small = _with_inputs(norm, index, dim=0)
+        small = _select_inputs(norm, index, dim=0)
         small.num_features = len(kept)
         out = type(norm).forward(small, x)
         if norm.training and norm.track_running_stats:
             for name in ('running_mean', 'running_var'):
-                # As the layer itself does it, unseen by autograd: graphs of
-                # earlier passes may still hold these buffers.
+                # Hidden from autograd: graphs of earlier passes may still
+                # hold these buffers.
                 getattr(norm, name).data[index] = getattr(small, name)
         return out
 
     return forward
 
 
-def _conv_of(conv: nn.Conv2d, kept: Sequence[int]) -> Forward:
-    """The forward of a convolution without some of its input channels."""
+def _make_conv_forward(conv: nn.Conv2d, kept: Sequence[int]) -> Forward:
+    """Make the forward of a convolution with only some input channels."""
 
     def forward(x: Tensor) -> Tensor:
         index = torch.tensor(kept, device=x.device)
-        return type(conv).forward(_with_inputs(conv, index, dim=1), x)
+        return type(conv).forward(_select_inputs(conv, index, dim=1), x)
 
     return forward
 
 
-def _with_inputs(layer: Layer, index: Tensor, dim: int) -> Layer:
-    """The same layer for some of the channels along a dimension.
+def _select_inputs(layer: Layer, index: Tensor, dim: int) -> Layer:
+    """Make a layer with some of the channels along a dimension.
 
-    Not a copy: gradients of what it takes from the layer's parameters, and
-    the count of the batches that a norm has seen, are the layer's own.
+    Gradients still reach the original parameters, and a norm still counts its
+    batches in the original layer.
     """
     small = copy(layer)
     for kind in ('_parameters', '_buffers'):
@@ -131,8 +135,10 @@ def _with_inputs(layer: Layer, index: Tensor, dim: int) -> Layer:
     return small
 
 
-def _widened(forward: Forward, kept: Sequence[int], width: int) -> Forward:
-    """Fill a forward's output with zeros for the channels left out."""
+def _widen_forward(
+    forward: Forward, kept: Sequence[int], width: int
+) -> Forward:
+    """Make a forward whose output has zeros for channels left out."""
 
     def forward_among_zeros(x: Tensor) -> Tensor:
         out = forward(x)

@@ -10,14 +10,14 @@ Forward = Callable[..., Any]
 
 
 class _Replaced:
-    """A replacement for a module's forward, which copies do not get.
+    """A replacement for a module's forward that copies do not get.
 
-    A copy or a pickle of the module is one of what it is without: otherwise
-    it would run the original's blocks, and be the subnet for ever.
+    A copy or a pickle of the module has the original forward. Otherwise it
+    would run the original's blocks, and stay a subnet for ever.
 
     Args:
         module: The module.
-        own: The forward of its instance, if it has one.
+        own: The instance's own forward, if it has one.
         forward: What its calls run.
     """
 
@@ -32,10 +32,12 @@ class _Replaced:
         return self._forward(*args, **kwargs)
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return _forward_without, (self._module, self._own)
+        return _get_original_forward, (self._module, self._own)
 
 
-def _forward_without(module: nn.Module, own: Optional[Forward]) -> Forward:
+def _get_original_forward(
+    module: nn.Module, own: Optional[Forward]
+) -> Forward:
     if own is not None:
         return own
     return MethodType(type(module).forward, module)
@@ -45,10 +47,10 @@ def _forward_without(module: nn.Module, own: Optional[Forward]) -> Forward:
 def replace_forward(module: nn.Module, forward: Forward) -> Iterator[None]:
     """Replace the forward of one instance inside a context.
 
-    A copy or a pickle of it that is made meanwhile has its own forward.
+    Copies and pickles made inside have the original forward.
 
     Args:
-        module: The instance; its class and its other instances keep theirs.
+        module: The instance; its class and other instances are not changed.
         forward: What its calls run inside the context.
     """
     # An instance may already have its own forward, as set by MMEngine's

@@ -1,4 +1,4 @@
-"""Which subnets an iteration trains: a function of the seed and its number."""
+"""Draw the subnets of an iteration: a function of seed and iteration."""
 
 from itertools import product
 from random import Random
@@ -9,42 +9,42 @@ from torch import nn
 from .input_sizes import InputSizes
 from .options import check_count
 from .space import SamplingSpace, check_space
-from .stages import Stage, find_stages
+from .stages import Stage, check_branch, find_stages
 from .subnet import Subnet
 
 Size = Union[int, float]
 
-#: Most subnets that 'all' may be. By FLOPs, with ResNet-50 and shared prefixes
-#: at full size, 60 cost 9.65 times plain training, all 216 cost 21.7.
+#: Maximum number of subnets for 'all'. By FLOPs, with ResNet-50 and shared
+#: prefixes at full size, 60 cost 9.65 times plain training, all 216 cost 21.7.
 MAX_ALL = 64
 
 
 class SubnetSampler:
     """Draws K subnets for every iteration: depths and input size.
 
-    The draw is a function of the seed and the iteration alone: the same in
-    every process without communication, and after a resume what it would have
-    been without the stop.
+    The draw depends only on the seed and the iteration. So it is the same in
+    every process without communication, and does not change if a run is
+    stopped and resumed.
 
     Args:
-        num_subnets: K, subnets an iteration; 0 is plain training. 'all' takes
-            every ordered subnet of the space in every iteration.
+        num_subnets: K, the number of subnets per iteration; 0 is plain
+            training. 'all' is every ordered subnet of the space.
         space: Number of candidate depths of each stage, counted down from the
             full depth, such as ``[1, 2, 4, 1]`` (Table 2).
-        min_depth: Instead of ``space``: blocks to keep at least, in every
-            stage or for each. Neither means at least one.
+        min_depth: Instead of ``space``: minimum number of blocks to keep, one
+            number or one per stage. Default: 1.
         strategy: 'ordered', 'stochastic' or 'raw' (Fig. 3).
         size_range: (L_min, L_max) of the subnets' shorter input side: whole
             pixels, or fractions of the main input's in (0, 1].
         sizes: Instead of ``size_range``: a list of sizes to choose from.
-            Neither means the main input as it is.
-        num_sizes: How many sizes the K subnets of an iteration share between
-            them. Subnets of one size share computation. Default: K, a size
-            for each, as in the paper. Each subnet's own distribution is the
-            same in any case.
+            Default: the main input's size.
+        num_sizes: Number of different sizes among the K subnets of an
+            iteration. Subnets of one size share computation. Default: K, a
+            size for each, as in the paper. The distribution of each single
+            subnet does not change.
         begin: First iteration, from 0, that trains subnets.
-        every: From there on, every how many iterations subnets are trained;
-            the others are plain training.
+        every: Train subnets in every n-th iteration from there on; the others
+            are plain training.
         seed: The seed of all draws.
 
     Raises:
@@ -98,7 +98,7 @@ class SubnetSampler:
         self._space: Optional[SamplingSpace] = None
 
     def fit(self, model: nn.Module) -> 'SubnetSampler':
-        """Set up the space of a model's stages, to draw from it.
+        """Set up the sampling space of a model's stages.
 
         Args:
             model: A model or a backbone.
@@ -112,7 +112,9 @@ class SubnetSampler:
         """
         self._stages = find_stages(model)
         if self._space_options['strategy'] == 'raw':
-            _check_branches(self._stages)
+            for stage in self._stages:
+                for block in stage.blocks:
+                    check_branch(stage, block)
         self._space = SamplingSpace(
             [len(stage) for stage in self._stages],
             has_shortcut=[
@@ -156,17 +158,17 @@ class SubnetSampler:
         return self._num_subnets == 0
 
     def count_iterations(self, num_iterations: int) -> int:
-        """Count those of a training's first iterations that train subnets.
+        """Count the iterations that train subnets, up to a certain one.
 
         Args:
-            num_iterations: Iterations so far, those without subnets too.
+            num_iterations: Iterations so far, with and without subnets.
         """
         if self.is_off:
             return 0
         return -(-max(0, num_iterations - self.begin) // self.every)
 
     def draw(self, iteration: int) -> List[Subnet]:
-        """Draw the subnets of an iteration; none where it is plain training.
+        """Draw the subnets of an iteration; none if it is plain training.
 
         Args:
             iteration: Number of the iteration, from 0, over the whole
@@ -198,15 +200,3 @@ class SubnetSampler:
             )
             for depths in product(*self.space.depths)
         ]
-
-
-def _check_branches(stages: Sequence[Stage]) -> None:
-    """Refuse raw sampling of blocks without a separate branch."""
-    for stage in stages:
-        for block in stage.blocks:
-            if block.shortcut is not None and block.branch_only is None:
-                raise ValueError(
-                    "strategy 'raw' is not supported for "
-                    f'{type(block.module).__name__} in {stage.name}: set '
-                    "strategy to 'ordered' or 'stochastic'"
-                )

@@ -1,4 +1,4 @@
-"""The calls at the start of a pass that the next pass makes alike."""
+"""The calls that a pass and the next one have in common."""
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,18 +25,18 @@ from .subnet import Path
 
 @dataclass(eq=False)
 class _Call:
-    """One call whose graph is kept, cut off from all that follows.
+    """A call whose graph is kept, cut off from what follows.
 
     Attributes:
         module: What was called.
         is_main: Whether the main network called it.
-        given: What its callers get: its output, with copies for what was cut.
+        given: What callers get: its output, with copies of what was cut.
         cuts: Tensors of the true output, each with its copy. Later graphs
             end at the copy and leave their gradient there.
-        versions: By which it is seen that something was written into
-            ``given``; none if that does not matter.
-        overwritten: Copies of the output of earlier calls, which this call
-            wrote into.
+        versions: Version counters of ``given``, which tell whether something
+            was written into it; empty if that does not matter.
+        overwritten: Copies of earlier calls' outputs that this call wrote
+            into.
     """
 
     module: nn.Module
@@ -47,17 +47,17 @@ class _Call:
     overwritten: List[Tensor] = field(default_factory=list)
 
     def is_intact(self) -> bool:
-        """Whether its output is still what it was."""
-        return not self.versions or self.versions == _versions(self.given)
+        """Whether nothing was written into its output."""
+        return not self.versions or self.versions == _read_versions(self.given)
 
     def backpropagate(self) -> None:
-        """Hand on the gradient that the copies have gathered."""
+        """Backpropagate the gradient accumulated in the copies."""
         if any(copy.grad is not None for copy in self.overwritten):
             raise RuntimeError(
                 f'{type(self.module).__name__} between the blocks overwrites '
-                'its input, which something else reads as well: set '
-                '`inplace=False` there, or share nothing (`share=False`, in '
-                '`train_cfg` `share_prefixes=False`)'
+                'its input, which is also needed elsewhere: set inplace=False '
+                'there, or turn sharing off (share=False; in a config, '
+                'share_prefixes=False in train_cfg)'
             )
         used = [
             (true, copy.grad)
@@ -72,14 +72,13 @@ class _Call:
 class SharedCalls:
     """Calls of blocks, and of layers between them, that passes share.
 
-    A call that the next pass makes alike is run, its output is cut off, and
-    the next pass gets it in place of running the module. It ends where the
-    network draws at random between the calls, as MAE draws its mask: what
-    follows is of each pass's own.
+    The output of a call that the next pass repeats is cut off, and the next
+    pass gets it instead of running the module. Sharing ends where the network
+    draws random numbers between the calls, as MAE does for its mask.
 
     Args:
-        blocks: The blocks, each with its number in the order of the paths.
-        between: The modules that are called between blocks and before them.
+        blocks: The blocks, each with its index in the paths.
+        between: The modules that are called before and between blocks.
     """
 
     def __init__(
@@ -93,19 +92,19 @@ class SharedCalls:
         self._calls: List[_Call] = []
 
     @contextmanager
-    def watched(
+    def watch(
         self,
         is_main: bool,
         paths: Sequence[Path],
         following: Optional[Sequence[Path]],
     ) -> Iterator[None]:
-        """Run one pass's forward and backward pass inside.
+        """Share the calls of one pass, whose forward and backward run inside.
 
         Args:
-            is_main: Whether it is that of the main network.
-            paths: What runs of each block in this pass, whose shared calls
-                were those of the pass before.
-            following: And in the next pass, if there is one.
+            is_main: Whether this is the main network's pass.
+            paths: Its path through each block.
+            following: The next pass's path through each block, if there is
+                a next pass.
         """
         self._is_main = is_main
         self._paths = paths
@@ -125,20 +124,19 @@ class SharedCalls:
             yield
 
     def go_alone(self) -> None:
-        """Run every call from now on, and give the next pass no more.
+        """Run every call from now on, and share none with the next pass.
 
-        After the forward pass the calls are those of gradient checkpointing.
+        After the forward pass, calls are those of gradient checkpointing.
         """
         self._num_given = self._num_made
         self._end_shared()
 
     def backpropagate(self, is_main: bool) -> None:
-        """Finish what the next pass does not share, the deepest first.
+        """Backpropagate what the next pass does not share, deepest first.
 
         Args:
-            is_main: Whether calls that the main network made, or others:
-                gradient checkpointing makes them again. Those of the main
-                network are the oldest and come last.
+            is_main: Whether to do so for calls of the main network, or for
+                those of subnets, which come before them.
         """
         while (
             len(self._calls) > (self._num_kept or 0)
@@ -168,13 +166,13 @@ class SharedCalls:
             self._end_shared()
         self._is_inside = True
         try:
-            return self._given_or_made(module, forward, args, kwargs)
+            return self._reuse_or_make(module, forward, args, kwargs)
         finally:
             self._is_inside = False
             if number == len(self._blocks) - 1:
                 self._end_shared()
 
-    def _given_or_made(
+    def _reuse_or_make(
         self,
         module: nn.Module,
         forward: Callable[..., Any],
@@ -188,10 +186,10 @@ class SharedCalls:
                 if call.is_intact():
                     return call.given
                 return forward(*args, **kwargs)
-            # This pass goes another way, as chance or its own state has it.
+            # The network takes another way, by chance or by its own state.
             self.go_alone()
         if not torch.is_grad_enabled() or _is_hooked() > self._is_hooked:
-            # Checkpointing around this call runs it again, with others.
+            # Checkpointing around this call will repeat it, among others.
             self._end_shared()
         if self._num_kept is not None:
             return forward(*args, **kwargs)
@@ -213,9 +211,9 @@ class SharedCalls:
     ) -> _Call:
         overwritten: List[Tensor] = []
         last = self._calls[-1] if self._calls else None
-        if _writes(module) and last and args and args[0] is last.given:
-            # No copy may be written into, but the tensor itself. The two
-            # calls then are one; nobody else needs the first one's output.
+        if _is_inplace(module) and last and args and args[0] is last.given:
+            # PyTorch refuses writes into a copy, so write into the tensor
+            # itself. The two calls are then one, whose first output is gone.
             last.versions = ()
             for true, copy in last.cuts:
                 args = (true, *args[1:])
@@ -223,12 +221,17 @@ class SharedCalls:
             last.cuts, last.overwritten = [], []
         given, cuts = _cut(forward(*args, **kwargs))
         return _Call(
-            module, self._is_main, given, cuts, _versions(given), overwritten
+            module,
+            self._is_main,
+            given,
+            cuts,
+            _read_versions(given),
+            overwritten,
         )
 
 
 def _is_hooked() -> bool:
-    """Whether hooks get what autograd saves, as some checkpointing has it."""
+    """Whether hooks on saved tensors are set, as by some checkpointing."""
     try:
         with torch.autograd.graph.disable_saved_tensors_hooks('hooked'):
             return False
@@ -236,30 +239,30 @@ def _is_hooked() -> bool:
         return True
 
 
-def _writes(module: nn.Module) -> bool:
+def _is_inplace(module: nn.Module) -> bool:
     """Whether a layer, such as a ReLU, writes into its input."""
     is_layer = next(module.children(), None) is None
     return is_layer and getattr(module, 'inplace', False)
 
 
 def _cut(output: Any) -> Tuple[Any, List[Tuple[Tensor, Tensor]]]:
-    """Put copies in the place of all tensors that have a graph.
+    """Replace all tensors that have a graph by copies.
 
-    The copies share their memory, require a gradient and have no graph.
+    Copies share the tensors' memory, require a gradient and have no graph.
     """
     cuts: Dict[int, Tuple[Tensor, Tensor]] = {}
 
-    def copied(item: Any) -> Any:
+    def copy_tensor(item: Any) -> Any:
         if not isinstance(item, Tensor) or item.grad_fn is None:
             return item
         if id(item) not in cuts:
             cuts[id(item)] = item, item.detach().requires_grad_()
         return cuts[id(item)][1]
 
-    return tree_map(copied, output), list(cuts.values())
+    return tree_map(copy_tensor, output), list(cuts.values())
 
 
-def _versions(output: Any) -> List[int]:
+def _read_versions(output: Any) -> List[int]:
     return [
         item._version
         for item in tree_flatten(output)[0]

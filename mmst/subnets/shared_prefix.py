@@ -1,4 +1,4 @@
-"""Run passes of a model, each prefix of blocks that they share once."""
+"""Run several passes of a model, each shared prefix of blocks once."""
 
 from contextlib import ExitStack
 from typing import (
@@ -36,26 +36,26 @@ def order_passes(
     which runs every block, is the first on its input.
 
     Args:
-        passes: For each pass, what runs of each block, see
+        passes: For each pass, the path through each block, see
             :func:`list_block_paths`.
-        inputs: For each pass, what tells its input from the others'.
+        inputs: For each pass, a key that is equal for equal inputs.
 
     Returns:
         list: For each input, in the order of their first passes, the indices
         of its passes in the order in which they run.
 
     Raises:
-        ValueError: If there is not one input a pass.
+        ValueError: If the numbers of passes and inputs differ.
     """
     if len(passes) != len(inputs):
         raise ValueError(
-            f'{len(passes)} passes cannot have {len(inputs)} inputs: say for '
-            'each pass which is its own'
+            f'got {len(passes)} passes but {len(inputs)} inputs: give one '
+            'input for each pass'
         )
     groups: Dict[Hashable, List[int]] = {}
     for index, key in enumerate(inputs):
         groups.setdefault(key, []).append(index)
-    # Of the names of paths, 'both' comes first.
+    # By name, Path.BOTH comes first, and so does the main network.
     return [
         sorted(group, key=lambda index: passes[index])
         for group in groups.values()
@@ -63,7 +63,7 @@ def order_passes(
 
 
 def count_shared(one: Paths, other: Paths) -> int:
-    """Number of blocks, from the first on, that two passes have in common."""
+    """Count the first blocks that two passes have in common."""
     return next(
         (i for i, (a, b) in enumerate(zip(one, other)) if a is not b), len(one)
     )
@@ -72,7 +72,7 @@ def count_shared(one: Paths, other: Paths) -> int:
 def list_block_paths(
     stages: Sequence[Stage], subnet: Optional[Subnet]
 ) -> Paths:
-    """What runs of each block, one stage after the other.
+    """List the path through each block, stage after stage.
 
     Args:
         stages: The stages of a network.
@@ -89,28 +89,28 @@ def list_block_paths(
 
 
 class PassRunner:
-    """Trains on several passes of a model, with little more than one's work.
+    """Trains several passes of a model and runs what they share once.
 
-    Passes on one input compute the same thing up to the first block in which
-    they differ. Each distinct prefix of blocks is run forward once and
-    backward once, and what is kept is what one pass keeps. Losses and
-    gradients are those of passes apart. Where dropout or stochastic depth
-    draw at random, passes share the draw in what they share.
+    Passes on one input compute the same up to the first block in which they
+    differ. Each distinct prefix of blocks runs forward once and backward
+    once, and memory stays that of one pass. Losses and gradients equal those
+    of separate passes; dropout and stochastic depth are drawn once for what
+    is shared.
 
-    How: the output of a block that the next pass shares is cut off, as are
-    those of the layers between blocks and before them. The next pass gets
-    copies of these outputs in place of running the modules; hooks on the
-    modules run each time. Gradients gather in the copies, and go on from
-    there once no pass is left that shares the block.
+    How: the outputs of blocks that the next pass shares are cut from the
+    graph, as are those of the layers before and between these blocks. The
+    next pass gets copies of the outputs instead of running the modules; the
+    modules' hooks still run. Gradients accumulate in the copies, and are
+    backpropagated further once no later pass shares the block.
 
-    Nothing is shared where subnets update running statistics, which each of
-    them does in passes apart, or of blocks inside a part of the network that
-    is checkpointed as a whole.
+    Nothing is shared where subnets update running statistics, since each has
+    to update them, and in parts of the network that are checkpointed as a
+    whole.
 
     Args:
         model: The model, a backbone or anything around it, DDP included
-            (inside of ``no_sync``). Its blocks must be the same ever after.
-        share: Whether to share; if not, each pass is run by itself.
+            (inside ``no_sync``). Its blocks must not be replaced later.
+        share: Whether passes share; if not, each runs by itself.
         update_running_stats: See :func:`mmst.subnets.activate`.
 
     Attributes:
@@ -155,18 +155,17 @@ class PassRunner:
         inputs: Optional[Sequence[Hashable]] = None,
         backward: Callable[[Tensor], Any] = torch.autograd.backward,
     ) -> List[Tensor]:
-        """Run and backpropagate passes; gradients add up in the parameters.
+        """Run and backpropagate passes; parameters accumulate gradients.
 
         Args:
-            subnets: The passes: ``None`` for the main network, which comes
-                first if it is among them, and subnets.
-            loss: Runs the model as it is then, and gives the loss of the
-                subnet that it is told.
-            inputs: For each pass, what tells its input from others: passes
-                share where it is equal, and ``loss`` has to give the model
-                one and the same input there. Default: the subnets' sizes,
-                ``None`` for the main network.
-            backward: Backpropagates a loss, scaled as the optimizer wants it.
+            subnets: The passes: subnets, and ``None`` for the main network,
+                which has to come first.
+            loss: Called with each of these, to run the model, which then is
+                that subnet, and return the loss.
+            inputs: For each pass, a key of its input. Passes with equal keys
+                share, so ``loss`` has to run them on the same input. Default:
+                the subnets' sizes, ``None`` for the main network.
+            backward: Backpropagates a loss.
 
         Returns:
             list: The losses, detached, in the order of ``subnets``.
@@ -174,13 +173,13 @@ class PassRunner:
         Raises:
             ValueError: If a subnet does not fit the model's stages, or the
                 main network is not the first.
-            RuntimeError: If something writes into an output that other
-                passes are to read, or the model runs as a subnet already.
+            RuntimeError: If an in-place operation overwrites an output that
+                other passes need, or the model already runs as a subnet.
         """
         if None in subnets[1:]:
             raise ValueError(
-                'the main network is to run once, before all subnets: give '
-                'it as the first of the passes'
+                'the main network (None) runs once, before all subnets: make '
+                'it the first of the passes'
             )
         passes = [list_block_paths(self.stages, subnet) for subnet in subnets]
         if inputs is None:
@@ -193,7 +192,7 @@ class PassRunner:
             for index, after in zip(group, [*group[1:], None]):
                 following = None if after is None else passes[after]
                 subnet, paths = subnets[index], passes[index]
-                watched = calls.watched(subnet is None, paths, following)
+                watched = calls.watch(subnet is None, paths, following)
                 losses[index] = self._run_pass(
                     subnet, calls, watched, loss, backward
                 )
@@ -214,38 +213,38 @@ class PassRunner:
             stack.enter_context(watched)
             updates = subnet is None or self._update_running_stats
             with preserve_buffers(None if updates else self._model):
-                value = _computed(loss, subnet)
+                value = _compute_loss(loss, subnet)
                 calls.go_alone()
                 backward(value)
                 calls.backpropagate(is_main=False)
-            # Gradient checkpointing makes calls again, and those of the main
-            # network then update its statistics again, as they do apart.
+            # Gradient checkpointing repeats calls. Those of the main network
+            # then update its statistics again, as they do without sharing.
             calls.backpropagate(is_main=True)
         return value.detach()
 
 
-def _computed(loss: Loss, subnet: Optional[Subnet]) -> Tensor:
-    """Compute a loss; say what is to be done if PyTorch refuses a copy."""
+def _compute_loss(loss: Loss, subnet: Optional[Subnet]) -> Tensor:
+    """Compute a loss; explain PyTorch's error about in-place operations."""
     try:
         return loss(subnet)
     except RuntimeError as error:
         if 'leaf Variable that requires grad' not in str(error):
             raise
         raise RuntimeError(
-            'an in-place operation writes into the output of a block, or of '
-            'a layer before one, which other passes are to read: make it '
-            'give a new tensor, or share nothing (`share=False`, in '
-            '`train_cfg` `share_prefixes=False`)'
+            'an in-place operation overwrites the output of a block, or of a '
+            'layer before one, which other passes need: make it return a new '
+            'tensor, or turn sharing off (share=False; in a config, '
+            'share_prefixes=False in train_cfg)'
         ) from error
 
 
 def _collect_between(
     module: nn.Module, blocks: Dict[nn.Module, int], found: List[nn.Module]
 ) -> bool:
-    """Find the largest modules that neither hold blocks nor lie in one.
+    """Find the largest modules that neither contain blocks nor are in one.
 
     Returns:
-        bool: Whether the module is a block or holds one.
+        bool: Whether the module is a block or contains one.
     """
     if module in blocks:
         return True

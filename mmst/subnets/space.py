@@ -1,4 +1,4 @@
-"""The sampling space: the depths that can be drawn, and drawing."""
+"""The sampling space: the depths that subnets can have."""
 
 from itertools import repeat
 from math import prod
@@ -23,16 +23,15 @@ class SamplingSpace:
 
     Args:
         num_blocks: Number of blocks of each stage, such as (3, 4, 6, 3).
-        candidates: The paper's spelling: for each stage, the number of
-            candidate depths, counted down from the full depth. ``[1, 2, 4,
-            1]`` on (3, 4, 6, 3) gives {3}, {4, 3}, {6, 5, 4, 3}, {3}.
-        min_depth: The spelling that carries over to other networks: the
-            fewest blocks to keep, in every stage or for each stage.
-            ``min_depth=3`` on (3, 4, 6, 3) is the space above. Neither given
-            means ``min_depth=1``, all ordered subnets.
+        candidates: As in the paper: for each stage, the number of candidate
+            depths, counted down from the full depth. ``[1, 2, 4, 1]`` on
+            (3, 4, 6, 3) gives {3}, {4, 3}, {6, 5, 4, 3}, {3}.
+        min_depth: The same for any network: the minimum number of blocks to
+            keep, one number or one per stage. ``min_depth=3`` on (3, 4, 6, 3)
+            is the space above. Default: 1, all ordered subnets.
         strategy: 'ordered', 'stochastic' or 'raw'.
         has_shortcut: For raw sampling: whether each block of each stage has a
-            shortcut. One without it always runs. Default: all do.
+            shortcut. A block without one always runs. Default: all have one.
 
     Raises:
         ValueError: If the space does not fit the stages.
@@ -90,7 +89,7 @@ class SamplingSpace:
 
     @property
     def candidates(self) -> Tuple[int, ...]:
-        """Number of candidate depths of each stage, the paper's spelling."""
+        """Number of candidate depths of each stage, as in the paper."""
         return tuple(len(depths) for depths in self.depths)
 
     @property
@@ -137,8 +136,8 @@ class SamplingSpace:
             size,
         )
 
-    def keep_probability(self) -> Tuple[Tuple[float, ...], ...]:
-        """Chance, for each block of each stage, that its branch runs."""
+    def compute_keep_probability(self) -> Tuple[Tuple[float, ...], ...]:
+        """Compute the probability that the branch of each block runs."""
         if self.strategy == 'raw':
             return tuple(
                 tuple(0.5 if has else 1.0 for has in stage)
@@ -160,22 +159,22 @@ class SamplingSpace:
                 )
         return tuple(table)
 
-    def mean_skipped_before(self) -> Tuple[Tuple[float, ...], ...]:
-        """Expected number, for each block that runs, of skipped ones before.
+    def average_skipped_before(self) -> Tuple[Tuple[float, ...], ...]:
+        """Compute the expected number of skipped blocks before each block.
 
-        They count in its stage only, and as none where the block itself is
-        skipped: what blocks miss that read the features of earlier ones.
+        Only blocks of the same stage count, and none if the block itself is
+        skipped. These are the features that a DenseNet's layer does not read.
         """
         if self.strategy == 'raw':
             return tuple(
                 tuple(
                     keep * (i - sum(keeps[:i])) for i, keep in enumerate(keeps)
                 )
-                for keeps in self.keep_probability()
+                for keeps in self.compute_keep_probability()
             )
         table = []
         for full, depths in zip(self.num_blocks, self.depths):
-            pair = 0.0  # chance that one runs and a certain earlier one not
+            pair = 0.0  # probability that one runs and an earlier one does not
             if self.strategy == 'stochastic' and full > 2:
                 pair = sum((d - 1) * (full - d) for d in depths) / (
                     len(depths) * (full - 1) * (full - 2)
@@ -190,7 +189,7 @@ def check_space(
     min_depth: Optional[Union[int, Sequence[int]]],
     strategy: str,
 ) -> None:
-    """Refuse options of a space that fit no network.
+    """Refuse options that cannot fit any network.
 
     Args:
         candidates: See :class:`SamplingSpace`.
@@ -205,7 +204,7 @@ def check_space(
         if option == 'min_depth' and isinstance(value, int):
             check_count(option, value, least=1)
         elif value is not None:
-            check_counts(option, value, 'whole numbers, one a stage')
+            check_counts(option, value, 'whole numbers, one per stage')
     if strategy not in STRATEGIES:
         raise ValueError(
             f'strategy {strategy!r} is not one of {list(STRATEGIES)}'

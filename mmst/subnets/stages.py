@@ -1,8 +1,8 @@
-"""What residual stages are, and who finds them in a backbone.
+"""Residual stages, and the functions that find them in a backbone.
 
-The finders of the families that mmst knows are in :mod:`.families`.
+Those of the supported network families are in :mod:`.families`.
 
-To teach ``mmst`` a new family, register one function::
+To add a family, register one function::
 
     @register_stage_finder('MyNet')
     def find_my_stages(backbone):
@@ -36,8 +36,8 @@ from .readers import Reader
 Shortcut = Callable[..., Any]
 
 
-def identity(x: Any, *args: Any, **kwargs: Any) -> Any:
-    """The shortcut of a block that keeps its input's shape."""
+def keep_input(x: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return the input: the shortcut of a block that keeps its shape."""
     return x
 
 
@@ -47,18 +47,18 @@ class Block:
 
     Attributes:
         module: The block.
-        shortcut: What stands in for ``module.forward`` when only the shortcut
-            runs; ``None`` if the block has no shortcut.
-        branch_only: Given the module, a context in which its forward is the
-            residual branch alone; ``None`` if that cannot be had.
+        shortcut: Replaces ``module.forward`` when only the shortcut runs;
+            ``None`` if the block has no shortcut.
+        branch_only: Takes the module and returns a context in which its
+            forward is the residual branch alone; ``None`` if not supported.
 
     Example:
-        >>> Block(nn.Identity()).shortcut(3)  # what stays when it is skipped
+        >>> Block(nn.Identity()).shortcut(3)  # the input stays as it is
         3
     """
 
     module: nn.Module
-    shortcut: Optional[Shortcut] = identity
+    shortcut: Optional[Shortcut] = keep_input
     branch_only: Optional[Callable[[nn.Module], ContextManager[None]]] = None
 
 
@@ -69,9 +69,9 @@ class Stage:
     Attributes:
         name: Its name inside the backbone, such as ``layer3``.
         blocks: The blocks, in the order in which they run.
-        readers: Where blocks do not add to their input but give channels of
-            their own, as in DenseNet: the layers that read these channels,
-            which get fewer of them when a block is skipped.
+        readers: Where blocks append channels instead of adding to their
+            input, as in DenseNet: the layers that read these channels, which
+            get fewer of them when a block is skipped.
 
     Example:
         >>> len(Stage('layer1', (Block(nn.Identity()), Block(nn.Identity()))))
@@ -86,6 +86,22 @@ class Stage:
         return len(self.blocks)
 
 
+def check_branch(stage: Stage, block: Block) -> None:
+    """Refuse a block whose residual branch cannot run alone.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    # Without a shortcut the block is its branch.
+    if block.shortcut is not None and block.branch_only is None:
+        raise ValueError(
+            f"strategy 'raw' is not supported for "
+            f'{type(block.module).__name__} in {stage.name}, whose stage '
+            "finder sets no `branch_only`: set strategy to 'ordered' or "
+            "'stochastic'"
+        )
+
+
 StageFinder = Callable[[nn.Module], Optional[Sequence[Stage]]]
 _FINDERS: Dict[str, StageFinder] = {}
 
@@ -97,7 +113,7 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
     backbone is not of its family. Finders registered later are asked first.
 
     Args:
-        family: Name of the family, as error messages shall list it.
+        family: Name of the family, as shown in error messages.
 
     Example:
         >>> @register_stage_finder('Chain')
@@ -116,7 +132,7 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Give a model without its wrapper for distributed training, if any.
+    """Return a model without its wrapper for distributed training, if any.
 
     Example:
         >>> unwrap_model(nn.DataParallel(model)) is model
@@ -128,9 +144,9 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """The backbone of a model: without DDP, detector or classifier around.
+    """Find the backbone of a model, inside DDP, a detector or a classifier.
 
-    Of a network of timm also without its wrapper, ``TIMMBackbone``.
+    For a network of timm, this is the one inside ``TIMMBackbone``.
 
     Example:
         >>> find_backbone(nn.ModuleDict(dict(backbone=model))) is model
@@ -139,7 +155,7 @@ def find_backbone(model: nn.Module) -> nn.Module:
     model = unwrap_model(model)
     for name in ('backbone', 'timm_model'):
         inner = getattr(model, name, None)
-        # Some networks have a method or an option of the name.
+        # Some networks have a method or an option of that name.
         model = inner if isinstance(inner, nn.Module) else model
     return model
 
@@ -167,30 +183,30 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
     raise TypeError(
         f'no residual stages found in {_describe(backbone)}. Known '
         f'families: {"; ".join(_FINDERS)}. Use one of these in '
-        '`model.backbone`, or teach mmst yours with '
+        '`model.backbone`, or add yours with '
         '`mmst.subnets.register_stage_finder`'
     )
 
 
 def _describe(backbone: nn.Module) -> str:
-    """What a network is, where its class's name does not say it."""
+    """Describe a network, also where its class's name misleads."""
     name = type(backbone).__name__
     if isinstance(backbone, GraphModule):
         return (
             f'{name}, a torch.fx GraphModule: tracing left no blocks to skip, '
-            'so give the model as it was before'
+            'so pass the model as it was before'
         )
     if isinstance(backbone, torch.jit.ScriptModule):
         return (
             f'{getattr(backbone, "original_name", name)}, a TorchScript '
-            'module: its blocks cannot be skipped, so give the model as it '
+            'module: its blocks cannot be skipped, so pass the model as it '
             'was before'
         )
     return f'{name} of {type(backbone).__module__}'
 
 
 def _check_distinct(backbone: nn.Module, stages: Sequence[Stage]) -> None:
-    # Networks iterate over a block that stands twice in a list only once.
+    # A network lists a block that it has twice only once, unless asked.
     places = Counter(
         module for _, module in backbone.named_modules(remove_duplicate=False)
     )
@@ -201,7 +217,7 @@ def _check_distinct(backbone: nn.Module, stages: Sequence[Stage]) -> None:
         for block in stage.blocks:
             if max(places[block.module], listed[block.module]) > 1:
                 raise TypeError(
-                    f'a {type(block.module).__name__} of {stage.name} stands '
-                    'twice in the network, which then cannot be run without '
-                    'one of its two places: give each place a block of its own'
+                    f'the network has the same {type(block.module).__name__} '
+                    f'of {stage.name} in two places, and it cannot be skipped '
+                    'in one of them alone: give each place its own block'
                 )

@@ -1,4 +1,4 @@
-"""The description of one subnet: which blocks run, and on what input size."""
+"""The description of a subnet: which blocks run, and its input size."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import Optional, Sequence, Tuple, Union
 
 
 class Path(str, Enum):
-    """What runs of one residual block ``y = branch(x) + shortcut(x)``.
+    """The part of a residual block ``y = branch(x) + shortcut(x)`` that runs.
 
     Example:
         >>> Path('shortcut') is Path.SHORTCUT
@@ -23,7 +23,7 @@ class Subnet:
     """One subnet of a residual network.
 
     Attributes:
-        paths: For each stage, for each of its blocks, what runs of it.
+        paths: The path through each block of each stage.
         size: Shorter side of the subnet's input: an ``int`` in pixels, a
             ``float`` as a fraction of the main input's shorter side, or
             ``None`` for the main input as it is (Eq. 7 and 8).
@@ -43,15 +43,15 @@ class Subnet:
         num_blocks: Sequence[int],
         size: Optional[Union[int, float]] = None,
     ) -> 'Subnet':
-        """The subnet that keeps the first ``depths[i]`` blocks of stage i.
+        """Make the subnet that keeps the first ``depths[i]`` blocks a stage.
 
         Args:
-            depths: Blocks kept, for each stage.
-            num_blocks: Blocks there are, for each stage.
+            depths: Number of blocks to keep in each stage.
+            num_blocks: Number of blocks of each stage.
             size: See :class:`Subnet`.
 
         Raises:
-            ValueError: If there is not one depth a stage, or a depth is not
+            ValueError: If there is not one depth per stage, or a depth is not
                 between 1 and the stage's number of blocks.
         """
         if len(depths) != len(num_blocks):
@@ -77,7 +77,7 @@ class Subnet:
 
     @property
     def depths(self) -> Tuple[int, ...]:
-        """Number of blocks, for each stage, whose residual branch runs."""
+        """Number of blocks of each stage whose residual branch runs."""
         return tuple(
             sum(path is not Path.SHORTCUT for path in stage)
             for stage in self.paths
@@ -85,7 +85,7 @@ class Subnet:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether each stage is a run of whole blocks from its start."""
+        """Whether each stage keeps its first blocks whole, and no others."""
         return all(
             path is (Path.BOTH if index < depth else Path.SHORTCUT)
             for stage, depth in zip(self.paths, self.depths)

@@ -1,7 +1,6 @@
 """Resize ground truth with its image: one handler per type of sample.
 
-None of these files imports the toolbox that owns a type before a sample of it
-is met.
+A toolbox is only imported once a sample of it is met.
 """
 
 from . import classification, detection, pose, segmentation  # noqa: F401

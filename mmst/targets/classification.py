@@ -11,7 +11,7 @@ _RULES = dict.fromkeys(
         'gt_label',
         'gt_score',
         'num_classes',
-        # Of the file, or what became of it before: no head reads them.
+        # About the file or earlier transforms: no head reads them.
         'img_shape',
         'scale_factor',
         # Of images with text.
@@ -40,7 +40,7 @@ class ClassificationSamples(SampleHandler):
                 self-supervised models, boxes of visual grounding, ...
         """
         if _KNOWN.issuperset(sample.all_keys()):
-            return sample  # without a copy, in batches of hundreds
+            return sample  # no copy: batches have hundreds
         return resize_fields(sample, resizing, _RULES)
 
     def copy(self, sample: Any) -> Any:

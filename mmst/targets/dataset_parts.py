@@ -5,15 +5,15 @@ from typing import Any, Iterator, Sequence, Set
 
 from torch import Tensor, nn
 
-# Have attributes, and are no part of a data set.
+# These have attributes, but are no part of a data set.
 _OTHER = (type, ModuleType, FunctionType, MethodType, Tensor, nn.Module)
 
 
 def iter_parts(dataset: Any) -> Iterator[Any]:
     """Iterate over a data set and all data sets and transforms in it.
 
-    Wrappers are followed by what they hold and not by how they call it, so
-    that one of a user's own is a wrapper like any other.
+    Wrappers are searched for whatever they contain, under any name, so a
+    user's own wrapper works like any other.
 
     Args:
         dataset: Any data set.
@@ -27,16 +27,16 @@ def iter_parts(dataset: Any) -> Iterator[Any]:
         seen.add(id(part))
         yield part
         for value in vars(part).values() if hasattr(part, '__dict__') else ():
-            waiting.extend(filter(_is_part, _items(value)))
+            waiting.extend(filter(_is_part, _iter_items(value)))
 
 
-def _items(value: Any) -> Sequence[Any]:
-    """What is in a list or a dictionary, unless it is one of plain data."""
+def _iter_items(value: Any) -> Sequence[Any]:
+    """List the content of a list or a dictionary, unless it is plain data."""
     if isinstance(value, dict):
         value = list(value.values())
     if not isinstance(value, (list, tuple)):
         return (value,)
-    # Of images and annotations there may be millions.
+    # There may be millions of images and annotations.
     return value if any(map(_is_part, value[:50])) else ()
 
 

@@ -21,17 +21,17 @@ class DetectionSamples(SampleHandler):
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Resize boxes, masks, maps and the shapes that heads read.
 
-        As with mmdet's ``Resize`` followed by its ``FilterAnnotations``, an
-        instance whose box is now one pixel or less, in width or height, is
-        left out with its label and mask. Where that would leave an image none
-        of its instances, the largest stays: with such images mmdet's
-        pipelines never train, and some of its heads cannot.
+        As in mmdet's ``Resize`` followed by ``FilterAnnotations``, an instance
+        whose box is now one pixel or less, in width or height, is removed with
+        its label and mask. If none would be left, the largest stays: mmdet's
+        pipelines never train on images without instances, and some heads
+        cannot.
         """
         small = resize_fields(
             sample,
             resizing,
             {**_RULES, **_map_rules(sample)},
-            _resized_shapes(sample, resizing),
+            _resize_shapes(sample, resizing),
         )
         if 'gt_instances' in small:
             visible = _find_visible(small.gt_instances)
@@ -47,7 +47,7 @@ def _map_rules(sample: Any) -> Dict[str, FieldRule]:
         return resize_label_map(
             label_map,
             resizing,
-            resizing.pad_setting('seg_pad_value', 255),
+            resizing.get_pad_value('seg_pad_value', 255),
             sample.img_shape[:2],
         )
 
@@ -63,17 +63,17 @@ def _map_rules(sample: Any) -> Dict[str, FieldRule]:
 
 
 def _find_visible(instances: Any, least: int = 1) -> Visible:
-    """Which boxes are more than a pixel, or else which ``least`` to keep."""
+    """Find boxes larger than a pixel, or the largest if ``least`` is 1."""
     if 'bboxes' not in instances or len(instances) == 0:
         return slice(None)
-    boxes = _as_boxes(instances.bboxes)
+    boxes = _convert_boxes(instances.bboxes)
     visible: Tensor = (boxes.widths > 1) & (boxes.heights > 1)
     if least and not visible.any():
         visible[boxes.areas.argmax()] = True
     return visible
 
 
-def _as_boxes(boxes: Any) -> Any:
+def _convert_boxes(boxes: Any) -> Any:
     from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
 
     if isinstance(boxes, BaseBoxes):
@@ -88,7 +88,7 @@ def _as_boxes(boxes: Any) -> Any:
 
 
 def _resize_boxes(boxes: Any, resizing: Resizing) -> Any:
-    own = _as_boxes(boxes)
+    own = _convert_boxes(boxes)
     # mmdet scales a tensor in place.
     small = own.clone()
     height, width = resizing.scale
@@ -101,7 +101,7 @@ def _resize_masks(masks: Any, resizing: Resizing) -> Any:
         masks = masks.pad(resizing.main_shape)
     return masks.resize(resizing.resized_shape).pad(
         resizing.padded_shape,
-        pad_val=resizing.pad_setting('mask_pad_value', 0),
+        pad_val=resizing.get_pad_value('mask_pad_value', 0),
     )
 
 
@@ -113,14 +113,14 @@ _RULES: Dict[str, FieldRule] = {
             'labels',
             'scores',
             'instances_ids',
-            # Of models that read text: which words an instance is.
+            # Of models that read text: the words of an instance.
             'positive_maps',
             'text_token_mask',
             'tokens_positive',
-            # Of semi-supervised ones: from the file to the main batch, which
-            # only bring pseudo labels there.
+            # Of semi-supervised models: from the image file to the main
+            # batch, only used for pseudo labels.
             'homography_matrix',
-            # Of corner detectors' tests; no loss reads it.
+            # For tests of corner detectors; no loss reads it.
             'border',
         ),
         keep,
@@ -128,9 +128,9 @@ _RULES: Dict[str, FieldRule] = {
 }
 
 
-def _resized_shapes(sample: Any, resizing: Resizing) -> Dict[str, Any]:
-    """What the data preprocessor would have said of the smaller image."""
-    image_shape = resizing.image_shape(sample.img_shape[:2])
+def _resize_shapes(sample: Any, resizing: Resizing) -> Dict[str, Any]:
+    """Compute the shapes that the data preprocessor would set."""
+    image_shape = resizing.resize_shape(sample.img_shape[:2])
     shapes: Dict[str, Any] = dict(
         img_shape=image_shape,
         pad_shape=tuple(
@@ -140,5 +140,7 @@ def _resized_shapes(sample: Any, resizing: Resizing) -> Dict[str, Any]:
         batch_input_shape=resizing.padded_shape,
     )
     if 'scale_factor' in sample:
-        shapes['scale_factor'] = resizing.scale_factor(sample.scale_factor)
+        shapes['scale_factor'] = resizing.update_scale_factor(
+            sample.scale_factor
+        )
     return shapes

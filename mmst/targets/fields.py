@@ -1,19 +1,19 @@
-"""Fields of a sample: how each shrinks, or that it does not have to.
+"""Resize the fields of a sample, each by its rule.
 
 An unknown field is refused by name: left unchanged, it would silently train a
-subnet on targets that are wrong for its image.
+subnet on wrong targets.
 """
 
 from typing import Any, Callable, Dict, Mapping, Optional
 
 from .resizing import Resizing
 
-# From a field's value and what was done to the images to the new value.
+# Takes a field's value and how the images were resized; returns a new value.
 FieldRule = Callable[[Any, Resizing], Any]
 
 
 def keep(value: Any, resizing: Resizing) -> Any:
-    """The rule of a field that does not depend on the image's size.
+    """Keep a value: the rule of a field that does not depend on the size.
 
     Example:
         >>> rule = register_field('weather')(keep)
@@ -23,8 +23,8 @@ def keep(value: Any, resizing: Resizing) -> Any:
 
 _RULES: Dict[str, FieldRule] = {}
 
-#: Metadata that says where an image is from and what was done to it before
-#: it had the main batch's size.
+#: Metadata about an image's origin, and about what was done to it before it
+#: got the main batch's size.
 ORIGIN = dict.fromkeys(
     (
         'id',
@@ -52,10 +52,10 @@ def register_field(name: str) -> Callable[[FieldRule], FieldRule]:
     """Register how a field shrinks with its image, in samples of any type.
 
     Args:
-        name: The field's name, such as ``points``; with the fields that it
-            is in, as in ``gt_instances.points``, for that one alone; or the
-            full name of its values' class, such as ``my_package.Points``, for
-            fields of any name. Metadata are fields too.
+        name: The field's name, such as ``points``; or its path, such as
+            ``gt_instances.points``, for that one alone; or the full name of
+            its values' class, such as ``my_package.Points``, for fields of
+            any name. Metadata are fields, too.
 
     Example:
         >>> @register_field('points')
@@ -81,11 +81,11 @@ def resize_fields(
     """Resize a copy of a sample, field by field.
 
     Args:
-        sample: A ``BaseDataElement`` with others in it. It stays as it is.
-        resizing: What was done to the images.
+        sample: A ``BaseDataElement``, which may contain others; not changed.
+        resizing: How the images were resized.
         rules: How the fields of this type of sample shrink; names as in
             :func:`register_field`, whose rules come first.
-        metainfo: New metadata, in place of the sample's own.
+        metainfo: New metadata that replaces the sample's own.
 
     Raises:
         TypeError: If a field is unknown.
@@ -96,7 +96,7 @@ def resize_fields(
         if name not in new:
             rule = _find_rule(name, value, {**ORIGIN, **rules})
             if rule is None:
-                raise TypeError(_unknown(name, value, type(sample)))
+                raise TypeError(_describe_unknown(name, value, type(sample)))
             if rule is not keep:
                 new[name] = rule(value, resizing)
     small.set_metainfo(new)
@@ -113,7 +113,7 @@ def _resize_element(
     from mmengine.structures import BaseDataElement
 
     small = element.clone()
-    # In one order: MMEngine keeps names in a set.
+    # In a fixed order: MMEngine keeps names in a set.
     for name, value in sorted(element.items(), key=lambda item: item[0]):
         path = prefix + name
         rule = _find_rule(path, value, rules)
@@ -124,7 +124,7 @@ def _resize_element(
                 value, f'{path}.', sample_type, resizing, rules
             )
         else:
-            raise TypeError(_unknown(path, value, sample_type))
+            raise TypeError(_describe_unknown(path, value, sample_type))
         if new is not value:
             small.set_field(new, name)
     return small
@@ -133,7 +133,7 @@ def _resize_element(
 def _find_rule(
     path: str, value: Any, rules: Mapping[str, FieldRule]
 ) -> Optional[FieldRule]:
-    """A user's rule, the sample type's, or else one of the value's type."""
+    """Find a user's rule, the sample type's, or one of the value's type."""
     names = (path, path.rpartition('.')[2])
     classes = [f'{c.__module__}.{c.__qualname__}' for c in type(value).__mro__]
     for known in (_RULES, rules):
@@ -144,7 +144,7 @@ def _find_rule(
 
 
 def _is_no_number(value: Any) -> bool:
-    """Whether a value is text, a flag or nothing: no matter of pixels."""
+    """Whether a value is text, a flag or ``None``, unrelated to pixels."""
     if isinstance(value, (list, tuple)):
         return all(map(_is_no_number, value))
     if isinstance(value, dict):
@@ -152,7 +152,7 @@ def _is_no_number(value: Any) -> bool:
     return value is None or isinstance(value, (str, bool))
 
 
-def _unknown(path: str, value: Any, sample_type: type) -> str:
+def _describe_unknown(path: str, value: Any, sample_type: type) -> str:
     return (
         f'cannot give a subnet a smaller input: nothing says how `{path}` '
         f'({type(value).__name__}) of {sample_type.__name__} shrinks with '

@@ -1,4 +1,4 @@
-"""What stimulative training needs to know about a type of data sample."""
+"""Handlers of data samples: what subnets need to know about each type."""
 
 from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
@@ -8,14 +8,14 @@ from .resizing import Resizing
 
 
 class SampleHandler:
-    """What to do with samples of one type, the default for each question.
+    """Handles samples of one type; the defaults for all types.
 
-    A handler is registered by :func:`register_handler` and knows no toolbox
-    before it meets a sample of its type.
+    Register it with :func:`register_handler`. Import a toolbox only in the
+    methods, which are called with its samples.
 
     Attributes:
         is_positional: Whether annotations say where something is in the
-            image, so that no crop or flip may move the pixels under them.
+            image, so crops and flips must not move the pixels.
 
     Example:
         >>> SampleHandler().find_multiple(model)
@@ -28,9 +28,9 @@ class SampleHandler:
         """Resize a sample's annotations as its image was resized.
 
         Args:
-            sample: The main network's sample. It and every tensor in it stay
-                as they are.
-            resizing: What was done to the batch of images.
+            sample: The main network's sample; it and its tensors must not be
+                changed.
+            resizing: How the batch of images was resized.
 
         Returns:
             A new sample.
@@ -47,11 +47,11 @@ class SampleHandler:
         )
 
     def copy(self, sample: Any) -> Any:
-        """Copy a sample so far that a pass may write into it.
+        """Copy a sample so that a pass may write into it.
 
         The losses of some heads do: mmdet's for instance masks put padded
-        masks into the samples they are given. Tensors are shared, and no head
-        of the toolboxes writes into these.
+        masks into their samples. Tensors are shared, since no head of the
+        toolboxes writes into them.
         """
         return _copy_element(sample)
 
@@ -60,11 +60,11 @@ class SampleHandler:
         return 1
 
     def prepare_dataset(self, dataset: Any) -> None:
-        """Make a data set's samples hold what :meth:`resize` needs.
+        """Make a data set's samples contain what :meth:`resize` needs.
 
-        Called with every data set that subnets are trained on, with samples of
-        any type, before workers start, and again whenever its pipeline may
-        have been replaced.
+        Called with every data set that subnets are trained on, of any type,
+        before workers start, and again whenever its pipeline may have been
+        replaced.
         """
 
 
@@ -90,8 +90,8 @@ def register_handler(
 
     Args:
         sample_type: Full name of the class, such as
-            ``mmpretrain.structures.data_sample.DataSample``. A name, so that
-            the toolbox that owns it is not imported before it is used.
+            ``mmpretrain.structures.data_sample.DataSample``. It is a name so
+            that its toolbox is only imported when used.
 
     Example:
         >>> @register_handler('my_package.samples.MySample')
@@ -113,7 +113,7 @@ def register_handler(
 def find_handler(sample: Any) -> SampleHandler:
     """Find the handler of a sample's type, or else of its nearest base class.
 
-    Where none is registered, the default one cannot resize.
+    If none is registered, it is the default one, which cannot resize.
 
     Example:
         >>> find_handler(DataSample()).is_positional
@@ -133,7 +133,7 @@ def resize_samples(
 
     Args:
         samples: The data samples of the main batch, or ``None``.
-        resizing: What was done to the images.
+        resizing: How the images were resized.
 
     Raises:
         TypeError: If a sample's type has no handler.
@@ -156,8 +156,7 @@ def prepare_dataset(dataset: Any) -> None:
     """Let every handler prepare a data set for subnets.
 
     Args:
-        dataset: Any data set, or one around others. Not yet handed to
-            workers, which have copies.
+        dataset: Any data set, or one around others, before workers copy it.
 
     Example:
         >>> prepare_dataset(runner.train_dataloader.dataset)

@@ -15,18 +15,18 @@ def resize_label_map(
     pad_value: float,
     image_shape: Sequence[int],
 ) -> Tensor:
-    """Resize a map of labels to the nearest, then pad it.
+    """Resize a map of labels to the nearest pixel, then pad it.
 
-    The nearest pixel is the one that ``cv2.INTER_NEAREST`` takes, with which
-    the toolboxes' ``Resize`` transforms resize maps: the floor of the exact
-    position. (PyTorch's ``mode='nearest'`` means the same, but rounds the
-    position to float32 and is one pixel off now and then.)
+    The nearest pixel is that of ``cv2.INTER_NEAREST``, which the toolboxes'
+    ``Resize`` transforms use for maps: the floor of the exact position.
+    (PyTorch's ``mode='nearest'`` means the same, but rounds the position to
+    float32 and is sometimes off by one pixel.)
 
     Args:
-        label_map: (..., H, W), of any type, as large as the image, or as the
-            main batch that it is in.
-        resizing: What was done to the images.
-        pad_value: What fills the padding: the ignored label.
+        label_map: (..., H, W), of any type, as large as the image or as the
+            main batch.
+        resizing: How the images were resized.
+        pad_value: Value of the padding: the ignored label.
         image_shape: (H, W) of the image in the main batch.
 
     Returns:
@@ -45,16 +45,16 @@ def resize_label_map(
     # A smaller image's padding in the batch was resized with it.
     label_map = _pad(label_map, resizing.main_shape, pad_value)
     rows, columns = (
-        _nearest(old, new, label_map.device)
+        _find_nearest(old, new, label_map.device)
         for old, new in zip(resizing.main_shape, resizing.resized_shape)
     )
     label_map = label_map[..., rows[:, None], columns]
     return _pad(label_map, resizing.padded_shape, pad_value)
 
 
-def _nearest(old: int, new: int, device: torch.device) -> Tensor:
-    """Index, from 0 to ``old - 1``, that each of ``new`` pixels takes."""
-    # In OpenCV's own order of operations, for the ties.
+def _find_nearest(old: int, new: int, device: torch.device) -> Tensor:
+    """Find the index, 0 to ``old - 1``, that each of ``new`` pixels takes."""
+    # In OpenCV's order of operations, because of ties.
     step = 1 / (new / old)
     positions = torch.arange(new, dtype=torch.float64, device=device) * step
     return positions.floor().long().clamp(max=old - 1)

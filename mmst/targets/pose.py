@@ -16,10 +16,10 @@ from .resizing import Resizing
 
 Array = NDArray[Any]
 
-# From here on heads find every backbone's last feature map whole.
+# A multiple of every backbone's stride, so that feature maps have whole cells.
 FEATURE_STRIDE = 32
 
-# In the image file's pixels, which metrics compare in, or of no size at all.
+# In pixels of the image file, as metrics need them, or independent of size.
 _KEPT: Dict[str, FieldRule] = dict.fromkeys(
     (
         'bboxes',
@@ -46,12 +46,12 @@ class PoseSamples(SampleHandler):
     """Samples of mmpose."""
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
-        """Shrink keypoints, and encode them as the codec does at this size.
+        """Shrink keypoints, and encode them for this size.
 
-        Targets are encoded again with the head's codec, of the same sigma, for
-        the padded input size; a resized heat-map would have another sigma.
-        Keypoints are pixel centres, so that they move as the centres do in
-        the bilinear resize of the image: ``(x + 0.5) * scale - 0.5``.
+        Targets are encoded again with the head's codec, with the same sigma,
+        for the padded input size; a resized heat-map would have another sigma.
+        Keypoints are pixel centres, so they move as these do in the bilinear
+        resize of the image: ``(x + 0.5) * scale - 0.5``.
 
         Raises:
             ValueError: If the sample lacks keypoints in the input's
@@ -59,7 +59,7 @@ class PoseSamples(SampleHandler):
             TypeError: If the head runs at one size only, or the codec cannot
                 encode all targets of the sample.
         """
-        codec = _codec(resizing.model.head)
+        codec = _get_codec(resizing.model.head)
         instances = sample.gt_instances
         if 'transformed_keypoints' not in instances:
             raise ValueError(
@@ -71,7 +71,7 @@ class PoseSamples(SampleHandler):
             )
         keypoints = _shrink(instances.transformed_keypoints, resizing)
         height, width = resizing.padded_shape
-        encoded = codec_at(codec, (width, height)).encode(
+        encoded = resize_codec(codec, (width, height)).encode(
             keypoints, instances.keypoints_visible
         )
         rules: Dict[str, FieldRule] = dict(
@@ -93,40 +93,39 @@ class PoseSamples(SampleHandler):
         """Return 32 for models that learn heat-maps.
 
         The heat-map of an input of h x w px has h / stride x w / stride
-        cells. A head that doubles the last feature map again and again gives
-        just that only where the feature map has no rounded-up cell: 110 px
-        become 4 cells of stride 32 and 32 cells of stride 4, for 27.5. So
-        such inputs are padded to whole cells.
+        cells. A head that upsamples the last feature map returns this size
+        only if no cell was rounded up: 110 px become 4 cells of stride 32, so
+        32 cells of stride 4 instead of 27.5. So such inputs are padded to
+        whole cells.
         """
         codec = _find_codec(getattr(model, 'head', None))
         return FEATURE_STRIDE if hasattr(codec, 'heatmap_size') else 1
 
     def prepare_dataset(self, dataset: Any) -> None:
-        """Let pipelines pack the keypoints in the input's coordinates.
+        """Make pipelines pack the keypoints in the input's coordinates.
 
-        A subnet's targets are encoded again from these, but mmpose packs only
-        what it has encoded, unless ``PackPoseInputs`` is told
-        ``pack_transformed=True``. Main network and metrics do not read them.
+        A subnet's targets are encoded from these, but mmpose packs them only
+        with ``pack_transformed=True`` in ``PackPoseInputs``. The main network
+        and metrics do not read them.
         """
         for part in iter_parts(dataset):
             if hasattr(part, 'pack_transformed'):
                 part.pack_transformed = True
 
 
-def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
-    """The same codec for inputs of another size.
+def resize_codec(codec: Any, input_size: Tuple[int, int]) -> Any:
+    """Copy a codec for inputs of another size.
 
-    A heat-map keeps its share of the input; sigma and the rest stay as they
-    are.
+    A heat-map keeps its stride; sigma and the rest do not change.
 
     Args:
-        codec: A codec of mmpose, which stays as it is.
+        codec: A codec of mmpose; not changed.
         input_size: (w, h) in pixels, multiples of the heat-map's stride.
     """
     from mmpose.codecs.base import BaseKeypointCodec
 
     parts = {
-        name: codec_at(part, input_size)
+        name: resize_codec(part, input_size)
         for name, part in vars(codec).items()
         if isinstance(part, BaseKeypointCodec)
     }
@@ -150,7 +149,7 @@ def codec_at(codec: Any, input_size: Tuple[int, int]) -> Any:
 
 
 def _find_codec(head: Optional[nn.Module]) -> Any:
-    """The codec of a head, or else of the head that it wraps.
+    """Find the codec of a head, or else of the head that it wraps.
 
     mmpose's VisPredictHead itself has none.
     """
@@ -159,8 +158,8 @@ def _find_codec(head: Optional[nn.Module]) -> Any:
     return next((c for c in codecs if hasattr(c, 'encode')), None)
 
 
-def _codec(head: nn.Module) -> Any:
-    """The head's codec, if smaller targets can be made with it."""
+def _get_codec(head: nn.Module) -> Any:
+    """Get the head's codec; refuse it if it cannot make smaller targets."""
     name = type(head).__name__
     # Layers over all cells of a feature map or heat-map of one size.
     if any(
@@ -213,7 +212,7 @@ def _encode_labels(labels: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
     for packed, old in labels.items():
         if packed == 'keypoints_visible_weights':
             continue  # of the annotation, not of the codec
-        new = _encoded(codec, encoded, names.get(packed), packed, old)
+        new = _get_encoded(codec, encoded, names.get(packed), packed, old)
         if packed == 'keypoint_weights':
             # A visible joint's weight may have the data set's own factor.
             new = torch.where((new > 0) & (old > 0), old, new)
@@ -240,20 +239,22 @@ def _encode_fields(fields: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
     }
     return PixelData(
         **{
-            packed: _encoded(codec, encoded, names.get(packed), packed, old)
+            packed: _get_encoded(
+                codec, encoded, names.get(packed), packed, old
+            )
             for packed, old in fields.items()
         }
     )
 
 
-def _encoded(
+def _get_encoded(
     codec: Any,
     encoded: Dict[str, Array],
     name: Any,
     packed: str,
     old: Tensor,
 ) -> Tensor:
-    """The new value of a target, of the old one's kind."""
+    """Get the new value of a target, of the same type as the old one."""
     new = encoded.get(name)
     if new is None or np.ndim(new) != old.ndim:
         raise TypeError(

@@ -1,4 +1,4 @@
-"""How a subnet's batch was made of the main one."""
+"""How a subnet's batch was made from the main one."""
 
 from dataclasses import dataclass
 from typing import Sequence, Tuple
@@ -10,7 +10,7 @@ Shape = Tuple[int, int]
 
 @dataclass(frozen=True)
 class Resizing:
-    """How a subnet's batch was made of the main one.
+    """How a subnet's batch was made from the main one.
 
     The whole batch was resized, the padding around its smaller images
     included, and then padded to the right and the bottom.
@@ -19,16 +19,15 @@ class Resizing:
         main_shape: (H, W) of the main batch.
         resized_shape: (H, W) that it was resized to.
         padded_shape: (H, W) of the subnet's batch.
-        divisor: What the sides of ``padded_shape`` are multiples of.
-        model: The model: its ``data_preprocessor`` knows what to pad with,
-            its heads may know more.
+        divisor: The sides of ``padded_shape`` are multiples of this.
+        model: The model, whose ``data_preprocessor`` has the padding values.
 
     Example:
         >>> half = Resizing(
         ...     (64, 96), (32, 48), (32, 64), divisor=32, model=model)
         >>> half.scale
         (0.5, 0.5)
-        >>> half.image_shape((60, 80))
+        >>> half.resize_shape((60, 80))
         (30, 40)
     """
 
@@ -46,19 +45,19 @@ class Resizing:
         )
         return height, width
 
-    def image_shape(self, shape: Sequence[int]) -> Shape:
-        """Resized (H, W) of an image of the main batch, given its (H, W)."""
+    def resize_shape(self, shape: Sequence[int]) -> Shape:
+        """Return the resized (H, W) of an image of the main batch."""
         height, width = (
             max(1, round(side * factor))
             for side, factor in zip(shape, self.scale)
         )
         return height, width
 
-    def scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
-        """(w, h) factors since the image file, given those of before."""
+    def update_scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
+        """Return (w, h) factors since the image file, given the old ones."""
         height, width = self.scale
         return old[0] * width, old[1] * height
 
-    def pad_setting(self, name: str, default: float) -> float:
-        """What the model's data preprocessor pads one kind of data with."""
+    def get_pad_value(self, name: str, default: float) -> float:
+        """Get the data preprocessor's padding value of one kind of data."""
         return getattr(self.model.data_preprocessor, name, default)

@@ -17,8 +17,9 @@ class SegmentationSamples(SampleHandler):
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Resize label, edge and depth maps to the nearest pixel.
 
-        As in mmseg's ``Resize``, depths keep their values. Padding gets the
-        data preprocessor's ``seg_pad_val`` in all three, as in the main batch.
+        As in mmseg's ``Resize``, depths keep their values. All three are
+        padded with the data preprocessor's ``seg_pad_val``, as in the main
+        batch.
         """
         image_shape = sample.metainfo.get('img_shape', resizing.main_shape)[:2]
 
@@ -26,7 +27,7 @@ class SegmentationSamples(SampleHandler):
             return resize_label_map(
                 label_map,
                 resizing,
-                resizing.pad_setting('seg_pad_val', 255),
+                resizing.get_pad_value('seg_pad_val', 255),
                 image_shape,
             )
 
@@ -34,7 +35,7 @@ class SegmentationSamples(SampleHandler):
             ('gt_sem_seg.data', 'gt_edge_map.data', 'gt_depth_map.data'),
             resize_map,
         )
-        height, width = resizing.image_shape(image_shape)
+        height, width = resizing.resize_shape(image_shape)
         padded_height, padded_width = resizing.padded_shape
         shapes: Dict[str, Any] = dict(
             img_shape=(height, width),
@@ -47,5 +48,7 @@ class SegmentationSamples(SampleHandler):
             ),
         )
         if 'scale_factor' in sample:
-            shapes['scale_factor'] = resizing.scale_factor(sample.scale_factor)
+            shapes['scale_factor'] = resizing.update_scale_factor(
+                sample.scale_factor
+            )
         return resize_fields(sample, resizing, rules, shapes)

@@ -99,7 +99,7 @@ def test_left_over_and_missing_keys_are_listed(released, backbone_only):
     with pytest.raises(ValueError) as error:
         convert_resnet(keys, backbone_only=backbone_only)
     assert (
-        'left over, 2: extra, features.5.body.9.weight\nmissing, 2: '
+        'surplus, 2: extra, features.5.body.9.weight\nmissing, 2: '
         'features.0.1.running_var, features.5.body.0.weight'
     ) in str(error.value)
 
@@ -110,7 +110,7 @@ def test_one_key_too_many_or_too_few_is_enough(released):
     with pytest.raises(ValueError, match=r'missing, 1: .*15.shortcut.1.bias'):
         convert_resnet(keys)
     keys = dict(released.state_dict(), extra=torch.zeros(1))
-    with pytest.raises(ValueError, match='left over, 1: extra'):
+    with pytest.raises(ValueError, match='surplus, 1: extra'):
         convert_resnet(keys)
 
 
@@ -131,11 +131,11 @@ def test_a_missing_block_is_named_once_the_depth_is_given(released):
     [
         (dict(layout='keras'), r"layout='keras' .*'released', 'torchvision'"),
         (dict(depth=20), r'depth=20 .*18, 34, 50, 101, 152'),
-        (dict(layout='torchvision', depth=50), 'left over, .*features'),
+        (dict(layout='torchvision', depth=50), 'surplus, .*features'),
         (dict(layout='torchvision'), '0 blocks'),
         (
             dict(depth=18),
-            r'of a ResNet-18 (.*\n)*left over, .*(.*\n)*missing, ',
+            r'of a ResNet-18 (.*\n)*surplus, .*(.*\n)*missing, ',
         ),
     ],
 )
@@ -148,5 +148,5 @@ def test_other_networks_are_refused():
     with torch.device('meta'):
         mobilenet = torchvision.models.mobilenet_v2()
     for model in (mobilenet, stock_classifier(18, base_channels=4)):
-        with pytest.raises(ValueError, match='no layout that is known'):
+        with pytest.raises(ValueError, match='in no known layout'):
             convert_resnet(model.state_dict())

@@ -105,7 +105,7 @@ def test_other_settings_need_folders_of_their_own(load_tool, capfd):
 
 
 def test_nothing_to_report(load_tool, tmp_path):
-    with pytest.raises(SystemExit, match='no run is done yet'):
+    with pytest.raises(SystemExit, match='no finished runs'):
         load_tool('demo/frontier').main(['--report', '--out', str(tmp_path)])
     assert not list(tmp_path.iterdir())
 

@@ -303,7 +303,7 @@ def test_too_small_an_input_is_refused_before_the_first_step(tiny_runner):
 
 def test_own_train_step_is_refused(tiny_runner):
     runner = tiny_runner(model=dict(type='OwnStep'), sampler=dict())
-    with pytest.raises(ValueError, match='OwnStep has a train_step of its'):
+    with pytest.raises(ValueError, match='OwnStep overrides train_step'):
         runner.train()
 
 
@@ -345,7 +345,9 @@ def test_update_of_its_own_is_refused(tiny_runner):
     runner.optim_wrapper = OwnUpdate(
         torch.optim.SGD(runner.model.parameters(), 0.1)
     )
-    with pytest.raises(ValueError, match='OwnUpdate: .*`update_params` as it'):
+    with pytest.raises(
+        ValueError, match='OwnUpdate does not .*override `update_params`'
+    ):
         runner.train()
 
 

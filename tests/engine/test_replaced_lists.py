@@ -32,10 +32,10 @@ def test_lost_and_kept(read, tmp_path):
         read(BASE, "custom_hooks = []; custom_imports = dict(imports='mmst')")
     )
     assert hooks.startswith(
-        f'custom_hooks has not got EMAHook of the base config '
+        f'custom_hooks does not have EMAHook of the base config '
         f'{tmp_path / "0.py"}: '
     )
-    assert imports.startswith('custom_imports has not got json')
+    assert imports.startswith('custom_imports does not have json')
 
 
 def test_of_bases_farther_up_once(read):
@@ -50,4 +50,4 @@ def test_first_lines_of_the_log(tiny_runner, read):
     warned = []
     runner.logger.warning = warned.append
     runner.call_hook('before_train')
-    assert 'has not got EMAHook' in warned[0]
+    assert 'does not have EMAHook' in warned[0]

@@ -131,7 +131,7 @@ def test_cost_counts_passes_apart(model):
         expected
     )
     text = describe_space(model, image, sampler)
-    assert 'each pass runs by itself: the backbone draws at random' in text
+    assert 'each pass runs by itself: the backbone is random' in text
 
 
 def weights(runner) -> dict:

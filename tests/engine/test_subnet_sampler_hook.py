@@ -201,7 +201,7 @@ def test_report_tells_space_and_cost(tiny_runner):
         (dict(share_prefixes=False), 'share_prefixes=False in train_cfg'),
         (dict(update_running_stats=True), 'every subnet updates running'),
         (dict(input_transforms=['flip']), 'each subnet has an input of its'),
-        (dict(chain_inputs=True), "each subnet's input is made of the"),
+        (dict(chain_inputs=True), "each subnet's input is made from the"),
     ],
 )
 def test_report_tells_why_passes_are_apart(tiny_runner, options, reason):

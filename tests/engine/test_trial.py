@@ -86,7 +86,7 @@ def test_more_than_the_backbone_is_tried(tiny_runner):
     with pytest.raises(
         ValueError,
         match='subnets of 8 px are too small: subnet 1-1-1 at 8 px: Runtime'
-        'Error: .*Raise the least size .*now 8 to 16 px',
+        'Error: .*Raise the smallest size .*now 8 to 16 px',
     ):
         runner.train()
     assert runner.iter == 0

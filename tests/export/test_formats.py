@@ -109,7 +109,7 @@ def test_convolutions_take_any_number_of_images(
     in_place, out = export(CNN, [kind], batch_size)
     for num_images in (1, 3):
         assert_same(kind, out, in_place, num_images)
-    assert 'One image at a time' not in capsys.readouterr().out
+    assert 'one image at a time' not in capsys.readouterr().out
     if kind == 'onnx':
         assert declared_batch(out) == 'batch'
 
@@ -122,8 +122,8 @@ def test_fixed_batch_is_of_one_image(export, capsys, network, kind):
     in_place, out = export(network, [kind])
     assert_same(kind, out, in_place, 1)
     printed = capsys.readouterr().out.splitlines()
-    assert [line for line in printed if 'One image at a time' in line] == [
-        f'One image at a time, as its trace mixes up more: n{FORMATS[kind]}'
+    assert [line for line in printed if 'one image at a time' in line] == [
+        f'Traced for one image at a time: n{FORMATS[kind]}'
     ]
     if kind == 'onnx':
         assert declared_batch(out) == 1

@@ -78,7 +78,7 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
         formats=['onnx'],
     )
     runner.model.neck = nn.Sequential(runner.model.neck, Random())
-    refuse(runner, folder, 'does not give the outputs of the subnet in place')
+    refuse(runner, folder, 'differ from those of the subnet in place')
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
     [
         (
             'AddNumber',
-            'a trace of ImageClassifier is not right for another image .*: '
+            'a trace of ImageClassifier holds for the traced image only, .*: '
             'leave out {flags}',
         ),
         (
@@ -119,7 +119,7 @@ def test_file_is_read_again(make_runner, tmp_path, monkeypatch):
     refuse(
         make_runner(classifier()),
         tmp_path / 'folder',
-        'a trace of ImageClassifier is not right',
+        'a trace of ImageClassifier holds for the traced image only',
         formats=['torchscript'],
     )
 
@@ -128,7 +128,7 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
     runner = make_runner(classifier())
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'mine').write_text('')
-    with pytest.raises(ValueError, match='is there already, and not an empty'):
+    with pytest.raises(ValueError, match='already exists and is not empty'):
         write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n')
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['mine']
 

@@ -206,7 +206,7 @@ def test_raw_sampling_is_refused():
     )
     with pytest.raises(
         ValueError,
-        match='raw sampling is not known for DenseLayer in stages.0',
+        match="'raw' is not supported for DenseLayer in stages.0",
     ):
         with activate(model, Subnet(paths)):
             pass

@@ -286,7 +286,7 @@ def test_main_network_comes_first():
 
 
 def test_each_pass_has_an_input():
-    with pytest.raises(ValueError, match='2 passes cannot have 3 inputs'):
+    with pytest.raises(ValueError, match='2 passes but 3 inputs'):
         PassRunner(resnet()).run(SUBNETS[:2], lambda subnet: None, 'abc')
 
 

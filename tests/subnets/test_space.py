@@ -107,11 +107,11 @@ def test_probabilities_are_the_observed_ones(strategy):
         Random(0),
     )
     draws = [space.sample(rng) for _ in range(4000)]
-    for i, row in enumerate(space.keep_probability()):
+    for i, row in enumerate(space.compute_keep_probability()):
         for j, probability in enumerate(row):
             kept = sum(s.paths[i][j] is not Path.SHORTCUT for s in draws)
             assert abs(kept / 4000 - probability) < 5 * 0.5 / 4000**0.5
-    for i, row in enumerate(space.mean_skipped_before()):
+    for i, row in enumerate(space.average_skipped_before()):
         for j, expected in enumerate(row):
             skipped = [
                 s.paths[i][:j].count(Path.SHORTCUT)

@@ -136,7 +136,9 @@ def test_numbered_activations(activations, last):
     net.layer1 = nn.Sequential(Numbered(**activations))
     net.layer2 = nn.Sequential(Numbered(**activations))
     if last is None:
-        with pytest.raises(TypeError, match='Numbered has a `downsample` but'):
+        with pytest.raises(
+            TypeError, match='Numbered has a `downsample`, but'
+        ):
             find_stages(net)
         return
     x = torch.randn(1, 3, 4, 4)

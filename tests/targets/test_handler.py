@@ -54,6 +54,6 @@ def test_unknown_type():
 
 def test_scale_and_shapes():
     assert RESIZING.scale == (4 / 8, 7 / 12)
-    assert RESIZING.image_shape((6, 9)) == (3, 5)
-    assert RESIZING.image_shape((1, 1)) == (1, 1)
-    assert RESIZING.scale_factor((2.0, 3.0)) == (2.0 * 7 / 12, 3.0 / 2)
+    assert RESIZING.resize_shape((6, 9)) == (3, 5)
+    assert RESIZING.resize_shape((1, 1)) == (1, 1)
+    assert RESIZING.update_scale_factor((2.0, 3.0)) == (2.0 * 7 / 12, 3.0 / 2)

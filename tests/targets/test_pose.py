@@ -9,7 +9,7 @@ pytest.importorskip('mmpose')
 from mmpose.registry import KEYPOINT_CODECS, MODELS  # noqa: E402
 
 from mmst.subnets import resize_inputs  # noqa: E402
-from mmst.targets.pose import codec_at  # noqa: E402
+from mmst.targets.pose import resize_codec  # noqa: E402
 from tests.targets.people import (  # noqa: E402
     CODECS,
     HEATMAPS,
@@ -195,7 +195,7 @@ def test_codec_at_another_size(name):
     )
     visible = np.ones((1, JOINTS), np.float32)
     before = codec.encode(keypoints, visible)
-    small = codec_at(codec, (64, 96)).encode(keypoints, visible)
+    small = resize_codec(codec, (64, 96)).encode(keypoints, visible)
     expected = KEYPOINT_CODECS.build(codec_cfg(name, (64, 96))).encode(
         keypoints, visible
     )

@@ -158,7 +158,7 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
             assert torch.equal(value, trained[key]), key
     assert list(tmp_path.rglob('work_dirs/*/*')) == [out]
     # A second time the folder is there.
-    with pytest.raises(ValueError, match='give another one by --out'):
+    with pytest.raises(ValueError, match='choose another folder with --out'):
         export([*run, '--depths', '2-2-1-2'])
 
 

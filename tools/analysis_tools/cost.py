@@ -1,7 +1,7 @@
 """Score against epochs and against training FLOPs (Fig. 9, Table 5).
 
-From the logs of runs. FLOPs come from each run's config: those of an
-iteration, its subnets included, times the iterations. Data are not needed.
+Reads the logs of runs. FLOPs are computed from each run's config: those of an
+iteration, with its subnets, times the number of iterations. Needs no data.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """How large KL- and its gradient are, by normalisation and number of classes.
 
-Logits are made up: the main network's are sharp on the right class as trained
-networks' are, the subnet's are those with noise added. The last column is the
-largest value that the loss can have between any two logit vectors, found by
-gradient ascent.
+Logits are random: the main network's peak at the right class, as a trained
+network's do; the subnet's are these with noise added. The last column is the
+largest value of the loss between any two logit vectors, found by gradient
+ascent.
 """
 
 import argparse
@@ -15,16 +15,16 @@ from torch import Tensor
 from mmst.models import KLMinusLoss
 
 
-def typical_logits(num_classes: int, batch_size: int) -> Tensor:
-    """Logits with a softmax of about 0.8 on the right class, (N, C)."""
+def make_typical_logits(num_classes: int, batch_size: int) -> Tensor:
+    """Make logits with a softmax of about 0.8 on the right class, (N, C)."""
     logits = torch.randn(batch_size, num_classes).double()
     others = logits.exp().sum(1) - logits[:, 0].exp()
     logits[:, 0] = (4 * others).log()
     return logits
 
 
-def largest(normalize: str, num_classes: int, steps: int) -> float:
-    """The largest loss between two logit vectors."""
+def find_largest_loss(normalize: str, num_classes: int, steps: int) -> float:
+    """Find the largest loss between two logit vectors."""
     loss = KLMinusLoss(normalize)
     main, subnet = (
         torch.randn(8, num_classes).double().requires_grad_() for _ in range(2)
@@ -61,7 +61,7 @@ def main() -> None:
         f'{"largest loss":>14}'
     )
     for num_classes in args.num_classes:
-        main_logits = typical_logits(num_classes, args.batch_size)
+        main_logits = make_typical_logits(num_classes, args.batch_size)
         noise = torch.randn_like(main_logits)
         for normalize in (None, 'standardize', 'l2'):
             subnet = (main_logits + noise).requires_grad_()
@@ -71,7 +71,7 @@ def main() -> None:
             gradient = subnet.grad.norm(dim=1).mean() * args.batch_size
             bound: Optional[float] = None
             if normalize is not None:
-                bound = largest(normalize, num_classes, args.steps)
+                bound = find_largest_loss(normalize, num_classes, args.steps)
             shown = 'none' if bound is None else f'{bound:.4f}'
             print(
                 f'{num_classes:>8}{str(normalize):>14}{loss.item():>12.6f}'

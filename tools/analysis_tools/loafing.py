@@ -37,14 +37,14 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         default=[],
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
         help='a network trained alone, drawn at the subnet with its depths; '
-        'several with one NAME form one line',
+        'those with the same NAME form one line',
     )
     add_metric(parser)
     return parser.parse_args(args)
 
 
 def count_blocks(runner: Runner) -> Tuple[int, ...]:
-    """Number of blocks of each stage."""
+    """Count the blocks of each stage."""
     return tuple(len(stage) for stage in find_stages(runner.model))
 
 
@@ -53,7 +53,7 @@ def choose_subnets(
     asked: Optional[List[Tuple[int, ...]]],
     alone: List[Tuple[int, ...]],
 ) -> List[Tuple[int, ...]]:
-    """The subnets to score: those asked for, and twins of networks alone."""
+    """Choose the subnets to score, with twins of networks trained alone."""
     blocks = count_blocks(runner)
     subnets = list(list_uniform_depths(blocks) if asked is None else asked)
     return subnets + [

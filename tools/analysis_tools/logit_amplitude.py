@@ -1,6 +1,6 @@
 """Mean L2 norm of classifiers' logits, with their accuracy (Fig. 4).
 
-Of each network and its subnets, over the validation set.
+For each network and its subnets, on the validation set.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the centre of a stage's output sees of the input (Fig. 6).
+"""Measure what the centre of a stage's output sees of the input (Fig. 6).
 
 The effective receptive field of networks and their subnets at one or more
 input sizes: as heat maps, and as the sides of the centred squares that hold
@@ -108,7 +108,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
 def make_images(
     runner: Runner, size: int, args: argparse.Namespace
 ) -> torch.Tensor:
-    """The images that the command line asks for, (N, C, size, size)."""
+    """Load the images that the command line asks for, (N, C, size, size)."""
     if not args.noise:
         return load_input_images(runner, size, args.num_images)
     generator = torch.Generator().manual_seed(0)

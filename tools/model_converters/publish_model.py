@@ -1,17 +1,17 @@
-"""Make a checkpoint that others can use from that of a training run.
+"""Turn the checkpoint of a training run into one that others can use.
 
 Optimizer, schedulers, message hub, config and, in a run with EMAHook, the raw
-weights go; the weights that the run evaluated stay, on the CPU. OUT, such as
-``resnet50_st.pth``, becomes ``resnet50_st-<hash>.pth``. The file loads with
-``torch.load(weights_only=True)``, and where mmst is not installed: a backbone
-of mmpretrain's in mmpretrain, and in mmdet, mmseg and mmpose by
+weights are removed; the weights that the run evaluated stay, on the CPU. OUT,
+such as ``resnet50_st.pth``, becomes ``resnet50_st-<hash>.pth``. The file loads
+with ``torch.load(weights_only=True)`` and without mmst: a backbone of
+mmpretrain in mmpretrain, and in mmdet, mmseg and mmpose by
 
     init_cfg=dict(type='Pretrained', checkpoint='FILE', prefix='backbone.')
 
-With --calibrate one temperature is fitted on training images and put into the
-last layer of a classifier: the same classes, with calibrated scores
+With --calibrate a temperature is fitted on training images and put into the
+last layer of a classifier: predictions stay the same, scores are calibrated
 wherever the file is loaded. A network trained through normalised logits needs
-it outside of STClsHead.
+it without STClsHead.
 """
 
 import argparse
@@ -53,13 +53,13 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def calibrate(parsed: argparse.Namespace) -> Dict[str, Any]:
-    """The weights, with the temperature in the last layer."""
+    """Calibrate the weights: put a temperature into the last layer."""
     with TemporaryDirectory() as log_dir:
         runner = load_trained_runner(
             parsed.calibrate, parsed.source, log_dir, parsed.cfg_options
         )
         with bake_temperature(runner, parsed.num_samples) as temperature:
-            print(f'Temperature {temperature:.4g} is in the last layer')
+            print(f'Put temperature {temperature:.4g} into the last layer')
             return {
                 key: value.clone()
                 for key, value in runner.model.state_dict().items()

@@ -1,10 +1,10 @@
 """Convert a ResNet checkpoint of another project to mmpretrain's keys.
 
-Sources: the checkpoints that the paper's authors released, torchvision's
-ResNets, timm's ``resnet50`` and those like it. The file is read without
-executing code, every key of it must be known, and OUT appears only when it is
-complete. A whole classifier can be tested with ``tools/test.py``; the backbone
-of either kind of file starts another network by
+Sources are the checkpoints that the paper's authors released, torchvision's
+ResNets, and timm's ``resnet50`` and similar ones. The file is read without
+executing code, all its keys must be known, and OUT appears only once it is
+complete. A whole classifier can be tested with ``tools/test.py``. To start
+another network from the backbone of either kind of file:
 
     init_cfg=dict(type='Pretrained', checkpoint='OUT', prefix='backbone.')
 """
@@ -28,29 +28,27 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        'source', metavar='IN', help='checkpoint of the authors'
-    )
+    parser.add_argument('source', metavar='IN', help='checkpoint to convert')
     parser.add_argument('out', metavar='OUT', help='output file')
     parser.add_argument(
         '--layout',
         choices=list(LAYOUTS),
-        help="naming of the keys; 'released' is "
-        "the authors'. Default: detected from the keys",
+        help="names of the keys; 'released' means the authors' "
+        'checkpoints; default: detected from the keys',
     )
     parser.add_argument(
         '--depth',
         type=int,
         choices=list(RESNETS),
-        help='Default: detected from the keys',
+        help='number of layers; default: detected from the keys',
     )
     parser.add_argument(
         '--entry',
-        help='the entry that holds the weights, if the file '
-        'has several, such as state_dict_ema',
+        help='entry with the weights, if the file has several, such as '
+        'state_dict_ema',
     )
     parser.add_argument(
-        '--backbone-only', action='store_true', help='leave the classifier out'
+        '--backbone-only', action='store_true', help='leave out the classifier'
     )
     return parser.parse_args(args)
 
@@ -59,14 +57,14 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
     if Path(parsed.source).resolve() == Path(parsed.out).resolve():
         raise ValueError(
-            f'OUT would replace IN, {parsed.source}; choose another OUT'
+            f'OUT would overwrite IN, {parsed.source}: choose another OUT'
         )
     source = select_state_dict(read_checkpoint(parsed.source), parsed.entry)
     converted = convert_resnet(
         source, parsed.layout, parsed.depth, parsed.backbone_only
     )
     out = write_checkpoint(dict(state_dict=converted, meta={}), parsed.out)
-    print(f'{len(converted)} tensors, from {len(source)}, are in {out}')
+    print(f'Wrote {len(converted)} tensors, from {len(source)}, to {out}')
 
 
 if __name__ == '__main__':

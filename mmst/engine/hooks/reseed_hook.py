@@ -1,4 +1,4 @@
-"""Random numbers that a resumed run shares with the uninterrupted one."""
+"""Make a resumed run draw the same random numbers as without the stop."""
 
 from functools import partial
 from typing import Any, Callable, Dict, Iterator, Optional
@@ -14,32 +14,32 @@ from mmst.registry import FUNCTIONS, HOOKS
 class ReseedHook(Hook):
     """Reseed after every iteration, from (seed, iteration, rank) only.
 
-    MMEngine seeds a run once. What dropout, Mixup and augmentations draw then
-    depends on everything drawn since the start, and a resumed run draws
-    something else. With this hook the next iteration's draws do not depend on
-    the ones before. Data loaders need ``persistent_workers=False`` and
-    ``worker_init_fn=dict(type='mmst.keep_worker_seed')``, so that workers too
-    begin every epoch from it. Iteration-based runs need an ``InfiniteSampler``
-    and at least one worker process: they resume by reading the seen batches
-    again, so that workers draw for them what they drew.
+    MMEngine seeds a run once. Dropout, Mixup and augmentations then depend on
+    everything drawn since the start, and a resumed run draws other numbers.
+    With this hook each iteration's draws are independent of earlier ones.
+    Data loaders need ``persistent_workers=False`` and
+    ``worker_init_fn=dict(type='mmst.keep_worker_seed')``, so that workers are
+    reseeded in every epoch, too. Iteration-based runs need an
+    ``InfiniteSampler`` and at least one worker process: on resuming they read
+    the seen batches again, so that workers repeat their draws.
 
     Example:
         >>> runner.register_hook(ReseedHook())
         >>> loader = dict(worker_init_fn=dict(type='mmst.keep_worker_seed'))
     """
 
-    # After the hooks that may draw random numbers at the same points.
+    # After hooks that may draw random numbers at the same points.
     priority = 'LOWEST'
 
     @staticmethod
     def _reseed(runner: Runner, iteration: int) -> None:
-        # Far apart for the ranks and for seeds that follow one another, and
-        # within the 32 bits that NumPy takes.
+        # Different for ranks and for consecutive seeds, and within the 32 bits
+        # that NumPy takes.
         mixed = runner.seed * 1_000_003 + iteration * 8191 + get_rank()
         set_random_seed(mixed % 2**32)
 
     def before_train(self, runner: Runner) -> None:
-        """Have OneDL's MMEngine read seen batches again, as MMEngine does."""
+        """Make OneDL's MMEngine read seen batches again, as MMEngine does."""
         batches = getattr(runner.train_loop, 'dataloader_iterator', None)
         if batches is not None and hasattr(batches, 'skip_iter'):
             runner.train_loop.dataloader_iterator = _BatchesReadAgain(
@@ -62,17 +62,17 @@ class ReseedHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Seed again: a resumed run does not repeat the validation."""
-        # Outside of a training the iteration would be asked of a loop that is
-        # built for that, training images and all.
+        # Outside training, reading the iteration would build a train loop,
+        # data set included.
         if isinstance(runner._train_loop, BaseLoop):
             self._reseed(runner, runner.iter)
 
 
 class _BatchesReadAgain:
-    """The batches of a loop that would skip the seen ones without reading.
+    """Batches of a loop that would skip seen ones without reading them.
 
-    Such a loop also makes its workers as late as for the first batch, so that
-    they take their seed from the iteration of that.
+    Such a loop also starts its workers only with the first batch, so that
+    they would take their seed from that iteration.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class _BatchesReadAgain:
 
 @FUNCTIONS.register_module()
 def keep_worker_seed(worker_id: int) -> None:
-    """Leave a worker the seed that PyTorch gave it, new every epoch.
+    """Keep the seed that PyTorch gives a worker, new in every epoch.
 
-    MMEngine's own function would seed it with the same number every epoch.
+    MMEngine's own function would give it the same seed in every epoch.
     """

@@ -32,20 +32,21 @@ from ..subnet_scalars import add_subnet_scalars
 class SubnetMetricsHook(Hook):
     """Evaluate subnets every n epochs, on the run's own validation.
 
-    Each subnet gets its own BatchNorm statistics, re-estimated from
-    training images that are loaded separately. The training is not affected:
-    weights, statistics, random numbers and other hooks stay as they were.
-    Where the run validates averaged weights (EMAHook),
-    the subnets are of these too. The figures go to the log and to every
-    backend of the visualizer; LocalVisBackend's are in ``subnets.json``.
+    Each subnet gets its own BatchNorm statistics, re-estimated from training
+    images that are loaded separately. Training is not affected: weights,
+    statistics, random numbers and other hooks are restored. If the run
+    validates averaged weights (EMAHook), so do the subnets. The metrics go to
+    the log and to every backend of the visualizer (LocalVisBackend:
+    ``subnets.json``).
 
     Args:
-        interval: Epochs, or iterations, from one report to the next.
+        interval: Number of epochs, or iterations, between two reports.
         by_epoch: Whether ``interval`` counts epochs.
-        depths: The subnets, each by the blocks to keep in every stage, such
-            as ``[[3, 3, 4, 3]]``. Default: 1, 2 ... blocks in all stages.
-        num_samples: Training images to re-estimate each subnet's BatchNorm
-            statistics from, in each process.
+        depths: The subnets, each by the number of blocks to keep in every
+            stage, such as ``[[3, 3, 4, 3]]``. Default: 1, 2 ... blocks in all
+            stages.
+        num_samples: Number of training images, in each process, to re-estimate
+            each subnet's BatchNorm statistics from.
 
     Raises:
         ValueError: If the value of an option is not allowed.
@@ -55,7 +56,7 @@ class SubnetMetricsHook(Hook):
         >>> runner.register_hook(hook)
     """
 
-    # After those that change weights.
+    # After hooks that change weights.
     priority = 'LOW'
 
     def __init__(
@@ -98,10 +99,10 @@ class SubnetMetricsHook(Hook):
                 f'but {type(runner.train_loop).__name__} has none: set '
                 'by_epoch=False'
             )
-        self._subnets(runner.model)
+        self._list_subnets(runner.model)
 
-    def _subnets(self, model: nn.Module) -> Sequence[Sequence[int]]:
-        """The depths to evaluate; refused if they do not fit the model."""
+    def _list_subnets(self, model: nn.Module) -> Sequence[Sequence[int]]:
+        """List the depths to evaluate; refuse those that do not fit."""
         blocks = [len(stage) for stage in find_stages(model)]
         subnets = (
             list_uniform_depths(blocks) if self.depths is None else self.depths
@@ -153,7 +154,7 @@ class SubnetMetricsHook(Hook):
     def evaluate(
         self, runner: Runner
     ) -> List[Tuple[Sequence[int], Dict[str, float]]]:
-        """The numeric metrics of each subnet.
+        """Compute the numeric metrics of each subnet.
 
         Args:
             runner: The runner, during its training.
@@ -161,11 +162,11 @@ class SubnetMetricsHook(Hook):
         results = []
         with preserve_random_state(), preserve_modes(
             runner.model
-        ), _validated_weights(runner), _without_hooks(runner):
+        ), _swap_validated_weights(runner), _remove_hooks(runner):
             if self._dataset is None:
-                # The training's own may be halfway through something.
+                # The training's own may be in use.
                 self._dataset = build_train_loader(runner).dataset
-            for depths in self._subnets(runner.model):
+            for depths in self._list_subnets(runner.model):
                 metrics = evaluate_subnet(
                     runner, depths, self.num_samples, self._dataset
                 )
@@ -183,16 +184,16 @@ class SubnetMetricsHook(Hook):
 
 
 @contextmanager
-def _validated_weights(runner: Runner) -> Iterator[None]:
+def _swap_validated_weights(runner: Runner) -> Iterator[None]:
     """Swap in averaged weights where validation would."""
     hooks = [
         hook
         for hook in runner.hooks
         if isinstance(hook, EMAHook)
-        # mmpretrain's may leave the weights as they are.
+        # mmpretrain's may be set to evaluate the plain weights.
         and getattr(hook, 'evaluate_on_ema', True)
     ]
-    # Not by its own hook points, where mmpretrain's validates once more.
+    # Not by its hook points, where mmpretrain's validates once more.
     for hook in hooks:
         hook._swap_ema_parameters()
     try:
@@ -203,8 +204,8 @@ def _validated_weights(runner: Runner) -> Iterator[None]:
 
 
 @contextmanager
-def _without_hooks(runner: Runner) -> Iterator[None]:
-    """No other hook logs a subnet's metrics as the main network's."""
+def _remove_hooks(runner: Runner) -> Iterator[None]:
+    """Keep other hooks from logging a subnet's metrics as the network's."""
     hooks = runner._hooks
     runner._hooks = []
     try:

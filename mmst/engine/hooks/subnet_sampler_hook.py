@@ -23,10 +23,10 @@ from ..trial import SubnetTrial
 
 @HOOKS.register_module()
 class SubnetSamplerHook(Hook):
-    """Hands the loop the subnets that a ``SubnetSampler`` draws.
+    """Passes the subnets that a ``SubnetSampler`` draws to the loop.
 
-    What was drawn is reported now and then, in the log and to every backend
-    of the visualizer (LocalVisBackend: ``subnets.json``).
+    It also reports them from time to time, in the log and to every backend of
+    the visualizer (LocalVisBackend: ``subnets.json``).
 
     Args:
         begin: First epoch or iteration, from 0, that trains subnets.
@@ -55,7 +55,7 @@ class SubnetSamplerHook(Hook):
         interval: Optional[int] = None,
         **options: Any,
     ) -> None:
-        with _naming_the_hook():
+        with _name_hook_in_errors():
             if interval is not None:
                 check_count('interval', interval, least=1)
             check_flag('by_epoch', by_epoch)
@@ -89,7 +89,7 @@ class SubnetSamplerHook(Hook):
                 'subnet would be trained: set a smaller one, or '
                 'num_subnets=0 for plain training'
             )
-        with _naming_the_hook():
+        with _name_hook_in_errors():
             self.sampler.fit(model)
         if self.interval is None:
             self.interval = next(
@@ -102,7 +102,7 @@ class SubnetSamplerHook(Hook):
             )
 
     def _check_loop(self, loop: BaseLoop) -> None:
-        # By what the ST loops have: they import this module.
+        # Not by class: the ST loops import this module.
         inputs = getattr(loop, 'subnet_inputs', None)
         if not isinstance(inputs, SubnetInputs):
             raise ValueError(
@@ -133,7 +133,7 @@ class SubnetSamplerHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Hand the iteration's subnets to the loop."""
+        """Pass the iteration's subnets to the loop."""
         if self.sampler.is_off:
             return
         if not self._reported:
@@ -156,7 +156,7 @@ class SubnetSamplerHook(Hook):
         if not subnets:
             return
         assert self.interval is not None
-        # Of the last `every` iterations of an interval one has subnets.
+        # One of the last `every` iterations of an interval has subnets.
         left = self.interval - 1 - runner.iter % self.interval
         if left < self.sampler.every:
             report_subnets(runner, self.sampler.stages, subnets)
@@ -181,8 +181,8 @@ def _check_options(options: Dict[str, Any]) -> None:
 
 
 @contextmanager
-def _naming_the_hook() -> Iterator[None]:
-    """Say in an error where the option that it names is set."""
+def _name_hook_in_errors() -> Iterator[None]:
+    """Prefix errors with the place where the option is set."""
     try:
         yield
     except ValueError as error:

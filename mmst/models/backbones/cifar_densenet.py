@@ -18,14 +18,14 @@ class CIFARDenseNet(DenseNet):
 
     Args:
         depth: 6n + 4, such as 40 or 100.
-        growth_rate: Channels that a layer adds.
+        growth_rate: Channels that each layer adds.
         stem_stride: Stride of the stem. 1 is the original; 2 makes the
-            network four times quicker.
+            network four times cheaper.
         in_channels: Channels of the image.
-        **kwargs: As for mmpretrain's ``DenseNet``.
+        **kwargs: Passed to mmpretrain's ``DenseNet``.
 
     Raises:
-        ValueError: If the depth is not of that form.
+        ValueError: If the depth is not 6n + 4.
 
     Example:
         >>> (features,) = CIFARDenseNet(40)(torch.zeros(1, 3, 32, 32))

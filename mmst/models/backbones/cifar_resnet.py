@@ -18,11 +18,11 @@ class CIFARResNet(ResNet_CIFAR):
     Args:
         depth: 6n + 2, such as 20, 56 or 110.
         stem_stride: Stride of the stem. 1 is the original; 2 makes the
-            network four times quicker.
-        **kwargs: As for mmpretrain's ``ResNet``.
+            network four times cheaper.
+        **kwargs: Passed to mmpretrain's ``ResNet``.
 
     Raises:
-        ValueError: If the depth is not of that form.
+        ValueError: If the depth is not 6n + 2.
 
     Example:
         >>> (features,) = CIFARResNet(20)(torch.zeros(1, 3, 32, 32))

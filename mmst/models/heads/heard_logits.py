@@ -1,11 +1,11 @@
-"""Hear the logits that a head computes inside its own methods."""
+"""Record the logits that a head computes inside its own methods."""
 
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from torch import Tensor, nn
 
-# The logits of one call, and what the head got in it besides features.
+# The logits of one call, and the call's arguments besides the features.
 Heard = Tuple[List[Tensor], List[Any]]
 
 
@@ -13,10 +13,10 @@ Heard = Tuple[List[Tensor], List[Any]]
 def hear_logits(
     head: nn.Module, change: Callable[[Tensor], Tensor]
 ) -> Iterator[List[Heard]]:
-    """Hear a head's logits, and change them for what it does with them.
+    """Record a head's logits, and change them before it uses them.
 
-    mmpretrain's heads call themselves in ``loss`` and ``predict``; a hook
-    reads the logits there.
+    mmpretrain's heads call themselves in ``loss`` and ``predict``, where a
+    hook reads the logits.
 
     Args:
         head: The head.
@@ -46,12 +46,12 @@ def get_last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
     """Return the logits of the last call.
 
     Args:
-        heard: What :func:`hear_logits` heard.
+        heard: What :func:`hear_logits` recorded.
         head: The head.
         method: The method that ran.
 
     Raises:
-        TypeError: If it did not call the head.
+        TypeError: If the method did not call the head.
     """
     if not heard:
         raise TypeError(
@@ -62,10 +62,10 @@ def get_last_heard(heard: List[Heard], head: nn.Module, method: str) -> Heard:
 
 
 def list_logits(logits: Any) -> List[Tensor]:
-    """Return the logits of a head with one classifier, or with several.
+    """List the logits of a head with one or several classifiers.
 
     Raises:
-        TypeError: If it returns anything else.
+        TypeError: If these are not tensors.
     """
     logits = [logits] if isinstance(logits, Tensor) else list(logits)
     if not all(isinstance(item, Tensor) for item in logits):

@@ -11,10 +11,10 @@ from torch import nn
 def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
     """Return whether a loss applies a softmax to logits.
 
-    A softmax does not change where a number is added to all logits. That is
-    asked of the loss itself, whatever it is called. Sigmoids do change, and
-    cannot be satisfied by normalised logits: those of N classes have a fixed
-    length, where a sigmoid wants one large positive and N - 1 negative ones.
+    A softmax does not change if a number is added to all logits; sigmoids do.
+    The loss itself is tried, whatever its name. Normalised logits cannot
+    satisfy sigmoids: their length is fixed, and sigmoids need one large
+    positive logit and N - 1 negative ones.
 
     Args:
         loss: A loss module of mmpretrain's kind, called with logits,
@@ -22,7 +22,7 @@ def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
         num_classes: Number of classes.
 
     Returns:
-        bool: True, too, for a loss that takes neither kind of labels.
+        bool: Also True for a loss that takes neither kind of labels.
 
     Example:
         >>> is_of_softmax(torch.nn.CrossEntropyLoss(), 3)
@@ -34,12 +34,12 @@ def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
     labels = torch.tensor([0, num_classes - 1])
     for target in (labels, F.one_hot(labels, num_classes).float()):
         try:
-            # A copy, on the CPU: some losses count what they have seen.
+            # A copy, on the CPU: some losses have counters.
             values = [
                 float(deepcopy(loss).cpu()(logits + shift, target))
                 for shift in (0.0, 2.0)
             ]
-        except Exception:  # any error for labels of another kind
+        except Exception:  # any error about the kind of labels
             continue
         return math.isclose(*values, rel_tol=1e-3, abs_tol=1e-6)
     return True

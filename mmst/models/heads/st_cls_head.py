@@ -28,28 +28,27 @@ class STClsHead(BaseModule):
     detached logits. In a subnet's pass, inside
     :func:`mmst.subnets.activate`, it returns the divergence from the stored
     logits. This needs no labels, so it works with Mixup and CutMix.
-    Prediction is the wrapped head's, through logits normalised as in
-    training, and so are the checkpoint keys: a checkpoint loads into the plain
-    head and the other way.
+    Predictions are the wrapped head's, from logits normalised as in training.
+    So are the checkpoint keys: the wrapped and the plain head load each
+    other's checkpoints.
 
     Args:
         head: The head to wrap, a config or a module.
-        loss_kl: Config of the loss between subnet and main logits; one of
-            mmpretrain's too, such as ``CosineSimilarityLoss``.
-        normalize_main: Whether the main logits too are normalised, as
-            ``loss_kl`` normalises them, before the wrapped head's own loss
-            and its prediction. The authors' released code does so in the
-            loss; the paper does not.
-        subnet_target: What subnets learn from: 'main', the main network's
-            logits, 'label', by the wrapped head's own loss, or 'both'.
+        loss_kl: Config of the loss between subnet and main logits, which may
+            be one of mmpretrain's, such as ``CosineSimilarityLoss``.
+        normalize_main: Whether ``loss_kl`` also normalises the main logits
+            before the wrapped head's own loss and its predictions. The
+            authors' released code does so in the loss; the paper does not.
+        subnet_target: What subnets learn from: 'main' (the main network's
+            logits), 'label' (by the wrapped head's own loss) or 'both'.
         init_cfg: Initialisation config of this module; the wrapped head has
             its own.
 
     Raises:
         TypeError: If the head is not for one label per image.
-        ValueError: If the value of an option is not allowed, logits of
-            two classes would be standardised, or the wrapped head's loss is
-            of sigmoids, which normalised logits cannot satisfy.
+        ValueError: If the value of an option is not allowed, logits of two
+            classes would be standardised, or the wrapped head's loss uses
+            sigmoids, which normalised logits cannot satisfy.
 
     Example:
         >>> head = STClsHead(
@@ -141,32 +140,31 @@ class STClsHead(BaseModule):
         data_samples: List[DataSample],
         **kwargs: Any,
     ) -> Dict[str, Tensor]:
-        """Losses of the main network, or of the subnet that is active.
+        """Compute the losses of the main network, or of the active subnet.
 
         Args:
-            feats: Features of the backbone or neck, as the wrapped head takes
-                them.
+            feats: Features of the backbone or neck, for the wrapped head.
             data_samples: The N samples of the batch.
             **kwargs: Passed to the wrapped head's ``loss``.
 
         Raises:
-            RuntimeError: If a subnet that learns from the main network comes
-                before the main pass.
+            RuntimeError: If a subnet that learns from the main network runs
+                before it.
         """
         if get_active_subnet() is None:
-            losses, self._main_logits = self._own_loss(
+            losses, self._main_logits = self._compute_own_loss(
                 feats, data_samples, **kwargs
             )
             return losses
         losses = {}
         if self.subnet_target != 'main':
-            losses, _ = self._own_loss(feats, data_samples, **kwargs)
+            losses, _ = self._compute_own_loss(feats, data_samples, **kwargs)
         if self.subnet_target != 'label':
-            losses['loss_kl'] = self._divergence(feats)
+            losses['loss_kl'] = self._compute_divergence(feats)
         return losses
 
-    def _divergence(self, feats: Tuple[Tensor, ...]) -> Tensor:
-        """Of the active subnet from the main network."""
+    def _compute_divergence(self, feats: Tuple[Tensor, ...]) -> Tensor:
+        """Compute the active subnet's divergence from the main network."""
         if self._main_logits is None:
             raise RuntimeError(
                 'there are no main logits for the subnet to learn from: run '
@@ -179,13 +177,13 @@ class STClsHead(BaseModule):
         )
         return divergence
 
-    def _own_loss(
+    def _compute_own_loss(
         self,
         feats: Tuple[Tensor, ...],
         data_samples: List[DataSample],
         **kwargs: Any,
     ) -> Tuple[Dict[str, Tensor], List[Tensor]]:
-        """The wrapped head's losses, and the logits behind them, detached."""
+        """Compute the wrapped head's losses and the detached logits."""
         with hear_logits(self.head, self.normalize_main_logits) as heard:
             losses = self.head.loss(feats, data_samples, **kwargs)
         logits, besides_feats = get_last_heard(heard, self.head, 'loss')
@@ -196,7 +194,7 @@ class STClsHead(BaseModule):
         return losses, [z.detach() for z in logits]
 
     def normalize_main_logits(self, logits: Tensor) -> Tensor:
-        """Logits as the main network is trained through them.
+        """Normalise logits as in the main network's training.
 
         Args:
             logits: (N, num_classes).
@@ -211,14 +209,14 @@ class STClsHead(BaseModule):
         self._main_logits = None
 
     def forward(self, feats: Tuple[Tensor, ...]) -> Any:
-        """The wrapped head's logits."""
+        """Return the wrapped head's logits."""
         return self.head(feats)
 
     def predict(self, *args: Any, **kwargs: Any) -> List[DataSample]:
-        """The wrapped head's prediction.
+        """Return the wrapped head's predictions.
 
-        Scores are those of normalised logits where training normalises them:
-        the logits as they are have a length that nothing has trained.
+        If training normalises logits, so do the scores: the length of the
+        logits was not trained.
         """
         with hear_logits(self.head, self.normalize_main_logits) as heard:
             predicted: List[DataSample] = self.head.predict(*args, **kwargs)
@@ -230,14 +228,14 @@ class STClsHead(BaseModule):
     def __class__(self) -> type:
         """The wrapped head's class, so that ``isinstance`` accepts both.
 
-        mmpretrain's hooks look for heads of a class, such as ArcFaceClsHead.
+        mmpretrain's hooks look for heads by class, such as ArcFaceClsHead.
         """
         head = vars(self).get('_modules', {}).get('head')
         return STClsHead if head is None else type(head)
 
     def __reduce_ex__(self, protocol: Any) -> Tuple[Any, ...]:
-        # pickle insists on the class that the object says it has.
-        return _new_head, (), self.__dict__
+        # pickle checks the class that the object claims to have.
+        return _make_empty_head, (), self.__dict__
 
     def __getattr__(self, name: str) -> Any:
         """Read attributes of the wrapped head: ``pre_logits``, ``fc`` ..."""
@@ -267,9 +265,9 @@ class STClsHead(BaseModule):
     def _add_prefix(
         self, state_dict: Dict[str, Tensor], prefix: str, *args: Any
     ) -> None:
-        """Before loading, turn the plain head's keys into this module's."""
+        """Turn the plain head's keys into this module's before loading."""
         inner = f'{prefix}head.'
-        # All out before any goes in: a head may have a part named `head`.
+        # Remove all before adding any: the head may have a part named `head`.
         state_dict.update(
             {
                 inner + key[len(prefix) :]: state_dict.pop(key)
@@ -279,7 +277,7 @@ class STClsHead(BaseModule):
         )
 
 
-def _new_head() -> STClsHead:
+def _make_empty_head() -> STClsHead:
     return STClsHead.__new__(STClsHead)
 
 
@@ -289,7 +287,7 @@ def _drop_prefix(
     prefix: str,
     local_metadata: Dict[str, Any],
 ) -> None:
-    """After collecting the state, name it as the plain head would."""
+    """Turn the collected keys into those of the plain head."""
     inner = f'{prefix}head.'
     for key in list(state_dict):
         if key.startswith(inner):

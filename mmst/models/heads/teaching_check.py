@@ -10,8 +10,8 @@ def check_teaching_head(model: nn.Module) -> None:
     """Refuse a classifier whose subnets would have nothing to learn from.
 
     Args:
-        model: The model. Others than classifiers train subnets on the ground
-            truth.
+        model: The model. If it is no classifier, subnets learn from the
+            ground truth.
 
     Raises:
         ValueError: If it is a classifier and its head is not an ``STClsHead``.
@@ -31,5 +31,5 @@ def check_teaching_head(model: nn.Module) -> None:
     raise ValueError(
         f'{learn} STClsHead, but model.head is {type(head).__name__}: '
         "set model.head to dict(type='mmst.STClsHead', "
-        'head=dict(...the head you have...))'
+        'head=dict(...your head...))'
     )

@@ -20,17 +20,17 @@ class KLMinusLoss(nn.Module):
 
     'standardize' gives each logit vector zero mean and unit variance over the
     classes, as the authors' released code does (its norm is then the square
-    root of the number of classes). It is the default, since it teaches
-    whatever the number of classes. 'l2' divides the vector by its L2 norm, as
-    Eq. 4 does: exactly as in the paper, but a unit vector's softmax over many
-    classes is nearly flat, so that the loss teaches next to nothing unless
-    ``scale`` makes up for it. ``None`` is plain KL (Eq. 1 to 3).
+    root of the number of classes). It is the default, since it works for any
+    number of classes. 'l2' divides the vector by its L2 norm, exactly as in
+    the paper (Eq. 4). But a unit vector's softmax over many classes is nearly
+    flat, so the loss teaches next to nothing unless ``scale`` makes up for it.
+    ``None`` is plain KL (Eq. 1 to 3).
 
     Args:
         normalize: 'standardize', 'l2' or None.
         scale: Factor s on the normalised logits.
-        temperature: Temperature :math:`\tau`; the loss carries the customary
-            factor :math:`\tau^2`, which keeps the gradient's size.
+        temperature: Temperature :math:`\tau`; the usual factor :math:`\tau^2`
+            keeps the gradient's size.
         loss_weight: Weight w; the paper's lambda.
 
     Raises:
@@ -64,7 +64,7 @@ class KLMinusLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, subnet_logits: Tensor, main_logits: Tensor) -> Tensor:
-        """Divergence of a subnet from the main network, a scalar.
+        """Compute the divergence of a subnet from the main network, a scalar.
 
         Args:
             subnet_logits: (N, num_classes).
@@ -82,7 +82,7 @@ class KLMinusLoss(nn.Module):
         )
 
     def normalize_logits(self, logits: Tensor) -> Tensor:
-        """The logits that the softmax sees, in float32 at least.
+        """Normalise logits as before the softmax, in float32 at least.
 
         Args:
             logits: (N, num_classes).
@@ -90,7 +90,7 @@ class KLMinusLoss(nn.Module):
         return normalize_logits(logits, self.normalize, self.scale)
 
     def extra_repr(self) -> str:
-        """The options, for ``print(model)``."""
+        """Return the options, for ``print(model)``."""
         return (
             f'normalize={self.normalize!r}, scale={self.scale}, '
             f'temperature={self.temperature}, '

@@ -1,4 +1,4 @@
-"""DenseNets, whose blocks give channels of their own."""
+"""DenseNets, whose layers append channels."""
 
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -14,30 +14,32 @@ from ..stages import Block, Stage, register_stage_finder
     'stages and dense layers as blocks'
 )
 def find_dense_stages(backbone: nn.Module) -> Optional[List[Stage]]:
-    """A layer that is skipped leaves its features out.
+    """Find dense blocks as stages; a skipped layer's features are left out.
 
-    A subnet is the network one gets by removing the layers, and from all that
-    comes after them the input channels that held their features: from later
-    layers of the dense block, from the transition, and after the last dense
-    block from the last norm and from what takes the backbone's output. That
-    output keeps its width; with zero for what is left out, a linear layer or
-    a convolution gives what it would give without those channels.
+    A subnet is the network without the skipped layers, and without the input
+    channels that held their features in all later layers: in the dense block,
+    in the transition, and after the last dense block in the last norm and the
+    layer that takes the backbone's output. That output keeps its width, with
+    zeros for what is left out: a linear layer or a convolution then computes
+    the same as without these channels.
 
     Raises:
-        TypeError: If norm layers are not of the kind that treats each channel
-            by itself.
+        TypeError: If norm layers do not normalise each channel separately.
     """
-    return [_dense_stage(*parts) for parts in _dense_blocks(backbone)]
+    return [
+        _make_dense_stage(*parts) for parts in _list_dense_blocks(backbone)
+    ]
 
 
-def _dense_blocks(
+def _list_dense_blocks(
     backbone: nn.Module,
 ) -> List[Tuple[str, List[nn.Module], nn.Module]]:
-    """Name of each dense block, its layers, and the module that follows it."""
+    """List the dense blocks: name, layers, and the module that follows."""
     stages, transitions, features = (
-        _part(backbone, name) for name in ('stages', 'transitions', 'features')
+        _get_part(backbone, name)
+        for name in ('stages', 'transitions', 'features')
     )
-    # mmpretrain has two lists, torchvision and timm one after the other.
+    # mmpretrain has two lists; torchvision and timm have one, alternating.
     parts = [
         (f'stages.{name}', block, following)
         for (name, block), following in zip(
@@ -50,19 +52,19 @@ def _dense_blocks(
         for (name, block), (_, following) in zip(children, children[1:])
     ]
     named = [
-        (name, _dense_layers(block), following)
+        (name, _list_dense_layers(block), following)
         for name, block, following in parts
     ]
     return [part for part in named if part[1]]
 
 
-def _part(backbone: nn.Module, name: str) -> nn.Module:
-    """A part by its name; an empty one where that is something else."""
+def _get_part(backbone: nn.Module, name: str) -> nn.Module:
+    """Get a submodule by its name; an empty one if there is none."""
     part = getattr(backbone, name, None)
     return part if isinstance(part, nn.Module) else nn.Module()
 
 
-def _dense_layers(block: nn.Module) -> List[nn.Module]:
+def _list_dense_layers(block: nn.Module) -> List[nn.Module]:
     return [
         module
         for module in block.modules()
@@ -74,22 +76,22 @@ def _dense_layers(block: nn.Module) -> List[nn.Module]:
     ]
 
 
-def _dense_stage(
+def _make_dense_stage(
     name: str, layers: List[nn.Module], following: nn.Module
 ) -> Stage:
     growth = layers[0].conv2.out_channels
     readers = [
-        Reader(_batch_norm(layer, name), index, growth, layer.conv1)
+        Reader(_find_norm(layer, name), index, growth, layer.conv1)
         for index, layer in enumerate(layers)
     ]
-    # A transition convolves what its norm gives; after the last dense block
+    # A transition has a norm and a convolution; after the last dense block
     # there is a norm and at most an activation.
     conv = next(
         (m for m in following.modules() if isinstance(m, nn.Conv2d)), None
     )
     readers.append(
         Reader(
-            _batch_norm(following, name),
+            _find_norm(following, name),
             len(layers),
             growth,
             conv,
@@ -98,24 +100,24 @@ def _dense_stage(
     )
     return Stage(
         name,
-        tuple(Block(layer, _no_features) for layer in layers),
+        tuple(Block(layer, _append_nothing) for layer in layers),
         tuple(readers),
     )
 
 
-def _batch_norm(part: nn.Module, stage: str) -> _NormBase:
-    """The norm layer that a part of the network begins with."""
+def _find_norm(part: nn.Module, stage: str) -> _NormBase:
+    """Find the norm layer at the beginning of a part of the network."""
     for module in part.modules():
         if isinstance(module, _NormBase):
             return module
     raise TypeError(
-        f'the norm layers of a DenseNet have to be BatchNorm or InstanceNorm '
-        f'to run without some of their channels, but {stage} or what follows '
-        'it has none of these: set norm_cfg in `model.backbone`'
+        'the norm layers of a DenseNet must be BatchNorm or InstanceNorm, '
+        'which can leave channels out, but there is neither in '
+        f'{stage} or after it: set norm_cfg in `model.backbone`'
     )
 
 
-def _no_features(features: Sequence[Tensor], *args: Any) -> Tensor:
-    """What a dense layer that is left out adds: no channel."""
+def _append_nothing(features: Sequence[Tensor], *args: Any) -> Tensor:
+    """Append no channel: what a skipped dense layer does."""
     first = features[0]
     return first.new_empty(first.shape[0], 0, *first.shape[2:])

@@ -1,13 +1,13 @@
-"""Networks of lists of equal blocks: transformers and ConvNeXt."""
+"""Networks made of lists of equal blocks: transformers and ConvNeXt."""
 
 from typing import Iterator, List, Optional, Tuple
 
 from torch import nn
 
 from ..stages import Stage, register_stage_finder
-from .sum_block import sum_block
+from .sum_block import make_sum_block
 
-# By the end of the class's full name. All add their input and keep its shape.
+# Ends of full class names. All add their input and keep its shape.
 _BLOCKS = (
     # Transformers of mmpretrain, mmdet, mmseg and mmpose
     'SwinBlock',
@@ -30,22 +30,22 @@ _LISTS = (nn.ModuleList, nn.Sequential)
     'mmdet, mmseg, mmpose, torchvision and timm'
 )
 def find_equal_block_stages(backbone: nn.Module) -> Optional[List[Stage]]:
-    """Each list of blocks is a stage."""
+    """Find each list of blocks as a stage."""
     stages = []
-    for name, children in _block_lists(backbone):
+    for name, children in _iter_block_lists(backbone):
         blocks = [child for child in children if _is_known(child)]
-        # PVT's lists begin with a position embedding. EdgeNeXt's end with a
-        # block of another kind.
+        # PVT's lists begin with a position embedding; EdgeNeXt's end with
+        # another kind of block.
         if children[-len(blocks) :] != blocks:
             return None
-        stages.append(Stage(name, tuple(map(sum_block, blocks))))
+        stages.append(Stage(name, tuple(map(make_sum_block, blocks))))
     return stages
 
 
-def _block_lists(
+def _iter_block_lists(
     module: nn.Module, prefix: str = ''
 ) -> Iterator[Tuple[str, List[nn.Module]]]:
-    """Name and content of each list that has known blocks."""
+    """Yield name and content of each list that has known blocks."""
     for name, child in module.named_children():
         if isinstance(child, _LISTS) and any(map(_is_known, child)):
             # An exported ViT has identities where blocks were.
@@ -54,7 +54,7 @@ def _block_lists(
                 [m for m in child if not isinstance(m, nn.Identity)],
             )
         elif isinstance(child, _LISTS) or _has_list(child):
-            yield from _block_lists(child, f'{prefix}{name}.')
+            yield from _iter_block_lists(child, f'{prefix}{name}.')
 
 
 def _is_known(block: nn.Module) -> bool:

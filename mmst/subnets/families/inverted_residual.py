@@ -5,7 +5,7 @@ from typing import List, Optional
 from torch import nn
 
 from ..stages import Block, Stage, register_stage_finder
-from .sum_block import sum_block
+from .sum_block import make_sum_block
 
 
 def _has_shortcut(module: nn.Module) -> Optional[bool]:
@@ -24,7 +24,7 @@ def _has_shortcut(module: nn.Module) -> Optional[bool]:
 def find_inverted_residual_stages(
     backbone: nn.Module,
 ) -> Optional[List[Stage]]:
-    """A stage begins at each block that changes the shape."""
+    """Find stages, which begin at each block that changes the shape."""
     names = getattr(backbone, 'layers', None)
     if not isinstance(names, list):
         return None
@@ -42,6 +42,8 @@ def find_inverted_residual_stages(
                 runs.append([])
                 starts.append(name)
             runs[-1].append(
-                sum_block(module) if added else Block(module, shortcut=None)
+                make_sum_block(module)
+                if added
+                else Block(module, shortcut=None)
             )
     return [Stage(start, tuple(blocks)) for start, blocks in zip(starts, runs)]

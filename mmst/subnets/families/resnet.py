@@ -1,4 +1,4 @@
-"""ResNets and all that have their layout."""
+"""ResNets, and networks with their layout."""
 
 from contextlib import contextmanager
 from itertools import count
@@ -6,14 +6,14 @@ from typing import Any, Iterator, List, Optional, Tuple
 
 from torch import Tensor, nn
 
-from ..stages import Block, Shortcut, Stage, identity, register_stage_finder
+from ..stages import Block, Shortcut, Stage, keep_input, register_stage_finder
 
 
 class _Zero(nn.Module):
-    """Stands in for a shortcut that is to add nothing.
+    """Replaces a shortcut and adds nothing.
 
     Args:
-        shortcut: The shortcut, which copies of the block get.
+        shortcut: The replaced one, which copies of the block get.
     """
 
     def __init__(self, shortcut: Optional[nn.Module]) -> None:
@@ -24,16 +24,16 @@ class _Zero(nn.Module):
         return x.new_zeros(())
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return _only, self._shortcut
+        return _return_shortcut, self._shortcut
 
 
-def _only(shortcut: Optional[nn.Module]) -> Optional[nn.Module]:
+def _return_shortcut(shortcut: Optional[nn.Module]) -> Optional[nn.Module]:
     return shortcut
 
 
 @contextmanager
-def _without_shortcut(block: nn.Module) -> Iterator[None]:
-    """Let a ResNet block add zero in place of its shortcut."""
+def _remove_shortcut(block: nn.Module) -> Iterator[None]:
+    """Make a ResNet block add zero instead of its shortcut."""
     downsample = block.downsample
     block.downsample = _Zero(downsample)
     try:
@@ -42,26 +42,26 @@ def _without_shortcut(block: nn.Module) -> Iterator[None]:
         block.downsample = downsample
 
 
-def _downsampling_shortcut(block: nn.Module) -> Shortcut:
-    """The shortcut of a ResNet block that changes its input's shape."""
+def _make_downsampling_shortcut(block: nn.Module) -> Shortcut:
+    """Make the shortcut of a ResNet block that changes the shape."""
     # mm and torchvision blocks share one `relu`; timm numbers them, and the
     # last one follows the addition.
     names = [n for n in ('relu', 'act3', 'act2') if hasattr(block, n)]
     if not names:
         raise TypeError(
-            f'{type(block).__name__} has a `downsample` but neither `relu` '
-            'nor `act3` or `act2` to apply after it'
+            f'{type(block).__name__} has a `downsample`, but no `relu`, '
+            '`act3` or `act2` to apply after it'
         )
     return lambda x, *args, **kwargs: getattr(block, names[0])(
         block.downsample(x)
     )
 
 
-def resnet_block(module: nn.Module) -> Block:
-    """Describe a block of the ResNet kind, which has a ``downsample``."""
+def make_resnet_block(module: nn.Module) -> Block:
+    """Make a block that has a ``downsample``, as a ResNet's has."""
     if module.downsample is None:
-        return Block(module, identity, _without_shortcut)
-    return Block(module, _downsampling_shortcut(module), _without_shortcut)
+        return Block(module, keep_input, _remove_shortcut)
+    return Block(module, _make_downsampling_shortcut(module), _remove_shortcut)
 
 
 def _has_downsample(block: nn.Module) -> bool:
@@ -76,7 +76,7 @@ def _has_downsample(block: nn.Module) -> bool:
     'mmpose; ResNets of torchvision and timm)'
 )
 def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
-    """Stages of every network with the attributes of a ResNet."""
+    """Find the stages of a network with the attributes of a ResNet."""
     stages = []
     for index in count(1):
         layer = getattr(backbone, f'layer{index}', None)
@@ -86,6 +86,8 @@ def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
             return None
         if any(block.downsample is not None for block in list(layer)[1:]):
             return None
-        stages.append(Stage(f'layer{index}', tuple(map(resnet_block, layer))))
-    # HRNet has a `layer1` and then goes its own way.
+        stages.append(
+            Stage(f'layer{index}', tuple(map(make_resnet_block, layer)))
+        )
+    # HRNet has a `layer1`, too, but not the rest.
     return stages if len(stages) > 1 else None

@@ -1,20 +1,20 @@
-"""Blocks whose last operation adds their input."""
+"""Blocks that add their input last."""
 
 from typing import ContextManager
 
 from torch import nn
 
 from ..replace_forward import replace_forward
-from ..stages import Block, identity
+from ..stages import Block, keep_input
 
 
-def sum_block(module: nn.Module) -> Block:
-    """Describe a block ``y = branch(x) + x``."""
-    return Block(module, identity, _without_input)
+def make_sum_block(module: nn.Module) -> Block:
+    """Make a block ``y = branch(x) + x``."""
+    return Block(module, keep_input, _subtract_input)
 
 
-def _without_input(module: nn.Module) -> ContextManager[None]:
-    """Let such a block give its branch alone, by taking its input off."""
+def _subtract_input(module: nn.Module) -> ContextManager[None]:
+    """Make such a block return its branch alone: subtract the input."""
     forward = module.forward
     return replace_forward(
         module, lambda x, *args, **kwargs: forward(x, *args, **kwargs) - x
