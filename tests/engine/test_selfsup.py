@@ -201,6 +201,6 @@ def test_momentum_copies_are_refused(tiny_runner):
         feat_dim=8,
     )
     runner = tiny_runner(model=moco, sampler=dict(num_subnets=1))
-    with pytest.raises(ValueError, match='MoCo updates .* `encoder_k` in eac'):
+    with pytest.raises(ValueError, match='MoCo updates .* `encoder_k` in eve'):
         runner.train()
     assert runner.iter == 0

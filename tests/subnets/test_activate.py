@@ -151,7 +151,7 @@ def test_second_activation_is_refused_whoever_asks():
         thread = Thread(target=serve)
         thread.start()
         thread.join()
-        with pytest.raises(RuntimeError, match='ResNet runs as a subnet alr'):
+        with pytest.raises(RuntimeError, match='ResNet already runs as a su'):
             PassRunner(around).run([None], lambda subnet: model(x)[0].sum())
         assert not torch.equal(model(x)[0], before)
     assert len(errors) == 1 and 'ResNet already runs as a subnet' in errors[0]
