@@ -57,16 +57,14 @@ def write_standalone(
         num_samples: Training images to re-estimate statistics from.
         dataset_meta: The classes' names and so on, for the checkpoint.
         formats: Other formats to write, of ``FORMATS``.
-        calibrate: Whether to fit a temperature on these images and put it
-            into the last layer.
+        calibrate: Whether to put a fitted temperature into the last layer.
 
     Returns:
         list: Types of ``mmst`` that the config still needs.
 
     Raises:
         TypeError: If the stages, or the layer to calibrate, are not found.
-        ValueError: If depths do not fit, there are no images, or outputs
-            differ.
+        ValueError: If depths do not fit, images lack, or outputs differ.
 
     Example:
         >>> write_standalone(runner, runner.cfg, (1, 2, 1), folder / 'a', 'a')

@@ -109,8 +109,7 @@ class BackboneCost:
 def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     """Count the FLOPs of a model's backbone on one image.
 
-    Runs the backbone once in evaluation mode, without gradients. Its modes
-    and the random state are restored.
+    Runs it once in evaluation mode; its modes and the random state are kept.
 
     Args:
         model: A model or a backbone.

@@ -33,7 +33,7 @@ def test_lost_and_kept(read, tmp_path):
     )
     assert hooks.startswith(
         f'custom_hooks does not have EMAHook of the base config '
-        f'{tmp_path / "0.py"}: '
+        f'{tmp_path / "0.py"}, '
     )
     assert imports.startswith('custom_imports does not have json')
 

@@ -63,7 +63,7 @@ def test_last_batch_of_one(tiny_runner):
     runner.model.init_weights = lambda: None
     with pytest.raises(
         ValueError,
-        match='on a batch of 1, .*subnet 1-1-1 at 3 px: ValueError: Expected '
+        match='1 of 4 images .*subnet 1-1-1 at 3 px: ValueError: Expected '
         'more than 1 value .*drop_last=True in train_dataloader, or raise '
         'the smallest size .*now 3, 16 px',
     ):

@@ -395,7 +395,7 @@ def test_function_that_overwrites_a_block(frozen):
     if frozen:
         assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
         return
-    with pytest.raises(RuntimeError, match='in-place.*`share=False`'):
+    with pytest.raises(RuntimeError, match='in-place.*share=False'):
         shared(model, IMAGES, SMALL)
 
 
@@ -444,5 +444,5 @@ def test_what_follows_the_last_block_is_of_each_pass():
 def test_block_that_stands_twice_is_refused():
     model = resnet()
     model.layer1[1] = model.layer1[0]
-    with pytest.raises(TypeError, match='BasicBlock .*layer1.* twice'):
+    with pytest.raises(TypeError, match='BasicBlock of layer1 in two places'):
         find_stages(model)
