@@ -331,9 +331,7 @@ def test_several_optimizers_are_refused(tiny_runner):
             for name, part in zip(('backbone', 'head'), parameters)
         }
     )
-    with pytest.raises(
-        ValueError, match='OptimWrapperDict does not allow'
-    ):
+    with pytest.raises(ValueError, match='OptimWrapperDict does not allow'):
         runner.train()
 
 

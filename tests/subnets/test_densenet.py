@@ -216,7 +216,7 @@ def test_raw_sampling_is_refused():
 def test_norms_that_mix_channels_are_refused():
     model = mmpretrain_densenet(norm_cfg=dict(type='GN', num_groups=1))
     with pytest.raises(
-        TypeError, match='BatchNorm or InstanceNorm .*stages.0.*norm_cfg'
+        TypeError, match='BatchNorm or InstanceNorm, .*stages.0.*norm_cfg'
     ):
         find_stages(model)
 
