@@ -1,4 +1,4 @@
-"""Raise on every rank what is raised on one, so that no rank waits for it."""
+"""Raise on all ranks what is raised on one, so that no rank waits for it."""
 
 from contextlib import contextmanager
 from typing import Iterator, Optional
@@ -8,15 +8,14 @@ from mmengine.dist import all_gather_object
 
 @contextmanager
 def raise_together() -> Iterator[None]:
-    """Leave on all ranks alike what all ranks have entered.
+    """Raise on all ranks what is raised on one of them inside.
 
-    Where one rank's images are refused, the others would wait for it in their
-    next collective operation until they run out of time.
+    Otherwise, if one rank's images are refused, the others would wait for it
+    in their next collective operation until a timeout. All ranks must enter.
 
     Raises:
-        Exception: This rank's own; or, where another rank has one, that
-            rank's words, as ``ValueError``, ``TypeError`` or else
-            ``RuntimeError``.
+        Exception: This rank's own; or else another rank's message, as
+            ``ValueError``, ``TypeError`` or ``RuntimeError``.
     """
     error: Optional[Exception] = None
     try:
@@ -33,7 +32,7 @@ def raise_together() -> Iterator[None]:
 def share_error(error: Optional[Exception]) -> Optional[Exception]:
     """Return this rank's error, or else that of the first rank with one.
 
-    Every rank has to call it.
+    All ranks must call it.
     """
     kind = next(
         (c for c in (TypeError, ValueError) if isinstance(error, c)),
