@@ -151,7 +151,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         + ', '.join(sorted(path.name for path in out.iterdir()))
     )
     if left:
-        print(f'The config still needs mmst, for {", ".join(left)}')
+        print(f'Not in the folder, and needed: {", ".join(left)}')
 
 
 if __name__ == '__main__':

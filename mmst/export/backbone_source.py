@@ -11,9 +11,11 @@ backbone stay where users set them, as in ``model.backbone.frozen_stages``.
 import inspect
 import re
 import sys
-from typing import Iterator, Sequence
+from typing import Iterator, Sequence, Tuple
 
 from mmst.subnets.export import Change, narrow
+
+from .own_modules import is_own, list_own_imports
 
 _REGISTRATION = '@MODELS.register_module(__name__, force=True)\n'
 _IMPORT = 'from mmengine.registry import MODELS\n'
@@ -45,9 +47,9 @@ def make_backbone_source(
     registry, from which all toolboxes build.
 
     Args:
-        base: Class of the whole backbone. The source of a class of ``mmst``
-            is copied if its imports are stock; so is one of an earlier
-            export.
+        base: Class of the whole backbone. The source of a class of ``mmst``,
+            or of a module of the user's own, is copied if its imports are
+            stock; so is one of an earlier export.
         depths: Number of blocks in each stage.
         changes: Turn the backbone into the subnet.
     """
@@ -56,9 +58,8 @@ def make_backbone_source(
     uses_nn = narrows or any('nn.' in line for line in statements)
     torch_import = 'from torch import nn\n' if uses_nn else ''
     if is_embedded(base):
-        head = _read_own_source(base).replace(_OUR_IMPORT, _IMPORT)
-        if torch_import not in head:
-            head = torch_import + head
+        future, source = _split_future(_read_source(base))
+        head = future + torch_import + source.rstrip() + '\n\n' + _IMPORT
     else:
         head = (
             f'{_IMPORT}from {base.__module__} import {base.__name__}\n'
@@ -76,7 +77,9 @@ def make_backbone_source(
 
 def is_embedded(base: type) -> bool:
     """Whether a backbone class has to be copied as source, and can be."""
-    return is_exported(base) or (is_of_mmst(base) and not needs_mmst(base))
+    return is_exported(base) or (
+        is_own(base.__module__) and not needs_own_modules(base)
+    )
 
 
 def is_exported(base: type) -> bool:
@@ -88,31 +91,42 @@ def is_exported(base: type) -> bool:
     return f'{_REGISTRATION}class {base.__name__}(' in source
 
 
-def needs_mmst(base: type) -> bool:
-    """Whether a backbone class does not work without ``mmst``."""
-    return (
-        is_of_mmst(base)
-        and re.search(
-            r'^\s*(from|import) (mmst|\.)',
-            _read_own_source(base).replace(_OUR_IMPORT, ''),
-            re.M,
-        )
-        is not None
+def needs_own_modules(base: type) -> bool:
+    """Whether a class of ``mmst`` or the user's own needs more of these."""
+    return is_own(base.__module__) and bool(
+        list_own_imports(_read_source(base))
     )
 
 
-def is_of_mmst(base: type) -> bool:
-    """Whether ``mmst`` defines this class."""
-    return base.__module__.split('.')[0] == 'mmst'
+def _read_source(base: type) -> str:
+    """Read a class's module, without its docstring and registration.
 
-
-def _read_own_source(base: type) -> str:
-    """Read a class's module, without its docstring and registration."""
+    Other registrations in it are forced, since the module may be imported
+    beside the one that it is a copy of.
+    """
     source = inspect.getsource(sys.modules[base.__module__])
     source = re.sub(r'\A(#.*\n)*""".*?"""\n', '', source, flags=re.S)
-    for line in ('@MODELS.register_module()\n', _REGISTRATION):
-        source = source.replace(line, '')
-    return source
+    source = source.replace(_OUR_IMPORT, _IMPORT).replace(_REGISTRATION, '')
+    source = re.sub(
+        rf'^@.*register_module\(.*\)\n(?=class {base.__name__}\b)',
+        '',
+        source,
+        flags=re.M,
+    )
+    return re.sub(
+        r'^(@.*register_module\()((?!.*force).*)\)$',
+        lambda found: (
+            found[1] + (f'{found[2]}, ' if found[2] else '') + 'force=True)'
+        ),
+        source,
+        flags=re.M,
+    )
+
+
+def _split_future(source: str) -> Tuple[str, str]:
+    """Imports from ``__future__``, which have to stand first, and the rest."""
+    pattern = re.compile(r'^from __future__ import .*\n', re.M)
+    return ''.join(pattern.findall(source)), pattern.sub('', source)
 
 
 def _iter_statements(changes: Sequence[Change]) -> Iterator[str]:

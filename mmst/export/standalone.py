@@ -26,6 +26,7 @@ from mmst.subnets import (
 )
 from mmst.subnets.export import list_changes
 
+from .alone import check_alone
 from .formats import check_formats, write_formats
 from .outputs import check_same, compute_outputs
 from .plain_config import make_plain_config
@@ -42,11 +43,9 @@ def write_standalone(
     dataset_meta: Any = None,
     formats: Sequence[str] = (),
     calibrate: bool = False,
+    is_checked_alone: bool = True,
 ) -> List[str]:
-    """Write a subnet of a trained network as a separate model.
-
-    ``NAME.pth`` holds its weights, and ``NAME.py`` builds it in the stock
-    toolbox, with a Python module beside it if its backbone is no stock class.
+    """Write a subnet of a trained network: ``NAME.pth`` and ``NAME.py``.
 
     Args:
         runner: A runner with the trained weights and a training data loader.
@@ -58,9 +57,10 @@ def write_standalone(
         dataset_meta: The classes' names and so on, for the checkpoint.
         formats: Other formats to write, of ``FORMATS``.
         calibrate: Whether to put a fitted temperature into the last layer.
+        is_checked_alone: Whether a fresh Python tries the folder: seconds.
 
     Returns:
-        list: Types of ``mmst`` that the config still needs.
+        list: What the config needs that is of ``mmst`` or the user's own.
 
     Raises:
         TypeError: If the stages, or the layer to calibrate, are not found.
@@ -76,11 +76,12 @@ def write_standalone(
     changes = list_changes(model, depths)  # refuses depths that do not fit
     plain = make_plain_config(cfg)
     subnet, data, expected = _run(runner, depths, num_samples, calibrate)
-    weights = _make_checkpoint(subnet, dataset_meta)
     with _make_folder(out) as folder:
-        write_checkpoint(weights, folder / f'{name}.pth')
+        _write_weights(subnet, dataset_meta, folder / f'{name}.pth')
         left = write_config(plain, model, depths, changes, folder, name)
         _check_and_trace(folder / name, data, expected, formats)
+        if is_checked_alone:
+            check_alone(folder / name, model, data, expected, left)
     return left
 
 
@@ -133,10 +134,10 @@ def _run(
     return export_subnet(whole, depths), data, expected
 
 
-def _make_checkpoint(model: nn.Module, dataset_meta: Any) -> Dict[str, Any]:
-    """Make the checkpoint of a model."""
+def _write_weights(model: nn.Module, dataset_meta: Any, path: Path) -> None:
     meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
-    return strip_checkpoint(dict(state_dict=model.state_dict(), meta=meta))
+    checkpoint = dict(state_dict=model.state_dict(), meta=meta)
+    write_checkpoint(strip_checkpoint(checkpoint), path)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from mmst.subnets.export import Change
 
 from .backbone_source import (
     is_embedded,
-    is_exported,
     make_backbone_source,
-    needs_mmst,
+    needs_own_modules,
 )
+from .own_modules import is_own
 from .plain_config import list_own_types
 
 _HEADER = """\
@@ -65,7 +65,7 @@ def write_config(
         name: Name of the files, without ending.
 
     Returns:
-        list: Types of ``mmst`` that the config still needs.
+        list: What the config needs that is of ``mmst`` or the user's own.
 
     Raises:
         ValueError: If the config cannot describe the subnet.
@@ -74,19 +74,19 @@ def write_config(
     inside = _change_head(plain, changes)
     header, module = _HEADER, _make_module_name(name)
     if inside or is_embedded(base):
-        (folder / f'{module}.py').write_text(
-            make_backbone_source(base, depths, inside), encoding='utf-8'
-        )
+        source = make_backbone_source(base, depths, inside)
+        (folder / f'{module}.py').write_text(source, encoding='utf-8')
         plain.model.backbone.type = module
-        if is_exported(base):
+        if is_embedded(base):
             _do_not_import(plain, base.__module__)
-        _import(plain, module)
         header = _HEADER_WITH_MODULE
-    left = list_own_types(plain.to_dict())
-    if needs_mmst(base):
+    left = list_own_types(plain.to_dict()) + _list_own_imports(plain)
+    if needs_own_modules(base):
         left.append(f'{base.__module__}.{base.__name__}')
-    if left:
+    if any(name.split('.')[0] == 'mmst' for name in left):
         _import(plain, 'mmst')
+    if header is _HEADER_WITH_MODULE:
+        _import(plain, module)
     plain.pop('load_from', None)
     plain.resume = False
     header = header.format(depths='-'.join(map(str, depths)))
@@ -135,6 +135,11 @@ def _do_not_import(cfg: Config, module: str) -> None:
     imports = cfg.get('custom_imports') or {}
     names = [name for name in imports.get('imports', ()) if name != module]
     cfg.custom_imports = dict(imports, imports=names)
+
+
+def _list_own_imports(cfg: Config) -> List[str]:
+    names = (cfg.get('custom_imports') or {}).get('imports', ())
+    return [name for name in names if is_own(name)]
 
 
 def _find_backbone_class(cfg: Config, model: nn.Module) -> type:

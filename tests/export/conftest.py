@@ -1,11 +1,16 @@
 """Runners with a model to export subnets of."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from mmst import export
 from tests.conftest import NUM_CLASSES
 
 NUM_IMAGES = 12
+#: Without a Python of its own, which is seconds each time; see test_alone.py.
+write_standalone = partial(export.write_standalone, is_checked_alone=False)
 
 
 def stock(backbone, in_channels, pool=True, head='LinearClsHead'):

@@ -7,8 +7,8 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from mmst.export import write_standalone
 from tests.conftest import classifier
+from tests.export.conftest import write_standalone
 
 # Nothing of this process: what it has imported hides what is missing.
 READ = """

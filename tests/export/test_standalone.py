@@ -10,10 +10,9 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from mmst.evaluation import run_as_subnet
-from mmst.export import write_standalone
 from mmst.subnets import find_stages
 from tests.conftest import classifier
-from tests.export.conftest import NUM_IMAGES, stock
+from tests.export.conftest import NUM_IMAGES, stock, write_standalone
 
 STOCK = Path(__file__).with_name('stock_process.py')
 
