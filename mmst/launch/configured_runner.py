@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .configured_training import get_class_name
 from .process_group import prepare_launch
 from .toolbox import check_toolbox, find_toolbox, read_config
 
@@ -44,6 +45,7 @@ def load_config(args: Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
     _set_dataloaders(cfg, args)
+    _drop_late_schedulers(cfg)
     return cfg
 
 
@@ -71,3 +73,30 @@ def _set_dataloaders(cfg: Config, args: Namespace) -> None:
             loader.pin_memory = False
         if args.no_persistent_workers:
             loader.persistent_workers = False
+
+
+def _drop_late_schedulers(cfg: Config) -> None:
+    """Leave out schedulers that would begin when a shorter run is over.
+
+    As with ``train_cfg.max_epochs=1`` and a cosine after one epoch of warm-up:
+    MMEngine refuses to build one that begins at the end.
+    """
+    schedulers = cfg.get('param_scheduler')
+    if not isinstance(schedulers, (list, tuple)):
+        return
+    train_cfg = cfg.get('train_cfg') or {}
+    kept = []
+    for scheduler in schedulers:
+        unit = 'epochs' if scheduler.get('by_epoch', True) else 'iters'
+        limit = train_cfg.get(f'max_{unit}')
+        begin = scheduler.get('begin', 0)
+        if limit is None or begin < limit or scheduler.get('end'):
+            kept.append(scheduler)
+        else:
+            print(
+                f'{get_class_name(scheduler)} of param_scheduler is left out: '
+                f'it begins at {begin}, and the training ends at '
+                f'max_{unit}={limit}'
+            )
+    if len(kept) < len(schedulers):
+        cfg.param_scheduler = kept

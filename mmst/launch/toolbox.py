@@ -43,7 +43,9 @@ def read_config(path: str) -> Config:
             config needs a package that is not installed.
     """
     try:
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
+        _drop_function_scopes(cfg)
+        return cfg
     except ModuleNotFoundError as error:
         for scope in TOOLBOXES:
             package = MODULE2PACKAGE[scope]
@@ -53,6 +55,19 @@ def read_config(path: str) -> Config:
                     + _name_project_and_command(scope)
                 ) from error
         raise
+
+
+def _drop_function_scopes(cfg: Config) -> None:
+    """Take the toolbox's name out of data loaders' functions.
+
+    MMEngine puts it into parts of a ``<toolbox>::`` base, and would pass it to
+    these functions, which take no such argument.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for key in ('collate_fn', 'worker_init_fn'):
+            function = (cfg.get(name) or {}).get(key)
+            if isinstance(function, dict):
+                function.pop('_scope_', None)
 
 
 def find_toolbox(cfg: Config) -> Optional[str]:
