@@ -2,14 +2,17 @@
 
 import hashlib
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 
 import torch
 from torch import Tensor
 
-from mmst.checkpoints.safe_load import WEIGHT_ENTRIES, safe_load
+from mmst.checkpoints.safe_load import (
+    WEIGHT_ENTRIES,
+    read_safetensors,
+    safe_load,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import TypeGuard
@@ -31,7 +34,7 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
         ['state_dict']
     """
     if Path(path).suffix == '.safetensors':
-        return _read_safetensors(path)
+        return read_safetensors(path)
     with safe_load():
         checkpoint = torch.load(str(path), map_location='cpu')
     if not isinstance(checkpoint, dict):
@@ -40,16 +43,6 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
             'dict of tensors, or a dict with such a dict in it'
         )
     return checkpoint
-
-
-def _read_safetensors(path: Union[str, Path]) -> Dict[str, Any]:
-    if find_spec('safetensors') is None:
-        raise ModuleNotFoundError(
-            f'{path} needs the package safetensors: pip install safetensors'
-        )
-    from safetensors.torch import load_file
-
-    return dict(load_file(str(path)))
 
 
 def is_state_dict(value: Any) -> 'TypeGuard[StateDict]':

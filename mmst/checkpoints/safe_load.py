@@ -17,7 +17,19 @@ import pickletools
 import sys
 import zipfile
 from contextlib import contextmanager
-from typing import IO, Any, Callable, ClassVar, Dict, Iterator, List, Tuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import (
+    IO,
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    Iterator,
+    List,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import torch
@@ -137,6 +149,21 @@ def load(file: IO[bytes], **kwargs: Any) -> Any:
     return Unpickler(file, **kwargs).load()
 
 
+def read_safetensors(path: Union[str, Path]) -> Dict[str, Any]:
+    """Read a ``.safetensors`` file: tensors by name, on the CPU.
+
+    Raises:
+        ModuleNotFoundError: If the package safetensors is not installed.
+    """
+    if find_spec('safetensors') is None:
+        raise ModuleNotFoundError(
+            f'{path} needs the package safetensors: pip install safetensors'
+        )
+    from safetensors.torch import load_file
+
+    return dict(load_file(str(path)))
+
+
 def _refuse_torchscript(*args: Any, **kwargs: Any) -> None:
     raise UnsafeCheckpointError('a TorchScript archive')
 
@@ -166,6 +193,7 @@ def safe_load() -> Iterator[None]:
 
     It replaces ``torch.load`` itself, because mmengine calls that for each of
     its checkpoint sources (file, http, model zoo, ...) without options.
+    ``.safetensors`` files are read too.
 
     Raises:
         UnsafeCheckpointError: Inside the block, if a checkpoint names
@@ -180,6 +208,8 @@ def safe_load() -> Iterator[None]:
     def load_data_only(
         f: Any, map_location: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
+        if isinstance(f, (str, Path)) and Path(f).suffix == '.safetensors':
+            return read_safetensors(f)  # which holds no code
         kwargs = {
             key: value
             for key, value in kwargs.items()

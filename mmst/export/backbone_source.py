@@ -124,7 +124,7 @@ def _read_source(base: type) -> str:
 
 
 def _split_future(source: str) -> Tuple[str, str]:
-    """Imports from ``__future__``, which have to stand first, and the rest."""
+    """Split off the imports from ``__future__``, which have to be first."""
     pattern = re.compile(r'^from __future__ import .*\n', re.M)
     return ''.join(pattern.findall(source)), pattern.sub('', source)
 

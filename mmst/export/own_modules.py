@@ -19,7 +19,7 @@ _OURS = 'mmst'
 
 
 def is_own(module: str) -> bool:
-    """Return whether a module is mmst's or the user's, and not of another package.
+    """Return whether a module is mmst's or the user's own.
 
     Args:
         module: Its full name; it has been imported.

@@ -8,8 +8,8 @@ import torch
 from mmpretrain.registry import MODELS
 
 from mmst.checkpoints import (
-    checkpoint_file,
     convert_resnet,
+    safe_load,
     write_checkpoint,
 )
 from mmst.checkpoints.safe_load import UnsafeCheckpointError
@@ -131,7 +131,7 @@ def test_safetensors(convert, released, tmp_path, monkeypatch):
     convert([source, out])
     saved = torch.load(out, weights_only=True)['state_dict']
     assert saved.keys() == convert_resnet(released.state_dict()).keys()
-    monkeypatch.setattr(checkpoint_file, 'find_spec', lambda name: None)
+    monkeypatch.setattr(safe_load, 'find_spec', lambda name: None)
     with pytest.raises(ModuleNotFoundError, match='pip install safetensors'):
         convert([source, out])
 
