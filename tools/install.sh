@@ -155,8 +155,8 @@ install_stack() {
     local rest=$wheels/rest.txt
     # Some go last, without dependencies: mmcv and xtcocotools may have to be
     # compiled against what is installed here, mmpose asks for chumpy, which does
-    # not build and which it does not need, and panopticapi-lite for a NumPy and a
-    # scikit-image of its own.
+    # not build and is not needed, and panopticapi-lite for its own NumPy and
+    # scikit-image.
     local last="$mmcv|mmpose|panopticapi-lite|xtcocotools" toolboxes=', mmdet, mmsegmentation'
     if [ "$mmcv_source" = lite ]; then
         last+='|(onedl-)?(mmdet|mmdetection|mmsegmentation)'

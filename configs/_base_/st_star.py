@@ -1,6 +1,6 @@
-# ST*: subnets in fine-tuning too. To be used with one of mmst's train loops.
-# The paper gives neither their number nor their space nor their sizes: these
-# are ours.
+# ST*: subnets in fine-tuning too. Use it with one of mmst's train loops. The
+# paper gives neither the number of subnets nor their space or sizes: these are
+# ours.
 custom_imports = dict(imports=['mmst'], allow_failed_imports=False)
 subnet_sampler = dict(
     type='mmst.SubnetSamplerHook',

@@ -1,5 +1,5 @@
-# A narrow ResNet-18, trained with ST on images twice as large: the backbone
-# that demo/downstream.py fine-tunes.
+# A narrow ResNet-18, trained with ST on images of twice the size: the backbone
+# for demo/downstream.py.
 _base_ = './resnet20_st_mnistm5k.py'
 
 data_preprocessor = dict(  # that of the detectors, segmentors, pose models

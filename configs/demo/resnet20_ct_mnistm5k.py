@@ -1,4 +1,4 @@
-# Common training (CT): what stimulative training is compared with.
+# Common training (CT), the baseline of stimulative training.
 _base_ = [
     '../_base_/datasets/mnistm5k.py',
     '../_base_/default_runtime.py',

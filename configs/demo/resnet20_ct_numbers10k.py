@@ -1,4 +1,4 @@
-# Common training (CT) on numbers of two digits.
+# Common training (CT) on two-digit numbers.
 _base_ = './resnet20_ct_mnistm5k.py'
 
 data_root = 'data/numbers10k'

@@ -1,4 +1,4 @@
-# ST with the KL- of the paper's letter.
+# ST with KL- exactly as in the paper.
 _base_ = './resnet20_st_mnistm5k.py'
 
 model = dict(head=dict(loss_kl=dict(normalize='l2')))

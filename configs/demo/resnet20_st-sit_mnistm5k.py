@@ -5,7 +5,7 @@ custom_hooks = [
     dict(
         type='mmst.SubnetSamplerHook',
         num_subnets=1,
-        # Less than three quarters of 32 pixels leaves little of a digit.
+        # Below three quarters of 32 pixels, little of a digit is left.
         size_range=(0.75, 1.0),
     )
 ]

@@ -1,4 +1,4 @@
-# Stimulative training (ST): one subnet an iteration, plain KL.
+# Stimulative training (ST): one subnet per iteration, plain KL.
 _base_ = ['./resnet20_ct_numbers10k.py', '../_base_/st.py']
 
 model = dict(

@@ -1,5 +1,5 @@
-# ST++ whose subnets' inputs are made as in the released code: each resized
-# from the previous subnet's, and what is normalised is normalised again.
+# ST++ with subnets' inputs made as in the released code: each is resized from
+# the previous subnet's and normalised again.
 _base_ = './resnet20_stpp_mnistm5k.py'
 
 train_cfg = dict(chain_inputs=True, input_transforms=['normalize'])

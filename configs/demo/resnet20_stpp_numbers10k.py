@@ -1,10 +1,10 @@
-# Stimulative training++ (ST++): KL-, three subnets of two blocks a stage at
-# least, smaller inputs.
+# Stimulative training++ (ST++): KL-, three subnets with at least two blocks per
+# stage, smaller inputs.
 _base_ = './resnet20_st_numbers10k.py'
 
 model = dict(
     head=dict(
-        # As released. Of 100 classes, standardised logits have norm 10.
+        # As released. With 100 classes, standardised logits have norm 10.
         loss_kl=dict(normalize='standardize'),
         normalize_main=True,
     )

@@ -1,5 +1,5 @@
 # Common training (CT) of a small ViT: six layers of 64 channels, patches of 8
-# pixels, 5 million multiply-adds an image.
+# pixels, 5 million multiply-adds per image.
 _base_ = './resnet20_ct_mnistm5k.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# MAE of the small ViT with stimulative training: an encoder of three to six
-# layers in every iteration too.
+# MAE of the small ViT with stimulative training: in every iteration also an
+# encoder of three to six layers.
 _base_ = './vit_mae_mnistm5k.py'
 
 train_cfg = dict(type='mmst.STEpochBasedTrainLoop')

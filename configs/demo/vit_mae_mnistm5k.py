@@ -33,6 +33,6 @@ model = dict(
         loss=dict(type='PixelReconstructionLoss', criterion='L2'),
     ),
 )
-# Without labels there is nothing to validate.
+# Nothing to validate without labels.
 val_dataloader = val_cfg = val_evaluator = None
 test_dataloader = test_cfg = test_evaluator = None

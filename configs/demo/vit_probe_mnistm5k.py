@@ -1,4 +1,4 @@
-# A linear layer on the class token of a pretrained encoder, which is frozen.
+# A linear layer on the class token of a frozen, pretrained encoder.
 _base_ = './vit_finetune_mnistm5k.py'
 
 model = dict(

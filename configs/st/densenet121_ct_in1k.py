@@ -1,5 +1,5 @@
-# DenseNet-121 on ImageNet: common training. The paper gives no schedule for
-# it; this is that of its ResNet-50.
+# DenseNet-121 on ImageNet: common training. The paper gives no schedule
+# for it; this is the one of its ResNet-50.
 _base_ = './table3/resnet50_ct-crop224_in1k.py'
 
 model = dict(

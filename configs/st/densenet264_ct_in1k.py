@@ -5,7 +5,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='DenseNet',
-        # mmpretrain has it under no name.
+        # mmpretrain has no name for it.
         arch=dict(growth_rate=32, depths=[6, 12, 64, 48], init_channels=64),
     ),
     head=dict(in_channels=2688),

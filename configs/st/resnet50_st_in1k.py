@@ -1,6 +1,5 @@
-# ST++ (A1): the recipe that gave 80.50 % top-1 in the paper (Table 3), with
-# the logit normalisation of the released code: standardised, and in the main
-# loss too.
+# ST++ (A1): the recipe with 80.50 % top-1 in the paper (Table 3). Logits are
+# normalised as in the released code: standardised, also in the main loss.
 _base_ = './resnet50_ct_in1k.py'
 
 model = dict(

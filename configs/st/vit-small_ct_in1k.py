@@ -1,5 +1,5 @@
 # ViT-S/16 on ImageNet, 100 epochs (Fig. 8): common training. The paper does
-# not say which ViT it took.
+# not say which ViT it used.
 _base_ = [
     '../_base_/datasets/imagenet_crop224.py',
     '../_base_/schedules/adamw_100e.py',

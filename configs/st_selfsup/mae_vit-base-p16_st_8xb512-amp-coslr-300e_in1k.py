@@ -1,9 +1,9 @@
-# MAE with stimulative training: an encoder of 6 to 12 layers in every
-# iteration too. The paper gives no settings; these are ours, not tuned.
+# MAE with stimulative training: in every iteration also an encoder of 6 to 12
+# layers. The paper gives no settings; these are ours and not tuned.
 _base_ = 'mmpretrain::mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
 
 custom_imports = dict(imports=['mmst'], allow_failed_imports=False)
-# Inherited, it has a scope, which mmengine would hand to the function.
+# The inherited one has a scope, which mmengine would pass to the function.
 train_dataloader = dict(collate_fn=dict(_delete_=True, type='default_collate'))
 train_cfg = dict(type='mmst.STEpochBasedTrainLoop')
 custom_hooks = [

@@ -26,5 +26,5 @@ def explain_apart(
     if chain_inputs:
         return "each subnet's input is made from the previous one's"
     if input_transforms:
-        return 'each subnet has an input of its own'
+        return 'each subnet has its own input'
     return None

@@ -1,4 +1,4 @@
-"""Subnets as models of their own, for the stock toolboxes."""
+"""Export subnets as separate models for the stock toolboxes."""
 
 from .formats import FORMATS
 from .standalone import check_out, write_standalone

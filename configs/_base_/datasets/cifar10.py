@@ -1,4 +1,4 @@
-# CIFAR-10, batch 64. mmpretrain downloads it where it is not there.
+# CIFAR-10, batch 64. mmpretrain downloads it if it is missing.
 dataset_type = 'CIFAR10'
 data_root = 'data/cifar10'
 data_preprocessor = dict(

@@ -1,5 +1,5 @@
 # Two of 14 operations, with replacement, each applied with probability 0.5, at
-# a magnitude drawn uniformly ('inf'), as the released code has them.
+# a magnitude drawn uniformly ('inf'), as in the released code.
 uniform_augment = dict(
     type='RandAugment',
     num_policies=2,
@@ -14,7 +14,7 @@ uniform_augment = dict(
         dict(type='Rotate', magnitude_range=(0, 30), prob=0.5),
         dict(type='Solarize', magnitude_range=(256, 0), prob=0.5),
         dict(type='ColorTransform', magnitude_range=(0, 0.9), prob=0.5),
-        # Fractions are rounded up here, and down there: 7 to 4 bits.
+        # Rounded up here and down in the released code: 7 to 4 bits.
         dict(type='Posterize', magnitude_range=(7, 3), prob=0.5),
         dict(type='Contrast', magnitude_range=(0, 0.9), prob=0.5),
         dict(type='Brightness', magnitude_range=(0, 0.9), prob=0.5),

@@ -1,4 +1,4 @@
-# MobileNetV3-small for CIFAR-10, as mmpretrain has it.
+# MobileNetV3-small for CIFAR-10, as in mmpretrain.
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='MobileNetV3', arch='small'),

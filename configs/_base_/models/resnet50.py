@@ -1,4 +1,4 @@
-# ResNet-50 as the recipes have it: no zero-initialised residual.
+# ResNet-50 for the recipes, without zero-initialised residuals.
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='ResNet', depth=50, zero_init_residual=False),

@@ -1,5 +1,5 @@
-# Table 3, row 7: and training crops of 200 px (Tcs200). The rule for stages
-# makes this A1: ../resnet50_st_in1k.py.
+# Table 3, row 7: also training crops of 200 px (Tcs200). With the inter-stage
+# rule this is A1: ../resnet50_st_in1k.py.
 _base_ = './resnet50_st-klm-k6-sit_vrs240_in1k.py'
 
 train_pipeline = _base_.train_pipeline

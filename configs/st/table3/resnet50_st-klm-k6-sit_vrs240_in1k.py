@@ -1,4 +1,4 @@
-# Table 3, row 6: and the validation images resized to 240 px (Vrs240).
+# Table 3, row 6: also validation images resized to 240 px (Vrs240).
 _base_ = './resnet50_st-klm-k6-sit_in1k.py'
 
 test_pipeline = _base_.test_pipeline
