@@ -1,5 +1,5 @@
-# Stimulative training++ (ST++): KL-, three subnets with at least two blocks per
-# stage, smaller inputs.
+# Stimulative training++ (ST++): KL-, three subnets with at least two blocks
+# per stage, smaller inputs.
 _base_ = './resnet20_st_numbers10k.py'
 
 model = dict(

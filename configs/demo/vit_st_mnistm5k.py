@@ -1,5 +1,5 @@
-# Stimulative training (ST) of the small ViT: one subnet per iteration,
-# plain KL. At full size a subnet is an exit of the main pass and costs only its
+# Stimulative training (ST) of the small ViT: one subnet per iteration, plain
+# KL. At full size a subnet is an exit of the main pass and costs only its
 # head.
 _base_ = ['./vit_ct_mnistm5k.py', '../_base_/st.py']
 

@@ -1,5 +1,5 @@
-# A2 as released: A1 as released with uniform augment, as the last transform, and
-# 400 epochs.
+# A2 as released: A1 as released with uniform augment, as the last transform,
+# and 400 epochs.
 _base_ = [
     './resnet50_st-as-released_in1k.py',
     '../_base_/datasets/uniform_augment.py',

@@ -10,8 +10,8 @@ train_cfg = dict(
     max_epochs=_base_.train_cfg.max_epochs,
     val_interval=_base_.train_cfg.val_interval,
 )
-# Sizes down to 0.43, as for the detectors, cost a small pose model much accuracy;
-# sizes down to 0.75 did not ("Fine-tuning, measured" in README.md).
+# Sizes down to 0.43, as for the detectors, cost a small pose model much
+# accuracy; sizes down to 0.75 did not ("Fine-tuning, measured" in README.md).
 custom_hooks = _base_.custom_hooks + [
     dict(_base_.subnet_sampler, size_range=(0.75, 1.0))
 ]

@@ -1,5 +1,5 @@
-# Table 12, R50-ST. mmseg's Semantic FPN has a ResNetV1c, whose stem no compared
-# backbone has.
+# Table 12, R50-ST. mmseg's Semantic FPN has a ResNetV1c, whose stem no
+# compared backbone has.
 _base_ = [
     'mmseg::sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py',
     '../_base_/backbones/r50_st.py',

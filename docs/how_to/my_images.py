@@ -1,4 +1,4 @@
-# ST++ on a folder of images of your own: train/<class>/* and val/<class>/*.
+# ST++ on a folder with your images: train/<class>/* and val/<class>/*.
 _base_ = './configs/_base_/default_runtime.py'
 
 # Set these for your images. As they are, they fit the demo's.

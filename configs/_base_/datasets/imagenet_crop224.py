@@ -1,6 +1,6 @@
-# ImageNet with the augmentations of the paper's Table 5; training crop 224; test
-# resize 256, centre crop 224. Lighting has the strength given by AlexNet's
-# authors; in the released code it is 255 times weaker.
+# ImageNet with the augmentations of the paper's Table 5; training crop 224;
+# test resize 256, centre crop 224. Lighting has the strength given by
+# AlexNet's authors; in the released code it is 255 times weaker.
 dataset_type = 'ImageNet'
 data_root = 'data/imagenet/'
 data_preprocessor = dict(

@@ -1,5 +1,5 @@
-# 5,000 handwritten digits over photographs, 32 x 32, in the image folder written
-# by demo/dataset_converters/mnistm5k.py.
+# 5,000 handwritten digits over photographs, 32 x 32, in the image folder
+# written by demo/dataset_converters/mnistm5k.py.
 dataset_type = 'CustomDataset'
 data_root = 'data/mnistm5k'
 data_preprocessor = dict(

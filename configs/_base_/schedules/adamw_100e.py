@@ -1,5 +1,5 @@
-# 100 epochs of AdamW with batch size 2048 are the paper's for its ViT. The rest,
-# which it does not give, is usual for a ViT of this size.
+# 100 epochs of AdamW with batch size 2048 are the paper's for its ViT. The
+# rest, which it does not give, is usual for a ViT of this size.
 optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05

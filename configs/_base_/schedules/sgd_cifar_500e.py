@@ -1,5 +1,5 @@
-# 500 epochs of SGD with batch size 64 are the paper's. It does not give learning
-# rate, schedule and weight decay; these are usual values.
+# 500 epochs of SGD with batch size 64 are the paper's. It does not give
+# learning rate, schedule and weight decay; these are usual values.
 optim_wrapper = dict(
     optimizer=dict(
         type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4
