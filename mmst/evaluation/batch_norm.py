@@ -8,6 +8,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmst.subnets import preserve_modes, unwrap_model
+from mmst.subnets.preserve_buffers import preserve_buffers
 
 from .data_loaders import preprocess_unmixed
 
@@ -55,20 +56,9 @@ def reestimate_statistics(
     if not layers:
         yield
         return
-    with _preserve_buffers(layers):
+    with preserve_buffers(nn.ModuleList(layers)):
         _estimate(model, layers, data_loader, num_samples)
         yield
-
-
-@contextmanager
-def _preserve_buffers(layers: List[nn.Module]) -> Iterator[None]:
-    """Restore the buffers of layers afterwards."""
-    own = [(buffer, buffer.clone()) for m in layers for buffer in m.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in own:
-            buffer.copy_(value)
 
 
 def _find_trained_layers(model: nn.Module) -> List[nn.Module]:

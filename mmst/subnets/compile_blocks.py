@@ -1,13 +1,13 @@
 """Compile a network block by block, so that subnets can skip blocks."""
 
 from contextlib import ExitStack, contextmanager
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any, Callable, Iterator, Tuple
 
 import torch
 from torch import nn
 
-from .replace_forward import replace_forward
+from .replace_forward import get_original_forward, replace_forward
 from .stages import find_stages
 
 Forward = Callable[..., Any]
@@ -31,11 +31,7 @@ class _Compiled:
 
     def __reduce__(self) -> Tuple[Any, ...]:
         # A copy of the block has to run its own weights, not the original's.
-        return _bind_class_forward, (self.module,)
-
-
-def _bind_class_forward(module: nn.Module) -> Forward:
-    return MethodType(type(module).forward, module)
+        return get_original_forward, (self.module,)
 
 
 def compile_blocks(model: nn.Module, **options: Any) -> None:

@@ -20,10 +20,11 @@ def normalize_logits(
 
     Args:
         logits: (N, num_classes).
-        normalize: 'l2' divides each vector by its L2 norm (Eq. 4).
-            'standardize' gives it zero mean and unit variance over the
-            classes, as the authors' released code does; its norm is then the
-            square root of the number of classes. ``None`` does nothing.
+        normalize: 'standardize' gives each vector zero mean and unit variance
+            over the classes, as the authors' released code does (its norm is
+            then the square root of the number of classes). 'l2' divides it by
+            its L2 norm, exactly as in the paper (Eq. 4). ``None`` does
+            nothing.
         scale: Factor on the result.
 
     Returns:
@@ -67,7 +68,8 @@ def kl_minus(
     Args:
         subnet_logits: (N, num_classes).
         main_logits: (N, num_classes); a fixed target, which gets no gradient.
-        normalize: See :func:`normalize_logits`; ``None`` is plain KL.
+        normalize: See :func:`normalize_logits`; ``None`` is plain KL. With
+            'l2' and many classes the loss is tiny unless ``scale`` is large.
         scale: Factor s on the normalised logits.
         temperature: Temperature :math:`\tau`; the factor :math:`\tau^2` keeps
             the gradient's size.

@@ -32,15 +32,14 @@ class _Replaced:
         return self._forward(*args, **kwargs)
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return _get_original_forward, (self._module, self._own)
+        return get_original_forward, (self._module, self._own)
 
 
-def _get_original_forward(
-    module: nn.Module, own: Optional[Forward]
+def get_original_forward(
+    module: nn.Module, own: Optional[Forward] = None
 ) -> Forward:
-    if own is not None:
-        return own
-    return MethodType(type(module).forward, module)
+    """Get a module's own forward, or else that of its class."""
+    return own or MethodType(type(module).forward, module)
 
 
 @contextmanager

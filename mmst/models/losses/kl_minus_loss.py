@@ -18,16 +18,9 @@ class KLMinusLoss(nn.Module):
     \mathrm{softmax}(s\,\hat Z_s / \tau))`, averaged over the batch, with the
     main network's logits :math:`Z_m` as a fixed target.
 
-    'standardize' gives each logit vector zero mean and unit variance over the
-    classes, as the authors' released code does (its norm is then the square
-    root of the number of classes). It is the default, since it works for any
-    number of classes. 'l2' divides the vector by its L2 norm, exactly as in
-    the paper (Eq. 4). But a unit vector's softmax over many classes is nearly
-    flat, so the loss teaches next to nothing unless ``scale`` makes up for it.
-    ``None`` is plain KL (Eq. 1 to 3).
-
     Args:
-        normalize: 'standardize', 'l2' or None.
+        normalize: 'standardize', 'l2' or ``None``, plain KL (Eq. 1 to 3); see
+            :func:`mmst.subnets.kl_minus`.
         scale: Factor s on the normalised logits.
         temperature: Temperature :math:`\tau`; the usual factor :math:`\tau^2`
             keeps the gradient's size.
