@@ -1,8 +1,7 @@
 """How well calibrated a classifier's scores are, and Section 5's bound.
 
-The raw logits of a network that is trained through normalised ones have a
-length that nothing has trained: cross-entropy and calibration of their softmax
-show it.
+In a network that is trained through normalised logits, the length of the raw
+logits is not trained: cross-entropy and calibration of their softmax show it.
 """
 
 from math import exp, log

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
 
 def draw_score_quality(results: Results) -> 'Figure':
-    """Draw cross-entropy above calibration error, over the subnets.
+    """Draw cross-entropy and calibration error of subnets, in two panels.
 
     Args:
-        results: Of each run.
+        results: For each run, its scores.
+
+    Example:
+        >>> report = measure_scores(runner, 12, subnets=[(1, 2, 1)])
+        >>> figure = draw_score_quality({'ST': report})
+        >>> figure.savefig(folder / 'score_quality.png')
     """
     from matplotlib.figure import Figure
 

@@ -20,6 +20,7 @@ PACKAGES = (
     'subnets',
     'targets',
     'models',
+    'models.heads',
     'engine',
     'evaluation',
     'checkpoints',

@@ -15,6 +15,9 @@ def check_teaching_head(model: nn.Module) -> None:
 
     Raises:
         ValueError: If it is a classifier and its head is not an ``STClsHead``.
+
+    Example:
+        >>> check_teaching_head(model)  # its head is an STClsHead
     """
     head = getattr(model, 'head', None)
     if not isinstance(model, BaseClassifier) or isinstance(head, STClsHead):
