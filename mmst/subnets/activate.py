@@ -79,7 +79,7 @@ def activate(
             subnet = Subnet.ordered(subnet, [len(stage) for stage in stages])
         stack.enter_context(take_paths(stages, subnet))
         if not update_running_stats:
-            stack.enter_context(preserve_buffers(model))
+            stack.enter_context(preserve_buffers(model.modules()))
         yield subnet
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def preserve_buffers(model: Optional[nn.Module]) -> Iterator[None]:
+def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Undo afterwards all changes of buffers inside this context.
 
     It restores values, whatever changed them: norm layers of every kind, in
@@ -16,23 +16,24 @@ def preserve_buffers(model: Optional[nn.Module]) -> Iterator[None]:
     buffers get their shape in the first pass.
 
     Args:
-        model: The model; ``None`` for no buffers. Buffers that share memory
-            with others, as views do, are not supported.
+        modules: Whose own buffers, without those of their parts. Buffers that
+            share memory with others, as views do, are not supported.
 
     Example:
         >>> norm = torch.nn.BatchNorm1d(2)
-        >>> with preserve_buffers(norm):
+        >>> with preserve_buffers(norm.modules()):
         ...     _ = norm(torch.ones(3, 2))
         >>> norm.running_mean
         tensor([0., 0.])
     """
-    modules = [] if model is None else list(model.modules())
     owned = [(module._buffers, dict(module._buffers)) for module in modules]
     groups = list(
         _group_by_kind({id(b): b for _, kept in owned for b in kept.values()})
     )
     shapes = [[buffer.shape for buffer in group] for group in groups]
-    joined = [_join(group) for group in groups]
+    with torch.no_grad():
+        # One copy of many: on a GPU, one kernel for all of them.
+        joined = [torch.cat([*map(_flatten, group)]) for group in groups]
     try:
         yield
     finally:
@@ -57,22 +58,21 @@ def _group_by_kind(
     return groups.values()
 
 
-def _join(group: List[Tensor]) -> Tensor:
-    """Copy many tensors into one: on a GPU, one kernel for all of them."""
-    return torch.cat([buffer.detach().flatten() for buffer in group])
+def _flatten(buffer: Tensor) -> Tensor:
+    # Most have one dimension, and there are many.
+    return buffer if buffer.dim() == 1 else buffer.reshape(-1)
 
 
 def _restore(
     group: List[Tensor], joined: Tensor, shapes: List[torch.Size]
 ) -> None:
+    sizes = [shape.numel() for shape in shapes]
     parts = [
-        part.view(shape)
-        for part, shape in zip(
-            joined.split([shape.numel() for shape in shapes]), shapes
-        )
+        part if len(shape) == 1 else part.view(shape)
+        for part, shape in zip(joined.split(sizes), shapes)
     ]
-    for buffer, part in zip(group, parts):
-        if buffer.shape != part.shape:
+    for buffer, part, shape in zip(group, parts, shapes):
+        if buffer.shape != shape:
             buffer.data = part.clone()
     # Hidden from autograd: graphs of earlier passes may still need buffers
     # that were only read inside.

@@ -1,6 +1,7 @@
 """Run several passes of a model, each shared prefix of blocks once."""
 
 from contextlib import ExitStack
+from functools import partial
 from typing import (
     Any,
     Callable,
@@ -187,24 +188,25 @@ class PassRunner:
         if not self._share:
             inputs = range(len(subnets))
         losses: Dict[int, Tensor] = {}
+        modules = [*self._model.modules()]
+        run = partial(self._run_pass, modules, loss, backward)
         for group in order_passes(passes, inputs):
             calls = SharedCalls(self._blocks, self._between)
             for index, after in zip(group, [*group[1:], None]):
                 following = None if after is None else passes[after]
                 subnet, paths = subnets[index], passes[index]
                 watched = calls.watch(subnet is None, paths, following)
-                losses[index] = self._run_pass(
-                    subnet, calls, watched, loss, backward
-                )
+                losses[index] = run(subnet, calls, watched)
         return [losses[index] for index in range(len(subnets))]
 
     def _run_pass(
         self,
+        modules: Sequence[nn.Module],
+        loss: Loss,
+        backward: Callable[[Tensor], Any],
         subnet: Optional[Subnet],
         calls: SharedCalls,
         watched: ContextManager[None],
-        loss: Loss,
-        backward: Callable[[Tensor], Any],
     ) -> Tensor:
         with ExitStack() as stack:
             stack.enter_context(claim(self._backbone))
@@ -212,7 +214,7 @@ class PassRunner:
                 stack.enter_context(take_paths(self.stages, subnet))
             stack.enter_context(watched)
             updates = subnet is None or self._update_running_stats
-            with preserve_buffers(None if updates else self._model):
+            with preserve_buffers([] if updates else modules):
                 value = _compute_loss(loss, subnet)
                 calls.go_alone()
                 backward(value)

@@ -82,7 +82,7 @@ def test_buffers_that_are_replaced_added_and_shared():
     model.b.running_mean = model.a.running_mean  # one tensor, twice
     model.b.running_var = None
     mean, var = model.a.running_mean, model.a.running_var
-    with preserve_buffers(model):
+    with preserve_buffers(model.modules()):
         model.a.running_mean.add_(3)
         model.a.running_var = torch.full((7,), 5.0)
         model.b.running_var = torch.ones(2)
