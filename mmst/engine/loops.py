@@ -144,7 +144,7 @@ class STLoopMixin(BaseLoop):
                 'subnets'
             )
         _check_momentum_copies(model)
-        _check_precise_bn(self)
+        _check_hooks(self)
 
     def _compile_blocks(self) -> None:
         """Compile block by block where the config asks to compile."""
@@ -202,10 +202,16 @@ def _check_momentum_copies(model: nn.Module) -> None:
             )
 
 
-def _check_precise_bn(loop: BaseLoop) -> None:
-    """Refuse to re-estimate statistics from no batch: they would be zero."""
+def _check_hooks(loop: BaseLoop) -> None:
+    """Refuse a queue that each pass fills, and statistics of no batch."""
     for hook in loop.runner.hooks:
-        if type(hook).__name__ != 'PreciseBNHook':
+        kind = type(hook).__name__
+        if kind == 'SwAVHook' and hook.queue_length > 0:
+            raise ValueError(
+                f'SwAVHook: queue_length={hook.queue_length} fills a queue in '
+                'every pass, so several times per iteration: set it to 0'
+            )
+        if kind != 'PreciseBNHook':
             continue
         batch = loop.dataloader.batch_size or 1
         if hook.num_samples < batch * get_world_size():
