@@ -1,4 +1,4 @@
-"""Check that an exported folder is enough by itself."""
+"""Check that an exported folder works by itself."""
 
 import copy
 import re
@@ -24,25 +24,25 @@ def check_alone(
     expected: List[Tensor],
     left: Sequence[str],
 ) -> None:
-    """Run an export in a fresh Python that has its folder alone.
+    """Run an export in a fresh Python that has only its folder.
 
-    That is in another directory, and neither mmst nor modules of the user's
-    own can be imported: what this process has imported, or could, hides what
-    the folder lacks.
+    It runs in another directory and cannot import mmst or the user's own
+    modules. Otherwise what this process has imported, or could import, would
+    hide what the folder lacks.
 
     Args:
         stem: Path of the export's files, without ending.
         model: A model with the preprocessor of the exported one.
-        data: A training batch, as the data loader gives it.
-        expected: Outputs of the subnet in place for it.
-        left: What the config cannot do without, which may be imported.
+        data: A training batch from the data loader.
+        expected: The outputs of the subnet in place for it.
+        left: What the config still needs, which may be imported.
 
     Raises:
-        ValueError: If the folder is not enough, or the outputs differ.
+        ValueError: If the folder does not work by itself, or outputs differ.
     """
     needed = {name.partition('.')[0] for name in left}
     there = {path.stem for path in stem.parent.glob('*.py')}
-    # What the user's own needs of its project is not for the export to say.
+    # What the user's own classes need from their project is not checked.
     candidates = list_own() if needed <= {'mmst'} else ['mmst']
     blocked = [name for name in candidates if name not in needed | there]
     inputs = preprocess_unmixed(model, copy.deepcopy(data))
@@ -65,13 +65,13 @@ def check_alone(
 
 
 def _explain(stderr: str, blocked: Sequence[str]) -> str:
-    # From the exception on, that is behind its traceback.
+    # From the exception on, without its traceback.
     start = max(
         (m.start() for m in re.finditer(r'^[\w.]*Error\b', stderr, re.M)),
         default=0,
     )
     words = ' '.join(stderr[start:].split())
     return (
-        'the exported folder is not enough by itself, so that nothing was '
+        'the exported folder does not work by itself, so nothing was '
         f'written. A fresh Python without {", ".join(blocked)} says: ' + words
     )

@@ -1,7 +1,7 @@
-"""Run an exported model by itself; a script for a Python of its own.
+"""Run an exported model by itself; a script for a separate Python.
 
-It needs nothing of mmst, and may not import what its command line names:
-FOLDER, NAME, a file with inputs and one for outputs, then modules.
+It does not need mmst. Its arguments are FOLDER, NAME, a file with inputs, one
+for outputs, and modules that cannot be imported.
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import Any, List, Sequence
 
 
 def run(folder: str, name: str, inputs: str, outputs: str) -> None:
-    """Write what the model of the folder gives for the inputs."""
+    """Write the outputs of the folder's model for the inputs."""
     import torch
     from mmengine.config import Config
     from mmengine.registry import MODELS, DefaultScope
@@ -42,7 +42,7 @@ def list_tensors(value: Any) -> List[Any]:
 
 
 def main(args: Sequence[str]) -> None:
-    """Make the modules unknown, and run the model."""
+    """Block the modules, and run the model."""
     *paths, blocked = args
     for module in filter(None, blocked.split(',')):
         sys.modules[module] = None  # type: ignore[assignment]

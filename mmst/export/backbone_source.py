@@ -1,11 +1,11 @@
 """Python source of a backbone that is a subnet of a stock one.
 
-The module is generated. A fixed one, with the changes as data in the config,
-would not do without generated code: the export has to work where ``mmst`` is
-not installed, so the classes of backbones that are not stock ones (those of
-``mmst``, and of an earlier export) have to be copied into it anyway. And a
-subclass shows at a glance what was cut, while all options of the stock
-backbone stay where users set them, as in ``model.backbone.frozen_stages``.
+The module is generated. A fixed one that reads the changes from the config
+could not replace it: an export has to work without ``mmst``, so classes that
+are not stock (those of ``mmst``, of a user and of an earlier export) have to be
+copied into it as source anyway. Besides, a subclass shows what was cut, and the
+options of the stock backbone stay where users set them, as in
+``model.backbone.frozen_stages``.
 """
 
 import inspect
@@ -48,8 +48,8 @@ def make_backbone_source(
 
     Args:
         base: Class of the whole backbone. The source of a class of ``mmst``,
-            or of a module of the user's own, is copied if its imports are
-            stock; so is one of an earlier export.
+            or of the user's own modules, is copied if its imports are stock;
+            so is one of an earlier export.
         depths: Number of blocks in each stage.
         changes: Turn the backbone into the subnet.
     """
@@ -102,7 +102,7 @@ def _read_source(base: type) -> str:
     """Read a class's module, without its docstring and registration.
 
     Other registrations in it are forced, since the module may be imported
-    beside the one that it is a copy of.
+    beside the original one.
     """
     source = inspect.getsource(sys.modules[base.__module__])
     source = re.sub(r'\A(#.*\n)*""".*?"""\n', '', source, flags=re.S)

@@ -1,4 +1,4 @@
-"""Modules of a user's own project, which no package has installed."""
+"""Find modules of a user's own project, which are not installed."""
 
 import ast
 import json
@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 from mmst.launch.toolbox import TOOLBOXES
 
-#: Of checkouts that need no installation, or of torch in a temporary file.
+#: Checkouts that need no installation, and a temporary file of torch.
 _STOCK = {'mmcv', 'mmengine', '_remote_module_non_scriptable', *TOOLBOXES}
 _OURS = 'mmst'
 
@@ -37,7 +37,7 @@ def is_own(module: str) -> bool:
         Path(paths[key]).resolve()
         for key in ('stdlib', 'platstdlib', 'purelib', 'platlib')
     }
-    folders.update(root for name, root in _installed() if name == top)
+    folders.update(root for name, root in _list_installed() if name == top)
     return not any(folder in file.parents for folder in folders)
 
 
@@ -48,20 +48,20 @@ def list_own() -> List[str]:
 
 
 def list_own_imports(source: str) -> List[str]:
-    """List what a module's source imports that no package has installed.
+    """List what a module's source imports that is not installed.
 
     Args:
-        source: Of a module that has been imported.
+        source: Source of a module that has been imported.
     """
-    return sorted({name for name in _imports(source) if is_own(name)})
+    return sorted({name for name in _iter_imports(source) if is_own(name)})
 
 
-def _imports(source: str) -> Iterator[str]:
+def _iter_imports(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            # A relative one is of the project that the module is of.
+            # A relative import is from the module's own project.
             yield _OURS if node.level else str(node.module)
 
 
@@ -73,8 +73,8 @@ def _find_file(top: str) -> Optional[Path]:
 
 
 @lru_cache(maxsize=None)
-def _installed() -> List[Tuple[str, Path]]:
-    """List installed packages and where; editable ones lie anywhere."""
+def _list_installed() -> List[Tuple[str, Path]]:
+    """List installed packages with their folders, editable ones included."""
     found = []
     for distribution in distributions():
         url = json.loads(distribution.read_text('direct_url.json') or '{}')

@@ -76,10 +76,10 @@ def _set_dataloaders(cfg: Config, args: Namespace) -> None:
 
 
 def _drop_late_schedulers(cfg: Config) -> None:
-    """Leave out schedulers that would begin when a shorter run is over.
+    """Remove schedulers that would begin after the end of a shorter run.
 
-    As with ``train_cfg.max_epochs=1`` and a cosine after one epoch of warm-up:
-    MMEngine refuses to build one that begins at the end.
+    MMEngine refuses to build them. An example is a cosine after one epoch of
+    warm-up with ``train_cfg.max_epochs=1``.
     """
     schedulers = cfg.get('param_scheduler')
     if not isinstance(schedulers, (list, tuple)):
@@ -95,7 +95,7 @@ def _drop_late_schedulers(cfg: Config) -> None:
         else:
             print(
                 f'{get_class_name(scheduler)} of param_scheduler is left out: '
-                f'it begins at {begin}, and the training ends at '
+                f'it begins at {begin}, but the training ends at '
                 f'max_{unit}={limit}'
             )
     if len(kept) < len(schedulers):

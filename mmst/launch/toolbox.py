@@ -58,10 +58,10 @@ def read_config(path: str) -> Config:
 
 
 def _drop_function_scopes(cfg: Config) -> None:
-    """Take the toolbox's name out of data loaders' functions.
+    """Remove the toolbox's scope from data loaders' functions.
 
-    MMEngine puts it into parts of a ``<toolbox>::`` base, and would pass it to
-    these functions, which take no such argument.
+    MMEngine adds it to parts of a ``<toolbox>::`` base, and would pass it to
+    these functions, which have no such argument.
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for key in ('collate_fn', 'worker_init_fn'):
