@@ -2,9 +2,9 @@
 
 The module is generated. A fixed one that reads the changes from the config
 could not replace it: an export has to work without ``mmst``, so classes that
-are not stock (those of ``mmst``, of a user and of an earlier export) have to be
-copied into it as source anyway. Besides, a subclass shows what was cut, and the
-options of the stock backbone stay where users set them, as in
+are not stock (those of ``mmst``, of a user and of an earlier export) have to
+be copied into it as source anyway. Besides, a subclass shows what was cut,
+and the options of the stock backbone stay where users set them, as in
 ``model.backbone.frozen_stages``.
 """
 
