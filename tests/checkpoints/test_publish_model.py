@@ -139,7 +139,7 @@ default_hooks = dict()
             + ['--calibrate', str(config), '--num-samples', '12']
         )
         (file,) = (tmp_path / 'out').glob(f'{name}*')
-        said = re.search('Temperature (.*) is', capsys.readouterr().out)
+        said = re.search('temperature (.*) into', capsys.readouterr().out)
         return file, float(said.group(1))
 
     file, temperature = publish(tmp_path / 'run.pth', 'once')
