@@ -56,7 +56,7 @@ def reestimate_statistics(
     if not layers:
         yield
         return
-    with preserve_buffers(nn.ModuleList(layers)):
+    with preserve_buffers(layers):
         _estimate(model, layers, data_loader, num_samples)
         yield
 

@@ -16,8 +16,8 @@ def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
     buffers get their shape in the first pass.
 
     Args:
-        modules: Whose own buffers, without those of their parts. Buffers that
-            share memory with others, as views do, are not supported.
+        modules: Modules whose own buffers to restore, without their children's.
+            Buffers that share memory, as views do, are not supported.
 
     Example:
         >>> norm = torch.nn.BatchNorm1d(2)
