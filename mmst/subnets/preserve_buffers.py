@@ -16,7 +16,7 @@ def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
     buffers get their shape in the first pass.
 
     Args:
-        modules: Modules whose own buffers to restore, without their children's.
+        modules: Modules whose buffers to restore, without their children's.
             Buffers that share memory, as views do, are not supported.
 
     Example:
