@@ -127,7 +127,7 @@ def test_number_and_sizes_of_the_sampler(chain):
 
 
 def test_depths_below_one(chain):
-    with pytest.raises(ValueError, match='not a whole number between 1 and'):
+    with pytest.raises(ValueError, match='not a whole number of at least 1'):
         measure_stage_layout(
             chain(2, 2), torch.zeros(1, 3, 4, 4), min_depths=[0]
         )
