@@ -55,7 +55,7 @@ class Layout(NamedTuple):
     Attributes:
         blocks: Number of blocks of each stage, by its name.
         size: (H, W) of the images that costs are for.
-        num_subnets: K, subnets an iteration, that costs are for.
+        num_subnets: K, the number of subnets per iteration for the costs.
         proposals: Sampling spaces.
     """
 

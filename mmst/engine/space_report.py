@@ -123,8 +123,8 @@ def describe_space(
         why_apart = why_apart or 'the backbone is random even in evaluation'
     width = 2 + max(len(stage.name) for stage in stages)
     lines = [
-        f'Stimulative training: {sampler.num_subnets} subnet(s) an iteration, '
-        f'{space.strategy} sampling',
+        f'Stimulative training: {sampler.num_subnets} subnet(s) per '
+        f'iteration, {space.strategy} sampling',
         f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from',
     ]
     for stage, flops, depths in zip(stages, cost.blocks, space.depths):

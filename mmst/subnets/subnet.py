@@ -43,7 +43,7 @@ class Subnet:
         num_blocks: Sequence[int],
         size: Optional[Union[int, float]] = None,
     ) -> 'Subnet':
-        """Make the subnet that keeps the first ``depths[i]`` blocks a stage.
+        """Make the subnet that keeps the first blocks of each stage.
 
         Args:
             depths: Number of blocks to keep in each stage.
