@@ -200,7 +200,7 @@ def test_report_tells_space_and_cost(tiny_runner):
     [
         (dict(share_prefixes=False), 'share_prefixes=False in train_cfg'),
         (dict(update_running_stats=True), 'every subnet updates running'),
-        (dict(input_transforms=['flip']), 'each subnet has an input of its'),
+        (dict(input_transforms=['flip']), 'each subnet has its own input'),
         (dict(chain_inputs=True), "each subnet's input is made from the"),
     ],
 )
