@@ -67,7 +67,7 @@ def _replace_sync_bn(node: Any) -> bool:
         return any([_replace_sync_bn(item) for item in node])
     if not isinstance(node, dict):
         return False
-    found = get_class_name(node) in ('SyncBN', 'SyncBatchNorm')
+    found = get_class_name(node) in ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
     if found:
         node['type'] = 'BN'
     return any([found, *map(_replace_sync_bn, node.values())])

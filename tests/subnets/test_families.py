@@ -347,6 +347,31 @@ def test_families_that_are_not_known(name, options):
         find_stages(build(name, options))
 
 
+def test_tridentnet_without_a_stage_that_joins_branches():
+    """Its last stage's last block takes a list and returns a tensor."""
+    trident = dict(
+        depth=50, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1)
+    )
+    backbone = build(
+        'mmdet.TridentResNet',
+        dict(
+            trident,
+            out_indices=(2,),
+            base_channels=8,
+            stem_channels=8,
+            num_branch=3,
+            test_branch_idx=1,
+            trident_dilations=(1, 2, 3),
+        ),
+    )
+    backbone.train()
+    assert [s.name for s in find_stages(backbone)] == ['layer1', 'layer2']
+    image = torch.rand(2, 3, 64, 64).double()
+    with activate(backbone, (1, 1)):
+        (features,) = backbone(image)
+    assert features.shape == (6, 256 // 2, 4, 4)  # three branches each
+
+
 @pytest.mark.parametrize('toolbox', ['mmpretrain', 'mmseg'])
 def test_timm_backbone_in_a_model(toolbox):
     """The wrapper's network is found, run as a subnet and measured."""

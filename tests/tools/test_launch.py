@@ -82,10 +82,11 @@ def test_two_processes_train_and_test(
     assert json.loads(metrics.read_text())['accuracy/top1'] % 25 == 0
 
 
-def test_sync_bn_gives_way_on_cpus(monkeypatch):
+@pytest.mark.parametrize('kind', ['SyncBN', 'MMSyncBN'])
+def test_sync_bn_gives_way_on_cpus(kind, monkeypatch):
     monkeypatch.setattr(process_group, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(process_group, 'is_distributed', lambda: True)
-    norm = dict(type='SyncBN', requires_grad=True)
+    norm = dict(type=kind, requires_grad=True)
     cfg = Config(
         dict(
             launcher='pytorch',

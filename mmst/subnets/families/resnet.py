@@ -82,6 +82,8 @@ def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
         layer = getattr(backbone, f'layer{index}', None)
         if not isinstance(layer, nn.Sequential):
             break
+        if any(hasattr(block, 'concat_output') for block in layer):
+            continue  # TridentNet: the last block joins a list of branches
         if not all(map(_has_downsample, layer)):
             return None
         if any(block.downsample is not None for block in list(layer)[1:]):
