@@ -41,6 +41,35 @@ def test_digits_by_component():
         assert cells == expected, method
 
 
+def test_digits_by_what_subnets_learn_from():
+    targets = results_of('demo_targets')
+    num_seeds = len(targets['ST++ (labels)'])
+    runs = {
+        'no subnets (CT)': results_of('demo')['CT'],
+        'the main network (ST++)': results_of('demo')['ST++'],
+        'labels': targets['ST++ (labels)'],
+        'labels and the main network': targets[
+            'ST++ (labels and main network)'
+        ],
+    }
+    rows = rows_of(
+        PAGE, '| subnets learn from | main | 1-1-1 | 2-2-2 | 3-3-3 |'
+    )
+    assert [row[0] for row in rows] == [*runs]
+    for name, *cells in rows:
+        assert cells == [
+            ', '.join(f'{run[network]:.1f}' for run in runs[name][:num_seeds])
+            for network in ('main', '1-1-1', '2-2-2', '3-3-3')
+        ]
+    text = ' '.join((ROOT / PAGE).read_text().split())
+    st = digit_scores('ST++', 'main')[:num_seeds]
+    labels, both = (
+        interval([run['main'] for run in runs[name]] - st, '+')
+        for name in ('labels', 'labels and the main network')
+    )
+    assert f'{labels} with labels and {both} with both' in text
+
+
 FRONTIER = (
     '| | epochs | seeds | top-1 in % | minus CT, by seed '
     '| 10^12 multiply-adds | CPU seconds | CT at that cost |'
