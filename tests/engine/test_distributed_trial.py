@@ -139,7 +139,8 @@ def test_last_batch_of_one_on_one_rank(ranks):
     for rank, result in enumerate(ranks):
         message, same, passes = result['last_batch']
         assert message.startswith(
-            'ValueError: subnets cannot be trained on a batch of 1, the last'
+            'ValueError: subnets cannot be trained on the last batch of an '
+            'epoch, 1 of 4 images'
         )
         assert 'Expected more than 1 value' in message
         assert ('on rank 0: ' in message) == (rank == 1)
