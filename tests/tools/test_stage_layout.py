@@ -79,7 +79,7 @@ def test_configs_of_one_name_are_told_apart(analyse, tmp_path):
         ),
         (
             ValueError,
-            'is not a whole number between 1 and',
+            '0 is not a whole number of at least 1',
             ['--min-depths', '0'],
         ),
     ],
