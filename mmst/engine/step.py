@@ -178,15 +178,17 @@ def _update(
     is_bad = ~torch.isfinite(torch.stack([*losses]))
     if _skips_bad_steps(optim_wrapper):
         is_bad = is_bad[:0]
-    if not optim_wrapper.should_update():
+    updates = optim_wrapper.should_update()
+    if updates and is_distributed():
+        trained = [p for p in model.parameters() if p.requires_grad]
+        bad, used = _read_flags(is_bad, trained)
+        _check_finite(losses, bad, subnets)
+        _average_gradients(trained, used)
+    else:
         _check_finite(losses, is_bad.tolist(), subnets)
-        return
-    trained = [p for p in model.parameters() if p.requires_grad]
-    bad, used = _read_flags(is_bad, trained)
-    _check_finite(losses, bad, subnets)
-    _average_gradients(trained, used)
-    optim_wrapper.step()
-    optim_wrapper.zero_grad()
+    if updates:
+        optim_wrapper.step()
+        optim_wrapper.zero_grad()
 
 
 def _join_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:
@@ -208,8 +210,11 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     Example:
         >>> reduce_gradients(model.parameters())  # one process: no change
     """
+    if not is_distributed():
+        return
     trained = [p for p in parameters if p.requires_grad]
-    _, used = _read_flags(torch.tensor([], device=trained[0].device), trained)
+    no_losses = torch.zeros(0, dtype=torch.bool, device=trained[0].device)
+    _, used = _read_flags(no_losses, trained)
     _average_gradients(trained, used)
 
 
@@ -222,11 +227,7 @@ def _read_flags(
         Which losses are bad, and which parameters have a gradient.
     """
     used = [p.grad is not None for p in trained]
-    if not is_distributed():
-        return is_bad.tolist(), used
-    flags = torch.cat([is_bad, torch.tensor(used, device=is_bad.device)]).to(
-        torch.uint8
-    )
+    flags = torch.cat([is_bad, is_bad.new_tensor(used)]).to(torch.uint8)
     all_reduce(flags, 'max')
     read = flags.bool().tolist()
     return read[: len(is_bad)], read[len(is_bad) :]
@@ -235,8 +236,6 @@ def _read_flags(
 def _average_gradients(
     trained: Sequence[nn.Parameter], used: Sequence[bool]
 ) -> None:
-    if not is_distributed():
-        return
     gradients = []
     for parameter, is_used in zip(trained, used):
         if is_used:

@@ -32,12 +32,9 @@ def is_own(module: str) -> bool:
     file = _find_file(top)
     if file is None:
         return False
-    paths = sysconfig.get_paths()
-    folders = {
-        Path(paths[key]).resolve()
-        for key in ('stdlib', 'platstdlib', 'purelib', 'platlib')
-    }
-    folders.update(root for name, root in _list_installed() if name == top)
+    folders = _list_python_folders() + [
+        root for name, root in _list_installed() if name == top
+    ]
     return not any(folder in file.parents for folder in folders)
 
 
@@ -70,6 +67,14 @@ def _find_file(top: str) -> Optional[Path]:
     paths = list(getattr(module, '__path__', ()))
     file = getattr(module, '__file__', None) or (paths[0] if paths else None)
     return None if file is None else Path(file).resolve()
+
+
+@lru_cache(maxsize=None)
+def _list_python_folders() -> List[Path]:
+    """List the folders of the standard library and of pip's packages."""
+    paths = sysconfig.get_paths()
+    keys = ('stdlib', 'platstdlib', 'purelib', 'platlib')
+    return [Path(paths[key]).resolve() for key in keys]
 
 
 @lru_cache(maxsize=None)

@@ -417,4 +417,5 @@ def test_anomalous_parameters_are_looked_for_in_the_main_pass(monkeypatch):
 def test_reduction_without_processes_changes_nothing():
     parameter = nn.Parameter(torch.ones(2))
     reduce_gradients([parameter])
+    assert reduce_gradients([]) is None  # nothing is trained
     assert parameter.grad is None

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from inspect import signature
 from typing import Any, Dict, Iterator, Optional
 
-from mmengine.dist import broadcast_object_list
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
@@ -71,8 +71,9 @@ class SubnetSamplerHook(Hook):
         self._check_loop(runner.train_loop)
         if self.sampler.is_off:
             return
-        for line in describe_replaced(runner.cfg):
-            runner.logger.warning(line)
+        if is_main_process():  # it reads the config's bases
+            for line in describe_replaced(runner.cfg):
+                runner.logger.warning(line)
         model = unwrap_model(runner.model)
         check_teaching_head(model)
         # With `diff_rank_seed` each rank has a different seed.
