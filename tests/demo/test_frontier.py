@@ -138,6 +138,7 @@ def describe(job) -> tuple:
         sampler.every,
         head.subnet_target,
         head.loss_kl.loss_weight,
+        *([] if head.loss_kl.scale == 1 else [head.loss_kl.scale]),
     )
 
 
@@ -160,6 +161,10 @@ def test_arms_are_what_their_names_say(load_tool, arms):
         'stpp-full': (*released, *full_size),
         'stpp-kl': (*plain_kl, *shared),
         'stpp-kl-full': (*plain_kl, *full_size),
+        'stpp-kl-half': (*plain_kl, 3, 2, [0.5, 1.0], *shared[3:]),
+        'stpp-kl-k1': (*plain_kl, 1, *shared[1:]),
+        'stpp-k1': (*released, 1, *shared[1:]),
+        'stpp-scale2': (*released, *shared, 2),
         'stpp-label': (*released, 3, 2, [0.75, 1.0], None, 0, 1, 'label', 1),
         **{f'kl-k{k}': (*plain_kl, k, *full) for k in (2, 4)},
         **{f'l2-k{k}': ('l2', False, k, *full) for k in (1, 2, 4)},
