@@ -9,9 +9,11 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
+import numpy as np
 from run_logged import ROOT, run_logged, train_logged
 
 from mmst.analysis.cost import measure_training_cost
@@ -66,6 +68,11 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='train on 3,200 of the training images, score on the other 800',
     )
     parser.add_argument(
+        '--equal-cost',
+        action='store_true',
+        help='also train CT for as long as each method costs',
+    )
+    parser.add_argument(
         '--work-dir',
         type=Path,
         help='default: work_dirs/demo, or work_dirs/demo_tune',
@@ -96,23 +103,65 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parsed
 
 
+def find_config(method: str) -> str:
+    """Find the config of a method, from the repository's root."""
+    return f'configs/demo/resnet20_{method}_mnistm5k.py'
+
+
+def list_options(seed: int, args: argparse.Namespace) -> List[str]:
+    """List the arguments of a training, apart from config and folder."""
+    return [
+        '--cfg-options',
+        f'randomness.seed={seed}',
+        *(TUNING_SPLIT if args.tune else []),
+        *args.cfg_options,
+    ]
+
+
 def train_and_score(
     method: str, seed: int, args: argparse.Namespace
 ) -> Scores:
     """Train and score a network and its subnets, or reuse the results."""
-    config = f'configs/demo/resnet20_{method}_mnistm5k.py'
+    config = find_config(method)
     folder = args.work_dir.resolve() / method / f'seed{seed}'
     if not (folder / SCORES).exists():
         name = f'{LABELS[method]} seed {seed}'
-        options = [
-            '--cfg-options',
-            f'randomness.seed={seed}',
-            *(TUNING_SPLIT if args.tune else []),
-            *args.cfg_options,
-        ]
+        options = list_options(seed, args)
         train_logged(name, config, folder, options)
         score_subnets(name, LABELS[method], config, folder, options)
     return read_scores(folder)
+
+
+def train_ct_longer(epochs: int, args: argparse.Namespace, seed: int) -> float:
+    """Train the main network alone for longer, or reuse the run.
+
+    Returns:
+        float: Its accuracy at the end, in percent.
+    """
+    folder = args.work_dir.resolve() / f'ct-{epochs}epochs' / f'seed{seed}'
+    if not (folder / f'epoch_{epochs}.pth').exists():
+        train_logged(
+            f'CT of {epochs} epochs, seed {seed}',
+            find_config('ct'),
+            folder,
+            [
+                *list_options(seed, args),
+                f'train_cfg.max_epochs={epochs}',
+                f'train_cfg.val_interval={epochs}',
+            ],
+        )
+    return read_last_score(folder)
+
+
+def read_last_score(folder: Path) -> float:
+    """Read the accuracy at the end of a training, in percent."""
+    log = read_training_log(str(folder))
+    if log.iterations not in log.metrics:
+        raise RuntimeError(
+            f'{folder} was stopped before its last validation; remove it and '
+            'run again'
+        )
+    return round(float(log.metrics[log.iterations][METRIC]), 4)
 
 
 def score_subnets(
@@ -171,25 +220,46 @@ def print_gain(results: Dict[str, List[Scores]]) -> None:
             )
 
 
-def print_cost(folders: Dict[str, Path]) -> None:
+def print_cost(
+    results: Dict[str, List[Scores]], args: argparse.Namespace
+) -> None:
     """Report what each method's training costs, and what else it could buy.
 
-    Args:
-        folders: A run of each method, by the method's name.
+    With ``--equal-cost`` it is trained; else only its length is printed.
     """
     costs = {
-        method: measure_training_cost(read_training_log(str(folder)), METRIC)
-        for method, folder in folders.items()
+        LABELS[method]: measure_training_cost(
+            read_training_log(
+                str(args.work_dir / method / f'seed{args.seeds[0]}')
+            ),
+            METRIC,
+        )
+        for method in args.methods
     }
     ct = costs.pop(LABELS['ct'], None)
-    for method, cost in costs.items():
-        if ct is not None:
-            ratio = cost.flops / ct.flops
-            print(
-                f'{method} costs {ratio:.2f} times as much as CT, by '
-                'multiply-adds. At equal cost it has to beat CT of '
-                f'{ratio * ct.epochs[-1]:.0f} epochs'
+    for method, cost in costs.items() if ct is not None else ():
+        ratio = cost.flops / ct.flops
+        epochs = round(ratio * ct.epochs[-1])
+        report = (
+            f'{method} costs {ratio:.2f} times as much as CT, by '
+            'multiply-adds. At equal cost it has to beat CT of '
+            f'{epochs} epochs'
+        )
+        if args.equal_cost:
+            with ThreadPoolExecutor(args.jobs) as pool:
+                longer = np.mean(
+                    [
+                        *pool.map(
+                            partial(train_ct_longer, epochs, args), args.seeds
+                        )
+                    ]
+                )
+            ours = np.mean([scores[MAIN] for scores in results[method]])
+            report += (
+                f', which reaches {longer:.2f} %: {ours - longer:+.2f} points '
+                f'for {method}'
             )
+        print(report)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
@@ -217,13 +287,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     )
     print(f'\n{METRIC} (%), {seeds}\n{format_loafing_table(results)}\n')
     print_gain(results)
-    first = parsed.seeds[0]
-    print_cost(
-        {
-            LABELS[m]: parsed.work_dir / m / f'seed{first}'
-            for m in parsed.methods
-        }
-    )
+    print_cost(results, parsed)
     paths = [parsed.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
     paths[0].write_text(
         json.dumps(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Sequence
 
-from classification import METRIC, read_scores, score_subnets
+from classification import read_last_score, read_scores, score_subnets
 from frontier_arms import COMPARISONS, Arm, Comparison
 from frontier_report import Run
 from run_logged import train_logged
@@ -120,12 +120,6 @@ def follow(
         ],
     )
     return read_last_score(folder / method)
-
-
-def read_last_score(folder: Path) -> float:
-    """Read the accuracy at the end of a training, in percent."""
-    log = read_training_log(str(folder))
-    return round(float(log.metrics[log.iterations][METRIC]), 4)
 
 
 def read_processor() -> str:

@@ -572,7 +572,7 @@ def test_quick_start_needs_no_compiler_and_tests_do(machine):
     machine.add_command('python3', FAKE_PYTHON)
     status, output, calls = machine.run('quickstart.sh', '--seeds', '1')
     assert status == 0 and 'missing      detection' in output, output
-    assert calls.endswith('demo/classification.py --seeds 1\n')
+    assert calls.endswith('demo/classification.py --equal-cost --seeds 1\n')
     assert_refused(
         machine.run('run_tests.sh'), 'there is no C++ compiler (c++)'
     )

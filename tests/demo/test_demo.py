@@ -95,6 +95,24 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
     again = capfd.readouterr().out
     assert again.splitlines()[-12:] == first.splitlines()[-12:]
     assert [file.stat().st_mtime_ns for file in files] == before
+    for _ in range(2):  # the second time nothing is trained
+        main([*args, str(work_dir), '--equal-cost', *options])
+        last = capfd.readouterr().out
+    assert 'Epoch(train)' not in last
+    folder = work_dir / f'ct-{epochs}epochs/seed0'
+    reached = top1_by_hand(
+        'ct', folder / f'epoch_{epochs}.pth', None, few_digits
+    )
+    ahead = results['ST++'][0]['main'] - reached
+    assert (
+        f'CT of {epochs} epochs, which reaches {reached:.2f} %: '
+        f'{ahead:+.2f} points for ST++\n'
+    ) in last
+    (log,) = folder.glob('*/vis_data/scalars.json')
+    scores = [line for line in log.open() if 'accuracy' in line]
+    log.write_text(log.read_text().replace(scores[0], ''))
+    with pytest.raises(RuntimeError, match='before its last validation'):
+        main([*args, str(work_dir), '--equal-cost', *options])
 
 
 def test_a_failed_run_is_named_with_its_log(load_tool, options, tmp_path):

@@ -94,6 +94,25 @@ def test_accuracy_against_cost(load_tool):
         assert cells == frontier_cells(runs, arms[label], int(epochs)), label
 
 
+TUNING = (
+    '| on the split | epochs | top-1 in %, by seed | 10^12 multiply-adds |'
+)
+
+
+def test_tuning(load_tool):
+    runs = frontier_runs('frontier_tune')
+    arms = labels_of(load_tool, 'resnet20')
+    rows = rows_of(PAGE, TUNING)
+    assert {(arms[label], int(epochs)) for label, epochs, *_ in rows} == {
+        *runs
+    }
+    for label, epochs, *cells in rows:
+        same = [*runs[arms[label], int(epochs)].values()]
+        scores = ', '.join(f'{run["score"]:.2f}' for run in same)
+        cost = f'{same[0]["multiply_adds"] / 1e12:.2f}'
+        assert cells == [scores, cost], label
+
+
 def test_fine_tuning():
     rows = rows_of(
         PAGE, '| framework | metric | ST | ST\\* | ST\\* minus ST |'
