@@ -15,12 +15,12 @@ model = dict(
         type='MAEViT',
         arch=_base_.model.backbone.arch,
         img_size=32,
-        patch_size=8,
+        patch_size=4,
     ),
     neck=dict(
         type='MAEPretrainDecoder',
-        num_patches=16,
-        patch_size=8,
+        num_patches=64,
+        patch_size=4,
         embed_dim=64,
         decoder_embed_dim=64,
         decoder_depth=2,
@@ -29,7 +29,7 @@ model = dict(
     head=dict(
         type='MAEPretrainHead',
         norm_pix=True,
-        patch_size=8,
+        patch_size=4,
         loss=dict(type='PixelReconstructionLoss', criterion='L2'),
     ),
 )

@@ -231,11 +231,11 @@ def test_exits_of_a_vit_are_scored(
     assert run['parts']['main'] == pytest.approx(run['score'], abs=1e-4)
     assert run['parts']['6'] == run['parts']['main']
     # Exits cost their heads alone, and the count is of the backbone: patches
-    # of 8 px, and six layers on these and a class token.
-    width, patches = 64, (32 // 8) ** 2
+    # of 4 px, and six layers on these and a class token.
+    width, patches = 64, (32 // 4) ** 2
     tokens = patches + 1
     layer = (4 + 8) * width**2 * tokens + 2 * width * tokens**2
-    image = 3 * 8**2 * width * patches + 6 * layer
+    image = 3 * 4**2 * width * patches + 6 * layer
     # Backward twice as much as forward; batches of 16, 3 epochs of one.
     assert run['multiply_adds'] == pytest.approx(3 * 16 * 3 * image, rel=0.02)
 
