@@ -11,7 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from run_logged import ROOT, run_logged, train_logged
@@ -220,12 +220,13 @@ def print_gain(results: Dict[str, List[Scores]]) -> None:
             )
 
 
-def print_cost(
-    results: Dict[str, List[Scores]], args: argparse.Namespace
-) -> None:
-    """Report what each method's training costs, and what else it could buy.
+def compare_costs(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
+    """Find what each method's training costs, and what CT reaches for that.
 
-    With ``--equal-cost`` it is trained; else only its length is printed.
+    Returns:
+        Dict[str, Dict]: By method: its cost in units of CT's, CT's length in
+        epochs for as much, and with ``--equal-cost`` CT's accuracies after
+        these, in percent, seed by seed.
     """
     costs = {
         LABELS[method]: measure_training_cost(
@@ -237,27 +238,34 @@ def print_cost(
         for method in args.methods
     }
     ct = costs.pop(LABELS['ct'], None)
+    compared: Dict[str, Dict[str, Any]] = {}
     for method, cost in costs.items() if ct is not None else ():
         ratio = cost.flops / ct.flops
         epochs = round(ratio * ct.epochs[-1])
-        report = (
-            f'{method} costs {ratio:.2f} times as much as CT, by '
-            'multiply-adds. At equal cost it has to beat CT of '
-            f'{epochs} epochs'
-        )
+        compared[method] = dict(ratio=ratio, epochs=epochs)
         if args.equal_cost:
             with ThreadPoolExecutor(args.jobs) as pool:
-                longer = np.mean(
-                    [
-                        *pool.map(
-                            partial(train_ct_longer, epochs, args), args.seeds
-                        )
-                    ]
-                )
+                train = partial(train_ct_longer, epochs, args)
+                compared[method]['scores'] = [*pool.map(train, args.seeds)]
+    return compared
+
+
+def print_costs(
+    costs: Dict[str, Dict[str, Any]], results: Dict[str, List[Scores]]
+) -> None:
+    """List what :func:`compare_costs` found."""
+    for method, cost in costs.items():
+        report = (
+            f'{method} costs {cost["ratio"]:.2f} times as much as CT, by '
+            'multiply-adds. At equal cost it has to beat CT of '
+            f'{cost["epochs"]} epochs'
+        )
+        if 'scores' in cost:
+            reached = np.mean(cost['scores'])
             ours = np.mean([scores[MAIN] for scores in results[method]])
             report += (
-                f', which reaches {longer:.2f} %: {ours - longer:+.2f} points '
-                f'for {method}'
+                f', which reaches {reached:.2f} %: {ours - reached:+.2f} '
+                f'points for {method}'
             )
         print(report)
 
@@ -287,11 +295,18 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     )
     print(f'\n{METRIC} (%), {seeds}\n{format_loafing_table(results)}\n')
     print_gain(results)
-    print_cost(results, parsed)
+    costs = compare_costs(parsed)
+    print_costs(costs, results)
     paths = [parsed.work_dir / f'demo.{kind}' for kind in ('json', 'png')]
     paths[0].write_text(
         json.dumps(
-            dict(metric=METRIC, seeds=parsed.seeds, results=results), indent=1
+            dict(
+                metric=METRIC,
+                seeds=parsed.seeds,
+                results=results,
+                costs=costs,
+            ),
+            indent=1,
         )
     )
     draw_loafing(results, f'{METRIC} (%)').savefig(paths[1], dpi=150)

@@ -103,6 +103,8 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
     reached = top1_by_hand(
         'ct', folder / f'epoch_{epochs}.pth', None, few_digits
     )
+    written = json.loads((work_dir / 'demo.json').read_text())
+    assert written['costs']['ST++']['scores'] == [pytest.approx(reached)]
     ahead = results['ST++'][0]['main'] - reached
     assert (
         f'CT of {epochs} epochs, which reaches {reached:.2f} %: '
