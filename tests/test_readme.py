@@ -1,5 +1,6 @@
 """What the README shows works."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,9 @@ from tests.docs.blocks import python_blocks
 from tests.docs.tables import (
     comparison,
     digit_scores,
+    frontier_cells,
+    frontier_runs,
+    interval,
     results_of,
     rows_of,
 )
@@ -134,7 +138,9 @@ def test_newcomer_reads_two_hundred_lines_at_most():
 
 def test_results_are_those_of_the_scores():
     rows = rows_of(
-        'README.md', '| task | network | metric | without | with | gain |'
+        'README.md',
+        '| task | metric | common training | with subnets | gain '
+        '| common training of the same cost |',
     )
     digits = [
         comparison(digit_scores('CT', network), digit_scores(ours, network))
@@ -144,9 +150,27 @@ def test_results_are_those_of_the_scores():
             ('ST++', '1-1-1'),
         )
     ]
+    runs = frontier_runs('frontier')
+    numbers = []
+    for epochs in (20, 40, 80):
+        _, ct, *_ = frontier_cells(runs, 'ct', epochs)
+        _, ours, gain, *_, equal = frontier_cells(runs, 'stpp-k1', epochs)
+        numbers.append([ct, ours, gain, equal])
     downstream = [
         comparison(values['st'], values['st-star'])
         for metrics in results_of('demo_downstream').values()
         for values in metrics.values()
     ]
-    assert [row[3:] for row in rows] == digits + downstream
+    assert [row[2:-1] for row in rows] == [
+        *digits,
+        *(row[:-1] for row in numbers),
+        *downstream,
+    ]
+    (longer,) = json.loads(
+        (ROOT / 'resources/demo_equal_cost.json').read_text()
+    )['costs'].values()
+    assert [row[-1] for row in rows] == [
+        *[interval(longer['scores']), '-', '-'],
+        *(row[-1] for row in numbers),
+        *['-'] * len(downstream),
+    ]

@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from tests.conftest import ROOT
 
 from .tables import (
@@ -25,6 +27,28 @@ def test_digits_by_network():
             interval(digit_scores(method, network))
             for method in ('CT', 'ST', 'ST++')
         ]
+
+
+def test_digits_at_equal_cost():
+    written = json.loads((ROOT / 'resources/demo_equal_cost.json').read_text())
+    main = {
+        method: [run['main'] for run in runs]
+        for method, runs in written['results'].items()
+    }
+    (cost,) = written['costs'].values()
+    rows = rows_of(PAGE, '| method | epochs | main |')
+    assert rows == [
+        [method, epochs, ', '.join(f'{score:.1f}' for score in scores)]
+        for method, epochs, scores in (
+            ('CT', '20', main['CT']),
+            ('CT', f'{cost["epochs"]}', cost['scores']),
+            ('ST++', '20', main['ST++']),
+        )
+    ]
+    text = ' '.join((ROOT / PAGE).read_text().split())
+    assert f'costs {cost["ratio"]:.2f} times a plain one' in text
+    behind = np.array(main['ST++']) - cost['scores']
+    assert f'ST++ differs by {interval(behind, "+")} points' in text
 
 
 def test_digits_by_component():
