@@ -137,6 +137,19 @@ def test_tuning(load_tool):
         assert cells == [scores, cost], label
 
 
+EXITS = '| on the split | main | 1 | 2 | 3 | 4 | 5 | 6 |'
+
+
+def test_exits_of_the_vit(load_tool):
+    runs = frontier_runs('frontier_vit_tune')
+    arms = labels_of(load_tool, 'vit')
+    rows = {label: cells for label, *cells in rows_of(PAGE, EXITS)}
+    assert {(arms[label], 30) for label in rows} == {*runs}
+    for label, cells in rows.items():
+        (run,) = runs[arms[label], 30].values()
+        assert cells == [f'{score:.1f}' for score in run['parts'].values()]
+
+
 def test_fine_tuning():
     rows = rows_of(
         PAGE, '| framework | metric | ST | ST\\* | ST\\* minus ST |'
