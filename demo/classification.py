@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
 from run_logged import ROOT, run_logged, train_logged
 
 from mmst.analysis.cost import measure_training_cost
@@ -226,8 +225,10 @@ def compare_costs(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
     Returns:
         Dict[str, Dict]: By method: its cost in units of CT's, CT's length in
         epochs for as much, and with ``--equal-cost`` CT's accuracies after
-        these, in percent, seed by seed.
+        these, in percent, seed by seed. Empty without a run of CT.
     """
+    if 'ct' not in args.methods:
+        return {}
     costs = {
         LABELS[method]: measure_training_cost(
             read_training_log(
@@ -237,9 +238,9 @@ def compare_costs(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
         )
         for method in args.methods
     }
-    ct = costs.pop(LABELS['ct'], None)
+    ct = costs.pop(LABELS['ct'])
     compared: Dict[str, Dict[str, Any]] = {}
-    for method, cost in costs.items() if ct is not None else ():
+    for method, cost in costs.items():
         ratio = cost.flops / ct.flops
         epochs = round(ratio * ct.epochs[-1])
         compared[method] = dict(ratio=ratio, epochs=epochs)
@@ -261,8 +262,10 @@ def print_costs(
             f'{cost["epochs"]} epochs'
         )
         if 'scores' in cost:
-            reached = np.mean(cost['scores'])
-            ours = np.mean([scores[MAIN] for scores in results[method]])
+            reached, _ = compute_mean_and_interval(cost['scores'])
+            ours, _ = compute_mean_and_interval(
+                [scores[MAIN] for scores in results[method]]
+            )
             report += (
                 f', which reaches {reached:.2f} %: {ours - reached:+.2f} '
                 f'points for {method}'

@@ -1,6 +1,5 @@
 """What the README shows works."""
 
-import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from tests.docs.blocks import python_blocks
 from tests.docs.tables import (
     comparison,
     digit_scores,
+    equal_cost,
     frontier_cells,
     frontier_runs,
     interval,
@@ -161,16 +161,9 @@ def test_results_are_those_of_the_scores():
         for metrics in results_of('demo_downstream').values()
         for values in metrics.values()
     ]
-    assert [row[2:-1] for row in rows] == [
-        *digits,
-        *(row[:-1] for row in numbers),
-        *downstream,
-    ]
-    (longer,) = json.loads(
-        (ROOT / 'resources/demo_equal_cost.json').read_text()
-    )['costs'].values()
-    assert [row[-1] for row in rows] == [
-        *[interval(longer['scores']), '-', '-'],
-        *(row[-1] for row in numbers),
-        *['-'] * len(downstream),
+    longer = [interval(equal_cost()['scores']), '-', '-']
+    assert [row[2:] for row in rows] == [
+        *([*cells, equal] for cells, equal in zip(digits, longer)),
+        *numbers,
+        *([*cells, '-'] for cells in downstream),
     ]

@@ -14,13 +14,13 @@ model = dict(
     backbone=dict(
         type='MAEViT',
         arch=_base_.model.backbone.arch,
-        img_size=32,
-        patch_size=4,
+        img_size=_base_.model.backbone.img_size,
+        patch_size=_base_.model.backbone.patch_size,
     ),
     neck=dict(
         type='MAEPretrainDecoder',
-        num_patches=64,
-        patch_size=4,
+        num_patches=64,  # (img_size / patch_size) ** 2
+        patch_size=_base_.model.backbone.patch_size,
         embed_dim=64,
         decoder_embed_dim=64,
         decoder_depth=2,
@@ -29,7 +29,7 @@ model = dict(
     head=dict(
         type='MAEPretrainHead',
         norm_pix=True,
-        patch_size=4,
+        patch_size=_base_.model.backbone.patch_size,
         loss=dict(type='PixelReconstructionLoss', criterion='L2'),
     ),
 )

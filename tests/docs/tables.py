@@ -28,6 +28,18 @@ def results_of(name: str) -> dict:
     return json.loads((ROOT / f'resources/{name}.json').read_text())['results']
 
 
+def equal_cost() -> dict:
+    """Longer common training for the cost of the demo's ST++."""
+    text = (ROOT / 'resources/demo_equal_cost.json').read_text()
+    (cost,) = json.loads(text)['costs'].values()
+    return cost
+
+
+def by_seed(scores: Sequence[float], digits: int = 1) -> str:
+    """A cell with the score of each seed."""
+    return ', '.join(f'{score:.{digits}f}' for score in scores)
+
+
 def digit_scores(method: str, network: str) -> np.ndarray:
     """Of the demo, seed by seed."""
     return np.array([run[network] for run in results_of('demo')[method]])

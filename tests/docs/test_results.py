@@ -7,8 +7,11 @@ import numpy as np
 from tests.conftest import ROOT
 
 from .tables import (
+    Runs,
+    by_seed,
     comparison,
     digit_scores,
+    equal_cost,
     frontier_cells,
     frontier_runs,
     interval,
@@ -30,15 +33,14 @@ def test_digits_by_network():
 
 
 def test_digits_at_equal_cost():
-    written = json.loads((ROOT / 'resources/demo_equal_cost.json').read_text())
     main = {
         method: [run['main'] for run in runs]
-        for method, runs in written['results'].items()
+        for method, runs in results_of('demo_equal_cost').items()
     }
-    (cost,) = written['costs'].values()
+    cost = equal_cost()
     rows = rows_of(PAGE, '| method | epochs | main |')
     assert rows == [
-        [method, epochs, ', '.join(f'{score:.1f}' for score in scores)]
+        [method, epochs, by_seed(scores)]
         for method, epochs, scores in (
             ('CT', '20', main['CT']),
             ('CT', f'{cost["epochs"]}', cost['scores']),
@@ -82,7 +84,7 @@ def test_digits_by_what_subnets_learn_from():
     assert [row[0] for row in rows] == [*runs]
     for name, *cells in rows:
         assert cells == [
-            ', '.join(f'{run[network]:.1f}' for run in runs[name][:num_seeds])
+            by_seed([run[network] for run in runs[name][:num_seeds]])
             for network in ('main', '1-1-1', '2-2-2', '3-3-3')
         ]
     text = ' '.join((ROOT / PAGE).read_text().split())
@@ -106,16 +108,22 @@ def labels_of(load_tool, comparison: str) -> dict:
     return {arm.label: name for name, arm in arms.items()}
 
 
+def cells_by_arm(load_tool, header: str, runs: Runs) -> dict:
+    """The cells for each arm and length of a ResNet-20: those of the runs."""
+    arms = labels_of(load_tool, 'resnet20')
+    rows = rows_of(PAGE, header)
+    cells = {
+        (arms[label], int(epochs)): cells for label, epochs, *cells in rows
+    }
+    assert {*cells} == {*runs} and len(cells) == len(rows)
+    return cells
+
+
 def test_accuracy_against_cost(load_tool):
     """Each row is the mean over the seeds of the runs that are done."""
     runs = frontier_runs('frontier')
-    arms = labels_of(load_tool, 'resnet20')
-    rows = rows_of(PAGE, FRONTIER)
-    assert {(arms[label], int(epochs)) for label, epochs, *_ in rows} == {
-        *runs
-    }
-    for label, epochs, *cells in rows:
-        assert cells == frontier_cells(runs, arms[label], int(epochs)), label
+    for key, cells in cells_by_arm(load_tool, FRONTIER, runs).items():
+        assert cells == frontier_cells(runs, *key), key
 
 
 TUNING = (
@@ -125,16 +133,11 @@ TUNING = (
 
 def test_tuning(load_tool):
     runs = frontier_runs('frontier_tune')
-    arms = labels_of(load_tool, 'resnet20')
-    rows = rows_of(PAGE, TUNING)
-    assert {(arms[label], int(epochs)) for label, epochs, *_ in rows} == {
-        *runs
-    }
-    for label, epochs, *cells in rows:
-        same = [*runs[arms[label], int(epochs)].values()]
-        scores = ', '.join(f'{run["score"]:.2f}' for run in same)
+    for key, cells in cells_by_arm(load_tool, TUNING, runs).items():
+        same = [*runs[key].values()]
+        scores = by_seed([run['score'] for run in same], digits=2)
         cost = f'{same[0]["multiply_adds"] / 1e12:.2f}'
-        assert cells == [scores, cost], label
+        assert cells == [scores, cost], key
 
 
 EXITS = '| on the split | main | 1 | 2 | 3 | 4 | 5 | 6 |'
