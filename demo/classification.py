@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -95,6 +94,11 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
             '--cfg-options needs --work-dir, to keep runs with other '
             'settings apart'
         )
+    if parsed.equal_cost and 'ct' not in parsed.methods:
+        parser.error(
+            '--equal-cost compares with CT, and --methods has no ct: '
+            f'{" ".join(parsed.methods)}'
+        )
     if parsed.work_dir is None:
         parsed.work_dir = (
             ROOT / 'work_dirs' / ('demo_tune' if parsed.tune else 'demo')
@@ -131,7 +135,7 @@ def train_and_score(
     return read_scores(folder)
 
 
-def train_ct_longer(epochs: int, args: argparse.Namespace, seed: int) -> float:
+def train_ct_longer(epochs: int, seed: int, args: argparse.Namespace) -> float:
     """Train the main network alone for longer, or reuse the run.
 
     Returns:
@@ -244,10 +248,21 @@ def compare_costs(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
         ratio = cost.flops / ct.flops
         epochs = round(ratio * ct.epochs[-1])
         compared[method] = dict(ratio=ratio, epochs=epochs)
-        if args.equal_cost:
-            with ThreadPoolExecutor(args.jobs) as pool:
-                train = partial(train_ct_longer, epochs, args)
-                compared[method]['scores'] = [*pool.map(train, args.seeds)]
+    if args.equal_cost:
+        # Methods of equal cost share their runs of CT.
+        runs = sorted(
+            {
+                (cost['epochs'], seed)
+                for cost in compared.values()
+                for seed in args.seeds
+            }
+        )
+        with ThreadPoolExecutor(args.jobs) as pool:
+            scores = dict(
+                zip(runs, pool.map(lambda r: train_ct_longer(*r, args), runs))
+            )
+        for cost in compared.values():
+            cost['scores'] = [scores[cost['epochs'], s] for s in args.seeds]
     return compared
 
 

@@ -136,3 +136,12 @@ def test_other_settings_need_a_folder_of_their_own(load_tool, capfd):
             ['--cfg-options', 'train_cfg.max_epochs=1']
         )
     assert '--cfg-options needs --work-dir' in capfd.readouterr().err
+
+
+def test_a_comparison_with_ct_at_equal_cost_needs_ct(load_tool, capfd):
+    with pytest.raises(SystemExit):
+        load_tool('demo/classification').main(
+            ['--methods', 'st', 'stpp', '--equal-cost']
+        )
+    error = capfd.readouterr().err
+    assert '--equal-cost compares with CT' in error and 'st stpp' in error
