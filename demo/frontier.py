@@ -16,7 +16,12 @@ from typing import Dict, List, Optional, Sequence
 
 from classification import METRIC, TUNING_SPLIT
 from frontier_arms import COMPARISONS, PLAIN
-from frontier_report import Run, draw_frontier, format_frontier
+from frontier_report import (
+    Run,
+    draw_frontier,
+    format_frontier,
+    format_parts,
+)
 from frontier_runs import Job, train
 from mmengine.config import Config, DictAction
 from run_logged import ROOT
@@ -170,12 +175,14 @@ def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
 def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
     """Write the runs, one per line, so that additions are easy to see.
 
-    The picture is drawn where lengths and costs differ.
+    The picture is drawn where lengths and costs differ, of the arms whose
+    cost is a matter of schedule: variants of one would only hide them.
     """
     comparison = COMPARISONS[args.of]
     picture = io.BytesIO()
     if not args.tune and comparison.is_drawn:
-        figure = draw_frontier(runs, label_arms(args))
+        drawn = [run for run in runs if run.arm in comparison.default]
+        figure = draw_frontier(drawn or runs, label_arms(args))
         figure.savefig(picture, format='png', dpi=150)
     lines = ',\n'.join(
         json.dumps(
@@ -221,7 +228,11 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     if not runs:
         raise SystemExit('there are no finished runs yet')
     write_report(list(runs.values()), parsed)
-    print(format_frontier(list(runs.values()), label_arms(parsed), PLAIN))
+    finished, labels = list(runs.values()), label_arms(parsed)
+    print(format_frontier(finished, labels, PLAIN))
+    parts = format_parts(finished, labels)
+    if parts:
+        print(f'\n{parts}\n')
     processors = {run.processor for run in runs.values()}
     if len(processors) > 1:
         print(f'Trained on several processors: {sorted(processors)}')

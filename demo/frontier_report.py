@@ -157,6 +157,37 @@ def format_frontier(
     )
 
 
+def format_parts(runs: Sequence[Run], arms: Dict[str, str]) -> str:
+    """Format what was scored besides: exits, or what follows a pretraining.
+
+    Args:
+        runs: All runs.
+        arms: Names of arms, in the order of rows.
+
+    Returns:
+        str: A row for each arm and length, in percent; '' if nothing was.
+    """
+    columns = list(dict.fromkeys(part for r in runs for part in r.parts or ()))
+    rows = []
+    for arm, label in arms.items():
+        for epochs in sorted({run.epochs for run in runs if run.arm == arm}):
+            same = [
+                run.parts or {}
+                for run in runs
+                if (run.arm, run.epochs) == (arm, epochs)
+            ]
+            cells = [
+                _format_interval(
+                    *compute_mean_and_interval(
+                        [parts[column] for parts in same]
+                    )
+                )
+                for column in columns
+            ]
+            rows.append([label, f'{epochs}', *cells])
+    return format_table(['', 'epochs', *columns], rows) if columns else ''
+
+
 def _format_interval(mean: float, half: float, sign: str = '') -> str:
     return f'{mean:{sign}.2f}' + ('' if np.isnan(half) else f' +- {half:.2f}')
 

@@ -306,6 +306,25 @@ def test_table(report):
     assert lines.splitlines()[0].endswith('CT at that cost')
 
 
+def test_table_of_parts(report):
+    runs = [
+        run._replace(parts={'probe': run.score, 'tuned': 90.0})
+        for run in runs_of(report, 'st', 9, [80.0, 82.0], 1e12)
+        + runs_of(report, 'ct', 9, [70.5], 1e12)
+        + runs_of(report, 'ct', 5, [60.5], 1e12)
+    ]
+    table = report.format_parts(runs, dict(ct='CT', x='not run', st='ST'))
+    head, *rows = (line.split() for line in table.splitlines())
+    assert head == ['epochs', 'probe', 'tuned']
+    half = stats.t.ppf(0.975, 1)  # of two values that are 2 apart
+    assert rows == [
+        ['CT', '5', '60.50', '90.00'],
+        ['CT', '9', '70.50', '90.00'],
+        f'ST 9 81.00 +- {half:.2f} 90.00 +- 0.00'.split(),
+    ]
+    assert not report.format_parts([run._replace(parts=None) for run in runs], {})
+
+
 @pytest.mark.parametrize(
     'cost, score', [(1, 90), (10, 95), (100, 96), (31.6, 95.5), (0.9, None)]
 )
@@ -338,3 +357,27 @@ def test_picture(report):
     ]
     assert scores == [[91, 94], [93]]
     assert figure.axes[0].get_ylim()[0] > 80  # in spite of wide intervals
+
+
+def test_variants_are_in_the_table_only(
+    load_tool, report, tmp_path, monkeypatch, capsys
+):
+    tool = load_tool('demo/frontier')
+    drawn = []
+
+    def draw(runs, arms):
+        drawn.append({run.arm for run in runs})
+        return report.draw_frontier(runs, arms)
+
+    monkeypatch.setattr(tool, 'draw_frontier', draw)
+    runs = [
+        run._replace(iterations=10)
+        for arm in ('ct', 'stpp-shared', 'stpp-scale2')
+        for run in runs_of(report, arm, 10, [90.0], 1e12, 60.0)
+    ]
+    for some in (runs, runs[2:]):
+        lines = ',\n'.join(json.dumps(run._asdict()) for run in some)
+        (tmp_path / 'frontier.json').write_text(f'{{"runs": [{lines}]}}')
+        tool.main(['--report', '--out', str(tmp_path)])
+    assert drawn == [{'ct', 'stpp-shared'}, {'stpp-scale2'}]
+    assert capsys.readouterr().out.count('scale 2') == 2
