@@ -172,7 +172,7 @@ COMPARISONS = {
         'vit_{}_mnistm5k',
         VIT_ARMS,
         tuple(VIT_ARMS),
-        {'': (30,)},
+        {'': (40,)},
         has_exits=True,
     ),
     'mae': Comparison(

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from tests.conftest import ROOT
 
@@ -126,6 +127,22 @@ def test_accuracy_against_cost(load_tool):
         assert cells == frontier_cells(runs, *key), key
 
 
+def test_differences_in_the_text_below_it():
+    runs = frontier_runs('frontier')
+    each, one, long, longest = (
+        np.array([runs[key][seed]['score'] for seed in (0, 1, 2)])
+        for key in (
+            ('stpp', 20),
+            ('stpp-shared', 20),
+            ('stpp', 80),
+            ('ct', 184),
+        )
+    )
+    text = ' '.join((ROOT / PAGE).read_text().split())
+    assert f'by {interval(each - one)} points seed by seed' in text
+    assert f'by {interval(long - longest, "+")} points. If' in text
+
+
 TUNING = (
     '| on the split | epochs | top-1 in %, by seed | 10^12 multiply-adds |'
 )
@@ -151,6 +168,53 @@ def test_exits_of_the_vit(load_tool):
     for label, cells in rows.items():
         (run,) = runs[arms[label], 30].values()
         assert cells == [f'{score:.1f}' for score in run['parts'].values()]
+
+
+def parts_by_arm(name: str, epochs: int) -> dict:
+    """Of each arm, its scores by part, one for each of the same seeds."""
+    runs = frontier_runs(name)
+    assert {length for _, length in runs} == {epochs}
+    assert len({(*of,) for of in runs.values()}) == 1
+    return {
+        arm: {
+            part: np.array([run['parts'][part] for run in of.values()])
+            for part in of[min(of)]['parts']
+        }
+        for (arm, _), of in runs.items()
+    }
+
+
+TRAINED_VIT = '| | main | 1 | 2 | 3 | 4 | 5 | 6 | main minus CT, by seed |'
+
+
+def test_vit(load_tool):
+    arms = labels_of(load_tool, 'vit')
+    scores = parts_by_arm('frontier_vit', 40)
+    rows = rows_of(PAGE, TRAINED_VIT)
+    assert [arms[label] for label, *_ in rows] == [*scores]
+    for label, *cells, gain in rows:
+        mine = scores[arms[label]]
+        assert cells == [interval(score) for score in mine.values()], label
+        assert gain == (
+            ''
+            if label == 'CT'
+            else interval(mine['main'] - scores['ct']['main'], '+')
+        )
+
+
+PRETRAINED = '| pretraining | linear probe | fine-tuning |'
+
+
+@pytest.mark.parametrize('page', [PAGE, 'configs/st_selfsup/README.md'])
+def test_pretraining(page):
+    scores = parts_by_arm('frontier_mae', 40)
+    plain, ours = (scores[arm].values() for arm in ('ct', 'st'))
+    assert rows_of(page, PRETRAINED) == [
+        ['MAE', *map(interval, plain)],
+        ['MAE, ST', *map(interval, ours)],
+        ['ST minus CT, by seed']
+        + [interval(b - a, '+') for a, b in zip(plain, ours)],
+    ]
 
 
 def test_fine_tuning():
