@@ -227,13 +227,13 @@ def main(args: Optional[Sequence[str]] = None) -> None:
             write_report(list(runs.values()), parsed)
     if not runs:
         raise SystemExit('there are no finished runs yet')
-    write_report(list(runs.values()), parsed)
     finished, labels = list(runs.values()), label_arms(parsed)
+    write_report(finished, parsed)
     print(format_frontier(finished, labels, PLAIN))
     parts = format_parts(finished, labels)
     if parts:
         print(f'\n{parts}\n')
-    processors = {run.processor for run in runs.values()}
+    processors = {run.processor for run in finished}
     if len(processors) > 1:
         print(f'Trained on several processors: {sorted(processors)}')
     print(f'Written to {path}')

@@ -1,6 +1,14 @@
 """Accuracy against the cost of training: a table and a picture."""
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -62,13 +70,21 @@ class Point(NamedTuple):
     cpu_seconds: float
 
 
-def find_points(runs: Sequence[Run]) -> List[Point]:
-    """Join runs that differ in their seeds, the shortest of each arm first."""
-    groups: Dict[tuple, List[Run]] = {}
+def group_seeds(runs: Sequence[Run]) -> Dict[Tuple[str, int], List[Run]]:
+    """Group runs that differ in their seeds by arm and length.
+
+    The shortest come first, and in a group the lowest seed.
+    """
+    groups: Dict[Tuple[str, int], List[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.epochs, run.seed)):
         groups.setdefault((run.arm, run.epochs), []).append(run)
+    return groups
+
+
+def find_points(runs: Sequence[Run]) -> List[Point]:
+    """Join runs that differ in their seeds, the shortest of each arm first."""
     points = []
-    for (arm, epochs), group in groups.items():
+    for (arm, epochs), group in group_seeds(runs).items():
         known = [r.cpu_seconds for r in group if r.cpu_seconds is not None]
         points.append(
             Point(
@@ -168,24 +184,23 @@ def format_parts(runs: Sequence[Run], arms: Dict[str, str]) -> str:
         str: A row for each arm and length, in percent; '' if nothing was.
     """
     columns = list(dict.fromkeys(part for r in runs for part in r.parts or ()))
+    if not columns:
+        return ''
+    groups = group_seeds(runs)
     rows = []
     for arm, label in arms.items():
-        for epochs in sorted({run.epochs for run in runs if run.arm == arm}):
-            same = [
-                run.parts or {}
-                for run in runs
-                if (run.arm, run.epochs) == (arm, epochs)
-            ]
-            cells = [
-                _format_interval(
-                    *compute_mean_and_interval(
-                        [parts[column] for parts in same]
-                    )
+        for (name, epochs), same in groups.items():
+            if name == arm:
+                scores = [run.parts or {} for run in same]
+                cells = (
+                    compute_mean_and_interval([parts[c] for parts in scores])
+                    for c in columns
                 )
-                for column in columns
-            ]
-            rows.append([label, f'{epochs}', *cells])
-    return format_table(['', 'epochs', *columns], rows) if columns else ''
+                rows.append(
+                    [label, f'{epochs}']
+                    + [_format_interval(*cell) for cell in cells]
+                )
+    return format_table(['', 'epochs', *columns], rows)
 
 
 def _format_interval(mean: float, half: float, sign: str = '') -> str:

@@ -23,6 +23,7 @@ from tests.docs.tables import (
     frontier_cells,
     frontier_runs,
     interval,
+    parts_by_arm,
     results_of,
     rows_of,
 )
@@ -136,16 +137,6 @@ def test_newcomer_reads_two_hundred_lines_at_most():
     assert 8 <= len(commands) <= 10
 
 
-def compare_parts(name: str, arm: str, part: str) -> list:
-    """Three cells: an arm's score of a part against CT's."""
-    runs = {arm: of for (arm, _), of in frontier_runs(name).items()}
-    ct, ours = (
-        [run['parts'][part] for run in runs[name].values()]
-        for name in ('ct', arm)
-    )
-    return comparison(ct, ours)
-
-
 def test_results_are_those_of_the_scores():
     rows = rows_of(
         'README.md',
@@ -168,8 +159,13 @@ def test_results_are_those_of_the_scores():
             _, ours, gain, *_, equal = frontier_cells(runs, arm, epochs)
             numbers.append([ct, ours, gain, equal])
     # The weight that was best on a split; equal epochs cost the same.
-    vit = compare_parts('frontier_vit', 'st-weak', 'main')
-    mae = compare_parts('frontier_mae', 'st', 'fine-tuning')
+    vit, mae = (
+        comparison(scores['ct'][part], scores[arm][part])
+        for scores, arm, part in (
+            (parts_by_arm('frontier_vit', 40), 'st-weak', 'main'),
+            (parts_by_arm('frontier_mae', 40), 'st', 'fine-tuning'),
+        )
+    )
     downstream = [
         comparison(values['st'], values['st-star'])
         for metrics in results_of('demo_downstream').values()

@@ -67,6 +67,20 @@ def frontier_runs(name: str) -> Runs:
     return runs
 
 
+def parts_by_arm(name: str, epochs: int) -> dict:
+    """Of each arm, its scores by part, one for each of the same seeds."""
+    runs = frontier_runs(name)
+    assert {length for _, length in runs} == {epochs}
+    assert len({(*of,) for of in runs.values()}) == 1
+    return {
+        arm: {
+            part: np.array([run['parts'][part] for run in of.values()])
+            for part in of[min(of)]['parts']
+        }
+        for (arm, _), of in runs.items()
+    }
+
+
 def mean_of(values: Sequence[float], sign: str = '') -> str:
     """With its interval, which a single seed has not."""
     if len(values) > 1:
