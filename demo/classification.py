@@ -141,30 +141,40 @@ def train_ct_longer(epochs: int, seed: int, args: argparse.Namespace) -> float:
     Returns:
         float: Its accuracy at the end, in percent.
     """
+    name, config = f'CT of {epochs} epochs, seed {seed}', find_config('ct')
     folder = args.work_dir.resolve() / f'ct-{epochs}epochs' / f'seed{seed}'
+    options = [
+        *list_options(seed, args),
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+    ]
     if not (folder / f'epoch_{epochs}.pth').exists():
-        train_logged(
-            f'CT of {epochs} epochs, seed {seed}',
-            find_config('ct'),
-            folder,
-            [
-                *list_options(seed, args),
-                f'train_cfg.max_epochs={epochs}',
-                f'train_cfg.val_interval={epochs}',
-            ],
-        )
-    return read_last_score(folder)
+        train_logged(name, config, folder, options)
+    return score_main(name, config, folder, options)
 
 
-def read_last_score(folder: Path) -> float:
-    """Read the accuracy at the end of a training, in percent."""
+def score_main(
+    name: str, config: str, folder: Path, options: Sequence[str]
+) -> float:
+    """Read the accuracy of the main network at the end of a training.
+
+    A run that was stopped after its last checkpoint does not validate when it
+    is resumed: then the accuracy is measured here.
+
+    Args:
+        name: What its lines on the screen begin with.
+        config: The config, from the repository's root.
+        folder: Of the training.
+        options: More arguments, those of the training.
+
+    Returns:
+        float: In percent.
+    """
     log = read_training_log(str(folder))
-    if log.iterations not in log.metrics:
-        raise RuntimeError(
-            f'{folder} was stopped before its last validation; remove it and '
-            'run again'
-        )
-    return round(float(log.metrics[log.iterations][METRIC]), 4)
+    if log.iterations in log.metrics:
+        return round(float(log.metrics[log.iterations][METRIC]), 4)
+    score_subnets(name, name, config, folder, options)
+    return read_scores(folder)[MAIN]
 
 
 def score_subnets(
@@ -173,11 +183,11 @@ def score_subnets(
     """Score the main network and its subnets after the last epoch.
 
     Args:
-        name: What its lines on the screen begin with.
+        name: As of :func:`score_main`, like all but the label.
         label: The method's, in the picture.
-        config: The config, from the repository's root.
-        folder: Of the training, where the scores are written too.
-        options: More arguments, those of the training.
+        config: The config.
+        folder: Where the scores are written too.
+        options: More arguments.
     """
     run_logged(
         name,

@@ -12,7 +12,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
 
 from classification import METRIC, TUNING_SPLIT
 from frontier_arms import COMPARISONS, PLAIN
@@ -145,8 +145,22 @@ def train_in_place(job: Job, args: argparse.Namespace) -> Run:
     )
 
 
-def count_cost(run: Run, args: argparse.Namespace) -> Run:
-    """Add a run's multiply-adds, by the cost model as it is now."""
+def count_costs(runs: Iterable[Run], args: argparse.Namespace) -> List[Run]:
+    """Add the runs' multiply-adds, by the cost model as it is now.
+
+    Seeds cost the same, so that one of them is counted.
+    """
+    counted, costs = [], {}
+    for run in runs:
+        kind = run.arm, run.epochs, run.iterations
+        if kind not in costs:
+            costs[kind] = count_multiply_adds(run, args)
+        counted.append(run._replace(multiply_adds=costs[kind]))
+    return counted
+
+
+def count_multiply_adds(run: Run, args: argparse.Namespace) -> float:
+    """Count the multiply-adds of a whole training."""
     job = Job(*run[:3], args.of)
     config = Config.fromfile(ROOT / job.config)
     options = {**job.options, **args.cfg_options}
@@ -161,15 +175,15 @@ def count_cost(run: Run, args: argparse.Namespace) -> Run:
         run.iterations,
         {run.iterations: {METRIC: run.score}},
     )
-    return run._replace(multiply_adds=measure_training_cost(log, METRIC).flops)
+    return measure_training_cost(log, METRIC).flops
 
 
-def read_runs(path: Path, args: argparse.Namespace) -> Dict[Job, Run]:
+def read_runs(path: Path, of: str) -> Dict[Job, Run]:
     """Read the finished runs."""
     if not path.exists():
         return {}
     runs = [Run(**run) for run in json.loads(path.read_text())['runs']]
-    return {Job(*run[:3], args.of): count_cost(run, args) for run in runs}
+    return {Job(*run[:3], of): run for run in runs}
 
 
 def write_report(runs: Sequence[Run], args: argparse.Namespace) -> None:
@@ -208,7 +222,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     """Train what is missing, then print and draw all runs."""
     parsed = parse_args(args)
     path = parsed.out / f'{parsed.name}.json'
-    runs = read_runs(path, parsed)
+    runs = read_runs(path, parsed.of)
     jobs = [] if parsed.report else plan_jobs(parsed)
     missing = [job for job in jobs if job not in runs]
     print(
@@ -220,14 +234,15 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         for future in as_completed(
             [pool.submit(train_in_place, job, parsed) for job in missing]
         ):
-            run = count_cost(future.result(), parsed)
+            (run,) = count_costs([future.result()], parsed)
             # Another process may have finished some meanwhile.
-            runs.update(read_runs(path, parsed))
+            runs.update(read_runs(path, parsed.of))
             runs[Job(*run[:3], parsed.of)] = run
             write_report(list(runs.values()), parsed)
     if not runs:
         raise SystemExit('there are no finished runs yet')
-    finished, labels = list(runs.values()), label_arms(parsed)
+    finished = count_costs(runs.values(), parsed)
+    labels = label_arms(parsed)
     write_report(finished, parsed)
     print(format_frontier(finished, labels, PLAIN))
     parts = format_parts(finished, labels)

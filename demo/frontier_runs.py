@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Sequence
 
-from classification import read_last_score, read_scores, score_subnets
+from classification import read_scores, score_main, score_subnets
 from frontier_arms import COMPARISONS, Arm, Comparison
 from frontier_report import Run
 from run_logged import train_logged
@@ -84,7 +84,9 @@ def train(job: Job, folder: Path, options: Sequence[str]) -> Run:
         )
     return Run(
         *job[:3],
-        list(parts.values())[-1] if followers else read_last_score(folder),
+        list(parts.values())[-1]
+        if followers
+        else score_main(name, job.config, folder, arguments),
         log.epoch_length * job.epochs,
         round(seconds, 1) if is_whole else None,
         read_processor(),
@@ -108,18 +110,15 @@ def follow(
         float: Accuracy at the end, in percent.
     """
     checkpoint = (folder / 'last_checkpoint').read_text()
-    train_logged(
-        name,
-        job.comparison.find_config(method),
-        folder / method,
-        [
-            '--cfg-options',
-            f'model.backbone.init_cfg.checkpoint={checkpoint}',
-            f'randomness.seed={job.seed}',
-            *options,
-        ],
-    )
-    return read_last_score(folder / method)
+    config = job.comparison.find_config(method)
+    arguments = [
+        '--cfg-options',
+        f'model.backbone.init_cfg.checkpoint={checkpoint}',
+        f'randomness.seed={job.seed}',
+        *options,
+    ]
+    train_logged(name, config, folder / method, arguments)
+    return score_main(name, config, folder / method, arguments)
 
 
 def read_processor() -> str:

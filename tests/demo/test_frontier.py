@@ -382,3 +382,32 @@ def test_variants_are_in_the_table_only(
         tool.main(['--report', '--out', str(tmp_path)])
     assert drawn == [{'ct', 'stpp-shared'}, {'stpp-scale2'}]
     assert capsys.readouterr().out.count('scale 2') == 2
+
+
+def test_cost_is_counted_once_for_all_seeds(
+    load_tool, report, tmp_path, monkeypatch
+):
+    tool = load_tool('demo/frontier')
+    counted = []
+
+    def count(log, metric):
+        counted.append(log.iterations)
+        return measure_training_cost(log, metric)
+
+    measure_training_cost = tool.measure_training_cost
+    monkeypatch.setattr(tool, 'measure_training_cost', count)
+    runs = [
+        run._replace(iterations=10 * epochs)
+        for epochs in (2, 4)
+        for run in runs_of(report, 'ct', epochs, [90.0, 91.0], float('nan'))
+    ]
+    lines = ',\n'.join(json.dumps(run._asdict()) for run in runs)
+    path = tmp_path / 'frontier.json'
+    path.write_text(f'{{"runs": [{lines}]}}')
+    tool.main(['--report', '--out', str(tmp_path)])
+    assert counted == [20, 40]
+    costs = [
+        run['multiply_adds'] for run in json.loads(path.read_text())['runs']
+    ]
+    batch = 64 * plain_multiply_adds()
+    assert costs == pytest.approx([20 * batch] * 2 + [40 * batch] * 2)
