@@ -156,7 +156,6 @@ COMPARISONS = {
         RESNET_ARMS,
         (
             PLAIN,
-            'st',
             'stpp',
             'stpp-shared',
             'stpp-k1',

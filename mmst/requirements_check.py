@@ -52,9 +52,11 @@ class Requirement(NamedTuple):
         if self.lighter is None:
             return ''
         name, task = self.lighter
+        # Not cached: OneDL's is a build of the whole package.
         return (
-            f'  or, for {task}, with nothing to compile: '
-            f'pip install "{name}{self.version_range}"\n'
+            f'  or, for {task}, with nothing to compile: pip install '
+            f'--no-cache-dir "{get_distribution_name(name)}'
+            f'{self.version_range}"\n'
         )
 
     def accepts(self, version: str) -> bool:

@@ -53,6 +53,12 @@ def packages(tmp_path):
     return tmp_path
 
 
+def add_onedl_metadata(folder):
+    metadata = folder / 'onedl_mmengine-0.10.12.dist-info' / 'METADATA'
+    metadata.parent.mkdir()
+    metadata.write_text('Name: onedl-mmengine\nVersion: 0.10.12\n')
+
+
 def add_stubs(folder, versions):
     for name, version in versions.items():
         (folder / name).mkdir()
@@ -109,9 +115,7 @@ def test_missing_package_is_named(packages, name):
 )
 def test_command_has_the_names_of_the_family(packages, missing, distribution):
     add_stubs(packages, {k: v for k, v in ONEDL.items() if k != missing})
-    metadata = packages / 'onedl_mmengine-0.10.12.dist-info' / 'METADATA'
-    metadata.parent.mkdir()
-    metadata.write_text('Name: onedl-mmengine\nVersion: 0.10.12\n')
+    add_onedl_metadata(packages)
     output = import_mmst(packages)
     assert f'mmst needs {missing}{RANGES[missing]}' in output
     assert f'"{distribution}{RANGES[missing]}"' in output
@@ -191,12 +195,17 @@ def test_core_needs_torch_alone(packages, name):
     assert 'imported 0.1.0' in import_mmst(packages, 'import mmst')
 
 
-def test_missing_mmcv_tells_what_needs_no_compiler(packages):
-    add_stubs(packages, {k: v for k, v in OPENMMLAB.items() if k != 'mmcv'})
+@pytest.mark.parametrize(
+    'stack, name', [(OPENMMLAB, 'mmcv-lite'), (ONEDL, 'onedl-mmcv')]
+)
+def test_missing_mmcv_tells_what_needs_no_compiler(packages, stack, name):
+    if stack is ONEDL:
+        add_onedl_metadata(packages)
+    add_stubs(packages, {k: v for k, v in stack.items() if k != 'mmcv'})
     assert (
         'or, for classification alone, with nothing to compile: pip install '
-        f'"mmcv-lite{RANGES["mmcv"]}"' in import_mmst(packages)
-    )
+        f'--no-cache-dir "{name}{RANGES["mmcv"]}"\n'
+    ) in import_mmst(packages)
 
 
 def test_mim_is_told_the_same_ranges():

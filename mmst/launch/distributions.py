@@ -14,6 +14,8 @@ TOOLBOXES = ('mmpretrain', 'mmdet', 'mmseg', 'mmpose')
 ONEDL = {
     'mmengine': 'onedl-mmengine',
     'mmcv': 'onedl-mmcv',
+    # Built in isolation, without torch, it leaves its operators out.
+    'mmcv-lite': 'onedl-mmcv',
     'mmpretrain': 'onedl-mmpretrain',
     'mmdet': 'onedl-mmdetection',
     'mmseg': 'onedl-mmsegmentation',

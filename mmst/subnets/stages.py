@@ -148,10 +148,17 @@ def find_backbone(model: nn.Module) -> nn.Module:
 
     For a network of timm, this is the one inside ``TIMMBackbone``.
 
+    Raises:
+        TypeError: If it is no network.
+
     Example:
         >>> find_backbone(nn.ModuleDict(dict(backbone=model))) is model
         True
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f'expected a network, a torch.nn.Module, not {model!r}'
+        )
     model = unwrap_model(model)
     for name in ('backbone', 'timm_model'):
         inner = getattr(model, name, None)

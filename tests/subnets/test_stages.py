@@ -66,6 +66,15 @@ def test_other_networks_are_refused(name, options):
         find_stages(backbone)
 
 
+@pytest.mark.parametrize('model', [None, 'resnet18', nn.Linear, [nn.ReLU()]])
+def test_what_is_no_network_is_named(model):
+    with pytest.raises(TypeError) as caught:
+        find_stages(model)
+    assert str(caught.value) == (
+        f'expected a network, a torch.nn.Module, not {model!r}'
+    )
+
+
 def test_a_registered_family_is_found(monkeypatch):
     monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
 
