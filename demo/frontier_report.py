@@ -18,6 +18,10 @@ from mmst.analysis.scores import compute_mean_and_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+#: Marked on the picture's axis, in percent.
+ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)
 
 
 class Run(NamedTuple):
@@ -214,13 +218,16 @@ def _format_number(value: float, digits: int) -> str:
 def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
     """Draw accuracy against multiply-adds and against CPU seconds.
 
+    Accuracies are spread by the logarithm of the error, or else short
+    trainings would squeeze the long ones, which differ by tenths of a point.
+
     Args:
         runs: All runs. For several seeds the mean is drawn, with its 95 %
             interval.
         arms: Names of arms.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
     points = find_points(runs)
     # In the order of the table.
@@ -260,9 +267,19 @@ def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':
                 **choose_line_style(k),
             )
     panels[0].set_ylabel('top-1 of the main network (%)')
-    scores = [point.score for point in points]
-    margin = max(0.5, 0.3 * (max(scores) - min(scores)))
+    panels[0].set_yscale('function', functions=(_spread, _unspread))
+    panels[0].yaxis.set_major_locator(FixedLocator(ACCURACIES))
+    errors = [max(100 - point.score, 0.5) for point in points]
     # The interval of two seeds would squeeze everything else.
-    panels[0].set_ylim(min(scores) - margin, min(100, max(scores) + margin))
+    panels[0].set_ylim(100 - 1.2 * max(errors), 100 - min(errors) / 1.2)
     place_legend_below(figure, *panels[0].get_legend_handles_labels())
     return figure
+
+
+def _spread(accuracies: 'ArrayLike') -> np.ndarray:
+    # Intervals may reach beyond 100 %.
+    return -np.log(np.maximum(100 - np.asarray(accuracies), 1e-3))
+
+
+def _unspread(values: 'ArrayLike') -> np.ndarray:
+    return 100 - np.exp(-np.asarray(values))

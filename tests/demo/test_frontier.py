@@ -358,6 +358,10 @@ def test_picture(report):
     ]
     assert scores == [[91, 94], [93]]
     assert figure.axes[0].get_ylim()[0] > 80  # in spite of wide intervals
+    # Half the error is as far from it as a quarter from the half.
+    accuracies = [(1, 90), (1, 95), (1, 97.5)]
+    heights = figure.axes[0].transScale.transform(accuracies)[:, 1]
+    assert np.diff(heights) == pytest.approx([np.log(2)] * 2)
 
 
 def test_variants_are_in_the_table_only(

@@ -150,18 +150,21 @@ def test_accuracy_part_by_part(load_tool):
 
 def test_differences_in_the_text_below_it():
     runs = frontier_runs('frontier')
-    each, one, long, longest = (
-        np.array([runs[key][seed]['score'] for seed in (0, 1, 2)])
-        for key in (
-            ('stpp', 20),
-            ('stpp-shared', 20),
-            ('stpp', 80),
-            ('ct', 184),
-        )
-    )
+
+    def scores(arm: str, epochs: int) -> np.ndarray:
+        return np.array([runs[arm, epochs][s]['score'] for s in (0, 1, 2)])
+
     text = ' '.join((ROOT / PAGE).read_text().split())
-    assert f'by {interval(each - one)} points seed by seed' in text
-    assert f'by {interval(long - longest, "+")} points. If' in text
+    sizes = scores('stpp', 20) - scores('stpp-shared', 20)
+    assert f'by {interval(sizes)} points seed by seed' in text
+    sizes = scores('stpp-shared', 40) - scores('stpp', 40)
+    assert f'After 40 they differ by {interval(sizes, "+")}' in text
+    longest = scores('stpp', 80) - scores('ct', 184)
+    assert f'by {interval(longest, "+")} points. If' in text
+    worst = [
+        scores(arm, 10).min() for arm in ('stpp', 'stpp-shared', 'stpp-all')
+    ]
+    assert f'with {min(worst):.1f} to {max(worst):.1f} %' in text
 
 
 TUNING = (
