@@ -3,8 +3,12 @@
 import json
 import re
 
+import pytest
+
 from mmst.analysis.scores import compute_mean_and_interval
 from tests.conftest import ROOT
+
+from .tables import frontier_cells, frontier_runs
 
 
 def test_differences_are_those_of_the_scores():
@@ -27,3 +31,15 @@ def test_differences_are_those_of_the_scores():
                 ]
             )
             assert cell == f'{mean:+.2f} ± {half:.2f}', (first, second)
+
+
+@pytest.mark.parametrize(
+    'option, arm', [('begin', 'stpp-late'), ('every', 'stpp-every2')]
+)
+def test_cheaper_schedules_are_those_of_the_numbers(option, arm):
+    text = (ROOT / 'docs/method_card.md').read_text()
+    (row,) = re.findall(rf'^\| `{option}` \|.*$', text, re.MULTILINE)
+    runs = frontier_runs('frontier')
+    for epochs in (20, 40):
+        gain = frontier_cells(runs, arm, epochs)[2]
+        assert re.search(rf'{re.escape(gain)} after {epochs}\b', row), row
