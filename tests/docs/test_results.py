@@ -159,10 +159,13 @@ def test_differences_in_the_text_below_it():
     assert f'by {interval(sizes)} points seed by seed' in text
     sizes = scores('stpp-shared', 40) - scores('stpp', 40)
     assert f'After 40 they differ by {interval(sizes, "+")}' in text
+    ahead = scores('stpp-shared', 40) - scores('ct', 40)
+    assert f'ahead of CT by {interval(ahead)}.' in text
     longest = scores('stpp', 80) - scores('ct', 184)
     assert f'by {interval(longest, "+")} points. If' in text
     worst = [
-        scores(arm, 10).min() for arm in ('stpp', 'stpp-shared', 'stpp-all')
+        scores(arm, 10).min()
+        for arm in ('stpp', 'stpp-shared', 'stpp-all', 'stpp-every2')
     ]
     assert f'with {min(worst):.1f} to {max(worst):.1f} %' in text
 
