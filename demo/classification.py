@@ -173,7 +173,8 @@ def score_main(
     log = read_training_log(str(folder))
     if log.iterations in log.metrics:
         return round(float(log.metrics[log.iterations][METRIC]), 4)
-    score_subnets(name, name, config, folder, options)
+    if not (folder / SCORES).exists():
+        score_subnets(name, name, config, folder, options)
     return read_scores(folder)[MAIN]
 
 

@@ -234,10 +234,11 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         for future in as_completed(
             [pool.submit(train_in_place, job, parsed) for job in missing]
         ):
-            (run,) = count_costs([future.result()], parsed)
+            run = future.result()
+            cost = count_multiply_adds(run, parsed)
             # Another process may have finished some meanwhile.
             runs.update(read_runs(path, parsed.of))
-            runs[Job(*run[:3], parsed.of)] = run
+            runs[Job(*run[:3], parsed.of)] = run._replace(multiply_adds=cost)
             write_report(list(runs.values()), parsed)
     if not runs:
         raise SystemExit('there are no finished runs yet')

@@ -101,8 +101,6 @@ FRONTIER = (
     '| | epochs | seeds | top-1 in % | minus CT, by seed '
     '| 10^12 multiply-adds | CPU seconds | CT at that cost |'
 )
-
-
 FRONTIER_PARTS = FRONTIER.replace('| | epochs', '| 20 epochs')
 
 
@@ -112,40 +110,34 @@ def labels_of(load_tool, comparison: str) -> dict:
     return {arm.label: name for name, arm in arms.items()}
 
 
-def cells_by_arm(load_tool, header: str) -> dict:
-    """The cells for each arm and length of a ResNet-20."""
+def cells_by_arm(load_tool, header: str, *epochs: str) -> dict:
+    """The cells for each arm and length of a ResNet-20.
+
+    Tables of one length have no column for it.
+    """
     arms = labels_of(load_tool, 'resnet20')
-    rows = rows_of(PAGE, header)
-    cells = {
-        (arms[label], int(epochs)): cells for label, epochs, *cells in rows
-    }
+    rows = [[row[0], *epochs, *row[1:]] for row in rows_of(PAGE, header)]
+    cells = {(arms[label], int(length)): rest for label, length, *rest in rows}
     assert len(cells) == len(rows)
     return cells
 
 
 def test_accuracy_against_cost(load_tool):
-    """Each row is the mean over the seeds of the runs that are done."""
+    """Each row is the mean over the seeds of the runs that are done.
+
+    One table has arms that differ in schedule, the other their parts.
+    """
     runs = frontier_runs('frontier')
     default = load_tool('demo/frontier_arms').COMPARISONS['resnet20'].default
-    cells = cells_by_arm(load_tool, FRONTIER)
-    assert {*cells} == {key for key in runs if key[0] in default}
-    for key, row in cells.items():
-        assert row == frontier_cells(runs, *key), key
-
-
-def test_accuracy_part_by_part(load_tool):
-    """Those of the same length, with what the other table leaves out."""
-    runs = frontier_runs('frontier')
-    arms = labels_of(load_tool, 'resnet20')
-    default = load_tool('demo/frontier_arms').COMPARISONS['resnet20'].default
-    cells = {
-        (arms[label], 20): cells
-        for label, *cells in rows_of(PAGE, FRONTIER_PARTS)
+    schedules = cells_by_arm(load_tool, FRONTIER)
+    assert {*schedules} == {key for key in runs if key[0] in default}
+    parts = cells_by_arm(load_tool, FRONTIER_PARTS, '20')
+    assert {*parts} == {('ct', 20), ('stpp', 20)} | {
+        key for key in runs if key[0] not in default
     }
-    variants = {key for key in runs if key[0] not in default}
-    assert {*cells} == {('ct', 20), ('stpp', 20)} | variants
-    for key, row in cells.items():
-        assert row == frontier_cells(runs, *key), key
+    for cells in (schedules, parts):
+        for key, row in cells.items():
+            assert row == frontier_cells(runs, *key), key
 
 
 def test_differences_in_the_text_below_it():
