@@ -247,17 +247,19 @@ def read_last_metric(folder: Path, metric: str) -> float:
     """Read the metric of a run's last validation, in %.
 
     Raises:
-        ValueError: If it never validated.
+        ValueError: If it did not validate at its end.
     """
-    values = [
-        line[metric]
-        for line in read_training_log(str(folder)).metrics.values()
-        if metric in line
-    ]
-    if not values:
-        raise ValueError(f'{folder} has no log with {metric}')
+    log = read_training_log(str(folder))
+    scores = log.metrics.get(log.iterations, {})
+    if metric not in scores:
+        raise ValueError(
+            f'{folder} has no {metric} at its end: nothing was detected, or '
+            'the run was stopped between its last checkpoint and its '
+            'validation. Then delete the folder and start again: the other '
+            'runs are kept'
+        )
     # COCO's AP is a fraction; PQ and mIoU are in % already.
-    return values[-1] * (100 if metric.startswith('coco/') else 1)
+    return scores[metric] * (100 if metric.startswith('coco/') else 1)
 
 
 def fine_tune(

@@ -141,6 +141,9 @@ VIT_ARMS = {
     'st': Arm('ST', 'st'),
     'st-k3': Arm('ST, K = 3', 'st', {f'{SAMPLER}num_subnets': 3}),
     'st-standardize': align('standardize', 1),
+    # ST++ at full size.
+    'stpp': align('standardize', 3),
+    # Variants of ST, to choose what serves a ViT from.
     'st-min4': Arm('ST, last exits', 'st', {f'{SAMPLER}min_depth': 4}),
     'st-weak': Arm('ST, weight 0.1', 'st', WEAK),
     'st-late': Arm('ST, second half', 'st', begin=0.5),
@@ -166,12 +169,13 @@ COMPARISONS = {
         {PLAIN: (10, 20, 40, 80, 184), '': (10, 20, 40, 80)},
         is_drawn=True,
     ),
-    # Equal lengths cost the same.
+    # Equal lengths cost the same. Longer ones are for the arm that was best
+    # on the split.
     'vit': Comparison(
         'vit_{}_mnistm5k',
         VIT_ARMS,
-        tuple(VIT_ARMS),
-        {'': (40,)},
+        (PLAIN, 'st', 'st-k3', 'st-standardize', 'stpp', 'st-weak'),
+        {PLAIN: (40, 80), 'st-weak': (40, 80), '': (40,)},
         has_exits=True,
     ),
     'mae': Comparison(

@@ -23,9 +23,9 @@ from tests.docs.tables import (
     frontier_cells,
     frontier_runs,
     interval,
-    parts_by_arm,
     results_of,
     rows_of,
+    scores_by_part,
 )
 
 README = (ROOT / 'README.md').read_text()
@@ -160,10 +160,10 @@ def test_results_are_those_of_the_scores():
             numbers.append([ct, ours, gain, equal])
     # The weight that was best on a split; equal epochs cost the same.
     vit, mae = (
-        comparison(scores['ct'][part], scores[arm][part])
+        comparison(scores['ct', 40][part], scores[arm, 40][part])
         for scores, arm, part in (
-            (parts_by_arm('frontier_vit', 40), 'st-weak', 'main'),
-            (parts_by_arm('frontier_mae', 40), 'st', 'fine-tuning'),
+            (scores_by_part('frontier_vit'), 'st-weak', 'main'),
+            (scores_by_part('frontier_mae'), 'st', 'fine-tuning'),
         )
     )
     downstream = [

@@ -67,17 +67,20 @@ def frontier_runs(name: str) -> Runs:
     return runs
 
 
-def parts_by_arm(name: str, epochs: int) -> dict:
-    """Of each arm, its scores by part, one for each of the same seeds."""
+# (arm, epochs) -> part -> a score for each of the same seeds
+Parts = Dict[Tuple[str, int], Dict[str, np.ndarray]]
+
+
+def scores_by_part(name: str) -> Parts:
+    """What ``demo/frontier.py`` scored besides, such as exits."""
     runs = frontier_runs(name)
-    assert {length for _, length in runs} == {epochs}
     assert len({(*of,) for of in runs.values()}) == 1
     return {
-        arm: {
+        key: {
             part: np.array([run['parts'][part] for run in of.values()])
             for part in of[min(of)]['parts']
         }
-        for (arm, _), of in runs.items()
+        for key, of in runs.items()
     }
 
 

@@ -15,9 +15,9 @@ from .tables import (
     frontier_cells,
     frontier_runs,
     interval,
-    parts_by_arm,
     results_of,
     rows_of,
+    scores_by_part,
 )
 
 PAGE = 'docs/results.md'
@@ -104,20 +104,19 @@ FRONTIER = (
 FRONTIER_PARTS = FRONTIER.replace('| | epochs', '| 20 epochs')
 
 
-def labels_of(load_tool, comparison: str) -> dict:
-    """Arms by their names in tables."""
-    arms = load_tool('demo/frontier_arms').COMPARISONS[comparison].arms
-    return {arm.label: name for name, arm in arms.items()}
-
-
-def cells_by_arm(load_tool, header: str, *epochs: str) -> dict:
-    """The cells for each arm and length of a ResNet-20.
+def cells_by_arm(
+    load_tool, comparison: str, header: str, *epochs: str
+) -> dict:
+    """The cells for each arm and length.
 
     Tables of one length have no column for it.
     """
-    arms = labels_of(load_tool, 'resnet20')
+    arms = load_tool('demo/frontier_arms').COMPARISONS[comparison].arms
+    names = {arm.label: name for name, arm in arms.items()}
     rows = [[row[0], *epochs, *row[1:]] for row in rows_of(PAGE, header)]
-    cells = {(arms[label], int(length)): rest for label, length, *rest in rows}
+    cells = {
+        (names[label], int(length)): rest for label, length, *rest in rows
+    }
     assert len(cells) == len(rows)
     return cells
 
@@ -129,9 +128,9 @@ def test_accuracy_against_cost(load_tool):
     """
     runs = frontier_runs('frontier')
     default = load_tool('demo/frontier_arms').COMPARISONS['resnet20'].default
-    schedules = cells_by_arm(load_tool, FRONTIER)
+    schedules = cells_by_arm(load_tool, 'resnet20', FRONTIER)
     assert {*schedules} == {key for key in runs if key[0] in default}
-    parts = cells_by_arm(load_tool, FRONTIER_PARTS, '20')
+    parts = cells_by_arm(load_tool, 'resnet20', FRONTIER_PARTS, '20')
     assert {*parts} == {('ct', 20), ('stpp', 20)} | {
         key for key in runs if key[0] not in default
     }
@@ -169,7 +168,7 @@ TUNING = (
 
 def test_tuning(load_tool):
     runs = frontier_runs('frontier_tune')
-    rows = cells_by_arm(load_tool, TUNING)
+    rows = cells_by_arm(load_tool, 'resnet20', TUNING)
     assert {*rows} == {*runs}
     for key, cells in rows.items():
         same = [*runs[key].values()]
@@ -178,35 +177,32 @@ def test_tuning(load_tool):
         assert cells == [scores, cost], key
 
 
-EXITS = '| on the split | main | 1 | 2 | 3 | 4 | 5 | 6 |'
+EXITS = '| on the split | epochs | main | 1 | 2 | 3 | 4 | 5 | 6 |'
 
 
 def test_exits_of_the_vit(load_tool):
     runs = frontier_runs('frontier_vit_tune')
-    arms = labels_of(load_tool, 'vit')
-    rows = {label: cells for label, *cells in rows_of(PAGE, EXITS)}
-    assert {(arms[label], 30) for label in rows} == {*runs}
-    for label, cells in rows.items():
-        (run,) = runs[arms[label], 30].values()
+    rows = cells_by_arm(load_tool, 'vit', EXITS)
+    assert {*rows} == {*runs}
+    for key, cells in rows.items():
+        (run,) = runs[key].values()
         assert cells == [f'{score:.1f}' for score in run['parts'].values()]
 
 
-TRAINED_VIT = '| | main | 1 | 2 | 3 | 4 | 5 | 6 | main minus CT, by seed |'
+TRAINED_VIT = (
+    '| | epochs | main | 1 | 2 | 3 | 4 | 5 | 6 | main minus CT, by seed |'
+)
 
 
 def test_vit(load_tool):
-    arms = labels_of(load_tool, 'vit')
-    scores = parts_by_arm('frontier_vit', 40)
-    rows = rows_of(PAGE, TRAINED_VIT)
-    assert [arms[label] for label, *_ in rows] == [*scores]
-    for label, *cells, gain in rows:
-        mine = scores[arms[label]]
-        assert cells == [interval(score) for score in mine.values()], label
-        assert gain == (
-            ''
-            if label == 'CT'
-            else interval(mine['main'] - scores['ct']['main'], '+')
-        )
+    scores = scores_by_part('frontier_vit')
+    rows = cells_by_arm(load_tool, 'vit', TRAINED_VIT)
+    assert {*rows} == {*scores}
+    for (arm, epochs), (*cells, gain) in rows.items():
+        mine = scores[arm, epochs]
+        assert cells == [interval(score) for score in mine.values()], arm
+        ahead = mine['main'] - scores['ct', epochs]['main']
+        assert gain == ('' if arm == 'ct' else interval(ahead, '+'))
 
 
 PRETRAINED = '| pretraining | linear probe | fine-tuning |'
@@ -214,9 +210,9 @@ PRETRAINED = '| pretraining | linear probe | fine-tuning |'
 
 @pytest.mark.parametrize('page', [PAGE, 'configs/st_selfsup/README.md'])
 def test_pretraining(page):
-    scores = parts_by_arm('frontier_mae', 40)
+    scores = scores_by_part('frontier_mae')
     columns = [
-        comparison(scores['ct'][part], scores['st'][part])
+        comparison(scores['ct', 40][part], scores['st', 40][part])
         for part in ('linear probe', 'fine-tuning')
     ]
     labels = ['MAE', 'MAE, ST', 'ST minus CT, by seed']
