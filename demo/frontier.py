@@ -51,8 +51,8 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--arms',
         nargs='+',
         metavar='ARM',
-        help=f'some of {", or ".join(names.values())}; default: those whose '
-        'cost is a matter of schedule',
+        help=f'some of {", or ".join(names.values())}; default: all but parts '
+        'and variants',
     )
     parser.add_argument(
         '--epochs',
@@ -79,8 +79,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--work-dir',
         type=Path,
-        help='default: work_dirs/frontier, and others for --network and '
-        '--tune',
+        help='default: work_dirs/frontier, and others for --of and --tune',
     )
     parser.add_argument(
         '--jobs',
