@@ -153,7 +153,11 @@ def test_differences_in_the_text_below_it():
     ahead = scores('stpp-shared', 40) - scores('ct', 40)
     assert f'ahead of CT by {interval(ahead)}.' in text
     longest = scores('stpp', 80) - scores('ct', 184)
-    assert f'by {interval(longest, "+")} points. If' in text
+    assert f'from 184 of them by {interval(longest, "+")} points;' in text
+    longest = scores('stpp-all', 80) - scores('ct', 184)
+    assert f'and differ by {interval(longest, "+")}. If' in text
+    depths = scores('stpp-all', 80) - scores('stpp-shared', 80)
+    assert f'all depths are ahead by {interval(depths)} points.' in text
     worst = [
         scores(arm, 10).min()
         for arm in ('stpp', 'stpp-shared', 'stpp-all', 'stpp-every2')
