@@ -60,6 +60,7 @@ PLAIN_KL = {
     'model.head.normalize_main': False,
 }
 WEAK = {'model.head.loss_kl.loss_weight': 0.1}
+FROM_LABELS = {'model.head.subnet_target': 'label'}
 
 
 def align(form: str, num_subnets: int, **more: Any) -> Arm:
@@ -120,9 +121,7 @@ RESNET_ARMS = {
         'stpp-shared',
         {'model.head.loss_kl.scale': 2.0},
     ),
-    'stpp-label': Arm(
-        'ST++, labels', 'stpp', {'model.head.subnet_target': 'label'}
-    ),
+    'stpp-label': Arm('ST++, labels', 'stpp', FROM_LABELS),
     # A small Fig. 5; K = 1 with plain KL is ST.
     **{
         f'{form}-k{number}': align(form, number)
@@ -146,6 +145,7 @@ VIT_ARMS = {
     # Variants of ST, to choose what serves a ViT from.
     'st-min4': Arm('ST, last exits', 'st', {f'{SAMPLER}min_depth': 4}),
     'st-weak': Arm('ST, weight 0.1', 'st', WEAK),
+    'st-label': Arm('ST, labels', 'st', FROM_LABELS),
     'st-late': Arm('ST, second half', 'st', begin=0.5),
     'st-weak-late': Arm('ST, weight 0.1, second half', 'st', WEAK, 0.5),
 }

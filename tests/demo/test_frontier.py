@@ -196,6 +196,7 @@ def test_arms_of_the_vit_are_what_their_names_say(load_tool, arms):
         'stpp': ('standardize', True, 3, 1, *rest, 0, 1, 'main', 1),
         'st-min4': (*plain_kl, 1, 4, *rest, 0, 1, 'main', 1),
         'st-weak': (*plain_kl, 1, 1, *rest, 0, 1, 'main', 0.1),
+        'st-label': (*plain_kl, 1, 1, *rest, 0, 1, 'label', 1),
         'st-late': (*plain_kl, 1, 1, *rest, 1875, 1, 'main', 1),
         'st-weak-late': (*plain_kl, 1, 1, *rest, 1875, 1, 'main', 0.1),
     }
