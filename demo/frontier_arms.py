@@ -140,8 +140,7 @@ VIT_ARMS = {
     'st': Arm('ST', 'st'),
     'st-k3': Arm('ST, K = 3', 'st', {f'{SAMPLER}num_subnets': 3}),
     'st-standardize': align('standardize', 1),
-    # ST++ at full size.
-    'stpp': align('standardize', 3),
+    'stpp': align('standardize', 3)._replace(label='ST++, full size'),
     # Variants of ST, to choose what serves a ViT from.
     'st-min4': Arm('ST, last exits', 'st', {f'{SAMPLER}min_depth': 4}),
     'st-weak': Arm('ST, weight 0.1', 'st', WEAK),
@@ -169,8 +168,8 @@ COMPARISONS = {
         {PLAIN: (10, 20, 40, 80, 184), '': (10, 20, 40, 80)},
         is_drawn=True,
     ),
-    # Equal lengths cost the same. Longer ones are for the arm that was best
-    # on the split.
+    # Equal lengths cost the same. The longer ones are for the arm that was
+    # best on the split.
     'vit': Comparison(
         'vit_{}_mnistm5k',
         VIT_ARMS,

@@ -159,11 +159,12 @@ def test_results_are_those_of_the_scores():
             _, ours, gain, *_, equal = frontier_cells(runs, arm, epochs)
             numbers.append([ct, ours, gain, equal])
     # The weight that was best on a split; equal epochs cost the same.
-    vit, mae = (
-        comparison(scores['ct', 40][part], scores[arm, 40][part])
-        for scores, arm, part in (
-            (scores_by_part('frontier_vit'), 'st-weak', 'main'),
-            (scores_by_part('frontier_mae'), 'st', 'fine-tuning'),
+    vit, longer_vit, mae = (
+        comparison(scores['ct', epochs][part], scores[arm, epochs][part])
+        for scores, arm, epochs, part in (
+            (scores_by_part('frontier_vit'), 'st-weak', 40, 'main'),
+            (scores_by_part('frontier_vit'), 'st-weak', 80, 'main'),
+            (scores_by_part('frontier_mae'), 'st', 40, 'fine-tuning'),
         )
     )
     downstream = [
@@ -176,6 +177,7 @@ def test_results_are_those_of_the_scores():
         *([*cells, equal] for cells, equal in zip(digits, longer)),
         *numbers,
         [*vit, vit[0]],
+        [*longer_vit, longer_vit[0]],
         [*mae, '-'],
         *([*cells, '-'] for cells in downstream),
     ]

@@ -209,6 +209,32 @@ def test_vit(load_tool):
         assert gain == ('' if arm == 'ct' else interval(ahead, '+'))
 
 
+def test_differences_in_the_text_on_the_vit():
+    scores = scores_by_part('frontier_vit')
+
+    def gain(arm: str, epochs: int, part: str = 'main') -> np.ndarray:
+        return scores[arm, epochs][part] - scores['ct', epochs][part]
+
+    text = ' '.join((ROOT / PAGE).read_text().split())
+    lost = [
+        f'{-gain(arm, 40).mean():.1f}'
+        for arm in ('st', 'st-k3', 'st-standardize', 'stpp', 'st-weak')
+    ]
+    assert (
+        'loses {} points with one exit an iteration, {} with three, {} and {} '
+        'with KL-. With a tenth of the weight, the best on the split, it '
+        'loses {}.'
+    ).format(*lost) in text
+    exits = [
+        f'{gain("st-weak", 80, part).mean():.1f}' for part in ('2', '3', '4')
+    ]
+    longer = interval(gain('st-weak', 80), '+')
+    assert (
+        f"differs from CT's by {longer} points, and the second, third and "
+        'fourth exit gain {}, {} and {}.'
+    ).format(*exits) in text
+
+
 PRETRAINED = '| pretraining | linear probe | fine-tuning |'
 
 
