@@ -103,26 +103,31 @@ def find_points(runs: Sequence[Run]) -> List[Point]:
     return points
 
 
-def interpolate_score(points: Sequence[Point], cost: float) -> float:
-    """Interpolate an arm's score at a cost between two measured lengths.
+def interpolate_scores(runs: Sequence[Run], cost: float) -> List[float]:
+    """Interpolate an arm's scores at a cost between two measured lengths.
 
     Args:
-        points: Of one arm.
+        runs: Of one arm.
         cost: In multiply-adds.
 
     Returns:
-        float: Linear in the logarithm of the cost; NaN beyond the shortest
-        and the longest training.
+        List[float]: One for each seed, linear in the logarithm of the cost;
+        without seeds whose shortest training costs more, or whose longest
+        costs less.
     """
-    if not points:
-        return float('nan')
-    points = sorted(points, key=lambda point: point.multiply_adds)
-    costs = np.log([point.multiply_adds for point in points])
-    # Lengths of equal cost are only equal up to an epoch.
-    at = np.clip(np.log(cost), costs[0] - 0.02, costs[-1] + 0.02)
-    if at != np.log(cost):
-        return float('nan')
-    return float(np.interp(at, costs, [point.score for point in points]))
+    scores = []
+    for seed in sorted({run.seed for run in runs}):
+        costs, lengths = zip(
+            *sorted(
+                (np.log(run.multiply_adds), run.score)
+                for run in runs
+                if run.seed == seed
+            )
+        )
+        # Lengths of equal cost are only equal up to an epoch.
+        if costs[0] - 0.02 <= np.log(cost) <= costs[-1] + 0.02:
+            scores.append(float(np.interp(np.log(cost), costs, lengths)))
+    return scores
 
 
 def format_frontier(
@@ -136,7 +141,7 @@ def format_frontier(
         plain: The arm that the others are compared with at equal cost.
     """
     points = find_points(runs)
-    baseline = [point for point in points if point.arm == plain]
+    baseline = [run for run in runs if run.arm == plain]
     scores = {(run.arm, run.epochs, run.seed): run.score for run in runs}
     rows = []
     for arm, label in arms.items():
@@ -147,7 +152,7 @@ def format_frontier(
                 for seed in point.seeds
                 if (plain, point.epochs, seed) in scores and arm != plain
             ]
-            equal = interpolate_score(baseline, point.multiply_adds)
+            equal = interpolate_scores(baseline, point.multiply_adds)
             rows.append(
                 [
                     label,
@@ -159,7 +164,11 @@ def format_frontier(
                     else '',
                     f'{point.multiply_adds / 1e12:.2f}',
                     _format_number(point.cpu_seconds, 0),
-                    '' if arm == plain else _format_number(equal, 2),
+                    ''
+                    if arm == plain
+                    else _format_interval(*compute_mean_and_interval(equal))
+                    if equal
+                    else '-',
                 ]
             )
     return format_table(

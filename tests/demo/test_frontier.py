@@ -301,7 +301,7 @@ def test_table(report):
         ['CT', '10', '3', *mean, '1.00', '60'],
         ['CT', '40', '3', '95.00', *mean[1:], '4.00', '-'],
         # Halfway between 1 and 4 by the ratio.
-        ['ST', '10', '1', '93.50', '+3.50', '2.00', '150', '93.00'],
+        'ST 10 1 93.50 +3.50 2.00 150 93.00'.split() + mean[1:],
         # 97 and 98 of 94 and 96; the third seed is CT's alone.
         'ST 40 2 97.50 +- 6.35 +2.50 +- 6.35 8.00 - -'.split(),
     ]
@@ -329,17 +329,26 @@ def test_table_of_parts(report):
 
 
 @pytest.mark.parametrize(
-    'cost, score', [(1, 90), (10, 95), (100, 96), (31.6, 95.5), (0.9, None)]
+    'cost, scores',
+    [
+        (1, [90, 80]),
+        (10, [95, 86]),
+        (100, [96]),
+        (31.6, [95.5]),
+        (0.9, []),
+        (110, []),
+    ],
 )
-def test_score_between_lengths(report, cost, score):
-    points = report.find_points(
-        runs_of(report, 'ct', 9, [96], 100)
-        + runs_of(report, 'ct', 1, [90], 1)
-        + runs_of(report, 'ct', 3, [95], 10)
-    )
-    found = report.interpolate_score(points, cost)
-    assert np.isnan(found) if score is None else abs(found - score) < 0.01
-    assert np.isnan(report.interpolate_score([], cost))
+def test_scores_between_lengths(report, cost, scores):
+    """Of each seed that was trained for less and for more."""
+    runs = [
+        *runs_of(report, 'ct', 9, [96], 100),
+        *runs_of(report, 'ct', 1, [90, 80], 1),
+        *runs_of(report, 'ct', 3, [95, 86], 10),
+    ]
+    found = report.interpolate_scores(runs, cost)
+    assert found == pytest.approx(scores, abs=0.01)
+    assert report.interpolate_scores([], cost) == []
 
 
 def test_picture(report):

@@ -95,29 +95,26 @@ def frontier_cells(runs: Runs, arm: str, epochs: int) -> List[str]:
     """Of one arm and length: seeds, score, gain, costs, CT at that cost.
 
     The last is linear in the logarithm of the cost, between two lengths of CT
-    that were measured; none beyond the shortest and the longest.
+    that were measured, seed by seed; none beyond the shortest and the longest.
     """
     same = runs[arm, epochs]
-    ct = runs.get(('ct', epochs), {})
+    ct_of = {e: of for (name, e), of in runs.items() if name == 'ct'}
+    ct = ct_of.get(epochs, {})
     gains = [same[s]['score'] - ct[s]['score'] for s in same if s in ct]
     cost = same[min(same)]['multiply_adds']
     seconds = [r['cpu_seconds'] for r in same.values() if r['cpu_seconds']]
-    baseline = sorted(
-        (
-            np.log(next(iter(of.values()))['multiply_adds']),
-            np.mean([run['score'] for run in of.values()]),
-        )
-        for (name, _), of in runs.items()
-        if name == 'ct'
-    )
-    at = np.log(cost)
-    is_between = baseline[0][0] - 0.02 < at < baseline[-1][0] + 0.02
-    equal = np.interp(at, *zip(*baseline)) if is_between else None
+    lengths = sorted(ct_of)
+    steps = np.log([ct_of[e][0]['multiply_adds'] for e in lengths])
+    equal = [
+        np.interp(np.log(cost), steps, [ct_of[e][s]['score'] for e in lengths])
+        for s in (0, 1, 2)
+        if steps[0] - 0.02 < np.log(cost) < steps[-1] + 0.02
+    ]
     return [
         str(len(same)),
         mean_of([run['score'] for run in same.values()]),
         '' if arm == 'ct' else mean_of(gains, '+'),
         f'{cost / 1e12:.2f}',
         f'{np.mean(seconds):.0f}' if seconds else '-',
-        '' if arm == 'ct' else '-' if equal is None else f'{equal:.2f}',
+        '' if arm == 'ct' else mean_of(equal) or '-',
     ]
