@@ -150,7 +150,7 @@ def format_frontier(
                 scores[arm, point.epochs, seed]
                 - scores[plain, point.epochs, seed]
                 for seed in point.seeds
-                if (plain, point.epochs, seed) in scores and arm != plain
+                if (plain, point.epochs, seed) in scores
             ]
             equal = interpolate_scores(baseline, point.multiply_adds)
             rows.append(
@@ -159,16 +159,10 @@ def format_frontier(
                     f'{point.epochs}',
                     f'{len(point.seeds)}',
                     _format_interval(point.score, point.half),
-                    _format_interval(*compute_mean_and_interval(gains), '+')
-                    if gains
-                    else '',
+                    '' if arm == plain else _format_scores(gains, '+'),
                     f'{point.multiply_adds / 1e12:.2f}',
                     _format_number(point.cpu_seconds, 0),
-                    ''
-                    if arm == plain
-                    else _format_interval(*compute_mean_and_interval(equal))
-                    if equal
-                    else '-',
+                    '' if arm == plain else _format_scores(equal),
                 ]
             )
     return format_table(
@@ -214,6 +208,12 @@ def format_parts(runs: Sequence[Run], arms: Dict[str, str]) -> str:
                     + [_format_interval(*cell) for cell in cells]
                 )
     return format_table(['', 'epochs', *columns], rows)
+
+
+def _format_scores(scores: Sequence[float], sign: str = '') -> str:
+    if not scores:
+        return '-'
+    return _format_interval(*compute_mean_and_interval(scores), sign)
 
 
 def _format_interval(mean: float, half: float, sign: str = '') -> str:
