@@ -225,6 +225,9 @@ def test_differences_in_the_text_on_the_vit():
         'with KL-. With a tenth of the weight, the best on the split, it '
         'loses {}.'
     ).format(*lost) in text
+    runs = frontier_runs('frontier_vit')
+    ct, st = (frontier_cells(runs, arm, 40)[4] for arm in ('ct', 'st'))
+    assert f'took {st} CPU seconds in place of {ct} for 40 epochs' in text
     exits = [
         f'{gain("st-weak", 80, part).mean():.1f}' for part in ('2', '3', '4')
     ]
