@@ -161,7 +161,7 @@ def format_frontier(
                     _format_interval(point.score, point.half),
                     '' if arm == plain else _format_scores(gains, '+'),
                     f'{point.multiply_adds / 1e12:.2f}',
-                    _format_number(point.cpu_seconds, 0),
+                    _format_seconds(point.cpu_seconds),
                     '' if arm == plain else _format_scores(equal),
                 ]
             )
@@ -200,13 +200,10 @@ def format_parts(runs: Sequence[Run], arms: Dict[str, str]) -> str:
             if name == arm:
                 scores = [run.parts or {} for run in same]
                 cells = (
-                    compute_mean_and_interval([parts[c] for parts in scores])
-                    for c in columns
+                    _format_scores([parts[column] for parts in scores])
+                    for column in columns
                 )
-                rows.append(
-                    [label, f'{epochs}']
-                    + [_format_interval(*cell) for cell in cells]
-                )
+                rows.append([label, f'{epochs}', *cells])
     return format_table(['', 'epochs', *columns], rows)
 
 
@@ -220,8 +217,8 @@ def _format_interval(mean: float, half: float, sign: str = '') -> str:
     return f'{mean:{sign}.2f}' + ('' if np.isnan(half) else f' +- {half:.2f}')
 
 
-def _format_number(value: float, digits: int) -> str:
-    return '-' if np.isnan(value) else f'{value:.{digits}f}'
+def _format_seconds(seconds: float) -> str:
+    return '-' if np.isnan(seconds) else f'{seconds:.0f}'
 
 
 def draw_frontier(runs: Sequence[Run], arms: Dict[str, str]) -> 'Figure':

@@ -159,13 +159,16 @@ def test_results_are_those_of_the_scores():
             _, ours, gain, *_, equal = frontier_cells(runs, arm, epochs)
             numbers.append([ct, ours, gain, equal])
     # The weight that was best on a split; equal epochs cost the same.
-    vit, longer_vit, mae = (
-        comparison(scores['ct', epochs][part], scores[arm, epochs][part])
-        for scores, arm, epochs, part in (
-            (scores_by_part('frontier_vit'), 'st-weak', 40, 'main'),
-            (scores_by_part('frontier_vit'), 'st-weak', 80, 'main'),
-            (scores_by_part('frontier_mae'), 'st', 40, 'fine-tuning'),
+    exits = scores_by_part('frontier_vit')
+    vit = [
+        comparison(
+            exits['ct', epochs]['main'], exits['st-weak', epochs]['main']
         )
+        for epochs in (40, 80)
+    ]
+    pretrained = scores_by_part('frontier_mae')
+    mae = comparison(
+        *(pretrained[arm, 40]['fine-tuning'] for arm in ('ct', 'st'))
     )
     downstream = [
         comparison(values['st'], values['st-star'])
@@ -176,8 +179,7 @@ def test_results_are_those_of_the_scores():
     assert [row[2:] for row in rows] == [
         *([*cells, equal] for cells, equal in zip(digits, longer)),
         *numbers,
-        [*vit, vit[0]],
-        [*longer_vit, longer_vit[0]],
+        *([*cells, cells[0]] for cells in vit),
         [*mae, '-'],
         *([*cells, '-'] for cells in downstream),
     ]

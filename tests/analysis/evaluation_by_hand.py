@@ -34,6 +34,14 @@ def loader(batch_size, length):
     )
 
 
+#: Of a runner.
+VALIDATION = dict(
+    val_dataloader=loader(16, NUM_VAL),
+    val_evaluator=dict(type='Accuracy', topk=(1,)),
+    val_cfg=dict(),
+)
+
+
 def by_hand(model, depths, num_samples):
     """Top-1 and mean score, in percent, of the first ``depths`` blocks."""
     data = TinyImages(NUM_VAL, flip=False)

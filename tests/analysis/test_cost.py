@@ -14,14 +14,9 @@ from mmst.analysis.cost import (
 from mmst.analysis.cost_figure import draw_costs
 from mmst.analysis.training_log import read_training_log
 from mmst.subnets import SubnetSampler, measure_cost, predict_iteration_cost
-from tests.analysis.evaluation_by_hand import loader
+from tests.analysis.evaluation_by_hand import VALIDATION
 from tests.conftest import classifier, logged
 
-VALIDATION = dict(
-    val_dataloader=loader(16, 40),
-    val_evaluator=dict(type='Accuracy', topk=(1,)),
-    val_cfg=dict(),
-)
 ITERATIONS = 'mmst.STIterBasedTrainLoop'
 SAMPLER = dict(num_subnets=2, min_depth=2)
 

@@ -4,19 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.evaluation_by_hand import loader
+from tests.analysis.evaluation_by_hand import VALIDATION
 from tests.conftest import logged
 
 
 def test_score_is_that_of_the_end(load_tool, tiny_runner):
     """Not that of an earlier validation, if the last one is missing."""
     read_last_metric = load_tool('demo/downstream').read_last_metric
-    runner = tiny_runner(
-        sampler=dict(num_subnets=1),
-        val_dataloader=loader(16, 40),
-        val_evaluator=dict(type='Accuracy', topk=(1,)),
-        val_cfg=dict(),
-    )
+    runner = tiny_runner(sampler=dict(num_subnets=1), **VALIDATION)
     runner.train()
     folder = Path(runner.work_dir)
     metric = 'accuracy/top1'

@@ -85,10 +85,10 @@ def scores_by_part(name: str) -> Parts:
 
 
 def mean_of(values: Sequence[float], sign: str = '') -> str:
-    """With its interval, which a single seed has not."""
+    """With its interval, which a single seed has not; a dash for none."""
     if len(values) > 1:
         return interval(values, sign)
-    return f'{values[0]:{sign}.2f}' if values else ''
+    return f'{values[0]:{sign}.2f}' if values else '-'
 
 
 def frontier_cells(runs: Runs, arm: str, epochs: int) -> List[str]:
@@ -116,5 +116,5 @@ def frontier_cells(runs: Runs, arm: str, epochs: int) -> List[str]:
         '' if arm == 'ct' else mean_of(gains, '+'),
         f'{cost / 1e12:.2f}',
         f'{np.mean(seconds):.0f}' if seconds else '-',
-        '' if arm == 'ct' else mean_of(equal) or '-',
+        '' if arm == 'ct' else mean_of(equal),
     ]
