@@ -111,46 +111,49 @@ def find_config(method: str) -> str:
     return f'configs/demo/resnet20_{method}_mnistm5k.py'
 
 
-def list_options(seed: int, args: argparse.Namespace) -> List[str]:
+def list_options(
+    seed: int, epochs: Optional[int], args: argparse.Namespace
+) -> List[str]:
     """List the arguments of a training, apart from config and folder."""
-    return [
+    options = [
         '--cfg-options',
         f'randomness.seed={seed}',
         *(TUNING_SPLIT if args.tune else []),
         *args.cfg_options,
     ]
+    if epochs is not None:
+        options += [
+            f'train_cfg.max_epochs={epochs}',
+            f'train_cfg.val_interval={epochs}',
+        ]
+    return options
 
 
 def train_and_score(
-    method: str, seed: int, args: argparse.Namespace
+    method: str,
+    seed: int,
+    args: argparse.Namespace,
+    epochs: Optional[int] = None,
 ) -> Scores:
-    """Train and score a network and its subnets, or reuse the results."""
-    config = find_config(method)
-    folder = args.work_dir.resolve() / method / f'seed{seed}'
-    if not (folder / SCORES).exists():
-        name = f'{LABELS[method]} seed {seed}'
-        options = list_options(seed, args)
-        train_logged(name, config, folder, options)
-        score_subnets(name, LABELS[method], config, folder, options)
-    return read_scores(folder)
+    """Train and score a network and its subnets, or reuse the results.
 
-
-def train_ct_longer(epochs: int, seed: int, args: argparse.Namespace) -> float:
-    """Train the main network alone for longer, or reuse the run.
-
-    Returns:
-        float: Its accuracy at the end, in percent.
+    Args:
+        method: A key of ``LABELS``.
+        seed: The seed.
+        args: The command line.
+        epochs: The length; default: the config's.
     """
-    name, config = f'CT of {epochs} epochs, seed {seed}', find_config('ct')
-    folder = args.work_dir.resolve() / f'ct-{epochs}epochs' / f'seed{seed}'
-    options = [
-        *list_options(seed, args),
-        f'train_cfg.max_epochs={epochs}',
-        f'train_cfg.val_interval={epochs}',
-    ]
-    if not (folder / f'epoch_{epochs}.pth').exists():
+    config = find_config(method)
+    run, label = method, LABELS[method]
+    if epochs is not None:
+        run, label = f'{run}-{epochs}epochs', f'{label} of {epochs} epochs'
+    folder = args.work_dir.resolve() / run / f'seed{seed}'
+    if not (folder / SCORES).exists():
+        name = f'{label} seed {seed}'
+        options = list_options(seed, epochs, args)
         train_logged(name, config, folder, options)
-    return score_main(name, config, folder, options)
+        score_subnets(name, label, config, folder, options)
+    return read_scores(folder)
 
 
 def score_main(
@@ -239,8 +242,8 @@ def compare_costs(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
 
     Returns:
         Dict[str, Dict]: By method: its cost in units of CT's, CT's length in
-        epochs for as much, and with ``--equal-cost`` CT's accuracies after
-        these, in percent, seed by seed. Empty without a run of CT.
+        epochs for as much, and with ``--equal-cost`` CT's scores after
+        these, seed by seed. Empty without a run of CT.
     """
     if 'ct' not in args.methods:
         return {}
@@ -270,7 +273,15 @@ def compare_costs(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
         )
         with ThreadPoolExecutor(args.jobs) as pool:
             scores = dict(
-                zip(runs, pool.map(lambda r: train_ct_longer(*r, args), runs))
+                zip(
+                    runs,
+                    pool.map(
+                        lambda run: train_and_score(
+                            'ct', run[1], args, run[0]
+                        ),
+                        runs,
+                    ),
+                )
             )
         for cost in compared.values():
             cost['scores'] = [scores[cost['epochs'], s] for s in args.seeds]
@@ -288,7 +299,9 @@ def print_costs(
             f'{cost["epochs"]} epochs'
         )
         if 'scores' in cost:
-            reached, _ = compute_mean_and_interval(cost['scores'])
+            reached, _ = compute_mean_and_interval(
+                [scores[MAIN] for scores in cost['scores']]
+            )
             ours, _ = compute_mean_and_interval(
                 [scores[MAIN] for scores in results[method]]
             )

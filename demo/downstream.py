@@ -2,8 +2,9 @@
 
 Runs small versions of the configs in configs/st_det, st_seg and st_pose: a
 narrow ResNet-18, pretrained with ST on the demo data, narrow heads and a short
-schedule. Prints each framework's metrics and writes them as JSON. Finished
-runs are reused, and stopped runs are resumed.
+schedule. Prints each framework's metrics, and what ST reaches in the time that
+ST* takes, and writes them as JSON. Finished runs are reused, and stopped runs
+are resumed.
 """
 
 import argparse
@@ -11,202 +12,48 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from statistics import median
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
+from downstream_frameworks import BACKBONE, FRAMEWORKS, SPACE
 from run_logged import ROOT, train_logged
 
 from mmst.analysis.scores import compute_mean_and_interval
 from mmst.analysis.training_log import read_training_log
 
-COCO = 'data/digit_scenes/coco/'
-CITYSCAPES = 'data/digit_scenes/cityscapes/'
 METHODS = {'st': 'ST', 'st-star': 'ST*'}
 PRETRAIN = 'configs/demo/resnet18_st_mnistm5k.py'
-# ResNet-18 with a quarter of the channels.
-BACKBONE = [
-    'model.backbone.depth=18',
-    'model.backbone.base_channels=16',
-    'model.backbone.stem_channels=16',
-]
-
-# For its two blocks per stage; like [1, 2, 4, 1] for ResNet-50.
-SPACE = '[1,2,2,1]'
-
 
 # framework -> metric -> method -> a value for each seed, in %
 Results = Dict[str, Dict[str, Dict[str, List[float]]]]
 
 
-class Framework(NamedTuple):
-    """A framework: what to run, and which metrics to read."""
+class Run(NamedTuple):
+    """A fine-tuning.
 
-    config: str  # with {} for the method
-    metrics: Tuple[str, ...]
-    options: List[str]
-    sampler: int = 0  # index of the sampler hook among the custom hooks
+    Attributes:
+        name: Of the framework.
+        method: A key of ``METHODS``.
+        seed: Its seed.
+        length: In the framework's unit.
+    """
 
+    name: str
+    method: str
+    seed: int
+    length: int
 
-def list_coco_options(kind: str, num_epochs: int) -> List[str]:
-    """List data and schedule options of an epoch-based config for COCO."""
-    ann_file = f'{COCO}annotations/{kind}_val2017.json'
-    return [
-        *(
-            f'{split}_dataloader.dataset.data_root={COCO}'
-            for split in ('train', 'val')
-        ),
-        f'val_evaluator.ann_file={ann_file}',
-        f'train_cfg.max_epochs={num_epochs}',
-        f'train_cfg.val_interval={num_epochs}',
-    ]
-
-
-def list_detector_options(*parts: str, kind: str = 'instances') -> List[str]:
-    """List options of a detector with 64 channels, on images of 192 px."""
-    narrow = [f'model.{part}=64' for part in ('neck.out_channels', *parts)]
-    return [
-        *list_coco_options(kind, 12),
-        *narrow,
-        'model.neck.in_channels=[16,32,64,128]',
-        'train_dataloader.batch_size=4',
-        'train_dataloader.dataset.pipeline.2.scale=(192,144)',
-        'val_dataloader.dataset.pipeline.1.scale=(192,144)',
-        # mmdet's warm-up is half an epoch of COCO long.
-        'param_scheduler.0.end=100',
-        'optim_wrapper.optimizer.lr=1e-3',
-    ]
+    def find_folder(self, work_dir: Path) -> Path:
+        """Find its folder: one of its own for each length."""
+        framework = FRAMEWORKS[self.name]
+        method = self.method
+        if self.length != framework.length:
+            method += f'-{self.length}{framework.unit}'
+        return work_dir / self.name / method / f'seed{self.seed}'
 
 
-RPN = ('rpn_head.in_channels', 'rpn_head.feat_channels')
-BOX = (
-    'roi_head.bbox_roi_extractor.out_channels',
-    'roi_head.bbox_head.in_channels',
-)
-MASK = (
-    'roi_head.mask_roi_extractor.out_channels',
-    'roi_head.mask_head.in_channels',
-    'roi_head.mask_head.conv_out_channels',
-)
-DENSE = ('bbox_head.in_channels', 'bbox_head.feat_channels')
-TWO_STAGE = [
-    'model.train_cfg.rpn_proposal.nms_pre=400',
-    'model.train_cfg.rpn_proposal.max_per_img=100',
-    'model.test_cfg.rpn.max_per_img=200',
-]
-ROI = [
-    *TWO_STAGE,
-    'model.train_cfg.rcnn.sampler.num=64',
-    'model.roi_head.bbox_head.fc_out_channels=256',
-]
-DET = 'st_det/{}_r50-{{}}_fpn_adamw-1x_coco.py'
-FRAMEWORKS: Dict[str, Framework] = {
-    'faster-rcnn': Framework(
-        DET.format('faster-rcnn'),
-        ('coco/bbox_mAP',),
-        list_detector_options(*RPN, *BOX) + ROI,
-    ),
-    'cascade-rcnn': Framework(
-        DET.format('cascade-rcnn'),
-        ('coco/bbox_mAP',),
-        list_detector_options(
-            *RPN,
-            BOX[0],
-            *(f'roi_head.bbox_head.{i}.in_channels' for i in range(3)),
-        )
-        + TWO_STAGE
-        + [f'model.train_cfg.rcnn.{i}.sampler.num=64' for i in range(3)]
-        + [
-            f'model.roi_head.bbox_head.{i}.fc_out_channels=256'
-            for i in range(3)
-        ],
-    ),
-    'fcos': Framework(
-        'st_det/fcos_r50-{}_fpn_gn-head_adamw-1x_coco.py',
-        ('coco/bbox_mAP',),
-        list_detector_options(*DENSE),
-    ),
-    'atss': Framework(
-        DET.format('atss'), ('coco/bbox_mAP',), list_detector_options(*DENSE)
-    ),
-    'mask-rcnn': Framework(
-        DET.format('mask-rcnn'),
-        ('coco/bbox_mAP', 'coco/segm_mAP'),
-        list_detector_options(*RPN, *BOX, *MASK) + ROI,
-    ),
-    'panoptic-fpn': Framework(
-        DET.format('panoptic-fpn'),
-        ('coco_panoptic/PQ',),
-        list_detector_options(
-            *RPN,
-            *BOX,
-            *MASK,
-            'semantic_head.in_channels',
-            'semantic_head.inner_channels',
-            kind='panoptic',
-        )
-        + ROI
-        + [
-            f'val_evaluator.seg_prefix={COCO}annotations/panoptic_val2017/',
-            'model.test_cfg.panoptic.stuff_area_limit=512',
-        ],
-    ),
-    'semantic-fpn': Framework(
-        'st_seg/fpn_r50-{}_4xb2-adamw-80k_cityscapes-512x1024.py',
-        ('mIoU',),
-        [
-            *(
-                f'{split}_dataloader.dataset.data_root={CITYSCAPES}'
-                for split in ('train', 'val')
-            ),
-            'train_dataloader.dataset.pipeline.2.scale=(256,128)',
-            'train_dataloader.dataset.pipeline.3.crop_size=(128,256)',
-            'val_dataloader.dataset.pipeline.1.scale=(256,128)',
-            'model.data_preprocessor.size=(128,256)',
-            'model.neck.in_channels=[16,32,64,128]',
-            'model.neck.out_channels=64',
-            'model.decode_head.in_channels=[64,64,64,64]',
-            'model.decode_head.channels=64',
-            'train_dataloader.batch_size=4',
-            'optim_wrapper.optimizer.lr=2e-3',
-            'train_cfg.max_iters=1200',
-            'train_cfg.val_interval=1200',
-            'param_scheduler.0.end=1200',
-            'default_hooks.checkpoint.interval=300',
-        ],
-    ),
-    'simple-baseline': Framework(
-        'st_pose/td-hm_res50-{}_8xb64-210e_coco-256x192.py',
-        ('coco/AP',),
-        [
-            *list_coco_options('person_keypoints', 30),
-            'train_dataloader.dataset.pipeline.5.input_size=(96,128)',
-            'val_dataloader.dataset.pipeline.2.input_size=(96,128)',
-            *(
-                f'{codec}.{option}'
-                for codec in (
-                    'train_dataloader.dataset.pipeline.6.encoder',
-                    'model.head.decoder',
-                )
-                for option in (
-                    'input_size=(96,128)',
-                    'heatmap_size=(24,32)',
-                    'sigma=1',
-                )
-            ),
-            'val_dataloader.dataset.bbox_file=None',
-            'model.head.in_channels=128',
-            'model.head.deconv_out_channels=[64,64,64]',
-            'train_dataloader.batch_size=16',
-            'param_scheduler.0.end=100',
-            'param_scheduler.1.milestones=[24,28]',
-            'default_hooks.checkpoint.save_best=None',
-        ],
-        1,
-    ),
-}
-
-
-def parse_args() -> argparse.Namespace:
+def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -223,6 +70,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument(
+        '--equal-cost',
+        action='store_true',
+        help='also fine-tune without subnets for the time that ST* takes',
+    )
+    parser.add_argument(
         '--work-dir', type=Path, default=ROOT / 'work_dirs' / 'demo_downstream'
     )
     parser.add_argument(
@@ -231,7 +83,14 @@ def parse_args() -> argparse.Namespace:
         default=os.cpu_count(),
         help='parallel runs, one thread each; default: one per core',
     )
-    return parser.parse_args()
+    parsed = parser.parse_args(args)
+    if parsed.equal_cost and set(parsed.methods) != set(METHODS):
+        parser.error(
+            '--equal-cost compares ST* with ST, and --methods has only '
+            f'{" ".join(parsed.methods)}'
+        )
+    parsed.work_dir = parsed.work_dir.resolve()
+    return parsed
 
 
 def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
@@ -262,21 +121,21 @@ def read_last_metric(folder: Path, metric: str) -> float:
     return scores[metric] * (100 if metric.startswith('coco/') else 1)
 
 
-def fine_tune(
-    name: str, method: str, seed: int, backbone: Path, work_dir: Path
-) -> List[float]:
+def fine_tune(run: Run, backbone: Path, work_dir: Path) -> List[float]:
     """Fine-tune a framework once; return its metrics in %."""
-    framework = FRAMEWORKS[name]
-    folder = work_dir / name / method / f'seed{seed}'
+    framework = FRAMEWORKS[run.name]
+    folder = run.find_folder(work_dir)
     train(
-        f'{name} {METHODS[method]} seed {seed}',
-        'configs/' + framework.config.format(method),
+        f'{run.name} {METHODS[run.method]} {run.length} {framework.unit} '
+        f'seed {run.seed}',
+        'configs/' + framework.config.format(run.method),
         folder,
         [
             *BACKBONE,
             *framework.options,
+            *framework.list_schedule(run.length),
             f'model.backbone.init_cfg.checkpoint={backbone}',
-            f'randomness.seed={seed}',
+            f'randomness.seed={run.seed}',
             *(
                 f'{split}_dataloader.num_workers=0'
                 for split in ('train', 'val')
@@ -287,7 +146,7 @@ def fine_tune(
             ),
             *(
                 [f'custom_hooks.{framework.sampler}.space={SPACE}']
-                if method == 'st-star'
+                if run.method == 'st-star'
                 else []
             ),
         ],
@@ -295,63 +154,156 @@ def fine_tune(
     return [read_last_metric(folder, metric) for metric in framework.metrics]
 
 
-def format_table(results: Results) -> str:
-    """Format frameworks against methods, and what ST* adds per seed."""
-    lines = []
-    for name, metrics in results.items():
-        for metric, methods in metrics.items():
-            cells = [
-                f'{METHODS[method]} {mean:.2f} +- {half:.2f}'
-                for method, values in methods.items()
-                for mean, half in [compute_mean_and_interval(values)]
-            ]
-            if len(methods) == 2:
-                mean, half = compute_mean_and_interval(
-                    np.subtract(methods['st-star'], methods['st'])
-                )
-                cells.append(f'ST* - ST {mean:+.2f} +- {half:.2f}')
-            lines.append(f'{name:<16} {metric:<16} ' + '   '.join(cells))
-    return '\n'.join(lines)
-
-
-def main() -> None:
-    """Pretrain, fine-tune, then print and write the results."""
-    args = parse_args()
-    args.work_dir = args.work_dir.resolve()
-    backbone = train(
-        'pretraining',
-        PRETRAIN,
-        args.work_dir / 'pretrain',
-        ['randomness.seed=0'],
-    )
-    runs = [
-        (name, method, seed)
-        for seed in args.seeds
-        for name in args.frameworks
-        for method in args.methods
-    ]
+def fine_tune_all(
+    runs: Sequence[Run], backbone: Path, args: argparse.Namespace
+) -> Results:
+    """Fine-tune several at a time; return their metrics in %."""
     print(
         f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
         flush=True,
     )
     with ThreadPoolExecutor(args.jobs) as pool:
         values = list(
-            pool.map(
-                lambda run: fine_tune(*run, backbone, args.work_dir), runs
-            )
+            pool.map(lambda run: fine_tune(run, backbone, args.work_dir), runs)
         )
     results: Results = {}
-    for (name, method, _), run_values in zip(runs, values):
-        for metric, value in zip(FRAMEWORKS[name].metrics, run_values):
-            methods = results.setdefault(name, {}).setdefault(metric, {})
-            methods.setdefault(method, []).append(value)
-    print(
-        f'\nmean and 95 % interval over seeds {args.seeds}\n'
-        f'{format_table(results)}'
+    for run, run_values in zip(runs, values):
+        for metric, value in zip(FRAMEWORKS[run.name].metrics, run_values):
+            methods = results.setdefault(run.name, {}).setdefault(metric, {})
+            methods.setdefault(run.method, []).append(value)
+    return results
+
+
+def read_iteration_time(folder: Path) -> float:
+    """Read how long an iteration took, as the median of the log's lines.
+
+    Of all starts: a resumed run's iterations cost what the others do.
+
+    Returns:
+        float: In seconds.
+    """
+    lines = [
+        json.loads(line)
+        for file in folder.glob('*/vis_data/scalars.json')
+        for line in file.read_text().splitlines()
+    ]
+    return median(line['time'] for line in lines if 'lr' in line)
+
+
+def find_equal_lengths(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
+    """Find how long ST has to be to take as long as ST*.
+
+    By time, since heads and losses are a good part of it, which a count of
+    the backbone's multiply-adds leaves out.
+
+    Returns:
+        Dict[str, Dict]: By framework: ``ratio`` of an ST* iteration's time to
+            an ST iteration's, seed by seed, and ``length`` in epochs or
+            iterations.
+    """
+    lengths: Dict[str, Dict[str, Any]] = {}
+    for name in args.frameworks:
+        length = FRAMEWORKS[name].length
+        ratios = []
+        for seed in args.seeds:
+            st, st_star = (
+                read_iteration_time(
+                    Run(name, method, seed, length).find_folder(args.work_dir)
+                )
+                for method in ('st', 'st-star')
+            )
+            ratios.append(round(st_star / st, 3))
+        lengths[name] = dict(
+            ratio=ratios, length=round(length * np.mean(ratios))
+        )
+    return lengths
+
+
+def fine_tune_longer(
+    backbone: Path, args: argparse.Namespace
+) -> Dict[str, Dict[str, Any]]:
+    """Fine-tune without subnets for the time that ST* takes.
+
+    Returns:
+        Dict[str, Dict]: That of :func:`find_equal_lengths`, with ``scores``:
+            by metric, in %, seed by seed.
+    """
+    costs = find_equal_lengths(args)
+    results = fine_tune_all(
+        [
+            Run(name, 'st', seed, cost['length'])
+            for seed in args.seeds
+            for name, cost in costs.items()
+        ],
+        backbone,
+        args,
     )
-    path = args.work_dir / 'demo_downstream.json'
+    for name, metrics in results.items():
+        costs[name]['scores'] = {m: v['st'] for m, v in metrics.items()}
+    return costs
+
+
+def format_table(results: Results, costs: Dict[str, Dict[str, Any]]) -> str:
+    """Format frameworks against methods, and what ST* adds per seed."""
+    lines = []
+    for name, metrics in results.items():
+        for metric, methods in metrics.items():
+            cells = [
+                f'{METHODS[method]} {format_mean(values)}'
+                for method, values in methods.items()
+            ]
+            if len(methods) == 2:
+                gain = np.subtract(methods['st-star'], methods['st'])
+                cells.append(f'ST* - ST {format_mean(gain, "+")}')
+            if name in costs:
+                longer = costs[name]['scores'][metric]
+                gain = np.subtract(methods['st-star'], longer)
+                cells += [
+                    f'ST of {costs[name]["length"]} {FRAMEWORKS[name].unit} '
+                    f'{format_mean(longer)}',
+                    f'ST* - that {format_mean(gain, "+")}',
+                ]
+            lines.append(f'{name:<16} {metric:<16} ' + '   '.join(cells))
+    return '\n'.join(lines)
+
+
+def format_mean(values: Sequence[float], sign: str = '') -> str:
+    """Format a mean and the half width of its interval."""
+    mean, half = compute_mean_and_interval(values)
+    return f'{mean:{sign}.2f} +- {half:.2f}'
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    """Pretrain, fine-tune, then print and write the results."""
+    parsed = parse_args(args)
+    backbone = train(
+        'pretraining',
+        PRETRAIN,
+        parsed.work_dir / 'pretrain',
+        ['randomness.seed=0'],
+    )
+    results = fine_tune_all(
+        [
+            Run(name, method, seed, FRAMEWORKS[name].length)
+            for seed in parsed.seeds
+            for name in parsed.frameworks
+            for method in parsed.methods
+        ],
+        backbone,
+        parsed,
+    )
+    costs = fine_tune_longer(backbone, parsed) if parsed.equal_cost else {}
+    print(
+        f'\nmean and 95 % interval over seeds {parsed.seeds}\n'
+        f'{format_table(results, costs)}'
+    )
+    for name, cost in costs.items():
+        print(f'{name}: an ST* iteration takes {cost["ratio"]} times as long')
+    path = parsed.work_dir / 'demo_downstream.json'
     path.write_text(
-        json.dumps(dict(seeds=args.seeds, results=results), indent=1)
+        json.dumps(
+            dict(seeds=parsed.seeds, results=results, costs=costs), indent=1
+        )
     )
     print(f'\nWritten: {path}')
 

@@ -41,11 +41,10 @@ def options_of(load_tool, digit_scenes):
             for option in (*demo.BACKBONE, *framework.options)
         ]
         by_iter = name == 'semantic-fpn'
-        limit = 'max_iters' if by_iter else 'max_epochs'
         small = [
             'model.backbone.init_cfg=None',
             f'custom_hooks.{framework.sampler}.space={demo.SPACE}',
-            f'train_cfg.{limit}={length * (1 + by_iter)}',
+            *framework.list_schedule(length * (1 + by_iter)),
             f'train_cfg.val_interval={1 + by_iter}',
             f'default_hooks.checkpoint.interval={1 + by_iter}',
             'default_hooks.logger.interval=1',

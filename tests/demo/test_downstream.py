@@ -1,25 +1,184 @@
-"""What ``demo/downstream.py`` reads from its runs."""
+"""``demo/downstream.py``: its schedules, and what it reads from its runs."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config, DictAction
 
 from tests.analysis.evaluation_by_hand import VALIDATION
-from tests.conftest import logged
+from tests.conftest import ROOT, logged
 
 
-def test_score_is_that_of_the_end(load_tool, tiny_runner):
+@pytest.fixture
+def demo(load_tool):
+    return load_tool('demo/downstream')
+
+
+def read_config(framework, options) -> Config:
+    """As ``tools/train.py`` reads it with these options."""
+    config = Config.fromfile(
+        ROOT / 'configs' / framework.config.format('st-star')
+    )
+    config.merge_from_dict(
+        {
+            key: DictAction._parse_iterable(value)
+            for key, value in (option.split('=', 1) for option in options)
+        }
+    )
+    return config
+
+
+def test_score_is_that_of_the_end(demo, tiny_runner):
     """Not that of an earlier validation, if the last one is missing."""
-    read_last_metric = load_tool('demo/downstream').read_last_metric
     runner = tiny_runner(sampler=dict(num_subnets=1), **VALIDATION)
     runner.train()
     folder = Path(runner.work_dir)
     metric = 'accuracy/top1'
     *_, score = (line[metric] for line in logged(folder) if metric in line)
-    assert read_last_metric(folder, metric) == score
+    assert demo.read_last_metric(folder, metric) == score
     (file,) = folder.glob('*/vis_data/scalars.json')
     *lines, last = file.read_text().splitlines(keepends=True)
     assert metric in last and metric in ''.join(lines)
     file.write_text(''.join(lines))
     with pytest.raises(ValueError, match=f'no {metric} at its end: .*delete'):
-        read_last_metric(folder, metric)
+        demo.read_last_metric(folder, metric)
+
+
+def test_a_longer_schedule_falls_at_the_same_fractions(demo):
+    """At twice the length each milestone and the end come twice as late."""
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmseg')
+    pytest.importorskip('mmpose')
+    for name, framework in demo.FRAMEWORKS.items():
+        once, twice = (
+            read_config(framework, framework.list_schedule(length))
+            for length in (framework.length, 2 * framework.length)
+        )
+        limit = 'max_iters' if name == 'semantic-fpn' else 'max_epochs'
+        assert once.train_cfg[limit] == framework.length, name
+        assert once.train_cfg.val_interval == framework.length
+        assert twice.train_cfg[limit] == 2 * framework.length, name
+        assert twice.train_cfg.val_interval == 2 * framework.length
+        *warm_up, decay = once.param_scheduler
+        *same_warm_up, later = twice.param_scheduler
+        assert warm_up == same_warm_up
+        assert (decay.end, later.end) == (
+            framework.length,
+            2 * framework.length,
+        )
+        assert later.get('milestones', []) == [
+            2 * epoch for epoch in decay.get('milestones', [])
+        ]
+        if name not in ('semantic-fpn', 'simple-baseline'):
+            # Detectors keep the 1x schedule.
+            assert decay.milestones == [8, 11]
+
+
+def test_equal_length_is_that_of_equal_time(demo, tiny_runner, tmp_path):
+    """Of iterations, whatever validation takes and other load disturbs."""
+    runner = tiny_runner(sampler=dict(num_subnets=1), **VALIDATION)
+    runner.train()
+    (file,) = Path(runner.work_dir).glob('*/vis_data/scalars.json')
+    # As after a stop: a second start with some iterations more.
+    shutil.copytree(file.parents[1], file.parents[2] / 'later')
+    (later,) = Path(runner.work_dir).glob('later/vis_data/scalars.json')
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    steps = [line for line in lines if 'lr' in line]
+    validations = [line for line in lines if 'lr' not in line]
+    assert len(steps) > 2 and all('time' in line for line in validations)
+    validations *= 10  # more of them than of the others
+
+    def write(method: str, time: float) -> None:
+        """A run whose iterations took so long, but for one."""
+        for step in steps:
+            step['time'] = time
+        later.write_text('\n'.join(map(json.dumps, steps)))
+        steps[0]['time'] = 50.0
+        for line in validations:
+            line['time'] = 70.0
+        file.write_text('\n'.join(map(json.dumps, steps + validations)))
+        for name in ('mask-rcnn', 'semantic-fpn'):
+            shutil.copytree(
+                runner.work_dir,
+                tmp_path / name / method / 'seed0',
+                dirs_exist_ok=True,
+            )
+
+    write('st', 0.2)
+    write('st-star', 0.31)
+    args = demo.parse_args(
+        '--frameworks mask-rcnn semantic-fpn --seeds 0 --equal-cost '
+        f'--work-dir {tmp_path}'.split()
+    )
+    assert demo.find_equal_lengths(args) == {
+        'mask-rcnn': dict(ratio=[1.55], length=19),  # 12 * 1.55 = 18.6
+        'semantic-fpn': dict(ratio=[1.55], length=1860),
+    }
+
+
+def test_a_comparison_at_equal_cost_needs_both_methods(demo, capfd):
+    with pytest.raises(SystemExit):
+        demo.parse_args(['--methods', 'st', '--equal-cost'])
+    error = capfd.readouterr().err
+    assert '--equal-cost compares ST* with ST' in error and 'only st' in error
+
+
+def test_longer_runs_are_made_and_compared(
+    demo, digit_scenes, tmp_path, monkeypatch, capfd
+):
+    """Semantic FPN on three scenes; a second call trains nothing."""
+    pytest.importorskip('mmseg')
+    monkeypatch.chdir(ROOT)
+    framework = demo.FRAMEWORKS['semantic-fpn']
+    options = [
+        option.replace('data/digit_scenes', str(digit_scenes))
+        for option in framework.options
+    ]
+    small = [
+        'default_hooks.logger.interval=1',
+        'train_dataloader.batch_size=2',
+    ]
+    monkeypatch.setitem(
+        demo.FRAMEWORKS,
+        'semantic-fpn',
+        framework._replace(length=4, options=[*options, *small]),
+    )
+    # The pretraining, which would take minutes, left one layer.
+    pretrained = tmp_path / 'pretrain'
+    pretrained.mkdir()
+    (pretrained / 'done').touch()
+    (pretrained / 'last_checkpoint').write_text(f'{pretrained}/last.pth')
+    torch.save(
+        dict(state_dict={'backbone.bn1.weight': torch.ones(16)}),
+        pretrained / 'last.pth',
+    )
+    args = [
+        *('--frameworks', 'semantic-fpn', '--seeds', '0', '--equal-cost'),
+        *('--jobs', '1', '--work-dir', str(tmp_path)),
+    ]
+    demo.main(args)
+    first = capfd.readouterr().out
+    written = json.loads((tmp_path / 'demo_downstream.json').read_text())
+    cost = written['costs']['semantic-fpn']
+    assert cost['length'] == round(4 * cost['ratio'][0])
+    scores = written['results']['semantic-fpn']['mIoU']
+    assert list(scores) == ['st', 'st-star']
+    for method, score, length in (
+        ('st', scores['st'], 4),
+        ('st-star', scores['st-star'], 4),
+        (f'st-{cost["length"]}iters', cost['scores']['mIoU'], cost['length']),
+    ):
+        lines = logged(tmp_path / 'semantic-fpn' / method / 'seed0')
+        assert max(line['step'] for line in lines) == length
+        assert [line['mIoU'] for line in lines if 'mIoU' in line] == score
+    gain = scores['st-star'][0] - cost['scores']['mIoU'][0]
+    assert (
+        f'ST of {cost["length"]} iters {cost["scores"]["mIoU"][0]:.2f} +- nan'
+        f'   ST* - that {gain:+.2f} +- nan' in first
+    )
+    assert 'Iter(train)' in first
+    demo.main(args)
+    assert 'Iter(train)' not in capfd.readouterr().out
