@@ -102,23 +102,27 @@ def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
     return Path(last.read_text())
 
 
-def read_last_metric(folder: Path, metric: str) -> float:
-    """Read the metric of a run's last validation, in %.
+def read_last_metrics(folder: Path, metrics: Sequence[str]) -> List[float]:
+    """Read metrics of a run's last validation, in %.
 
     Raises:
         ValueError: If it did not validate at its end.
     """
     log = read_training_log(str(folder))
     scores = log.metrics.get(log.iterations, {})
-    if metric not in scores:
-        raise ValueError(
-            f'{folder} has no {metric} at its end: nothing was detected, or '
-            'the run was stopped between its last checkpoint and its '
-            'validation. Then delete the folder and start again: the other '
-            'runs are kept'
-        )
+    for metric in metrics:
+        if metric not in scores:
+            raise ValueError(
+                f'{folder} has no {metric} at its end: nothing was detected, '
+                'or the run was stopped between its last checkpoint and its '
+                'validation. Then delete the folder and start again: the '
+                'other runs are kept'
+            )
     # COCO's AP is a fraction; PQ and mIoU are in % already.
-    return scores[metric] * (100 if metric.startswith('coco/') else 1)
+    return [
+        scores[metric] * (100 if metric.startswith('coco/') else 1)
+        for metric in metrics
+    ]
 
 
 def fine_tune(run: Run, backbone: Path, work_dir: Path) -> List[float]:
@@ -151,7 +155,7 @@ def fine_tune(run: Run, backbone: Path, work_dir: Path) -> List[float]:
             ),
         ],
     )
-    return [read_last_metric(folder, metric) for metric in framework.metrics]
+    return read_last_metrics(folder, framework.metrics)
 
 
 def fine_tune_all(

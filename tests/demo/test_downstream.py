@@ -38,13 +38,13 @@ def test_score_is_that_of_the_end(demo, tiny_runner):
     folder = Path(runner.work_dir)
     metric = 'accuracy/top1'
     *_, score = (line[metric] for line in logged(folder) if metric in line)
-    assert demo.read_last_metric(folder, metric) == score
+    assert demo.read_last_metrics(folder, [metric]) == [score]
     (file,) = folder.glob('*/vis_data/scalars.json')
     *lines, last = file.read_text().splitlines(keepends=True)
     assert metric in last and metric in ''.join(lines)
     file.write_text(''.join(lines))
     with pytest.raises(ValueError, match=f'no {metric} at its end: .*delete'):
-        demo.read_last_metric(folder, metric)
+        demo.read_last_metrics(folder, [metric])
 
 
 def test_a_longer_schedule_falls_at_the_same_fractions(demo):
