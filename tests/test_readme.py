@@ -18,8 +18,8 @@ from tests.conftest import ROOT
 from tests.docs.blocks import python_blocks
 from tests.docs.tables import (
     comparison,
+    costs_of,
     digit_scores,
-    equal_cost,
     frontier_cells,
     frontier_runs,
     interval,
@@ -151,6 +151,8 @@ def test_results_are_those_of_the_scores():
             ('ST++', '1-1-1'),
         )
     ]
+    (longer,) = costs_of('demo_equal_cost').values()
+    same_cost = [interval(longer['scores']), '-', '-']
     runs = frontier_runs('frontier')
     numbers = []
     for arm in ('stpp', 'stpp-k1'):
@@ -166,20 +168,24 @@ def test_results_are_those_of_the_scores():
         )
         for epochs in (40, 80)
     ]
-    pretrained = scores_by_part('frontier_mae')
-    mae = comparison(
-        *(pretrained[arm, 40]['fine-tuning'] for arm in ('ct', 'st'))
-    )
+    pretrained = {
+        key: parts['fine-tuning']
+        for key, parts in scores_by_part('frontier_mae').items()
+    }
+    mae = comparison(pretrained['ct', 40], pretrained['st', 40])
+    costs = costs_of('demo_downstream')
     downstream = [
-        comparison(values['st'], values['st-star'])
-        for metrics in results_of('demo_downstream').values()
-        for values in metrics.values()
+        [
+            *comparison(values['st'], values['st-star']),
+            interval(costs[name]['scores'][metric]),
+        ]
+        for name, metrics in results_of('demo_downstream').items()
+        for metric, values in metrics.items()
     ]
-    longer = [interval(equal_cost()['scores']), '-', '-']
     assert [row[2:] for row in rows] == [
-        *([*cells, equal] for cells, equal in zip(digits, longer)),
+        *([*cells, cell] for cells, cell in zip(digits, same_cost)),
         *numbers,
         *([*cells, cells[0]] for cells in vit),
         [*mae, '-'],
-        *([*cells, '-'] for cells in downstream),
+        *downstream,
     ]

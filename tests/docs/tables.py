@@ -28,11 +28,9 @@ def results_of(name: str) -> dict:
     return json.loads((ROOT / f'resources/{name}.json').read_text())['results']
 
 
-def equal_cost() -> dict:
-    """Longer common training for the cost of the demo's ST++."""
-    text = (ROOT / 'resources/demo_equal_cost.json').read_text()
-    (cost,) = json.loads(text)['costs'].values()
-    return cost
+def costs_of(name: str) -> dict:
+    """What training without subnets reaches for the same cost."""
+    return json.loads((ROOT / f'resources/{name}.json').read_text())['costs']
 
 
 def by_seed(scores: Sequence[float], digits: int = 1) -> str:

@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 from .tables import (
     by_seed,
     comparison,
+    costs_of,
     digit_scores,
-    equal_cost,
     frontier_cells,
     frontier_runs,
     interval,
@@ -38,7 +38,7 @@ def test_digits_at_equal_cost():
         method: [run['main'] for run in runs]
         for method, runs in results_of('demo_equal_cost').items()
     }
-    cost = equal_cost()
+    (cost,) = costs_of('demo_equal_cost').values()
     rows = rows_of(PAGE, '| method | epochs | main |')
     assert rows == [
         [method, epochs, by_seed(scores)]
@@ -254,15 +254,28 @@ def test_pretraining(page):
     ]
 
 
+FINE_TUNED = (
+    '| framework | metric | ST | ST\\* | ST\\* minus ST '
+    '| ST of the same time | ST\\* minus that |'
+)
+
+
 def test_fine_tuning():
-    rows = rows_of(
-        PAGE, '| framework | metric | ST | ST\\* | ST\\* minus ST |'
-    )
-    results = results_of('demo_downstream')
-    scores = [m for metrics in results.values() for m in metrics.values()]
-    assert len(rows) == len(scores) == 4
-    for (_, _, *cells), values in zip(rows, scores):
-        assert cells == comparison(values['st'], values['st-star'])
+    rows = rows_of(PAGE, FINE_TUNED)
+    costs = costs_of('demo_downstream')
+    expected = [
+        [
+            *comparison(values['st'], values['st-star']),
+            *comparison(costs[name]['scores'][metric], values['st-star'])[::2],
+        ]
+        for name, metrics in results_of('demo_downstream').items()
+        for metric, values in metrics.items()
+    ]
+    assert [row[2:] for row in rows] == expected and len(rows) == 4
+    text = ' '.join((ROOT / PAGE).read_text().split())
+    for cost in costs.values():
+        assert f'{np.mean(cost["ratio"]):.2f}' in text
+        assert f'{cost["length"]:,}' in text
 
 
 def test_depths_are_the_best_of_the_measured():
