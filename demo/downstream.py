@@ -19,7 +19,7 @@ import numpy as np
 from downstream_frameworks import BACKBONE, FRAMEWORKS, SPACE
 from run_logged import ROOT, train_logged
 
-from mmst.analysis.scores import compute_mean_and_interval
+from mmst.analysis.scores import compute_mean_and_interval, format_interval
 from mmst.analysis.training_log import read_training_log
 
 METHODS = {'st': 'ST', 'st-star': 'ST*'}
@@ -272,9 +272,8 @@ def format_table(results: Results, costs: Dict[str, Dict[str, Any]]) -> str:
 
 
 def format_mean(values: Sequence[float], sign: str = '') -> str:
-    """Format a mean and the half width of its interval."""
-    mean, half = compute_mean_and_interval(values)
-    return f'{mean:{sign}.2f} +- {half:.2f}'
+    """Format a mean and its interval, which a single seed has not."""
+    return format_interval(*compute_mean_and_interval(values), sign=sign)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

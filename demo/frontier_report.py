@@ -14,7 +14,7 @@ import numpy as np
 
 from mmst.analysis.line_styles import choose_line_style, place_legend_below
 from mmst.analysis.results import format_table
-from mmst.analysis.scores import compute_mean_and_interval
+from mmst.analysis.scores import compute_mean_and_interval, format_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,7 +158,7 @@ def format_frontier(
                     label,
                     f'{point.epochs}',
                     f'{len(point.seeds)}',
-                    _format_interval(point.score, point.half),
+                    format_interval(point.score, point.half),
                     '' if arm == plain else _format_scores(gains, '+'),
                     f'{point.multiply_adds / 1e12:.2f}',
                     _format_seconds(point.cpu_seconds),
@@ -210,11 +210,7 @@ def format_parts(runs: Sequence[Run], arms: Dict[str, str]) -> str:
 def _format_scores(scores: Sequence[float], sign: str = '') -> str:
     if not scores:
         return '-'
-    return _format_interval(*compute_mean_and_interval(scores), sign)
-
-
-def _format_interval(mean: float, half: float, sign: str = '') -> str:
-    return f'{mean:{sign}.2f}' + ('' if np.isnan(half) else f' +- {half:.2f}')
+    return format_interval(*compute_mean_and_interval(scores), sign=sign)
 
 
 def _format_seconds(seconds: float) -> str:

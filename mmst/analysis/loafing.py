@@ -7,7 +7,6 @@ that (Fig. 8).
 
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-import numpy as np
 from mmengine.runner import Runner
 
 from mmst.evaluation import evaluate_subnet
@@ -17,6 +16,7 @@ from .results import choose_digits, format_table
 from .scores import (
     Scores,
     compute_mean_and_interval,
+    format_interval,
     list_networks,
     name_network,
     sort_networks,
@@ -100,10 +100,7 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
         values = [run[network] for run in results[method] if network in run]
         if not values:
             return '-'
-        mean, half = compute_mean_and_interval(values)
-        return f'{mean:.{digits}f}' + (
-            '' if np.isnan(half) else f' +- {half:.{digits}f}'
-        )
+        return format_interval(*compute_mean_and_interval(values), digits)
 
     if len(methods) > len(networks):
         return format_table(

@@ -80,3 +80,22 @@ def compute_mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
         return mean, float('nan')
     half = stats.t.ppf(0.975, len(array) - 1) * stats.sem(array)
     return mean, float(half)
+
+
+def format_interval(
+    mean: float, half: float, digits: int = 2, sign: str = ''
+) -> str:
+    """Format what :func:`compute_mean_and_interval` returns.
+
+    Args:
+        mean: The mean.
+        half: Half the interval; NaN: the mean alone is shown.
+        digits: Digits after the point.
+        sign: ``'+'`` for differences, which have a sign always.
+
+    Example:
+        >>> format_interval(81.0, 2.484), format_interval(0.5, float('nan'))
+        ('81.00 +- 2.48', '0.50')
+    """
+    text = f'{mean:{sign}.{digits}f}'
+    return text if np.isnan(half) else f'{text} +- {half:.{digits}f}'
