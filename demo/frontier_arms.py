@@ -152,7 +152,8 @@ VIT_ARMS = {
 PLAIN = 'ct'
 COMPARISONS = {
     # For Fig. 9: arms whose cost is a matter of schedule. All have the same
-    # lengths, and CT one more, to cost as much as the longest of ST++.
+    # lengths, and CT two more, to cost as much as the longest of ST++ with
+    # one size and with a size for each subnet.
     'resnet20': Comparison(
         'resnet20_{}_numbers10k',
         RESNET_ARMS,
@@ -165,7 +166,7 @@ COMPARISONS = {
             'stpp-every2',
             'stpp-late',
         ),
-        {PLAIN: (10, 20, 40, 80, 184), '': (10, 20, 40, 80)},
+        {PLAIN: (10, 20, 40, 80, 184, 236), '': (10, 20, 40, 80)},
         is_drawn=True,
     ),
     # Equal lengths cost the same. The longer ones are for the arm that was
@@ -177,11 +178,12 @@ COMPARISONS = {
         {PLAIN: (40, 80), 'st-weak': (40, 80), '': (40,)},
         has_exits=True,
     ),
+    # CT's longer one costs as much as ST.
     'mae': Comparison(
         'vit_{}_mnistm5k',
         {'ct': Arm('MAE', 'mae'), 'st': Arm('MAE, ST', 'mae-st')},
         (PLAIN, 'st'),
-        {'': (40,)},
+        {PLAIN: (40, 70), '': (40,)},
         followers={'linear probe': 'probe', 'fine-tuning': 'finetune'},
     ),
 }

@@ -152,10 +152,10 @@ def test_differences_in_the_text_below_it():
     assert f'After 40 they differ by {interval(sizes, "+")}' in text
     ahead = scores('stpp-shared', 40) - scores('ct', 40)
     assert f'ahead of CT by {interval(ahead)}.' in text
-    longest = scores('stpp', 80) - scores('ct', 184)
-    assert f'from 184 of them by {interval(longest, "+")} points;' in text
+    longest = scores('stpp', 80) - scores('ct', 236)
+    assert f'differ from that by {interval(longest, "+")} points;' in text
     longest = scores('stpp-all', 80) - scores('ct', 184)
-    assert f'and differ by {interval(longest, "+")}. If' in text
+    assert f'and differ from 184 by {interval(longest, "+")}.' in text
     depths = scores('stpp-all', 80) - scores('stpp-shared', 80)
     assert f'all depths are ahead by {interval(depths)} points.' in text
     worst = [
@@ -238,19 +238,33 @@ def test_differences_in_the_text_on_the_vit():
     ).format(*exits) in text
 
 
-PRETRAINED = '| pretraining | linear probe | fine-tuning |'
+PRETRAINED = '| pretraining | epochs | linear probe | fine-tuning |'
 
 
 @pytest.mark.parametrize('page', [PAGE, 'configs/st_selfsup/README.md'])
 def test_pretraining(page):
     scores = scores_by_part('frontier_mae')
-    columns = [
-        comparison(scores['ct', 40][part], scores['st', 40][part])
-        for part in ('linear probe', 'fine-tuning')
+    st = scores['st', 40]
+    parts = ('linear probe', 'fine-tuning')
+    cells = [
+        [interval(scores[key][part]) for part in parts]
+        for key in (('ct', 40), ('ct', 70), ('st', 40))
+    ] + [
+        [
+            interval(st[part] - scores['ct', epochs][part], '+')
+            for part in parts
+        ]
+        for epochs in (40, 70)
     ]
-    labels = ['MAE', 'MAE, ST', 'ST minus CT, by seed']
+    labels = [
+        ['MAE', '40'],
+        ['MAE', '70'],
+        ['MAE, ST', '40'],
+        ['ST minus MAE of 40, by seed', ''],
+        ['ST minus MAE of 70, by seed', ''],
+    ]
     assert rows_of(page, PRETRAINED) == [
-        list(row) for row in zip(labels, *columns)
+        [*label, *row] for label, row in zip(labels, cells)
     ]
 
 
