@@ -34,24 +34,30 @@ def test_digits_by_network():
 
 
 def test_digits_at_equal_cost():
-    main = {
-        method: [run['main'] for run in runs]
-        for method, runs in results_of('demo_equal_cost').items()
-    }
-    (cost,) = costs_of('demo_equal_cost').values()
-    rows = rows_of(PAGE, '| method | epochs | main |')
+    runs = results_of('demo_equal_cost')
+    costs = costs_of('demo_equal_cost')
+    rows = rows_of(PAGE, '| method | epochs | main | 1-1-1 |')
+    networks = ('main', '1-1-1')
+    longer = [
+        ('CT', f'{cost["epochs"]}', cost['scores']) for cost in costs.values()
+    ]
     assert rows == [
-        [method, epochs, by_seed(scores)]
+        [method, epochs, *(by_seed([s[n] for s in scores]) for n in networks)]
         for method, epochs, scores in (
-            ('CT', '20', main['CT']),
-            ('CT', f'{cost["epochs"]}', cost['scores']),
-            ('ST++', '20', main['ST++']),
+            ('CT', '20', runs['CT']),
+            *longer,
+            ('ST++', '20', runs['ST++']),
+            ('ST++ + inter-stage rule', '20', runs['ST++ + InterSSR']),
         )
     ]
     text = ' '.join((ROOT / PAGE).read_text().split())
-    assert f'costs {cost["ratio"]:.2f} times a plain one' in text
-    behind = np.array(main['ST++']) - cost['scores']
-    assert f'ST++ differs by {interval(behind, "+")} points' in text
+    for method, cost in costs.items():
+        assert f'{cost["ratio"]:.2f} times a plain one' in text
+        behind = [
+            ours['main'] - ct['main']
+            for ours, ct in zip(runs[method], cost['scores'])
+        ]
+        assert f'{interval(behind, "+")} points' in text
 
 
 def test_digits_by_component():
