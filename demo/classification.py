@@ -272,17 +272,10 @@ def compare_costs(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
             }
         )
         with ThreadPoolExecutor(args.jobs) as pool:
-            scores = dict(
-                zip(
-                    runs,
-                    pool.map(
-                        lambda run: train_and_score(
-                            'ct', run[1], args, run[0]
-                        ),
-                        runs,
-                    ),
-                )
+            found = pool.map(
+                lambda run: train_and_score('ct', run[1], args, run[0]), runs
             )
+            scores = dict(zip(runs, found))
         for cost in compared.values():
             cost['scores'] = [scores[cost['epochs'], s] for s in args.seeds]
     return compared

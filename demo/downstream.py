@@ -19,7 +19,7 @@ import numpy as np
 from downstream_frameworks import BACKBONE, FRAMEWORKS, SPACE
 from run_logged import ROOT, train_logged
 
-from mmst.analysis.scores import compute_mean_and_interval, format_interval
+from mmst.analysis.scores import format_mean
 from mmst.analysis.training_log import read_training_log
 
 METHODS = {'st': 'ST', 'st-star': 'ST*'}
@@ -258,22 +258,17 @@ def format_table(results: Results, costs: Dict[str, Dict[str, Any]]) -> str:
             ]
             if len(methods) == 2:
                 gain = np.subtract(methods['st-star'], methods['st'])
-                cells.append(f'ST* - ST {format_mean(gain, "+")}')
+                cells.append(f'ST* - ST {format_mean(gain, sign="+")}')
             if name in costs:
                 longer = costs[name]['scores'][metric]
                 gain = np.subtract(methods['st-star'], longer)
                 cells += [
                     f'ST of {costs[name]["length"]} {FRAMEWORKS[name].unit} '
                     f'{format_mean(longer)}',
-                    f'ST* - that {format_mean(gain, "+")}',
+                    f'ST* - that {format_mean(gain, sign="+")}',
                 ]
             lines.append(f'{name:<16} {metric:<16} ' + '   '.join(cells))
     return '\n'.join(lines)
-
-
-def format_mean(values: Sequence[float], sign: str = '') -> str:
-    """Format a mean and its interval, which a single seed has not."""
-    return format_interval(*compute_mean_and_interval(values), sign=sign)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmst.analysis.line_styles import choose_line_style, place_legend_below
 from mmst.analysis.results import format_table
-from mmst.analysis.scores import compute_mean_and_interval, format_interval
+from mmst.analysis.scores import compute_mean_and_interval, format_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,11 +158,13 @@ def format_frontier(
                     label,
                     f'{point.epochs}',
                     f'{len(point.seeds)}',
-                    format_interval(point.score, point.half),
-                    '' if arm == plain else _format_scores(gains, '+'),
+                    format_mean(
+                        [scores[arm, point.epochs, s] for s in point.seeds]
+                    ),
+                    '' if arm == plain else format_mean(gains, sign='+'),
                     f'{point.multiply_adds / 1e12:.2f}',
                     _format_seconds(point.cpu_seconds),
-                    '' if arm == plain else _format_scores(equal),
+                    '' if arm == plain else format_mean(equal),
                 ]
             )
     return format_table(
@@ -200,17 +202,11 @@ def format_parts(runs: Sequence[Run], arms: Dict[str, str]) -> str:
             if name == arm:
                 scores = [run.parts or {} for run in same]
                 cells = (
-                    _format_scores([parts[column] for parts in scores])
+                    format_mean([parts[column] for parts in scores])
                     for column in columns
                 )
                 rows.append([label, f'{epochs}', *cells])
     return format_table(['', 'epochs', *columns], rows)
-
-
-def _format_scores(scores: Sequence[float], sign: str = '') -> str:
-    if not scores:
-        return '-'
-    return format_interval(*compute_mean_and_interval(scores), sign=sign)
 
 
 def _format_seconds(seconds: float) -> str:

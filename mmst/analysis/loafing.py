@@ -15,8 +15,7 @@ from .metric_names import choose_metric
 from .results import choose_digits, format_table
 from .scores import (
     Scores,
-    compute_mean_and_interval,
-    format_interval,
+    format_mean,
     list_networks,
     name_network,
     sort_networks,
@@ -98,9 +97,7 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
 
     def format_cell(method: str, network: str) -> str:
         values = [run[network] for run in results[method] if network in run]
-        if not values:
-            return '-'
-        return format_interval(*compute_mean_and_interval(values), digits)
+        return format_mean(values, digits)
 
     if len(methods) > len(networks):
         return format_table(

@@ -82,20 +82,23 @@ def compute_mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
     return mean, float(half)
 
 
-def format_interval(
-    mean: float, half: float, digits: int = 2, sign: str = ''
+def format_mean(
+    values: Sequence[float], digits: int = 2, sign: str = ''
 ) -> str:
-    """Format what :func:`compute_mean_and_interval` returns.
+    """Format the mean of some values and its 95 % confidence interval.
 
     Args:
-        mean: The mean.
-        half: Half the interval; NaN: the mean alone is shown.
+        values: One value per seed. A single one has no interval, and none at
+            all are a dash.
         digits: Digits after the point.
         sign: ``'+'`` for differences, which have a sign always.
 
     Example:
-        >>> format_interval(81.0, 2.484), format_interval(0.5, float('nan'))
+        >>> format_mean([80.0, 81.0, 82.0]), format_mean([0.5])
         ('81.00 +- 2.48', '0.50')
     """
+    if len(values) == 0:
+        return '-'
+    mean, half = compute_mean_and_interval(values)
     text = f'{mean:{sign}.{digits}f}'
     return text if np.isnan(half) else f'{text} +- {half:.{digits}f}'

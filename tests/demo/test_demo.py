@@ -120,13 +120,17 @@ def test_runs_are_compared_and_what_is_done_is_not_done_again(
     (folder / 'loafing/loafing.json').unlink()
     demo = load_tool('demo/classification')
     parsed = demo.parse_args([*args, str(work_dir), *options])
-    score = demo.score_main(
-        'CT',
-        demo.find_config('ct'),
-        folder,
-        demo.list_options(0, int(epochs), parsed),
-    )
-    assert score == pytest.approx(reached)
+    times = set()
+    for _ in range(2):  # the second time nothing is scored
+        score = demo.score_main(
+            'CT',
+            demo.find_config('ct'),
+            folder,
+            demo.list_options(0, int(epochs), parsed),
+        )
+        assert score == pytest.approx(reached)
+        times.add((folder / 'loafing/loafing.json').stat().st_mtime_ns)
+    assert len(times) == 1
 
 
 def test_a_failed_run_is_named_with_its_log(load_tool, options, tmp_path):
