@@ -22,7 +22,7 @@ OBSERVERS = [
     'MovingAveragePerChannelMinMaxObserver',
     'PerChannelMinMaxObserver',
 ]
-IMAGES = torch.rand(2, 3, 32, 32)
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def make_model(name: str) -> nn.Module:
