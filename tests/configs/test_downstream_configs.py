@@ -357,7 +357,7 @@ def test_backbone_on_the_command_line(load_tool):
 
 
 @pytest.mark.parametrize(
-    'config', map(star_of, (adamw_of(next(iter(DETECTORS))), SEG, POSE))
+    'config', [*map(star_of, (adamw_of(next(iter(DETECTORS))), SEG, POSE))]
 )
 def test_missing_toolbox_is_named(config, monkeypatch):
     monkeypatch.setattr('mmengine.config.config.is_installed', lambda _: False)
