@@ -33,8 +33,8 @@ class Run(NamedTuple):
         seed: Its seed.
         score: Accuracy of the main network at the end, in percent.
         iterations: Its length.
-        cpu_seconds: Of the training's process; None if it was stopped and
-            resumed.
+        cpu_seconds: Of the training's process; None if it is not known, as
+            after a stop.
         processor: Where it was trained.
         multiply_adds: Of the whole training, by the cost model.
         parts: Scores of the main network and each subnet, or of what
