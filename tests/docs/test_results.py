@@ -164,6 +164,11 @@ def test_differences_in_the_text_below_it():
     assert f'and differ from 184 by {interval(longest, "+")}.' in text
     depths = scores('stpp-all', 80) - scores('stpp-shared', 80)
     assert f'all depths are ahead by {interval(depths)} points.' in text
+    behind = scores('ct', 80) - scores('stpp-every2', 80)
+    assert f'at the end by {interval(behind)} points.' in text
+    assert 'it is that of seed 0 alone' in text
+    timed = runs['stpp-every2', 80].items()
+    assert [seed for seed, run in timed if run['cpu_seconds']] == [0]
     worst = [
         scores(arm, 10).min()
         for arm in ('stpp', 'stpp-shared', 'stpp-all', 'stpp-every2')
