@@ -7,8 +7,7 @@ from typing import Any, Callable, Iterator, Tuple
 import torch
 from torch import nn
 
-from .replace_forward import get_original_forward, replace_forward
-from .stages import find_stages
+from .stages import find_stages, get_original_forward, replace_forward
 
 Forward = Callable[..., Any]
 
@@ -18,7 +17,7 @@ class _Compiled:
 
     Args:
         module: The block.
-        options: Of ``torch.compile``.
+        options: Options of ``torch.compile``.
     """
 
     def __init__(self, module: nn.Module, **options: Any) -> None:

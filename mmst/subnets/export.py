@@ -5,8 +5,15 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 
 from torch import nn
 
-from .readers import Reader
-from .stages import Stage, find_stages, keep_input, unwrap_model
+from .families.dense_readers import Reader, find_readers
+from .stages import (
+    Stage,
+    find_backbone,
+    find_stages,
+    keep_input,
+    unwrap_block,
+    unwrap_model,
+)
 from .subnet import Subnet
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -20,7 +27,7 @@ class Change(NamedTuple):
         kind: 'remove' removes the module from the end of its list;
             'identity' replaces it by an identity; 'narrow' keeps the first
             channels of its input.
-        width: For 'narrow': the number of channels to keep.
+        width: Number of channels to keep, for 'narrow'.
     """
 
     name: str
@@ -121,6 +128,14 @@ def _iter_stage_changes(
             missing = len(skipped) * reader.growth
             width = reader.norm.num_features - missing
             for layer in _list_narrowed_layers(model, reader):
+                if 'weight' not in layer._parameters:
+                    raise ValueError(
+                        f'{names[layer]} computes its weight (it is pruned or '
+                        'parametrized), which cannot be cut: make it a plain '
+                        'weight first, with torch.nn.utils.prune.remove, '
+                        'parametrize.remove_parametrizations, '
+                        'remove_weight_norm or remove_spectral_norm'
+                    )
                 yield Change(names[layer], 'narrow', width)
 
 
@@ -135,33 +150,29 @@ def _keeps_positions(
         return True
     if list(parent.children())[-len(blocks) :] != list(blocks):
         return True
+    if isinstance(unwrap_block(blocks[0]), nn.TransformerEncoderLayer):
+        return False  # whose TransformerEncoder counts nothing
     return len(find_stages(model)) == 1
 
 
 def _list_narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
     """List the layers that lose the channels of removed blocks."""
-    layers: List[nn.Module] = [reader.norm]
     if reader.conv is not None:
-        return layers + [reader.conv]
+        return [reader.norm, reader.conv]
     # At the network's end: the classifier reads the norm's output.
-    linear = next(
-        (
-            module
-            for module in model.modules()
-            if isinstance(module, nn.Linear)
-            and module.in_features == reader.norm.num_features
-        ),
-        None,
+    backbone, width = find_backbone(model), reader.norm.num_features
+    after = reader.list_after_end(model, backbone)
+    found = find_readers(after, width)
+    if not after:
+        return [reader.norm]
+    if len(found) == 1 and type(found[0][1]).forward is nn.Linear.forward:
+        return [reader.norm, found[0][1]]
+    told = ', '.join(f'`{name}`' for name, _ in found or after[:3])
+    raise ValueError(
+        f'the last stage of {type(backbone).__name__} cannot be cut, because '
+        f'its {width} features are not read by one linear layer alone, but '
+        f'by {told}: keep that stage whole'
     )
-    if linear is not None:
-        return layers + [linear]
-    if hasattr(model, 'backbone'):
-        raise ValueError(
-            f'the last stage of {type(model.backbone).__name__} cannot be '
-            f'cut in {type(model).__name__}, because its features are not '
-            'read by a linear layer: keep that stage whole'
-        )
-    return layers
 
 
 def narrow(layer: nn.Module, width: int) -> None:

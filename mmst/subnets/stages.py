@@ -1,6 +1,6 @@
-"""Residual stages, and the functions that find them in a backbone.
+"""Residual stages: what a block is, how its forward is replaced, who finds it.
 
-Those of the supported network families are in :mod:`.families`.
+The finders of the supported network families are in :mod:`.families`.
 
 To add a family, register one function::
 
@@ -14,15 +14,22 @@ To add a family, register one function::
         ]
 """
 
+import re
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MethodType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     ContextManager,
     Dict,
+    Iterator,
+    NamedTuple,
     Optional,
     Sequence,
+    Set,
     Tuple,
 )
 
@@ -31,9 +38,85 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from .readers import Reader
+if TYPE_CHECKING:
+    from .families.dense_readers import Reader
 
-Shortcut = Callable[..., Any]
+Forward = Callable[..., Any]
+
+
+class ReplacedForward:
+    """A replacement for a module's forward that copies do not get.
+
+    A copy or a pickle of the module has the original forward. Otherwise it
+    would run the original's blocks, and stay a subnet for ever.
+
+    Args:
+        module: The module.
+        own: The instance's own forward, if it has one.
+        forward: Function that its calls run.
+    """
+
+    def __init__(
+        self, module: nn.Module, own: Optional[Forward], forward: Forward
+    ) -> None:
+        self._module = module
+        self._own = own
+        self._forward = forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return get_original_forward, (self._module, self._own)
+
+
+def get_original_forward(
+    module: nn.Module, own: Optional[Forward] = None
+) -> Forward:
+    """Get a module's own forward, or else that of its class."""
+    return own or MethodType(type(module).forward, module)
+
+
+@contextmanager
+def shadow_attribute(
+    module: nn.Module, name: str, value: Any
+) -> Iterator[None]:
+    """Give one instance another attribute inside a context.
+
+    The attribute lies over the class's, or over a submodule of that name, so
+    that the module tree, parameters and state dict stay as they are.
+
+    Args:
+        module: The instance; its class and other instances are not changed.
+        name: The attribute's name.
+        value: Any value but a module, a parameter or a tensor.
+    """
+    # An instance may already have its own forward, as set by MMEngine's
+    # activation checkpointing: that one must be restored.
+    attributes = vars(module)
+    before = {name: attributes[name]} if name in attributes else {}
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        del attributes[name]
+        attributes.update(before)
+
+
+def replace_forward(
+    module: nn.Module, forward: Forward
+) -> ContextManager[None]:
+    """Replace the forward of one instance inside a context.
+
+    Copies and pickles made inside have the original forward.
+
+    Args:
+        module: The instance; its class and other instances are not changed.
+        forward: Function that its calls run inside the context.
+    """
+    own = vars(module).get('forward')
+    replaced = ReplacedForward(module, own, forward)
+    return shadow_attribute(module, 'forward', replaced)
 
 
 def keep_input(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -48,7 +131,7 @@ class Block:
     Attributes:
         module: The block.
         shortcut: Replaces ``module.forward`` when only the shortcut runs;
-            ``None`` if the block has no shortcut.
+            ``None`` if the block has no shortcut, or none that can run alone.
         branch_only: Takes the module and returns a context in which its
             forward is the residual branch alone; ``None`` if not supported.
 
@@ -58,8 +141,32 @@ class Block:
     """
 
     module: nn.Module
-    shortcut: Optional[Shortcut] = keep_input
+    shortcut: Optional[Forward] = keep_input
     branch_only: Optional[Callable[[nn.Module], ContextManager[None]]] = None
+
+
+def make_sum_block(module: nn.Module) -> Block:
+    """Make a block ``y = branch(x) + x``."""
+    return Block(module, keep_input, _subtract_input)
+
+
+def _subtract_input(module: nn.Module) -> ContextManager[None]:
+    """Make such a block return its branch alone: subtract the input."""
+    forward = module.forward
+    return replace_forward(
+        module, lambda x, *args, **kwargs: forward(x, *args, **kwargs) - x
+    )
+
+
+def unwrap_block(module: nn.Module) -> nn.Module:
+    """Return a module without PyTorch's ``CheckpointWrapper``, if any.
+
+    Example:
+        >>> unwrap_block(model) is model
+        True
+    """
+    inner = getattr(module, '_checkpoint_wrapped_module', module)
+    return inner if isinstance(inner, nn.Module) else module
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +187,7 @@ class Stage:
 
     name: str
     blocks: Tuple[Block, ...]
-    readers: Tuple[Reader, ...] = ()
+    readers: 'Tuple[Reader, ...]' = ()
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -96,9 +203,9 @@ def check_branch(stage: Stage, block: Block) -> None:
     if block.shortcut is not None and block.branch_only is None:
         raise ValueError(
             f"strategy 'raw' is not supported for "
-            f'{type(block.module).__name__} in {stage.name}, whose stage '
-            "finder sets no `branch_only`: set strategy to 'ordered' or "
-            "'stochastic'"
+            f'{type(unwrap_block(block.module)).__name__} in {stage.name}, '
+            'whose stage finder sets no `branch_only`: set strategy to '
+            "'ordered' or 'stochastic'"
         )
 
 
@@ -144,59 +251,135 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """Find the backbone of a model, inside DDP, a detector or a classifier.
+    """Find the network that has the residual stages, inside a model.
 
-    For a network of timm, this is the one inside ``TIMMBackbone``.
+    See :func:`find_stages` for where it is looked for.
 
     Raises:
-        TypeError: If it is no network.
+        TypeError: If there is no known network, or more than one.
 
     Example:
         >>> find_backbone(nn.ModuleDict(dict(backbone=model))) is model
         True
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f'expected a network, a torch.nn.Module, not {model!r}'
-        )
-    model = unwrap_model(model)
-    for name in ('backbone', 'timm_model'):
-        inner = getattr(model, name, None)
-        # Some networks have a method or an option of that name.
-        model = inner if isinstance(inner, nn.Module) else model
-    return model
+    return _find_network(model).module
 
 
 def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
     """Find the residual stages of a model's backbone.
 
+    A model that has a ``backbone`` has its stages there. Any other model is a
+    known network itself, or has one somewhere among its submodules, such as
+    the ``module`` of a weight average, the last part of an ``nn.Sequential``,
+    or an ``encoder``.
+
     Args:
-        model: A backbone, or a model that has one as ``backbone``; wrapped
-            for distributed training or not.
+        model: A backbone, or a model around one; wrapped for distributed
+            training or not.
 
     Raises:
-        TypeError: If no registered family knows the backbone.
+        TypeError: If no registered family knows the backbone, or the model
+            has several networks of which any could be meant.
 
     Example:
         >>> [(stage.name, len(stage)) for stage in find_stages(model)]
         [('layer1', 2), ('layer2', 2), ('layer3', 2), ('layer4', 2)]
+        >>> average = torch.optim.swa_utils.AveragedModel(model)
+        >>> len(find_stages(average))
+        4
     """
-    backbone = find_backbone(model)
+    network = _find_network(model)
+    _check_distinct(network.module, network.stages)
+    for stage in network.stages:
+        for reader in stage.readers:
+            reader.check_end(unwrap_model(model), network.module)
+    return network.stages
+
+
+class _Network(NamedTuple):
+    """A known network in a model.
+
+    Attributes:
+        path: Its name in the model.
+        module: The network.
+        stages: Its stages.
+    """
+
+    path: str
+    module: nn.Module
+    stages: Tuple[Stage, ...]
+
+
+def _find_network(model: nn.Module) -> _Network:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f'expected a network, a torch.nn.Module, not {model!r}'
+        )
+    model = unwrap_model(model)
+    networks = list(_iter_networks(model, '', set()))
+    if not networks:
+        raise TypeError(
+            f'no residual stages found in {_describe(model)}. Known '
+            f'families: {"; ".join(_FINDERS)}. Use one of these in '
+            '`model.backbone`, or add yours with '
+            '`mmst.subnets.register_stage_finder`'
+        )
+    if len(networks) > 1:
+        paths = ', '.join(f'`{network.path}`' for network in networks)
+        raise TypeError(
+            f'{type(model).__name__} has several networks with residual '
+            f'stages, {paths}: pass the one that is to have subnets. A model '
+            'in a config may have only one'
+        )
+    return networks[0]
+
+
+#: Packages' networks. Parts of an unknown one are no networks of their own.
+_NETWORK = re.compile(
+    r'timm\.models\.|torchvision\.models\.(?!detection)|'
+    r'mm\w+\.models\.backbones\.'
+)
+
+
+def _iter_networks(
+    module: nn.Module,
+    path: str,
+    seen: Set[nn.Module],
+    is_backbone: bool = False,
+) -> Iterator[_Network]:
+    """Iterate over the known networks in a model that are in no other one."""
+    if module in seen:
+        return
+    seen.add(module)
+    # Some networks have a method or an option of that name.
+    backbone = getattr(module, 'backbone', None)
+    if not is_backbone and isinstance(backbone, nn.Module):
+        inside = f'{path}backbone.'
+        first = list(_iter_networks(backbone, inside, seen, True))
+        yield from first
+        for name, child in module.named_children() if first else ():
+            if name.startswith('backbone'):
+                yield from _iter_networks(child, f'{path}{name}.', seen, True)
+        return
+    timm_model = getattr(module, 'timm_model', None)
+    if isinstance(timm_model, nn.Module):  # TIMMBackbone's
+        module, path = timm_model, f'{path}timm_model.'
     for finder in reversed(list(_FINDERS.values())):
-        stages = finder(backbone)
+        stages = finder(module)
         if stages:
-            _check_distinct(backbone, stages)
-            return tuple(stages)
-    raise TypeError(
-        f'no residual stages found in {_describe(backbone)}. Known '
-        f'families: {"; ".join(_FINDERS)}. Use one of these in '
-        '`model.backbone`, or add yours with '
-        '`mmst.subnets.register_stage_finder`'
-    )
+            yield _Network(path[:-1], module, tuple(stages))
+            return
+    if not _NETWORK.match(type(module).__module__):
+        for name, child in module.named_children():
+            yield from _iter_networks(child, f'{path}{name}.', seen)
 
 
-def _describe(backbone: nn.Module) -> str:
-    """Describe a network, also where its class's name misleads."""
+def _describe(model: nn.Module) -> str:
+    """Describe a model's backbone, also where its class's name misleads."""
+    backbone = model
+    for attribute in ('backbone', 'timm_model'):
+        inner = getattr(backbone, attribute, None)
+        backbone = inner if isinstance(inner, nn.Module) else backbone
     name = type(backbone).__name__
     if isinstance(backbone, GraphModule):
         return (

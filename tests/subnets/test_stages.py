@@ -7,9 +7,7 @@ from torch import nn
 
 from mmst.subnets import (
     Block,
-    Path,
     Stage,
-    Subnet,
     activate,
     find_stages,
     measure_cost,
@@ -120,42 +118,3 @@ def test_a_later_block_that_changes_the_shape_is_refused():
     backbone.layer2[1].downsample = nn.Conv2d(128, 64, 1)
     with pytest.raises(TypeError, match='no residual stages found in ResNet'):
         find_stages(backbone)
-
-
-class Numbered(nn.Module):
-    """A block whose activations are numbered, the last after the sum."""
-
-    def __init__(self, **activations):
-        super().__init__()
-        self.downsample = nn.Conv2d(3, 3, 1)
-        for name, activation in activations.items():
-            self.add_module(name, activation)
-
-
-@pytest.mark.parametrize(
-    'activations, last',
-    [
-        (dict(act1=nn.Sigmoid(), act2=nn.Tanh(), act3=nn.ReLU()), 'act3'),
-        (dict(act1=nn.Sigmoid(), act2=nn.Tanh()), 'act2'),
-        (dict(act1=nn.Sigmoid()), None),
-    ],
-)
-def test_numbered_activations(activations, last):
-    net = nn.Sequential()
-    net.layer1 = nn.Sequential(Numbered(**activations))
-    net.layer2 = nn.Sequential(Numbered(**activations))
-    if last is None:
-        with pytest.raises(
-            TypeError, match='Numbered has a `downsample`, but'
-        ):
-            find_stages(net)
-        return
-    x = torch.randn(1, 3, 4, 4)
-    with activate(net, Subnet(((Path.SHORTCUT,), (Path.SHORTCUT,)))):
-        first, second = net.layer1[0], net.layer2[0]
-        assert torch.equal(
-            net(x),
-            activations[last](
-                second.downsample(activations[last](first.downsample(x)))
-            ),
-        )

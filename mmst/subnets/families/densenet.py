@@ -5,8 +5,9 @@ from typing import Any, List, Optional, Sequence, Tuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..readers import Reader
-from ..stages import Block, Stage, register_stage_finder
+from ..stages import Block, Stage, register_stage_finder, unwrap_block
+from .dense_readers import Reader
+from .known_classes import has_known_forward, is_block_of, refuse_mixed
 
 
 @register_stage_finder(
@@ -24,7 +25,9 @@ def find_dense_stages(backbone: nn.Module) -> Optional[List[Stage]]:
     the same as without these channels.
 
     Raises:
-        TypeError: If norm layers do not normalise each channel separately.
+        TypeError: If norm layers do not normalise each channel separately, or
+            a layer may read its input's channels in another way than a
+            convolution.
     """
     return [
         _make_dense_stage(*parts) for parts in _list_dense_blocks(backbone)
@@ -52,7 +55,7 @@ def _list_dense_blocks(
         for (name, block), (_, following) in zip(children, children[1:])
     ]
     named = [
-        (name, _list_dense_layers(block), following)
+        (name, _list_dense_layers(backbone, name, block), following)
         for name, block, following in parts
     ]
     return [part for part in named if part[1]]
@@ -64,56 +67,79 @@ def _get_part(backbone: nn.Module, name: str) -> nn.Module:
     return part if isinstance(part, nn.Module) else nn.Module()
 
 
-def _list_dense_layers(block: nn.Module) -> List[nn.Module]:
-    return [
-        module
-        for module in block.modules()
-        if type(module).__name__ in ('DenseLayer', '_DenseLayer')
-        and all(
-            isinstance(getattr(module, name, None), nn.Conv2d)
-            for name in ('conv1', 'conv2')
-        )
-    ]
+def _list_dense_layers(
+    backbone: nn.Module, name: str, block: nn.Module
+) -> List[nn.Module]:
+    block = unwrap_block(block)
+    # mmpretrain has the layers in a list inside the block.
+    block = block.block if hasattr(block, 'block') else block
+    children = list(block.children())
+    layers = list(filter(_is_dense_layer, children))
+    if layers:
+        others = (child for child in children if child not in layers)
+        refuse_mixed(backbone, name, layers[0], others)
+    return layers
+
+
+def _is_dense_layer(module: nn.Module) -> bool:
+    names = ('densenet.DenseLayer', 'densenet._DenseLayer')
+    return is_block_of(module, names) and has_known_forward(module)
 
 
 def _make_dense_stage(
     name: str, layers: List[nn.Module], following: nn.Module
 ) -> Stage:
-    growth = layers[0].conv2.out_channels
-    readers = [
-        Reader(_find_norm(layer, name), index, growth, layer.conv1)
-        for index, layer in enumerate(layers)
-    ]
+    parts = [unwrap_block(part) for part in (*layers, following)]
+    norms = [_find_norm(part, name) for part in parts]
+    added = norms[-1].num_features - norms[0].num_features
     # A transition has a norm and a convolution; after the last dense block
     # there is a norm and at most an activation.
-    conv = next(
-        (m for m in following.modules() if isinstance(m, nn.Conv2d)), None
-    )
-    readers.append(
-        Reader(
-            _find_norm(following, name),
-            len(layers),
-            growth,
-            conv,
-            end=following if conv is None else None,
-        )
-    )
+    convs = [layer.conv1 for layer in parts[:-1]]
+    convs.append(getattr(parts[-1], 'conv', None))
+    for conv in convs:
+        _check_conv(conv, name)
     return Stage(
         name,
         tuple(Block(layer, _append_nothing) for layer in layers),
-        tuple(readers),
+        tuple(
+            Reader(norm, index, added // len(layers), conv)
+            if conv is not None
+            else Reader(norm, index, added // len(layers), end=following)
+            for index, (norm, conv) in enumerate(zip(norms, convs))
+        ),
     )
 
 
 def _find_norm(part: nn.Module, stage: str) -> _NormBase:
     """Find the norm layer at the beginning of a part of the network."""
-    for module in part.modules():
-        if isinstance(module, _NormBase):
-            return module
+    if not has_known_forward(part):
+        raise TypeError(
+            f'{type(part).__name__} in or after {stage} has a forward of its '
+            'own, which may give features away that lack channels in a subnet'
+        )
+    norm = next((m for m in part.modules() if isinstance(m, _NormBase)), None)
+    if norm is None:
+        raise TypeError(
+            'the norm layers of a DenseNet must be BatchNorm or InstanceNorm, '
+            'which can leave channels out, but there is neither in '
+            f'{stage} or after it: set norm_cfg in `model.backbone`'
+        )
+    if 'weight' not in norm._parameters:
+        raise TypeError(
+            f'the weight of {type(norm).__name__} in or after {stage} is '
+            'computed (pruned or parametrized): channels cannot be left out'
+        )
+    return norm
+
+
+def _check_conv(conv: Optional[nn.Module], stage: str) -> None:
+    """Refuse a layer in which input channels cannot be left out."""
+    is_plain = isinstance(conv, nn.Conv2d) and conv.groups == 1
+    if conv is None or (is_plain and type(conv).forward is nn.Conv2d.forward):
+        return
     raise TypeError(
-        'the norm layers of a DenseNet must be BatchNorm or InstanceNorm, '
-        'which can leave channels out, but there is neither in '
-        f'{stage} or after it: set norm_cfg in `model.backbone`'
+        f'{type(conv).__name__} in or after {stage} is not a plain Conv2d: '
+        'its input channels cannot be left out'
     )
 
 

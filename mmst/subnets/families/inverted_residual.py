@@ -4,14 +4,20 @@ from typing import List, Optional
 
 from torch import nn
 
-from ..stages import Block, Stage, register_stage_finder
-from .sum_block import make_sum_block
+from ..stages import (
+    Block,
+    Stage,
+    make_sum_block,
+    register_stage_finder,
+    unwrap_block,
+)
+from .known_classes import has_known_forward, refuse_mixed
 
 
 def _has_shortcut(module: nn.Module) -> Optional[bool]:
     """Whether an inverted residual block adds its input; None for others."""
     for flag in ('with_res_shortcut', 'use_res_connect'):
-        value = getattr(module, flag, None)
+        value = getattr(unwrap_block(module), flag, None)
         if isinstance(value, bool):
             return value
     return None
@@ -30,20 +36,31 @@ def find_inverted_residual_stages(
         return None
     runs: List[List[Block]] = []
     starts: List[str] = []
+    others: List[nn.Module] = []
     for name in names:
         layer = getattr(backbone, str(name), None)
         if not isinstance(layer, nn.Module):
             return None
+        layer = unwrap_block(layer)
         for module in layer if isinstance(layer, nn.Sequential) else [layer]:
             added = _has_shortcut(module)
-            if added is None:  # stem and last convolution
+            if added is None:
+                # The stem and the last convolution are no blocks.
+                if type(unwrap_block(module)).__name__ != 'ConvModule':
+                    others.append(module)
                 continue
             if not added or not runs:
                 runs.append([])
                 starts.append(name)
-            runs[-1].append(
-                make_sum_block(module)
-                if added
-                else Block(module, shortcut=None)
-            )
+            runs[-1].append(_make_block(module, added))
+    if runs:
+        refuse_mixed(backbone, 'layers', runs[0][0].module, others)
     return [Stage(start, tuple(blocks)) for start, blocks in zip(starts, runs)]
+
+
+def _make_block(module: nn.Module, adds_input: bool) -> Block:
+    if not adds_input:
+        return Block(module, shortcut=None)
+    return (
+        make_sum_block(module) if has_known_forward(module) else Block(module)
+    )
