@@ -1,13 +1,14 @@
 """Run several passes of a model, each shared prefix of blocks once."""
 
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from typing import (
     Any,
     Callable,
-    ContextManager,
     Dict,
     Hashable,
+    Iterator,
     List,
     Optional,
     Sequence,
@@ -16,16 +17,37 @@ from typing import (
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel
 
-from .activate import claim, take_paths
+from .activate import run_paths
 from .compile_blocks import check_not_compiled
-from .preserve_buffers import preserve_buffers
-from .shared_calls import SharedCalls
-from .stages import Stage, find_backbone, find_stages
+from .same_call import (
+    TURN_OFF,
+    Call,
+    Inputs,
+    cut_output,
+    list_trained,
+    read_state,
+)
+from .stages import (
+    Stage,
+    find_backbone,
+    find_stages,
+    replace_forward,
+    shadow_attribute,
+)
 from .subnet import Path, Subnet
+from .verify import (
+    Outcome,
+    find_difference,
+    fix_chance,
+    run_without_trace,
+    seed_pass,
+)
 
 Paths = Tuple[Path, ...]
 Loss = Callable[[Optional[Subnet]], Tensor]
+Backward = Callable[[Tensor], Any]
 
 
 def order_passes(
@@ -56,9 +78,9 @@ def order_passes(
     groups: Dict[Hashable, List[int]] = {}
     for index, key in enumerate(inputs):
         groups.setdefault(key, []).append(index)
-    # By name, Path.BOTH comes first, and so does the main network.
+    rank = {path: number for number, path in enumerate(Path)}
     return [
-        sorted(group, key=lambda index: passes[index])
+        sorted(group, key=lambda index: [rank[path] for path in passes[index]])
         for group in groups.values()
     ]
 
@@ -80,7 +102,7 @@ def list_block_paths(
         subnet: One of its subnets; ``None`` for the main network.
     """
     if subnet is None:
-        return (Path.BOTH,) * sum(map(len, stages))
+        return (Path.BOTH,) * sum(len(stage.blocks) for stage in stages)
     return tuple(
         # A block without a shortcut is its residual branch already.
         Path.BOTH if path is Path.BRANCH and block.shortcut is None else path
@@ -92,43 +114,50 @@ def list_block_paths(
 class PassRunner:
     """Trains several passes of a model and runs what they share once.
 
-    Passes on one input compute the same up to the first block in which they
-    differ. Each distinct prefix of blocks runs forward once and backward
-    once, and memory stays that of one pass. Losses and gradients equal those
-    of separate passes; dropout and stochastic depth are drawn once for what
-    is shared.
+    Each distinct prefix of blocks runs forward once and backward once, and
+    memory stays that of one pass. Losses and gradients equal those of
+    separate passes; dropout and stochastic depth are drawn once for what is
+    shared.
 
-    How: the outputs of blocks that the next pass shares are cut from the
-    graph, as are those of the layers before and between these blocks. The
-    next pass gets copies of the outputs instead of running the modules; the
-    modules' hooks still run. Gradients accumulate in the copies, and are
-    backpropagated further once no later pass shares the block.
+    How: the outputs of calls that the next pass shares are cut from the
+    graph: of blocks, and of layers before and between them. The next pass
+    gets copies instead of running the modules; their own forward hooks still
+    run. Gradients accumulate in the copies, and are backpropagated further
+    once no later pass shares the call.
 
-    Nothing is shared where subnets update running statistics, since each has
-    to update them, and in parts of the network that are checkpointed as a
-    whole.
+    A call is shared only if it provably is the same call, see
+    :mod:`mmst.subnets.same_call`. Otherwise the pass goes on by itself from
+    there, as it does in parts that are checkpointed as a whole, in modules
+    with hooks inside, and where the loss needs gradients of the input.
+    :meth:`verify` compares with passes apart.
 
     Args:
         model: The model, a backbone or anything around it, DDP included
             (inside ``no_sync``). Its blocks must not be replaced later.
         share: Whether passes share; if not, each runs by itself.
-        update_running_stats: See :func:`mmst.subnets.activate`.
+        update_running_stats: See :func:`mmst.subnets.activate`. Nothing is
+            shared then, since each subnet has to update them.
 
     Attributes:
         stages: The stages of the model's backbone.
+        parted: Where a pass went on by itself although its blocks are those
+            of the pass before, and why; ``None`` if none did.
 
     Raises:
         TypeError: If the model's stages cannot be found.
+        ValueError: If passes are to share and the model is in
+            ``nn.DataParallel``, which runs copies of it.
 
     Example:
         >>> runner = PassRunner(model)
-        >>> logits = []
-        >>> def loss(subnet):
-        ...     logits.append(model(images))
-        ...     if subnet is None:
-        ...         return cross_entropy(logits[0], labels)
-        ...     return kl_minus(logits[-1], logits[0])
-        >>> losses = runner.run([None, *subnets], loss)
+        >>> for one in runner.plan([None, *subnets]):
+        ...     with one:  # the model is this network
+        ...         if one.subnet is None:
+        ...             main = model(images)
+        ...             loss = cross_entropy(main, labels)
+        ...         else:
+        ...             loss = kl_minus(model(images), main)
+        ...         one.backward(loss)
         >>> optimizer.step()
     """
 
@@ -140,42 +169,53 @@ class PassRunner:
     ) -> None:
         check_not_compiled(model)
         self.stages = find_stages(model)
-        self._share = share and not update_running_stats
+        self.parted: Optional[str] = None
         self._model = model
+        self._backbone = find_backbone(model)
+        self._share = share and not update_running_stats
         self._update_running_stats = update_running_stats
+        if self._share:
+            for module in model.modules():
+                if isinstance(module, DataParallel):
+                    raise ValueError(
+                        'nn.DataParallel runs copies of the network, whose '
+                        'passes cannot share blocks: use '
+                        f'DistributedDataParallel, or {TURN_OFF}'
+                    )
         blocks = [block for stage in self.stages for block in stage.blocks]
         self._blocks = {block.module: i for i, block in enumerate(blocks)}
         self._between: List[nn.Module] = []
-        self._backbone = find_backbone(model)
+        self._versions: List[int] = []
         _collect_between(self._backbone, self._blocks, self._between)
 
-    def run(
+    def plan(
         self,
         subnets: Sequence[Optional[Subnet]],
-        loss: Loss,
         inputs: Optional[Sequence[Hashable]] = None,
-        backward: Callable[[Tensor], Any] = torch.autograd.backward,
-    ) -> List[Tensor]:
-        """Run and backpropagate passes; parameters accumulate gradients.
+    ) -> Iterator['Pass']:
+        """Yield the passes in the order that shares most.
+
+        Enter each pass, run the model in it, and call its ``backward``
+        instead of ``loss.backward()``. Run them all: what several passes
+        share is backpropagated in the last of them.
 
         Args:
             subnets: The passes: subnets, and ``None`` for the main network,
                 which has to come first.
-            loss: Called with each of these, to run the model, which then is
-                that subnet, and return the loss.
-            inputs: For each pass, a key of its input. Passes with equal keys
-                share, so ``loss`` has to run them on the same input. Default:
-                the subnets' sizes, ``None`` for the main network.
-            backward: Backpropagates a loss.
+            inputs: For each pass, a key of its input; passes with equal keys
+                become neighbours. Default: the subnets' sizes, ``None`` for
+                the main network.
 
-        Returns:
-            list: The losses, detached, in the order of ``subnets``.
+        Yields:
+            Pass: A context in which the model is the pass's network.
 
         Raises:
             ValueError: If a subnet does not fit the model's stages, or the
                 main network is not the first.
-            RuntimeError: If an in-place operation overwrites an output that
-                other passes need, or the model already runs as a subnet.
+            RuntimeError: If a pass ends without ``backward``, an in-place
+                operation overwrites an output that other passes need,
+                weights change between passes that share them, or the model
+                already runs as a subnet.
         """
         if None in subnets[1:]:
             raise ValueError(
@@ -187,57 +227,376 @@ class PassRunner:
             inputs = [subnet and subnet.size for subnet in subnets]
         if not self._share:
             inputs = range(len(subnets))
-        losses: Dict[int, Tensor] = {}
-        modules = [*self._model.modules()]
-        run = partial(self._run_pass, modules, loss, backward)
+        self._modules = [*self._model.modules()]
+        # Attributes of each watched module and of all modules in it.
+        self._parts = {
+            module: [vars(part) for part in module.modules()]
+            for module in (*self._blocks, *self._between)
+        }
         for group in order_passes(passes, inputs):
-            calls = SharedCalls(self._blocks, self._between)
+            calls: List[Call] = []
             for index, after in zip(group, [*group[1:], None]):
                 following = None if after is None else passes[after]
-                subnet, paths = subnets[index], passes[index]
-                watched = calls.watch(subnet is None, paths, following)
-                losses[index] = run(subnet, calls, watched)
+                one = Pass(
+                    self,
+                    index,
+                    subnets[index],
+                    passes[index],
+                    following,
+                    calls,
+                )
+                try:
+                    yield one
+                except GeneratorExit:
+                    if calls and one.is_done and after is not None:
+                        warnings.warn(
+                            'the loop over the passes ended early: gradients '
+                            'of the blocks that they share are incomplete',
+                            stacklevel=2,
+                        )
+                    raise
+
+    def _read_versions(self) -> List[int]:
+        """Read how often each parameter was written into."""
+        return [parameter._version for parameter in self._model.parameters()]
+
+    def _list_inplace(self) -> List[nn.Module]:
+        """List layers between the blocks that write into their input.
+
+        Other passes need that input.
+        """
+        return [
+            layer
+            for layer in self._between
+            if getattr(layer, 'inplace', False)
+            and next(layer.children(), None) is None
+        ]
+
+    def run(
+        self,
+        subnets: Sequence[Optional[Subnet]],
+        loss: Loss,
+        inputs: Optional[Sequence[Hashable]] = None,
+        backward: Backward = torch.autograd.backward,
+    ) -> List[Tensor]:
+        """Run and backpropagate passes; parameters accumulate gradients.
+
+        Args:
+            subnets: See :meth:`plan`.
+            loss: Called with each of these, to run the model, which then is
+                that subnet, and return the loss.
+            inputs: See :meth:`plan`.
+            backward: See :meth:`Pass.backward`.
+
+        Returns:
+            list: The losses, detached, in the order of ``subnets``.
+
+        Raises:
+            ValueError, RuntimeError: See :meth:`plan`.
+        """
+        losses: Dict[int, Tensor] = {}
+        for one in self.plan(subnets, inputs):
+            with one:
+                value = loss(one.subnet)
+                one.backward(value, backward)
+            losses[one.index] = value.detach()
         return [losses[index] for index in range(len(subnets))]
 
-    def _run_pass(
+    def verify(
         self,
-        modules: Sequence[nn.Module],
+        subnets: Sequence[Optional[Subnet]],
         loss: Loss,
-        backward: Callable[[Tensor], Any],
+        inputs: Optional[Sequence[Hashable]] = None,
+        tolerance: Optional[float] = None,
+    ) -> Optional[str]:
+        """Compare passes that share with the same passes apart.
+
+        Runs both, forward and backward. Each module draws the same numbers
+        in both from PyTorch's generator; NumPy's and Python's give each pass
+        other ones. Gradients, buffers, modes and random states are as before
+        afterwards.
+
+        Args:
+            subnets: See :meth:`plan`.
+            loss: See :meth:`run`; called twice for each pass.
+            inputs: See :meth:`plan`.
+            tolerance: Largest relative difference. Default: 1e-6 for losses
+                in float64, 1e-2 in float32, 0.1 in half precision.
+
+        Returns:
+            str: A sentence that names what differs, and how much; ``None``
+            if nothing does, or nothing is shared.
+
+        Example:
+            >>> def loss(subnet):
+            ...     return model(images).square().mean()
+            >>> PassRunner(model).verify([None, *subnets], loss) is None
+            True
+        """
+        if not self._share:
+            return None
+        apart = self._run_for_outcome(False, subnets, loss, inputs)
+        try:
+            shared = self._run_for_outcome(True, subnets, loss, inputs)
+        except Exception as error:
+            return f'passes that share fail: {type(error).__name__}: {error}'
+        if tolerance is None:
+            usual = {torch.float64: 1e-6, torch.float32: 1e-2}
+            tolerance = usual.get(apart.losses[0].dtype, 0.1)
+        return find_difference(subnets, apart, shared, tolerance)
+
+    def _run_for_outcome(
+        self,
+        share: bool,
+        subnets: Sequence[Optional[Subnet]],
+        loss: Loss,
+        inputs: Optional[Sequence[Hashable]],
+    ) -> Outcome:
+        runner = PassRunner(self._model, share)
+        losses: Dict[int, Tensor] = {}
+        watched = (*self._blocks, *self._between)
+        with run_without_trace(self._model), fix_chance(watched):
+            for one in runner.plan(subnets, inputs):
+                with one:
+                    seed_pass(one.index)
+                    value = loss(one.subnet)
+                    one.backward(value)
+                losses[one.index] = value.detach()
+            self.parted = runner.parted
+            return Outcome.read(losses, self._model)
+
+
+class Pass:
+    """One pass of a plan: a context in which the model is its network.
+
+    Example:
+        >>> (one,) = PassRunner(model).plan([None])
+        >>> one.index, one.subnet
+        (0, None)
+
+    Attributes:
+        index: Position of the pass among those that were planned.
+        subnet: The subnet; ``None`` for the main network.
+        is_done: Whether the pass ended, and not by an exception.
+    """
+
+    def __init__(
+        self,
+        runner: PassRunner,
+        index: int,
         subnet: Optional[Subnet],
-        calls: SharedCalls,
-        watched: ContextManager[None],
-    ) -> Tensor:
+        paths: Paths,
+        following: Optional[Paths],
+        calls: List[Call],
+    ) -> None:
+        self.index = index
+        self.subnet = subnet
+        self.is_done = False
+        self._runner = runner
+        self._paths = paths
+        self._following = following
+        # Calls that earlier passes made and kept for this one.
+        self._calls = calls
+        self._num_given = len(calls)
+        self._num_made = 0
+        # Number of calls that the next pass shares, once that is known.
+        self._num_kept: Optional[int] = None if following else 0
+        self._is_inside = False
+        self._is_backpropagated = False
+        self._context = ExitStack()
+
+    def __enter__(self) -> 'Pass':
+        runner = self._runner
+        if self._calls and runner._versions != runner._read_versions():
+            raise RuntimeError(
+                'weights changed between passes that share blocks, whose '
+                'gradients are not complete yet: take a step after the last '
+                f'pass, or {TURN_OFF}'
+            )
+        self._is_hooked = _is_hooked()
+        updates = self.subnet is None or runner._update_running_stats
         with ExitStack() as stack:
-            stack.enter_context(claim(self._backbone))
-            if subnet is not None:
-                stack.enter_context(take_paths(self.stages, subnet))
-            stack.enter_context(watched)
-            updates = subnet is None or self._update_running_stats
-            with preserve_buffers([] if updates else modules):
-                value = _compute_loss(loss, subnet)
-                calls.go_alone()
-                backward(value)
-                calls.backpropagate(is_main=False)
+            stack.enter_context(
+                run_paths(
+                    runner._backbone,
+                    runner.stages,
+                    self.subnet,
+                    () if updates else runner._modules,
+                )
+            )
+            if self._calls or self._following is not None:
+                for module in runner._parts:
+                    forward = partial(self._call, module, module.forward)
+                    stack.enter_context(replace_forward(module, forward))
+                for layer in runner._list_inplace():
+                    stack.enter_context(
+                        shadow_attribute(layer, 'inplace', False)
+                    )
+            self._context = stack.pop_all()
+        return self
+
+    def backward(
+        self, loss: Tensor, how: Backward = torch.autograd.backward
+    ) -> None:
+        """Backpropagate the pass's loss, all but what later passes share.
+
+        Args:
+            loss: The loss, a scalar.
+            how: Backpropagates a loss, such as ``lambda loss:
+                scaler.scale(loss).backward()``. If passes share, it gets
+                the value of the loss alone and can scale it. A pass has no
+                gradients of its own then, to be read, clipped or projected.
+
+        Raises:
+            RuntimeError: If ``how`` does not backpropagate, or changes
+                gradients.
+        """
+        self._go_alone()
+        self._is_backpropagated = True
+        if how is torch.autograd.backward or not any(
+            call.cuts for call in self._calls
+        ):
+            how(loss)
+            return
+        value = loss.detach().requires_grad_()
+        before = self._read_gradients()
+        how(value)
+        if value.grad is None or self._read_gradients() != before:
+            raise RuntimeError(
+                'passes that share blocks have no gradients of their own: '
+                'the function that backpropagates a loss can scale it and '
+                'call its `backward`, but neither compute nor change '
+                "gradients, nor take a step. For each pass's own, "
+                f'{TURN_OFF}'
+            )
+        torch.autograd.backward(loss, value.grad)
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        with self._context:
+            if error is None:
+                if not self._is_backpropagated:
+                    raise RuntimeError(
+                        'a pass ended without a backward pass: call '
+                        '`one.backward(loss)` inside its context, in place '
+                        'of `loss.backward()`'
+                    )
+                self._send_back(is_main=False)
+        if error is None:
             # Gradient checkpointing repeats calls. Those of the main network
             # then update its statistics again, as they do without sharing.
-            calls.backpropagate(is_main=True)
-        return value.detach()
+            self._send_back(is_main=True)
+            self._runner._versions = self._runner._read_versions()
+            self.is_done = True
+        elif 'leaf Variable that requires grad' in str(error):
+            raise RuntimeError(
+                'an in-place operation overwrites the output of a block, or '
+                'of a layer before one, which other passes need: make it '
+                f'return a new tensor, or {TURN_OFF}'
+            ) from error
 
+    def _read_gradients(self) -> List[Tuple[int, ...]]:
+        """Read places and versions of parameters' gradients."""
+        return [
+            (p._version, p.grad.data_ptr(), p.grad._version)
+            for p in self._runner._model.parameters()
+            if p.grad is not None
+        ]
 
-def _compute_loss(loss: Loss, subnet: Optional[Subnet]) -> Tensor:
-    """Compute a loss; explain PyTorch's error about in-place operations."""
-    try:
-        return loss(subnet)
-    except RuntimeError as error:
-        if 'leaf Variable that requires grad' not in str(error):
-            raise
-        raise RuntimeError(
-            'an in-place operation overwrites the output of a block, or of a '
-            'layer before one, which other passes need: make it return a new '
-            'tensor, or turn sharing off (share=False; in a config, '
-            'share_prefixes=False in train_cfg)'
-        ) from error
+    def _send_back(self, is_main: bool) -> None:
+        """Backpropagate calls that the next pass does not share.
+
+        Args:
+            is_main: Whether to do so for calls of the main network, or for
+                those of subnets, which come before them.
+        """
+        while (
+            len(self._calls) > (self._num_kept or 0)
+            and self._calls[-1].is_main is is_main
+        ):
+            self._calls.pop().backpropagate()
+
+    def _go_alone(self) -> None:
+        """Run every call from now on, and share none with the next pass.
+
+        After the forward pass, calls are those of gradient checkpointing.
+        """
+        self._num_given = self._num_made
+        self._end_shared()
+
+    def _end_shared(self) -> None:
+        if self._num_kept is None:
+            self._num_kept = self._num_made
+
+    def _call(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Call a watched module, or take the output of an equal call."""
+        if self._is_inside:
+            return forward(*args, **kwargs)
+        number = self._runner._blocks.get(module)
+        if (
+            number is not None
+            and self._following is not None
+            and self._paths[number] is not self._following[number]
+        ):
+            self._end_shared()
+        self._is_inside = True
+        try:
+            return self._reuse_or_make(module, forward, args, kwargs)
+        finally:
+            self._is_inside = False
+            if number == len(self._runner._blocks) - 1:
+                self._end_shared()
+
+    def _reuse_or_make(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        args: Tuple[Any, ...],
+        kwargs: Dict[str, Any],
+    ) -> Any:
+        is_given = self._num_made < self._num_given
+        if not is_given and self._num_kept is not None:
+            return forward(*args, **kwargs)
+        inputs = Inputs(args, kwargs)
+        parts = self._runner._parts[module]
+        state = read_state(parts, forward)
+        if is_given:
+            call = self._calls[self._num_made]
+            change = call.find_change(module, state, inputs)
+            if change is None:
+                self._num_made += 1
+                if call.is_intact():
+                    return call.given
+            else:
+                self._runner.parted = change
+                self._go_alone()
+            return forward(*args, **kwargs)
+        trained = list_trained(parts, inputs)
+        name = type(module).__name__
+        why_not = None
+        if state is None:
+            why_not = f'{name} has hooks inside, which run in every pass'
+        elif trained is None:
+            why_not = f'{name} gets tensors whose gradients each pass needs'
+        elif not torch.is_grad_enabled() or _is_hooked() > self._is_hooked:
+            # Checkpointing around this call will repeat it, among others.
+            why_not = f'{name} is in a part that is checkpointed as a whole'
+        if why_not is not None:
+            self._runner.parted = why_not
+            self._end_shared()
+            return forward(*args, **kwargs)
+        given, cuts = cut_output(forward(*args, **kwargs))
+        is_main = self.subnet is None
+        self._calls.append(
+            Call(module, is_main, state, inputs, given, cuts, trained)
+        )
+        self._num_made += 1
+        return given
 
 
 def _collect_between(
@@ -258,3 +617,12 @@ def _collect_between(
     is_list = type(module).forward is nn.Module.forward
     found += inner if any(holds) or is_list else [module]
     return any(holds)
+
+
+def _is_hooked() -> bool:
+    """Whether hooks on saved tensors are set, as by some checkpointing."""
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks('hooked'):
+            return False
+    except RuntimeError:
+        return True

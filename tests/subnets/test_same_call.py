@@ -1,0 +1,382 @@
+"""Calls are shared by proof: whatever changes between passes parts them."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from mmst.subnets import PassRunner, Subnet, kl_minus
+from tests.subnets.passes_apart import count_calls
+
+FULL = (2, 2, 2, 2)
+IMAGES = torch.rand(
+    6, 3, 32, 32, generator=torch.Generator().manual_seed(1)
+).double()
+LABELS = torch.arange(6) % 5
+# The second differs from the first in the last stage alone.
+SUBNETS = [
+    Subnet.ordered((2, 2, 2, 1), FULL),
+    Subnet.ordered((2, 1, 2, 1), FULL),
+]
+
+
+class Net(ResNet):
+    """Mixes features by a function between the blocks, where told to."""
+
+    mix = None
+
+    def forward(self, x):
+        x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+        if self.mix is not None:
+            x = x + self.mix() * x.flip(0)
+        x = self.layer4(self.layer3(self.layer2(x)))
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+def resnet():
+    torch.manual_seed(0)
+    return Net(BasicBlock, list(FULL), num_classes=5).double().train()
+
+
+def is_main(subnet):
+    return subnet is None
+
+
+def turn_dropout(model):
+    model.layer2[0].conv1 = nn.Sequential(
+        model.layer2[0].conv1, nn.Dropout(0.0)
+    )
+    return lambda subnet: model.layer2[0].conv1[1].train(is_main(subnet))
+
+
+def change_width(model):
+    """A width is a number among a layer's attributes."""
+
+    class Slim(nn.Conv2d):
+        width = 8
+
+        def forward(self, x):
+            y = super().forward(x)
+            return y * (torch.arange(y.shape[1]) < self.width).view(
+                1, -1, 1, 1
+            )
+
+    conv = model.layer2[0].conv1
+    conv.__class__ = Slim
+    return lambda subnet: setattr(conv, 'width', 64 if is_main(subnet) else 8)
+
+
+def freeze(model):
+    """Layers that only the main network trains."""
+    return lambda subnet: model.layer1.requires_grad_(is_main(subnet))
+
+
+def hook_inside(model):
+    kept = []
+    model.layer1[0].conv2.register_forward_hook(
+        lambda module, args, output: kept.append(output)
+    )
+    return lambda subnet: None
+
+
+def replace_layer(model):
+    layers = model.layer2[0].conv1, copy.deepcopy(model.layer2[0].conv1)
+    layers[1].weight.data.mul_(2)
+    return lambda subnet: setattr(
+        model.layer2[0], 'conv1', layers[not is_main(subnet)]
+    )
+
+
+def change_statistics(model):
+    """A buffer of a norm layer in evaluation mode is read."""
+    norm = model.layer2[0].bn1.eval()
+    return lambda subnet: norm.running_mean.fill_(is_main(subnet))
+
+
+def change_forward(model):
+    conv = model.layer2[0].conv1
+    own = conv.forward
+    return lambda subnet: setattr(
+        conv, 'forward', own if is_main(subnet) else lambda x: own(x) * 2
+    )
+
+
+def mix_by(draw):
+    def change(model):
+        model.mix = draw
+        return lambda subnet: None
+
+    return change
+
+
+def image_gradient(model):
+    return lambda subnet: None
+
+
+# How passes change a network, and how often its first stage then runs for
+# three passes that have it in common.
+CHANGES = dict(
+    nothing=(lambda model: lambda subnet: None, 1),
+    dropout=(turn_dropout, 1),
+    width=(change_width, 1),
+    freeze=(freeze, 3),
+    hook_inside=(hook_inside, 3),
+    layer=(replace_layer, 1),
+    forward=(change_forward, 1),
+    numpy=(mix_by(np.random.rand), 1),
+    python=(mix_by(random.random), 1),
+    torch=(mix_by(lambda: torch.rand(()).item()), 1),
+    constant=(mix_by(lambda: 0.5), 1),
+)
+
+
+def run(model, prepare, share):
+    """Losses and gradients of three passes, each changed before it runs."""
+    for seed in (torch.manual_seed, np.random.seed, random.seed):
+        seed(3)
+    main, runs, losses = [], [], []
+    conv = model.layer1[0].conv1.forward
+    model.layer1[0].conv1.forward = lambda x: runs.append(1) or conv(x)
+    change = prepare(model)
+    for one in PassRunner(model, share).plan([None, *SUBNETS]):
+        with one:
+            change(one.subnet)
+            logits = model(IMAGES)
+            if one.subnet is None:
+                main.append(logits)
+                loss = cross_entropy(logits, LABELS)
+            else:
+                loss = kl_minus(logits, main[0], None)
+            one.backward(loss)
+        losses.append(loss.detach())
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    return torch.stack(losses), gradients, len(runs)
+
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_shared_passes_equal_passes_apart(name):
+    prepare, expected_runs = CHANGES[name]
+    losses, gradients, runs = run(resnet(), prepare, False)
+    assert runs == 3
+    shared_losses, shared_gradients, runs = run(resnet(), prepare, True)
+    assert runs == expected_runs
+    torch.testing.assert_close(shared_losses, losses, rtol=1e-10, atol=0)
+    for parameter, gradient in gradients.items():
+        torch.testing.assert_close(
+            shared_gradients[parameter], gradient, rtol=1e-10, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize('kind', ['other view', 'equal view', 'gradient'])
+def test_inputs_are_the_same_tensors_or_have_equal_values(kind):
+    """Images that require a gradient are those of one pass alone."""
+    results = []
+    for share in (False, True):
+        model, images = resnet(), IMAGES.clone()
+        counts, found = count_calls([model.conv1]), []
+
+        def loss(subnet, model=model, images=images, found=found):
+            x = images if subnet is None else images.clone()
+            if kind == 'other view' and subnet:
+                x = x.flip(-1)
+            if kind != 'gradient':
+                return model(x).square().mean()
+            x.requires_grad_()
+            value = model(x).square().mean()
+            found.append(torch.autograd.grad(value, x, create_graph=True)[0])
+            return value + found[-1].square().sum()
+
+        losses = PassRunner(model, share).run([None, *SUBNETS], loss)
+        gradients = [p.grad for p in model.parameters()]
+        results.append((losses, gradients, found))
+        runs = dict([('other view', 3), ('equal view', 1), ('gradient', 3)])
+        assert counts[model.conv1] == (runs[kind] if share else 3)
+    for apart, shared in zip(*results):
+        torch.testing.assert_close(shared, apart, rtol=1e-9, atol=1e-12)
+
+
+def test_statistics_that_change_between_passes_are_refused():
+    """The pass before still needs those that it read."""
+    run(resnet(), change_statistics, False)
+    with pytest.raises(RuntimeError, match='written into.*share=False'):
+        run(resnet(), change_statistics, True)
+
+
+def test_weights_that_change_between_passes_are_refused():
+    """Their gradients are not complete; apart it is the user's own affair."""
+    model, passes = resnet(), [None, *SUBNETS]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def loss(subnet):
+        return model(IMAGES).mean()
+
+    def step(value):
+        value.backward()
+        optimizer.step()
+
+    PassRunner(model, share=False).run(passes, loss, backward=step)
+    runner = PassRunner(model)
+    with pytest.raises(RuntimeError, match='gradients.*share=False'):
+        runner.run(passes, loss, backward=step)
+    with pytest.raises(RuntimeError, match='weights changed.*share=False'):
+        for one in runner.plan(passes):
+            with one:
+                one.backward(loss(one.subnet))
+            optimizer.step()
+
+
+def clip(model):
+    def backward(loss):
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+
+    return backward
+
+
+def collect(model):
+    parameters = list(model.parameters())
+    return lambda loss: torch.autograd.grad(
+        loss, parameters, allow_unused=True
+    )
+
+
+@pytest.mark.parametrize('make', [clip, collect])
+def test_gradients_of_single_passes_are_refused(make):
+    model = resnet()
+    for share in (False, True):
+        runner = PassRunner(model, share)
+
+        def train(runner=runner):
+            return runner.run(
+                [None, *SUBNETS],
+                lambda _: model(IMAGES).square().mean(),
+                backward=make(model),
+            )
+
+        if not share:
+            train()
+            continue
+        with pytest.raises(RuntimeError, match='no gradients of their own'):
+            train()
+
+
+def test_pass_without_backward_is_refused():
+    model = resnet()
+    with pytest.raises(RuntimeError, match=r'call `one.backward\(loss\)`'):
+        for one in PassRunner(model).plan([None, *SUBNETS]):
+            with one:
+                model(IMAGES).mean().backward()
+    assert not any('forward' in vars(m) for m in model.modules())
+
+
+def test_loop_that_ends_early_is_told():
+    """What passes share is backpropagated in the last of them."""
+    model = resnet()
+    with pytest.warns(UserWarning, match='ended early.*incomplete'):
+        for one in PassRunner(model).plan([None, *SUBNETS]):
+            with one:
+                one.backward(model(IMAGES).mean())
+            break
+        del one
+
+
+@pytest.mark.parametrize('share', [True, False])
+def test_data_parallel(share):
+    """Copies of the network do not run the original's blocks."""
+    model = nn.DataParallel(resnet())
+    if share:
+        with pytest.raises(ValueError, match='DataParallel.*share=False'):
+            PassRunner(model)
+    else:
+        losses = PassRunner(model, share=False).run(
+            [None, *SUBNETS], lambda _: model(IMAGES).mean()
+        )
+        assert len(losses) == 3
+
+
+class Chancy(BasicBlock):
+    """Draws inside of a block, which no proof can see."""
+
+    def forward(self, x):
+        return super().forward(x) * np.random.rand()
+
+
+@pytest.mark.parametrize('block', [BasicBlock, Chancy])
+def test_verify(block):
+    """It names what differs, and leaves all as it was."""
+    torch.manual_seed(0)
+    model = ResNet(block, list(FULL), num_classes=5)
+    model.dropout = nn.Dropout(0.5)
+    model.layer2[1].relu = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
+    model.train()
+    model.layer1.eval()
+    model(IMAGES.float()).mean().backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    buffers = [b.clone() for b in model.buffers()]
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist()
+
+    def loss(subnet):
+        logits = model.dropout(model(IMAGES.float()))
+        return cross_entropy(logits, LABELS)
+
+    found = PassRunner(model).verify([None, *SUBNETS], loss)
+    if block is BasicBlock:
+        assert found is None
+    else:
+        assert 'the loss of subnet 2-' in found and 'apart' in found
+    assert all(
+        map(torch.equal, gradients, (p.grad for p in model.parameters()))
+    )
+    assert all(map(torch.equal, buffers, model.buffers()))
+    assert model.training and not model.layer1.training
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == np.random.get_state()[1].tolist()
+
+
+def test_verify_names_a_gradient_and_a_failure():
+    """A gradient that sharing loses, with equal losses; and an exception."""
+
+    class Once(torch.autograd.Function):
+        """Passes a gradient on in every other backward pass."""
+
+        calls = 0
+
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            Once.calls += 1
+            return gradient * (Once.calls % 2)
+
+    model = resnet()
+    own = model.layer1[1].forward
+    model.layer1[1].forward = lambda x: Once.apply(own(x))
+    found = PassRunner(model).verify(
+        [None, *SUBNETS], lambda _: model(IMAGES).square().mean()
+    )
+    assert 'summed gradient of' in found and '%' in found
+
+    def fail(subnet):
+        output = model.layer1(model.conv1(IMAGES))
+        return output.relu_().mean() + model(IMAGES).mean()
+
+    found = PassRunner(resnet()).verify([None, SUBNETS[0]], fail)
+    assert found is None  # nothing of this runner's network was run
+
+
+def test_numbers_of_iterations_are_whole():
+    from mmst.subnets import SubnetSampler
+
+    sampler = SubnetSampler(2, size_range=(0.5, 1.0)).fit(resnet())
+    for number in (np.int64(3), torch.tensor(3)):
+        assert sampler.draw(number) == sampler.draw(3)
+    for number in (3.0, 0.5, np.float32(3)):
+        with pytest.raises(TypeError, match='iteration .* not a whole'):
+            sampler.draw(number)
