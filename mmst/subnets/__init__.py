@@ -1,22 +1,16 @@
 """Subnets in plain PyTorch, independent of any trainer."""
 
-from importlib import import_module
-from typing import Any
-
 from . import families  # noqa: F401  registers the finders
 from .activate import activate, get_active_subnet
 from .compile_blocks import compile_blocks
-from .cost import BackboneCost, measure_cost
+from .cost import BackboneCost, count_flops, measure_cost
 from .export import export_subnet
-from .flops import count_flops
-from .input_sizes import InputSizes
 from .inputs import SubnetInputs, get_shorter_side, pad_inputs, resize_inputs
 from .iteration_cost import count_pass_flops, predict_iteration_cost
-from .kl_minus import kl_minus, normalize_logits
-from .preserve_modes import preserve_modes
-from .sampler import SubnetSampler
-from .shared_prefix import PassRunner
-from .space import SamplingSpace
+from .kl_minus import KLMinusLoss, kl_minus, normalize_logits
+from .preserve import preserve_modes
+from .sampling import InputSizes, SamplingSpace, SubnetSampler
+from .shared_prefix import Pass, PassRunner
 from .stages import (
     Block,
     Stage,
@@ -31,6 +25,8 @@ __all__ = [
     'BackboneCost',
     'Block',
     'InputSizes',
+    'KLMinusLoss',
+    'Pass',
     'PassRunner',
     'Path',
     'SamplingSpace',
@@ -57,11 +53,3 @@ __all__ = [
     'get_shorter_side',
     'unwrap_model',
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Their names before `mmst.targets` was there, which need MMEngine: this
-    # package knows of them only if somebody asks.
-    if name in ('Resizing', 'resize_samples'):
-        return getattr(import_module('mmst.targets'), name)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

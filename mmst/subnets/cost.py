@@ -3,22 +3,66 @@
 Only the forward pass is counted: the backward pass is proportional to it.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterator,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import BaseTorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from .compile_blocks import run_uncompiled
-from .flops import count_flops
-from .preserve_modes import preserve_modes
-from .random_state import read_random_state
-from .space import SamplingSpace
+from .preserve import preserve_modes
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet
 
 Table = Tuple[Tuple[int, ...], ...]
+
+
+@contextmanager
+def count_flops() -> Iterator[Callable[[], int]]:
+    """Count the multiply-adds of all PyTorch operations inside.
+
+    Yields:
+        A function that returns their number so far, or the total afterwards.
+
+    Example:
+        >>> with count_flops() as flops:
+        ...     product = torch.ones(2, 3) @ torch.ones(3, 4)
+        >>> flops()
+        24
+    """
+    counter = FlopCounterMode(display=False)
+    # Without gradients, nn.MultiheadAttention and nn.TransformerEncoderLayer
+    # run as one operation that has no formula, unless functions are
+    # overridden. This mode overrides them and changes none.
+    with BaseTorchFunctionMode(), _use_math_attention(), counter:
+        # PyTorch counts the multiplication and the addition.
+        yield lambda: counter.get_total_flops() // 2
+
+
+def _use_math_attention() -> ContextManager[Any]:
+    """Run attention as matrix products: some fused kernels have no formula."""
+    try:
+        from torch.nn.attention import (  # type: ignore[import-not-found]
+            SDPBackend,
+            sdpa_kernel,
+        )
+    except ImportError:  # its older name, deprecated later
+        return torch.backends.cuda.sdp_kernel(
+            enable_flash=False, enable_mem_efficient=False
+        )
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 @dataclass(frozen=True)
@@ -33,12 +77,12 @@ class BackboneCost:
         blocks: Each block of each stage. If features are concatenated, as in
             DenseNet, this includes what the layer after the stage spends on
             the block's features.
-        reads: What each block spends on the features of any one earlier block
-            of its stage; zero unless features are concatenated.
-        after: What the layer after each stage spends on the features of one
-            block; zero unless features are concatenated.
-        before: What is spent between the previous stage and each stage; for
-            the first stage, the stem.
+        reads: FLOPs that each block spends on the features of any one
+            earlier block of its stage; zero unless features are concatenated.
+        after: FLOPs that the layer after each stage spends on the features
+            of one block; zero unless features are concatenated.
+        before: FLOPs between one stage and the next; for the first stage,
+            those of the stem.
         is_random: Whether the backbone is random even in evaluation mode, as
             MAE's is, which draws a mask. Passes then share nothing.
 
@@ -96,15 +140,6 @@ class BackboneCost:
             not_read = skipped * after
         return cost
 
-    def average(self, space: SamplingSpace) -> float:
-        """Compute the expected FLOPs of a subnet drawn from a space."""
-        cost = float(self.total)
-        for flops, keeps in zip(self.blocks, space.compute_keep_probability()):
-            cost -= sum(f * (1 - keep) for f, keep in zip(flops, keeps))
-        for reads, skips in zip(self.reads, space.average_skipped_before()):
-            cost -= sum(r * skipped for r, skipped in zip(reads, skips))
-        return cost
-
 
 def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
     """Count the FLOPs of a model's backbone on one image.
@@ -132,14 +167,14 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         stack.enter_context(torch.random.fork_rng(devices))
         flops = stack.enter_context(count_flops())
         counts, before = _count_modules(stack, stages, flops)
-        state = read_random_state(image.device)
+        state = _read_random_state(image)
         try:
             outputs = backbone(image)
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
                 f'{_explain_too_small(image, backbone)} ({error})'
             ) from error
-        is_random = state != read_random_state(image.device)
+        is_random = not torch.equal(state, _read_random_state(image))
     if any(feature.numel() == 0 for feature in iter_tensors(outputs)):
         raise ValueError(_explain_too_small(image, backbone))
     blocks, reads, after = zip(
@@ -161,6 +196,12 @@ def _explain_too_small(image: Tensor, backbone: nn.Module) -> str:
         f'an input of {image.shape[-2]} x {image.shape[-1]} px leaves no '
         f'feature map at the end of {type(backbone).__name__}'
     )
+
+
+def _read_random_state(image: Tensor) -> Tensor:
+    if image.is_cuda:
+        return torch.cuda.get_rng_state(image.device)
+    return torch.get_rng_state()
 
 
 def iter_tensors(outputs: Any) -> Iterator[Tensor]:

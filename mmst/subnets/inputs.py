@@ -1,6 +1,6 @@
 """Batched input transforms for subnets (SITrans)."""
 
-from typing import Callable, Dict, Optional, Sequence, Union
+from typing import Callable, Dict, Optional, Sequence, Tuple, Union
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,28 +28,67 @@ def get_shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
     return size
 
 
-def resize_inputs(inputs: Tensor, size: Optional[Union[int, float]]) -> Tensor:
+def find_shape(
+    inputs: Tensor, size: Optional[Union[int, float]], multiple: int = 1
+) -> Tuple[int, int]:
+    """Find the height and width of a batch at a subnet's size, in pixels.
+
+    Args:
+        inputs: The main batch, (N, C, H, W).
+        size: See :func:`get_shorter_side`. The main batch's own size leaves
+            it as it is.
+        multiple: Number of which both sides become the nearest multiple.
+
+    Raises:
+        ValueError: If the inputs are not images.
+
+    Example:
+        >>> find_shape(torch.zeros(1, 3, 32, 48), 15)
+        (15, 22)
+        >>> find_shape(torch.zeros(1, 3, 32, 48), 15, multiple=8)
+        (16, 24)
+    """
+    if inputs.ndim != 4:
+        raise ValueError(
+            f'inputs of shape {tuple(inputs.shape)} cannot be resized: '
+            'images, (N, C, H, W), can, but neither signals nor videos'
+        )
+    height, width = inputs.shape[-2:]
+    new_side, side = get_shorter_side(inputs, size), min(height, width)
+    if new_side == side:
+        return height, width
+    new_height, new_width = (
+        max(1, round(round(length * new_side / side) / multiple)) * multiple
+        for length in (height, width)
+    )
+    return new_height, new_width
+
+
+def resize_inputs(
+    inputs: Tensor, size: Optional[Union[int, float]], multiple: int = 1
+) -> Tensor:
     """Resize a batch to a shorter side, aspect kept, bilinear (Eq. 8).
 
     Args:
         inputs: Batch of images, (N, C, H, W).
         size: See :func:`get_shorter_side`.
+        multiple: Number of which both sides become the nearest multiple,
+            which may change the aspect.
 
     Returns:
         Tensor: (N, C, H', W') where ``min(H', W')`` is that size; the batch
-        itself if it has this size already.
+        itself if it has this shape already.
+
+    Raises:
+        ValueError: If the inputs are not images.
 
     Example:
         >>> resize_inputs(torch.zeros(1, 3, 32, 48), 16).shape
         torch.Size([1, 3, 16, 24])
     """
-    height, width = inputs.shape[-2:]
-    new_side, side = get_shorter_side(inputs, size), min(height, width)
-    if new_side == side:
+    shape = find_shape(inputs, size, multiple)
+    if shape == tuple(inputs.shape[-2:]):
         return inputs
-    shape = tuple(
-        max(1, round(length * new_side / side)) for length in (height, width)
-    )
     return F.interpolate(inputs, shape, mode='bilinear', align_corners=False)
 
 
@@ -163,6 +202,7 @@ class SubnetInputs:
         size: Optional[Union[int, float]],
         mean: Optional[Tensor] = None,
         std: Optional[Tensor] = None,
+        multiple: int = 1,
     ) -> Tensor:
         """Make one subnet's input.
 
@@ -172,9 +212,13 @@ class SubnetInputs:
             size: See :func:`get_shorter_side`.
             mean: Mean with which the main input was normalised, (C, 1, 1), on
                 the scale 0 to 255; default: zero.
-            std: Standard deviation, likewise; default: one.
+            std: Standard deviation, in the same form; default: one.
+            multiple: See :func:`resize_inputs`.
+
+        Raises:
+            ValueError: If the inputs are not images.
         """
-        inputs = resize_inputs(inputs, size)
+        inputs = resize_inputs(inputs, size, multiple)
         if not self.transforms:
             return inputs
         mean = inputs.new_zeros(()) if mean is None else mean

@@ -1,15 +1,11 @@
-"""Refuse invalid values of options, by the option's name."""
+"""Reject invalid values of options, by the option's name."""
 
 import math
-from functools import wraps
-from inspect import Parameter, signature
-from typing import Any, Iterable, List, Mapping, Optional, TypeVar
-
-Class = TypeVar('Class', bound=type)
+from typing import Any, Optional
 
 
 def check_count(option: str, value: Any, least: int) -> None:
-    """Refuse what is not a whole number.
+    """Reject a value that is not a whole number.
 
     Args:
         option: Name of the option.
@@ -29,7 +25,7 @@ def check_count(option: str, value: Any, least: int) -> None:
 
 
 def check_flag(option: str, value: Any) -> None:
-    """Refuse what is neither True nor False.
+    """Reject a value that is neither True nor False.
 
     Raises:
         ValueError: If it is something else.
@@ -39,12 +35,12 @@ def check_flag(option: str, value: Any) -> None:
 
 
 def check_list(option: str, value: Any, of: str) -> None:
-    """Refuse what is not a list or a tuple.
+    """Reject a value that is not a list or a tuple.
 
     Args:
         option: Name of the option.
         value: Its value.
-        of: The expected kind of entries.
+        of: Description of the entries.
 
     Raises:
         ValueError: If it is not one.
@@ -54,12 +50,12 @@ def check_list(option: str, value: Any, of: str) -> None:
 
 
 def check_counts(option: str, value: Any, of: str) -> None:
-    """Refuse what is not a list of whole numbers of at least 1.
+    """Reject a value that is not a list of whole numbers of at least 1.
 
     Args:
         option: Name of the option.
         value: Its value.
-        of: What the list is of.
+        of: Description of the entries.
 
     Raises:
         ValueError: If it is not one.
@@ -70,7 +66,7 @@ def check_counts(option: str, value: Any, of: str) -> None:
 
 
 def check_config(option: str, value: Any, example: str) -> None:
-    """Refuse what is not a config that something can be built from.
+    """Reject a value that is not a config that something can be built from.
 
     Args:
         option: Name of the option.
@@ -101,7 +97,7 @@ def check_number(
     above: Optional[float] = None,
     least: Optional[float] = None,
 ) -> None:
-    """Refuse what is not a finite number in a range.
+    """Reject a value that is not a finite number in a range.
 
     Args:
         option: Name of the option.
@@ -119,67 +115,3 @@ def check_number(
             return
     bound = f'above {above}' if least is None else f'of at least {least}'
     raise ValueError(f'{option} {value!r} is not a finite number {bound}')
-
-
-def check_names(
-    part: str, given: Mapping[str, Any], known: Iterable[str]
-) -> None:
-    """Refuse options that a part does not have.
-
-    Args:
-        part: Name of the part.
-        given: Names and values.
-        known: Names of its options.
-
-    Raises:
-        ValueError: If a name is not known.
-
-    Example:
-        >>> check_names('Sampler', dict(size=3), ['size', 'space'])
-    """
-    known = list(known)
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(
-                f'{part} has no option {name!r}, which is set to {value!r}: '
-                f'remove it, or set one of {", ".join(known)}'
-            )
-
-
-def refuse_unknown(part: Class) -> Class:
-    """Make a class refuse options that it does not have, by name.
-
-    Its options are those of its ``__init__``, and of its bases' if that passes
-    keywords on. A class is not changed if they are not known.
-    """
-    known = _list_options(part)
-    if known is None:
-        return part
-    init = part.__init__  # type: ignore[misc]
-
-    @wraps(init)
-    def check_and_init(self: Any, *args: Any, **kwargs: Any) -> None:
-        check_names(part.__name__, kwargs, known)
-        init(self, *args, **kwargs)
-
-    part.__init__ = check_and_init  # type: ignore[misc]
-    return part
-
-
-def _list_options(part: type) -> Optional[List[str]]:
-    names: List[str] = []
-    passes_on = False
-    for base in part.__mro__[:-1]:  # without object
-        if '__init__' not in vars(base):
-            continue
-        own = list(signature(vars(base)['__init__']).parameters.values())[1:]
-        names += [
-            parameter.name
-            for parameter in own
-            if parameter.kind
-            not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-        ]
-        passes_on = any(p.kind is Parameter.VAR_KEYWORD for p in own)
-        if not passes_on:
-            break
-    return None if passes_on else list(dict.fromkeys(names))

@@ -95,30 +95,10 @@ def test_raw_draws_a_path_for_every_block():
     assert all(abs(n - 1000) < 5 * 1000**0.5 for n in drawn.values())
 
 
-@pytest.mark.parametrize('strategy', ['ordered', 'stochastic', 'raw'])
-def test_probabilities_are_the_observed_ones(strategy):
-    options = dict(candidates=[1, 2, 4, 1])
-    if strategy == 'raw':
-        options = dict(
-            has_shortcut=[[False] + [True] * (n - 1) for n in RESNET50]
-        )
-    space, rng = (
-        SamplingSpace(RESNET50, strategy=strategy, **options),
-        Random(0),
-    )
-    draws = [space.sample(rng) for _ in range(4000)]
-    for i, row in enumerate(space.compute_keep_probability()):
-        for j, probability in enumerate(row):
-            kept = sum(s.paths[i][j] is not Path.SHORTCUT for s in draws)
-            assert abs(kept / 4000 - probability) < 5 * 0.5 / 4000**0.5
-    for i, row in enumerate(space.average_skipped_before()):
-        for j, expected in enumerate(row):
-            skipped = [
-                s.paths[i][:j].count(Path.SHORTCUT)
-                for s in draws
-                if s.paths[i][j] is not Path.SHORTCUT
-            ]
-            assert abs(sum(skipped) / 4000 - expected) <= 5 * j / 4000**0.5
+def test_min_depth_beyond_a_stage_keeps_it_whole():
+    space = SamplingSpace((2, 3, 6), min_depth=4)
+    assert space.depths == ((2,), (3,), (6, 5, 4))
+    assert SamplingSpace((2, 3), min_depth=[5, 1]).depths == ((2,), (3, 2, 1))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +109,6 @@ def test_probabilities_are_the_observed_ones(strategy):
         (dict(strategy='raw', min_depth=1), "strategy 'raw' decides"),
         (dict(candidates=[1, 2, 4]), 'has 3 entries'),
         (dict(candidates=[1, 2, 7, 1]), 'stage 3, 7, .*between 1 and 6'),
-        (dict(min_depth=4), 'stage 1, 4, .*between 1 and 3'),
         (dict(min_depth=0), 'min_depth 0 is not a whole number of at least 1'),
         (
             dict(min_depth=[1, 1.5, 1, 1]),
@@ -169,18 +148,6 @@ def test_drawn_subnets_carry_their_size(strategy):
 @pytest.mark.parametrize('size_range', [(8, 8), (0.5, 0.5)])
 def test_a_range_may_be_one_size(size_range):
     assert InputSizes(size_range).sample(Random(0)) == size_range[0]
-
-
-def test_spread_sizes_stand_for_the_range():
-    """All that there are, or as many as asked, symmetric in the range."""
-    assert InputSizes((5, 8)).spread(4) == (5, 6, 7, 8)
-    assert InputSizes().spread(4) == (None,)
-    assert InputSizes(sizes=[9, 7]).spread(1) == (9, 7)
-    for low, high, middle in ((86, 200, 143), (0.43, 1.0, 0.715)):
-        spread = InputSizes((low, high)).spread(5)
-        assert len(spread) == 5 and set(map(type, spread)) == {type(low)}
-        assert sum(spread) / 5 == pytest.approx(middle, abs=1e-9)
-        assert spread[0] - low == pytest.approx((high - low) / 10, rel=0.05)
 
 
 @pytest.mark.parametrize(
