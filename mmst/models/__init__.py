@@ -1,9 +1,18 @@
 """Networks, the head that teaches subnets, and its loss."""
 
 from mmst import openmmlab  # noqa: F401
+from mmst.registry import MODELS
+from mmst.subnets import KLMinusLoss
 
-from .backbones import CIFARDenseNet, CIFARResNet
-from .heads import STClsHead
-from .losses import KLMinusLoss
+from .small_backbones import CIFARDenseNet, CIFARResNet
+from .st_cls_head import STClsHead, check_teaching_head
 
-__all__ = ['CIFARDenseNet', 'CIFARResNet', 'KLMinusLoss', 'STClsHead']
+__all__ = [
+    'CIFARDenseNet',
+    'CIFARResNet',
+    'KLMinusLoss',
+    'STClsHead',
+    'check_teaching_head',
+]
+
+MODELS.register_module(module=KLMinusLoss)

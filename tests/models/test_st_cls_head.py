@@ -1,19 +1,27 @@
-"""The head wrapper around real heads of mmpretrain."""
+"""Losses and scores of real heads of mmpretrain that teach subnets."""
 
 import copy
-from types import SimpleNamespace
+import re
 
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.model import ExponentialMovingAverage
-from mmengine.runner import load_checkpoint, save_checkpoint
-from mmpretrain.engine.hooks import SwitchRecipeHook
+from mmpretrain.models import BaseClassifier, ImageClassifier
+from mmpretrain.models.heads import ClsHead, LinearClsHead
+from mmpretrain.models.losses import (
+    AsymmetricLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    LabelSmoothLoss,
+    SeesawLoss,
+)
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
+from mmpretrain.structures import DataSample, MultiTaskDataSample
+from torch import nn
 
 from mmst.engine.step import st_step
-from mmst.models import STClsHead
+from mmst.models import STClsHead, check_teaching_head
+from mmst.models.st_cls_head import is_of_softmax
 from mmst.subnets import Subnet, activate
 from tests.conftest import batch, build_classifier, classifier, sgd
 
@@ -120,7 +128,6 @@ def test_main_and_subnet_losses(config, features, normalize_main):
         torch.testing.assert_close(ours.pred_score, score)
         assert torch.equal(ours.pred_label, theirs.pred_label)
     assert torch.equal(head(main), plain(main))
-    assert not head.head._forward_hooks
 
 
 @pytest.mark.parametrize('normalize_main', [False, True])
@@ -230,7 +237,27 @@ def test_mixed_labels(augment):
     assert abs(log['subnet1_loss']) < 1e-6
 
 
-class Difference(torch.nn.Module):
+class OwnDivergence(LinearClsHead):
+    """Its own loss happens to have the name of the subnets'."""
+
+    def loss(self, feats, data_samples):
+        return dict(loss_kl=self(feats).square().mean())
+
+
+def test_no_loss_hides_another():
+    head = STClsHead(
+        OwnDivergence(3, 8),
+        dict(type='mmst.KLMinusLoss', normalize=None),
+        subnet_target='both',
+    )
+    main, small = ((level(seed, 4, 8),) for seed in (0, 1))
+    head.loss(main, samples([0] * 4))
+    loss = in_subnet(head, small, samples([0] * 4))['loss_kl']
+    p, q = head(main), head(small)
+    torch.testing.assert_close(loss, q.square().mean() + kl(p, q))
+
+
+class Difference(nn.Module):
     """A loss that does not detach anything by itself."""
 
     def forward(self, subnet, main):
@@ -247,18 +274,58 @@ def test_main_logits_are_a_fixed_target():
     assert main.grad is None and small.grad is not None
 
 
-def test_main_pass_that_fails_leaves_no_hook():
+@pytest.mark.parametrize('target', ['main', 'both'])
+def test_margin_of_labels_is_no_part_of_what_is_taught(target):
+    """ArcFace lowers the logits of the labels in its loss."""
+    config = dict(type='ArcFaceClsHead', num_classes=3, in_channels=8)
+    plain = MODELS.build(config)
+    head = STClsHead(
+        copy.deepcopy(plain),
+        loss_kl=dict(type='mmst.KLMinusLoss', normalize=None),
+        subnet_target=target,
+    )
+    main, small = ((level(seed, 4, 8),) for seed in (0, 1))
+    data = samples([0, 1, 2, 0])
+    head.loss(main, data)
+    losses = in_subnet(head, small, data)
+    directions = F.normalize(plain.norm_product.weight)
+    p, q = (
+        (plain.scale * F.normalize(x) @ directions.T) for (x,) in (main, small)
+    )
+    torch.testing.assert_close(losses['loss_kl'], kl(p, q))
+    if target == 'both':
+        torch.testing.assert_close(
+            losses['loss'], plain.loss(small, data)['loss']
+        )
+
+
+def test_subnet_before_main_is_refused():
+    """Also after the end of an iteration, and after a loss that failed."""
     head = STClsHead(HEADS[0][0], normalize_main=True)
+    feats = (level(0, 4, 8),)
+    data = samples([0] * 4)
+    with pytest.raises(RuntimeError, match='run the main network'):
+        in_subnet(head, feats, data)
+    head.loss(feats, data)
+    in_subnet(head, feats, data)
+    head.forget()
+    with pytest.raises(RuntimeError, match='run the main network'):
+        in_subnet(head, feats, data)
     with pytest.raises(TypeError):
-        head.loss((level(0, 4, 8),), [None] * 4)
-    assert not head.head._forward_hooks
+        head.loss(feats, [None] * 4)
+    # Outside of its own methods, its output is as it is.
+    assert torch.equal(head(feats), head.fc(feats[0]))
 
 
-class Without(torch.nn.Module):
-    """A head whose loss and scores are not those of its own logits."""
+class Embedding(LinearClsHead):
+    """Its classifier is a part of its loss."""
 
     def forward(self, feats):
-        return dict(logits=feats[-1])
+        return feats[-1]
+
+
+class Without(ClsHead):
+    """Its loss and its scores are not those of its own output."""
 
     def loss(self, feats, data_samples):
         return dict(loss=feats[-1].sum())
@@ -267,23 +334,38 @@ class Without(torch.nn.Module):
         return data_samples
 
 
-class Odd(Without):
-    """A head whose output is no logits."""
+class Odd(ClsHead):
+    def forward(self, feats):
+        return dict(logits=feats[-1])
 
     def loss(self, feats, data_samples):
         return dict(loss=self(feats)['logits'].sum())
 
 
+class Maps(ClsHead):
+    """Logits for each pixel."""
+
+    def forward(self, feats):
+        return feats[-1][:, :, None, None]
+
+
 @pytest.mark.parametrize(
-    'kind, message',
+    'make, message',
     [
-        (Without, 'cannot wrap Without: its `loss` does not call the head'),
-        (Odd, 'needs a head that returns one or several tensors'),
+        [lambda: Embedding(3, 8), r'Embedding.*\(4, 8\).*num_classes=3'],
+        [Without, 'cannot wrap Without: its `loss` does not call the head'],
+        [Odd, 'cannot wrap Odd: .*dict.*not logits'],
+        [Maps, r'cannot wrap Maps: .*\(4, 8, 1, 1\).*not logits'],
     ],
 )
-def test_heads_without_logits_are_refused(kind, message):
+def test_heads_without_logits_are_refused(make, message):
+    """The advice in the refusal can be followed."""
+    feats, data = (level(0, 4, 8),), samples([0] * 4)
     with pytest.raises(TypeError, match=message):
-        STClsHead(kind()).loss((level(0, 4, 8),), samples([0] * 4))
+        STClsHead(make()).loss(feats, data)
+    if make not in (Odd, Maps):  # these have no loss of labels
+        head = STClsHead(make(), subnet_target='label')
+        assert set(in_subnet(head, feats, data)) <= {'loss'}
 
 
 def test_scores_that_cannot_be_normalised_are_refused():
@@ -292,153 +374,209 @@ def test_scores_that_cannot_be_normalised_are_refused():
         STClsHead(Without(), normalize_main=True).predict((level(0, 4, 8),))
 
 
-def test_subnet_before_main_is_refused():
-    head = STClsHead(HEADS[0][0])
-    with pytest.raises(RuntimeError, match='run the main network'):
-        in_subnet(head, (level(0, 4, 8),), samples([0] * 4))
+REID = dict(
+    type='mmdet.LinearReIDHead',
+    num_fcs=1,
+    in_channels=8,
+    fc_channels=6,
+    out_channels=3,  # as many numbers as classes
+    num_classes=3,
+    loss_cls=dict(type='mmpretrain.CrossEntropyLoss'),
+)
+OTHERS = [
+    dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=8),
+    dict(
+        type='CSRAClsHead', num_classes=3, in_channels=8, num_heads=1, lam=0.1
+    ),
+    dict(
+        type='MultiTaskHead',
+        in_channels=8,
+        task_heads=dict(a=dict(type='LinearClsHead', num_classes=3)),
+    ),
+    REID,
+]
+
+
+def build_other(config):
+    """A head for another task, with features and samples for it."""
+    if config is REID:
+        structures = pytest.importorskip('mmdet.structures')
+        data = [structures.ReIDDataSample().set_gt_label(i) for i in range(3)]
+    elif 'task_heads' in config:
+        data = [MultiTaskDataSample() for _ in range(3)]
+        for label, sample in enumerate(data):
+            sample.set_field(DataSample().set_gt_label(label), 'a')
+    else:
+        data = samples([[0, 1], [2], [1]])
+    shape = (3, 8, 2, 2) if 'CSRA' in config['type'] else (3, 8)
+    return MODELS.build(config), (level(0, *shape),), data
+
+
+@pytest.mark.parametrize('config', OTHERS)
+def test_other_tasks_are_refused_and_learn_from_labels(config):
+    """As the refusal says: through the head's own loss."""
+    plain, feats, data = build_other(config)
+    name = type(plain).__name__
+    for options in (
+        dict(),
+        dict(subnet_target='both'),
+        dict(subnet_target='label', normalize_main=True),
+    ):
+        with pytest.raises(
+            TypeError,
+            match=f"cannot wrap {name}: .*With subnet_target='label' and "
+            'normalize_main=False in model.head',
+        ):
+            STClsHead(copy.deepcopy(plain), **options)
+    head = STClsHead(copy.deepcopy(plain), subnet_target='label')
+    expected = plain.loss(feats, data)
+    for losses in (head.loss(feats, data), in_subnet(head, feats, data)):
+        assert losses.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(losses[key], value)
+
+
+class Whole(BaseClassifier):
+    """A network as a whole, as TimmClassifier and HuggingFaceClassifier."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return inputs
+
+
+def test_advice_fits_the_model():
+    with pytest.raises(
+        ValueError, match='Whole has no mmpretrain head.*TIMMBackbone'
+    ):
+        check_teaching_head(Whole())
+    model = MODELS.build(classifier(st=False))
+    with pytest.raises(ValueError, match='model.head is LinearClsHead: set'):
+        check_teaching_head(model)
+    check_teaching_head(MODELS.build(classifier()))
+
+
+@pytest.mark.parametrize('config', OTHERS)
+def test_advice_for_other_tasks_can_be_followed(config):
+    head, _, _ = build_other(config)
+    model = ImageClassifier(backbone=classifier()['backbone'], head=head)
+    with pytest.raises(ValueError, match=type(head).__name__) as caught:
+        check_teaching_head(model)
+    advice = re.search(r'write head=dict\((.*?), head=', str(caught.value))
+    options = eval(f'dict({advice[1]})')
+    assert options.pop('type') == 'mmst.STClsHead'
+    model.head = STClsHead(head, **options)
+    check_teaching_head(model)
+
+
+def test_image_retriever():
+    """Its network is its ``image_encoder``; its head teaches all the same."""
+    config = classifier()
+    model = MODELS.build(
+        dict(
+            type='ImageToImageRetriever',
+            image_encoder=[config['backbone'], config['neck']],
+            head=dict(
+                type='mmst.STClsHead',
+                head=dict(
+                    type='ArcFaceClsHead', num_classes=4, in_channels=16
+                ),
+                loss_kl=dict(type='mmst.KLMinusLoss', normalize=None),
+            ),
+            prototype=torch.rand(4, 16),
+        )
+    )
+    check_teaching_head(model)
+    images = batch(double=False)['inputs'] / 255
+    main = model.head(model.extract_feat(images))
+    model.loss(images, samples([0, 1, 2, 3, 0, 1]))
+    with activate(model.image_encoder[0], SUBNET):
+        subnet = model.head(model.extract_feat(images))
+        losses = model.loss(images, samples([0] * 6))
+    assert list(losses) == ['loss_kl']
+    torch.testing.assert_close(losses['loss_kl'], kl(main, subnet))
 
 
 @pytest.mark.parametrize('num_classes', [2, 3])
-def test_two_classes_are_not_standardised(num_classes):
-    def wrap(normalize):
-        return STClsHead(
-            dict(type='LinearClsHead', num_classes=num_classes, in_channels=8),
+@pytest.mark.parametrize('kind', ['LinearClsHead', 'VigClsHead'])
+def test_two_classes_are_not_standardised(num_classes, kind):
+    """VigClsHead does not say how many it has before it runs."""
+
+    def run(normalize, **options):
+        head = STClsHead(
+            dict(type=kind, num_classes=num_classes, in_channels=8),
             dict(type='mmst.KLMinusLoss', normalize=normalize),
+            **options,
         )
+        head.loss((level(0, 4, 8),), samples([0] * 4))
 
     for normalize in (None, 'l2'):
-        wrap(normalize)
+        run(normalize)
+    run('standardize', subnet_target='label')  # without KL-
     if num_classes == 2:
         with pytest.raises(ValueError, match="to 'l2' or None"):
-            wrap('standardize')
+            run('standardize')
     else:
-        wrap('standardize')
+        run('standardize')
+
+
+class OwnSigmoidLoss(nn.Module):
+    """One that mmpretrain does not have and that has no flag."""
+
+    def forward(self, logits, labels, **kwargs):
+        targets = F.one_hot(labels, logits.shape[1])
+        return -(logits.sigmoid() * targets).sum(1).log().mean()
 
 
 @pytest.mark.parametrize(
-    'config',
+    'loss, expected',
     [
-        dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=8),
-        dict(
-            type='MultiTaskHead',
-            in_channels=8,
-            task_heads=dict(a=dict(type='LinearClsHead', num_classes=3)),
-        ),
+        [CrossEntropyLoss(), True],
+        [CrossEntropyLoss(use_soft=True), True],
+        [CrossEntropyLoss(use_sigmoid=True), False],
+        [LabelSmoothLoss(0.1, num_classes=4), True],
+        [LabelSmoothLoss(0.1, num_classes=4, mode='multi_label'), False],
+        [LabelSmoothLoss(0.1, num_classes=4, use_sigmoid=True), False],
+        [SeesawLoss(num_classes=4), True],
+        [FocalLoss(), False],
+        [AsymmetricLoss(), False],
+        [AsymmetricLoss(use_sigmoid=False), True],
+        [nn.CrossEntropyLoss(), True],
+        [nn.BCEWithLogitsLoss(), False],
+        [OwnSigmoidLoss(), False],
     ],
+    ids=lambda value: type(value).__name__,
 )
-def test_other_tasks_are_refused(config):
-    with pytest.raises(TypeError, match='cannot wrap Multi.*one label'):
-        STClsHead(config)
+def test_losses_are_asked(loss, expected):
+    before = copy.deepcopy(loss.state_dict())
+    assert is_of_softmax(loss, 4) is expected
+    for key, value in loss.state_dict().items():
+        assert torch.equal(value, before[key]), key
 
 
-def test_checkpoint_keys_are_the_plain_heads(tmp_path):
-    """Contract 6, both ways, strictly, through PyTorch and MMEngine."""
-    st, plain = (MODELS.build(classifier(st=flag)) for flag in (True, False))
-    assert list(st.state_dict()) == list(plain.state_dict())
-    for source, target in ((st, plain), (plain, st)):
-        for parameter in source.parameters():
-            parameter.data.normal_()
-        target.load_state_dict(source.state_dict(), strict=True)
-        for a, b in zip(source.parameters(), target.parameters()):
-            assert torch.equal(a, b)
-        for parameter in source.parameters():
-            parameter.data.normal_()
-        path = str(tmp_path / 'model.pth')
-        save_checkpoint(dict(state_dict=source.state_dict()), path)
-        load_checkpoint(target, path, strict=True)
-        for a, b in zip(source.parameters(), target.parameters()):
-            assert torch.equal(a, b)
-    with pytest.raises(RuntimeError, match='fc.bias'):
-        state = plain.state_dict()
-        del state['head.fc.bias']
-        st.load_state_dict(state)
+STANDARDIZE = dict(type='mmst.KLMinusLoss', normalize='standardize')
 
 
-@pytest.mark.parametrize(
-    'config',
-    [config for config, _ in HEADS]
-    + [
-        dict(
-            type='LeViTClsHead',
-            num_classes=3,
-            in_channels=8,
-            distillation=False,
-        )
-    ],
-)
-def test_keys_of_other_heads(config):
-    """Contract 6; some heads have a part that is itself called head."""
-    models = [torch.nn.Module() for _ in range(2)]
-    for wrap, model in zip((STClsHead, lambda head: head), models):
-        model.head = wrap(MODELS.build(config))
-    st, plain = models
-    assert list(st.state_dict()) == list(plain.state_dict())
-    for source, target in ((st, plain), (plain, st)):
-        for parameter in source.parameters():
-            parameter.data.normal_()
-        target.load_state_dict(source.state_dict(), strict=True)
-        for a, b in zip(source.parameters(), target.parameters()):
-            assert torch.equal(a, b)
-
-
-def test_moving_average_has_the_same_keys():
-    st, plain = (MODELS.build(classifier(st=flag)) for flag in (True, False))
-    averages = [ExponentialMovingAverage(model) for model in (st, plain)]
-    assert list(averages[0].state_dict()) == list(averages[1].state_dict())
-    averages[0].update_parameters(st)
-    averages[1].load_state_dict(averages[0].state_dict())
-
-
-def test_same_initial_weights_as_the_plain_head():
-    models = []
-    for flag in (True, False):
-        torch.manual_seed(3)
-        model = MODELS.build(classifier(st=flag))
-        model.init_weights()
-        models.append(model)
-    for a, b in zip(*(model.parameters() for model in models)):
-        assert torch.equal(a, b)
-
-
-def test_attributes_of_the_wrapped_head():
-    head = STClsHead(HEADS[0][0])
-    assert head.num_classes == 3 and head.fc is head.head.fc
-    with pytest.raises(AttributeError, match='no_such'):
-        _ = head.no_such
-
-
-def test_hooks_change_the_wrapped_head():
-    """mmpretrain's recipes swap the loss in mid-training."""
-    model = MODELS.build(classifier())
-    loss_module = MODELS.build(
-        dict(type='LabelSmoothLoss', label_smooth_val=0.5)
+def test_normalised_logits_and_sigmoids_are_refused():
+    config = dict(
+        HEADS[0][0], loss=dict(type='CrossEntropyLoss', use_sigmoid=True)
     )
-    before = list(model.state_dict())
-    SwitchRecipeHook._switch_loss(SimpleNamespace(model=model), loss_module)
-    assert model.head.head.loss_module is loss_module
-    feats, labels = (level(0, 4, 16),), [0, 1, 2, 3]
-    loss = model.head.loss(feats, samples(labels))['loss']
-    expected = F.cross_entropy(
-        model.head.fc(feats[0]), torch.tensor(labels), label_smoothing=0.5
-    )
-    torch.testing.assert_close(loss, expected)
-    assert list(model.state_dict()) == before
-    model.head.normalize_main = True
-    assert not hasattr(model.head.head, 'normalize_main')
+    with pytest.raises(
+        ValueError,
+        match='LinearClsHead.*CrossEntropyLoss.*set normalize_main=False.*'
+        'use_sigmoid=False',
+    ):
+        STClsHead(config, STANDARDIZE, normalize_main=True)
+    STClsHead(config, STANDARDIZE)  # as they are they learn
 
 
-def test_margin_of_labels_is_no_part_of_what_is_taught():
-    """ArcFace lowers the logits of the labels in its loss."""
-    head = STClsHead(
-        dict(type='ArcFaceClsHead', num_classes=3, in_channels=8),
-        loss_kl=dict(type='mmst.KLMinusLoss', normalize=None),
-    )
-    main, small = ((level(seed, 4, 8),) for seed in (0, 1))
-    head.loss(main, samples([0, 1, 2, 0]))
-    loss = in_subnet(head, small, samples([0, 1, 2, 0]))['loss_kl']
-    directions = F.normalize(head.head.norm_product.weight)
-    p, q = (
-        (head.head.scale * F.normalize(x) @ directions.T)
-        for (x,) in (main, small)
-    )
-    torch.testing.assert_close(loss, kl(p, q))
+@pytest.mark.parametrize('num_classes', [3, None])
+def test_a_recipe_that_switches_to_sigmoids_is_refused(num_classes):
+    """In the first loss after the switch, also if the classes are not said."""
+    head = STClsHead(HEADS[0][0], STANDARDIZE, normalize_main=True)
+    head.num_classes = num_classes
+    feats, data = (level(0, 4, 8),), samples([0] * 4)
+    head.loss(feats, data)
+    head.loss_module = LabelSmoothLoss(0.1, num_classes=3)
+    head.loss(feats, data)
+    head.loss_module = LabelSmoothLoss(0.1, num_classes=3, mode='multi_label')
+    with pytest.raises(ValueError, match='uses sigmoids'):
+        head.loss(feats, data)
