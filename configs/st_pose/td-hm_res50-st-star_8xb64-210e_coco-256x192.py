@@ -15,3 +15,12 @@ train_cfg = dict(
 custom_hooks = _base_.custom_hooks + [
     dict(_base_.subnet_sampler, size_range=(0.75, 1.0))
 ]
+# Subnets' targets are encoded again, from keypoints that samples hold only so.
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.train_dataloader.dataset.pipeline[:-1],
+            dict(type='PackPoseInputs', pack_transformed=True),
+        ]
+    )
+)

@@ -4,22 +4,23 @@ A toolbox is only imported once a sample of it is met.
 """
 
 from . import classification, detection, pose, segmentation  # noqa: F401
-from .fields import keep, register_field
+from .fields import find_batch_rule, keep, register_field
 from .handler import (
+    Resizing,
     SampleHandler,
+    check_reproduced,
     find_handler,
-    prepare_dataset,
     register_handler,
     resize_samples,
 )
-from .resizing import Resizing
 
 __all__ = [
     'Resizing',
     'SampleHandler',
+    'check_reproduced',
+    'find_batch_rule',
     'find_handler',
     'keep',
-    'prepare_dataset',
     'register_field',
     'register_handler',
     'resize_samples',

@@ -3,8 +3,7 @@
 from typing import Any
 
 from .fields import ORIGIN, keep, resize_fields
-from .handler import SampleHandler, register_handler
-from .resizing import Resizing
+from .handler import Resizing, SampleHandler, register_handler
 
 _RULES = dict.fromkeys(
     (
@@ -14,7 +13,7 @@ _RULES = dict.fromkeys(
         # About the file or earlier transforms: no head reads them.
         'img_shape',
         'scale_factor',
-        # Of images with text.
+        # Fields of images with text.
         'gt_answer_weight',
         'gt_text_id',
         'gt_image_id',
@@ -23,7 +22,6 @@ _RULES = dict.fromkeys(
     ),
     keep,
 )
-_KNOWN = frozenset((*_RULES, *ORIGIN))
 
 
 @register_handler('mmpretrain.structures.data_sample.DataSample')
@@ -31,18 +29,13 @@ class ClassificationSamples(SampleHandler):
     """The class of an image does not change with its size or position."""
 
     is_positional = False
+    kept_fields = frozenset((*_RULES, *ORIGIN))
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
-        """Return the sample itself, if nothing in it depends on the size.
+        """Resize a sample that has other fields, too.
 
         Raises:
             TypeError: If a field is unknown: the masks of
                 self-supervised models, boxes of visual grounding, ...
         """
-        if _KNOWN.issuperset(sample.all_keys()):
-            return sample  # no copy: batches have hundreds
         return resize_fields(sample, resizing, _RULES)
-
-    def copy(self, sample: Any) -> Any:
-        """Return the sample itself: no head writes into it."""
-        return sample

@@ -1,17 +1,13 @@
 """Samples of mmdet."""
 
 from math import ceil
-from typing import Any, Dict, Union
+from typing import Any, Dict, Sequence, Tuple
 
 from torch import Tensor
 
-from .fields import FieldRule, keep, resize_fields
-from .handler import SampleHandler, register_handler
-from .pixel_map import resize_label_map
-from .resizing import Resizing
-
-# Which of the instances to keep: all, or a mask of them, (N, ).
-Visible = Union[slice, Tensor]
+from .fields import FieldRule, find_user_rule, keep, resize_fields
+from .handler import Resizing, SampleHandler, register_handler
+from .pixel_map import check_ignored, find_ignored_labels, resize_label_map
 
 
 @register_handler('mmdet.structures.det_data_sample.DetDataSample')
@@ -23,9 +19,15 @@ class DetectionSamples(SampleHandler):
 
         As in mmdet's ``Resize`` followed by ``FilterAnnotations``, an instance
         whose box is now one pixel or less, in width or height, is removed with
-        its label and mask. If none would be left, the largest stays: mmdet's
-        pipelines never train on images without instances, and some heads
-        cannot.
+        its label and mask. Instances that are as small in the main batch stay,
+        as the pipeline left them there. If none would be left, the largest
+        stays: mmdet's pipelines never train on images without instances, and
+        some heads cannot.
+
+        Raises:
+            TypeError: If nothing says how a field shrinks.
+            ValueError: If boxes are no corners, or a map is of another size
+                than its image.
         """
         small = resize_fields(
             sample,
@@ -33,13 +35,30 @@ class DetectionSamples(SampleHandler):
             {**_RULES, **_map_rules(sample)},
             _resize_shapes(sample, resizing),
         )
-        if 'gt_instances' in small:
-            visible = _find_visible(small.gt_instances)
-            small.gt_instances = small.gt_instances[visible]
-        if 'ignored_instances' in small:
-            visible = _find_visible(small.ignored_instances, least=0)
-            small.ignored_instances = small.ignored_instances[visible]
+        for name, least in (('gt_instances', 1), ('ignored_instances', 0)):
+            if name in small:
+                old, new = sample.get(name), small.get(name)
+                # Boxes that shrink by a user's rule may be of any kind.
+                if 'bboxes' in new and not find_user_rule(
+                    f'{name}.bboxes', old.bboxes
+                ):
+                    visible = _find_visible(old.bboxes, new.bboxes, least)
+                    setattr(small, name, new[visible])
         return small
+
+    def check_padding(self, sample: Any, resizing: Resizing) -> None:
+        """Refuse labels of maps that a semantic head does not ignore.
+
+        Raises:
+            ValueError: If the padding of a map would be learned.
+        """
+        if 'gt_sem_seg' in sample or 'gt_panoptic_seg' in sample:
+            ignored = {
+                path: label
+                for path, label in find_ignored_labels(resizing.model).items()
+                if 'semantic' in path  # others learn from boxes and masks
+            }
+            check_ignored(ignored, 'seg_pad_value', _get_pad_value(resizing))
 
 
 def _map_rules(sample: Any) -> Dict[str, FieldRule]:
@@ -47,7 +66,7 @@ def _map_rules(sample: Any) -> Dict[str, FieldRule]:
         return resize_label_map(
             label_map,
             resizing,
-            resizing.get_pad_value('seg_pad_value', 255),
+            _get_pad_value(resizing),
             sample.img_shape[:2],
         )
 
@@ -62,33 +81,53 @@ def _map_rules(sample: Any) -> Dict[str, FieldRule]:
     )
 
 
-def _find_visible(instances: Any, least: int = 1) -> Visible:
-    """Find boxes larger than a pixel, or the largest if ``least`` is 1."""
-    if 'bboxes' not in instances or len(instances) == 0:
-        return slice(None)
-    boxes = _convert_boxes(instances.bboxes)
-    visible: Tensor = (boxes.widths > 1) & (boxes.heights > 1)
-    if least and not visible.any():
-        visible[boxes.areas.argmax()] = True
+def _get_pad_value(resizing: Resizing) -> float:
+    return resizing.get_pad_value('seg_pad_value', 255)
+
+
+def _find_visible(old: Any, new: Any, least: int) -> Tensor:
+    """Find the boxes that did not shrink to a pixel or less, (N, ).
+
+    Args:
+        old: Boxes of the main batch.
+        new: The same boxes, resized.
+        least: 1 to keep the largest box if no other is left, or else 0.
+    """
+    was, now = _read_boxes(old), _read_boxes(new)
+    large: Tensor = (now.widths > 1) & (now.heights > 1)
+    visible = large | (was.widths <= 1) | (was.heights <= 1)
+    if least and len(large) and not large.any():
+        visible[now.areas.argmax()] = True
     return visible
 
 
-def _convert_boxes(boxes: Any) -> Any:
+def _read_boxes(boxes: Any) -> Any:
+    """Read boxes by the interface of their type; a tensor's are corners."""
     from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
 
     if isinstance(boxes, BaseBoxes):
         return boxes
-    if boxes.shape[-1] == 4:
-        return HorizontalBoxes(boxes)
-    raise TypeError(
-        f'boxes in a tensor of shape {tuple(boxes.shape)} are not (x1, '
-        'y1, x2, y2): set boxtype2tensor=False in model.data_preprocessor '
-        'or register a resizer for your sample type'
+    advice = (
+        'set boxtype2tensor=False in model.data_preprocessor, which keeps '
+        'the type of boxes, or register a rule with '
+        "`mmst.targets.register_field('bboxes')`"
     )
+    if boxes.shape[-1] != 4:
+        raise TypeError(
+            f'`bboxes` in a tensor of shape {tuple(boxes.shape)} are not '
+            f'(x1, y1, x2, y2): {advice}'
+        )
+    inverted = (boxes[:, 2:] < boxes[:, :2]).any(-1)
+    if inverted.any():
+        raise ValueError(
+            '`bboxes` in a tensor are not (x1, y1, x2, y2), as x2 < x1 or '
+            f'y2 < y1 in {boxes[inverted][0].tolist()}: {advice}'
+        )
+    return HorizontalBoxes(boxes)
 
 
 def _resize_boxes(boxes: Any, resizing: Resizing) -> Any:
-    own = _convert_boxes(boxes)
+    own = _read_boxes(boxes)
     # mmdet scales a tensor in place.
     small = own.clone()
     height, width = resizing.scale
@@ -97,8 +136,10 @@ def _resize_boxes(boxes: Any, resizing: Resizing) -> Any:
 
 
 def _resize_masks(masks: Any, resizing: Resizing) -> Any:
-    if (masks.height, masks.width) != tuple(resizing.main_shape):
-        masks = masks.pad(resizing.main_shape)
+    shape = masks.height, masks.width
+    if shape != tuple(resizing.main_shape):
+        # Image alone: the data preprocessor pads none, or not these.
+        return masks.resize(resizing.resize_shape(shape))
     return masks.resize(resizing.resized_shape).pad(
         resizing.padded_shape,
         pad_val=resizing.get_pad_value('mask_pad_value', 0),
@@ -113,11 +154,11 @@ _RULES: Dict[str, FieldRule] = {
             'labels',
             'scores',
             'instances_ids',
-            # Of models that read text: the words of an instance.
+            # Words of an instance, for models that read text.
             'positive_maps',
             'text_token_mask',
             'tokens_positive',
-            # Of semi-supervised models: from the image file to the main
+            # Semi-supervised models: from the image file to the main
             # batch, only used for pseudo labels.
             'homography_matrix',
             # For tests of corner detectors; no loss reads it.
@@ -130,13 +171,21 @@ _RULES: Dict[str, FieldRule] = {
 
 def _resize_shapes(sample: Any, resizing: Resizing) -> Dict[str, Any]:
     """Compute the shapes that the data preprocessor would set."""
-    image_shape = resizing.resize_shape(sample.img_shape[:2])
+
+    def pad(shape: Sequence[int]) -> Tuple[int, ...]:
+        return tuple(
+            ceil(side / resizing.divisor) * resizing.divisor for side in shape
+        )
+
+    old = tuple(sample.img_shape[:2])
+    new = resizing.resize_shape(old)
+    padded = pad(new)
+    if 'pad_shape' in sample and tuple(sample.pad_shape[:2]) != pad(old):
+        # Set by an augmentation of the batch.
+        padded = resizing.resize_shape(sample.pad_shape[:2])
     shapes: Dict[str, Any] = dict(
-        img_shape=image_shape,
-        pad_shape=tuple(
-            ceil(side / resizing.divisor) * resizing.divisor
-            for side in image_shape
-        ),
+        img_shape=new,
+        pad_shape=padded,
         batch_input_shape=resizing.padded_shape,
     )
     if 'scale_factor' in sample:

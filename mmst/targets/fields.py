@@ -4,15 +4,16 @@ An unknown field is refused by name: left unchanged, it would silently train a
 subnet on wrong targets.
 """
 
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 
-from .resizing import Resizing
+if TYPE_CHECKING:
+    from .handler import Resizing
 
 # Takes a field's value and how the images were resized; returns a new value.
-FieldRule = Callable[[Any, Resizing], Any]
+FieldRule = Callable[[Any, 'Resizing'], Any]
 
 
-def keep(value: Any, resizing: Resizing) -> Any:
+def keep(value: Any, resizing: 'Resizing') -> Any:
     """Keep a value: the rule of a field that does not depend on the size.
 
     Example:
@@ -55,7 +56,8 @@ def register_field(name: str) -> Callable[[FieldRule], FieldRule]:
         name: The field's name, such as ``points``; or its path, such as
             ``gt_instances.points``, for that one alone; or the full name of
             its values' class, such as ``my_package.Points``, for fields of
-            any name. Metadata are fields, too.
+            any name. Metadata are fields, too, and so are entries of the batch
+            beside ``inputs`` and ``data_samples``.
 
     Example:
         >>> @register_field('points')
@@ -72,9 +74,28 @@ def register_field(name: str) -> Callable[[FieldRule], FieldRule]:
     return register
 
 
+def find_batch_rule(name: str) -> Optional[FieldRule]:
+    """Find how a batch's entry shrinks with the images, if a user said so.
+
+    Args:
+        name: Its name in the batch, beside ``inputs`` and ``data_samples``.
+
+    Returns:
+        The rule that was registered with :func:`register_field`.
+
+    Example:
+        >>> _ = register_field('camera')(keep)
+        >>> find_batch_rule('camera') is keep
+        True
+        >>> find_batch_rule('depth') is None
+        True
+    """
+    return _RULES.get(name)
+
+
 def resize_fields(
     sample: Any,
-    resizing: Resizing,
+    resizing: 'Resizing',
     rules: Mapping[str, FieldRule],
     metainfo: Optional[Mapping[str, Any]] = None,
 ) -> Any:
@@ -93,12 +114,16 @@ def resize_fields(
     small = _resize_element(sample, '', type(sample), resizing, rules)
     new = dict(metainfo or {})
     for name, value in sample.metainfo_items():
-        if name not in new:
-            rule = _find_rule(name, value, {**ORIGIN, **rules})
-            if rule is None:
-                raise TypeError(_describe_unknown(name, value, type(sample)))
-            if rule is not keep:
-                new[name] = rule(value, resizing)
+        rule = find_user_rule(name, value)
+        if rule is None and name in new:
+            continue
+        rule = rule or _find_rule(name, value, {**ORIGIN, **rules})
+        if rule is None:
+            raise TypeError(_describe_unknown(name, value, type(sample)))
+        if rule is not keep:
+            new[name] = rule(value, resizing)
+        else:
+            new.pop(name, None)
     small.set_metainfo(new)
     return small
 
@@ -107,7 +132,7 @@ def _resize_element(
     element: Any,
     prefix: str,
     sample_type: type,
-    resizing: Resizing,
+    resizing: 'Resizing',
     rules: Mapping[str, FieldRule],
 ) -> Any:
     from mmengine.structures import BaseDataElement
@@ -130,17 +155,28 @@ def _resize_element(
     return small
 
 
+def find_user_rule(path: str, value: Any) -> Optional[FieldRule]:
+    """Find the rule that a user registered for a field."""
+    return _look_up(path, value, _RULES)
+
+
 def _find_rule(
     path: str, value: Any, rules: Mapping[str, FieldRule]
 ) -> Optional[FieldRule]:
     """Find a user's rule, the sample type's, or one of the value's type."""
-    names = (path, path.rpartition('.')[2])
+    rule = find_user_rule(path, value) or _look_up(path, value, rules)
+    return rule or (keep if _is_no_number(value) else None)
+
+
+def _look_up(
+    path: str, value: Any, rules: Mapping[str, FieldRule]
+) -> Optional[FieldRule]:
+    """Look up a field's path, its name and the classes of its value."""
     classes = [f'{c.__module__}.{c.__qualname__}' for c in type(value).__mro__]
-    for known in (_RULES, rules):
-        for name in (*names, *classes):
-            if name in known:
-                return known[name]
-    return keep if _is_no_number(value) else None
+    for name in (path, path.rpartition('.')[2], *classes):
+        if name in rules:
+            return rules[name]
+    return None
 
 
 def _is_no_number(value: Any) -> bool:

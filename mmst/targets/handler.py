@@ -1,10 +1,83 @@
 """Handlers of data samples: what subnets need to know about each type."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Type
+from dataclasses import dataclass, replace
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+)
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-from .resizing import Resizing
+from . import fields
+
+Shape = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How a subnet's batch was made from the main one.
+
+    The whole batch was resized, the padding around its smaller images
+    included, and then padded to the right and the bottom.
+
+    Attributes:
+        main_shape: (H, W) of the main batch.
+        resized_shape: (H, W) that it was resized to.
+        padded_shape: (H, W) of the subnet's batch.
+        divisor: Number that divides the sides of ``padded_shape``.
+        model: The model, whose ``data_preprocessor`` has the padding values.
+        dataset: The training data set, whose pipeline made the targets.
+            ``None`` where it is not known.
+
+    Example:
+        >>> half = Resizing(
+        ...     (64, 96), (32, 48), (32, 64), divisor=32, model=model)
+        >>> half.scale
+        (0.5, 0.5)
+        >>> half.resize_shape((60, 80))
+        (30, 40)
+    """
+
+    main_shape: Shape
+    resized_shape: Shape
+    padded_shape: Shape
+    divisor: int
+    model: nn.Module
+    dataset: Any = None
+
+    @property
+    def scale(self) -> Tuple[float, float]:
+        """New height over old, new width over old."""
+        height, width = (
+            new / old for new, old in zip(self.resized_shape, self.main_shape)
+        )
+        return height, width
+
+    def resize_shape(self, shape: Sequence[int]) -> Shape:
+        """Return the resized (H, W) of an image of the main batch."""
+        height, width = (
+            max(1, round(side * factor))
+            for side, factor in zip(shape, self.scale)
+        )
+        return height, width
+
+    def update_scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
+        """Return (w, h) factors since the image file, given the old ones."""
+        height, width = self.scale
+        return old[0] * width, old[1] * height
+
+    def get_pad_value(self, name: str, default: float) -> float:
+        """Get the data preprocessor's padding value of one kind of data."""
+        return getattr(self.model.data_preprocessor, name, default)
 
 
 class SampleHandler:
@@ -16,6 +89,9 @@ class SampleHandler:
     Attributes:
         is_positional: Whether annotations say where something is in the
             image, so crops and flips must not move the pixels.
+        kept_fields: Names of fields that do not depend on the image's size,
+            nor are written into by any head. A sample without other fields is
+            neither resized nor copied: batches have hundreds.
 
     Example:
         >>> SampleHandler().find_multiple(model)
@@ -23,9 +99,13 @@ class SampleHandler:
     """
 
     is_positional = True
+    kept_fields: FrozenSet[str] = frozenset()
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Resize a sample's annotations as its image was resized.
+
+        At the main batch's own size the result must equal the sample, see
+        :func:`check_reproduced`.
 
         Args:
             sample: The main network's sample; it and its tensors must not be
@@ -40,11 +120,24 @@ class SampleHandler:
         """
         raise TypeError(
             'cannot give a subnet a smaller input: '
-            f'{type(sample).__module__}.{type(sample).__qualname__} has no '
+            f'{_get_name(type(sample))} has no '
             f'handler. Known: {", ".join(_HANDLERS)}. Set neither '
             '`size_range` nor `sizes` in SubnetSamplerHook, or register one '
             'with `mmst.targets.register_handler`'
         )
+
+    def check_padding(self, sample: Any, resizing: Resizing) -> None:
+        """Refuse padding that the losses would learn.
+
+        Called if the subnet's batch is padded after it was resized.
+
+        Args:
+            sample: The main network's sample.
+            resizing: How the batch of images was resized.
+
+        Raises:
+            ValueError: If padded parts of a target are not ignored.
+        """
 
     def copy(self, sample: Any) -> Any:
         """Copy a sample so that a pass may write into it.
@@ -53,19 +146,19 @@ class SampleHandler:
         masks into their samples. Tensors are shared, since no head of the
         toolboxes writes into them.
         """
-        return _copy_element(sample)
+        return sample if self.keeps(sample) else _copy_element(sample)
+
+    def keeps(self, sample: Any) -> bool:
+        """Whether a sample has no fields but ``kept_fields``."""
+        return (
+            bool(self.kept_fields)
+            and self.kept_fields.issuperset(sample.all_keys())
+            and self.kept_fields.isdisjoint(fields._RULES)
+        )
 
     def find_multiple(self, model: nn.Module) -> int:
         """Return the divisor of a subnet's input sides."""
         return 1
-
-    def prepare_dataset(self, dataset: Any) -> None:
-        """Make a data set's samples contain what :meth:`resize` needs.
-
-        Called with every data set that subnets are trained on, of any type,
-        before workers start, and again whenever its pipeline may have been
-        replaced.
-        """
 
 
 def _copy_element(element: Any) -> Any:
@@ -120,10 +213,14 @@ def find_handler(sample: Any) -> SampleHandler:
         False
     """
     for cls in type(sample).__mro__:
-        name = f'{cls.__module__}.{cls.__qualname__}'
+        name = _get_name(cls)
         if name in _HANDLERS:
             return _HANDLERS[name]
     return SampleHandler()
+
+
+def _get_name(cls: type) -> str:
+    return f'{cls.__module__}.{cls.__qualname__}'
 
 
 def resize_samples(
@@ -137,6 +234,7 @@ def resize_samples(
 
     Raises:
         TypeError: If a sample's type has no handler.
+        ValueError: If a loss would learn the padding of a target.
 
     Example:
         >>> half = Resizing(
@@ -147,19 +245,112 @@ def resize_samples(
     """
     if samples is None:
         return None
-    return [
-        find_handler(sample).resize(sample, resizing) for sample in samples
-    ]
+    is_padded = resizing.padded_shape != resizing.resized_shape
+    resized = []
+    for sample in samples:
+        handler = find_handler(sample)
+        if is_padded:
+            handler.check_padding(sample, resizing)
+        resized.append(
+            sample
+            if handler.keeps(sample)
+            else handler.resize(sample, resizing)
+        )
+    return resized
 
 
-def prepare_dataset(dataset: Any) -> None:
-    """Let every handler prepare a data set for subnets.
+def check_reproduced(
+    samples: Optional[Sequence[Any]], resizing: Resizing
+) -> None:
+    """Refuse targets that handlers do not reproduce at the main size.
+
+    A handler that knows how targets were made returns the batch's own where
+    nothing is resized. If it does not, it would not make the right ones for a
+    smaller image either. Numbers are compared to 1e-3, as targets that are
+    encoded anew may be rounded differently.
 
     Args:
-        dataset: Any data set, or one around others, before workers copy it.
+        samples: The data samples of the main batch, or ``None``.
+        resizing: How a batch of these images is resized; its sizes but for
+            ``main_shape`` do not matter.
+
+    Raises:
+        ValueError: If a field of a sample is not reproduced.
 
     Example:
-        >>> prepare_dataset(runner.train_dataloader.dataset)
+        >>> half = Resizing(
+        ...     (64, 96), (32, 48), (32, 48), divisor=1, model=model)
+        >>> check_reproduced([DataSample().set_gt_label(3)], half)
     """
-    for handler in _HANDLERS.values():
-        handler.prepare_dataset(dataset)
+    main = resizing.main_shape
+    same = replace(resizing, resized_shape=main, padded_shape=main)
+    copies = resize_samples(samples, same)
+    for sample, copy in zip(samples or (), copies or ()):
+        path = find_difference(sample, copy)
+        if path is not None:
+            raise ValueError(
+                'cannot give subnets smaller inputs: made again at the main '
+                f'size, {main} (h, w), `{path}` of {type(sample).__name__} is '
+                "not the batch's own, so at another size it would be wrong, "
+                'too. Probably a transform changed it in a way that mmst does '
+                "not know: for poses, one after GenerateTarget, or the head's "
+                'decoder has another sigma or type than the encoder of '
+                'GenerateTarget. Register a rule for it with '
+                f"`mmst.targets.register_field('{path}')` or a handler with "
+                f"`mmst.targets.register_handler('{_get_name(type(sample))}')`"
+                ', or set neither `size_range` nor `sizes` in '
+                'SubnetSamplerHook'
+            )
+
+
+def find_difference(old: Any, new: Any) -> Optional[str]:
+    """Find what of a value another one does not have, to 1e-3 in floats.
+
+    Args:
+        old: Data sample, tensor, array, or anything made of these.
+        new: Value to compare with it; may have more fields.
+
+    Returns:
+        The path to the first difference, such as ``gt_instances.bboxes``;
+        empty if it is the value itself, ``None`` if there is none.
+    """
+    if old is new:
+        return None
+    if any(isinstance(value, (Tensor, np.ndarray)) for value in (old, new)):
+        return None if _are_close(old, new) else ''
+    if isinstance(old, float) and isinstance(new, (float, int)):
+        return None if _are_close(old, new) else ''
+    parts, others = _get_parts(old), _get_parts(new)
+    if parts is None or others is None:
+        return None if old == new else ''
+    if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
+        if len(old) != len(new):
+            return ''
+    elif type(old) is not type(new):
+        return ''
+    for name, part in parts.items():
+        path = find_difference(part, others[name]) if name in others else ''
+        if path is not None:
+            return f'{name}.{path}' if path else name
+    return None
+
+
+def _get_parts(value: Any) -> Optional[Dict[str, Any]]:
+    """Get the parts of a value by their names; ``None`` if it has none."""
+    if hasattr(value, 'all_items'):  # MMEngine's elements
+        return dict(value.all_items())
+    if isinstance(value, (list, tuple)):
+        return {str(i): part for i, part in enumerate(value)}
+    if isinstance(value, dict):
+        return {str(name): part for name, part in value.items()}
+    return getattr(value, '__dict__', None)
+
+
+def _are_close(old: Any, new: Any) -> bool:
+    try:
+        one, other = (torch.as_tensor(value).cpu() for value in (old, new))
+    except (TypeError, ValueError):  # an array of text, or no numbers at all
+        return bool(np.array_equal(np.asarray(old), np.asarray(new)))
+    return one.shape == other.shape and torch.allclose(
+        one.double(), other.double(), rtol=0, atol=1e-3, equal_nan=True
+    )

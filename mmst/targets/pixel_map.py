@@ -1,12 +1,12 @@
 """Maps with one label per pixel."""
 
-from typing import Sequence
+from typing import Any, Dict, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .resizing import Resizing
+from .handler import Resizing
 
 
 def resize_label_map(
@@ -15,7 +15,7 @@ def resize_label_map(
     pad_value: float,
     image_shape: Sequence[int],
 ) -> Tensor:
-    """Resize a map of labels to the nearest pixel, then pad it.
+    """Resize a map of labels to the nearest pixel.
 
     The nearest pixel is that of ``cv2.INTER_NEAREST``, which the toolboxes'
     ``Resize`` transforms use for maps: the floor of the exact position.
@@ -23,33 +23,42 @@ def resize_label_map(
     float32 and is sometimes off by one pixel.)
 
     Args:
-        label_map: (..., H, W), of any type, as large as the image or as the
-            main batch.
+        label_map: (..., H, W), of any type, as large as the main batch, or
+            only as large as the image, which the data preprocessor left so.
         resizing: How the images were resized.
         pad_value: Value of the padding: the ignored label.
         image_shape: (H, W) of the image in the main batch.
 
     Returns:
-        Tensor: (..., H', W') with the padded shape of the subnet's batch.
+        Tensor: (..., H', W'), as large as the subnet's batch, padded, or only
+        as large as the image in it.
 
     Raises:
         ValueError: If the map has another size.
     """
-    shapes = (tuple(image_shape), tuple(resizing.main_shape))
-    if tuple(label_map.shape[-2:]) not in shapes:
-        raise ValueError(
-            f'maps of {tuple(label_map.shape[-2:])} (h, w) cannot be resized '
-            f'with their image: they are neither as large as the image, '
-            f'{shapes[0]}, nor as the batch, {shapes[1]}'
-        )
-    # A smaller image's padding in the batch was resized with it.
-    label_map = _pad(label_map, resizing.main_shape, pad_value)
+    shape = tuple(label_map.shape[-2:])
+    if shape == tuple(resizing.main_shape):
+        # A smaller image's padding in the batch was resized with it.
+        small = _take_nearest(label_map, resizing.resized_shape)
+        height, width = resizing.padded_shape
+        below, right = height - small.shape[-2], width - small.shape[-1]
+        return F.pad(small, (0, right, 0, below), value=pad_value)
+    if shape == tuple(image_shape):
+        return _take_nearest(label_map, resizing.resize_shape(image_shape))
+    raise ValueError(
+        f'maps of {shape} (h, w) cannot be resized '
+        f'with their image: they are neither as large as the image, '
+        f'{tuple(image_shape)}, nor as the batch, '
+        f'{tuple(resizing.main_shape)}'
+    )
+
+
+def _take_nearest(label_map: Tensor, shape: Sequence[int]) -> Tensor:
     rows, columns = (
         _find_nearest(old, new, label_map.device)
-        for old, new in zip(resizing.main_shape, resizing.resized_shape)
+        for old, new in zip(label_map.shape[-2:], shape)
     )
-    label_map = label_map[..., rows[:, None], columns]
-    return _pad(label_map, resizing.padded_shape, pad_value)
+    return label_map[..., rows[:, None], columns]
 
 
 def _find_nearest(old: int, new: int, device: torch.device) -> Tensor:
@@ -60,6 +69,44 @@ def _find_nearest(old: int, new: int, device: torch.device) -> Tensor:
     return positions.floor().long().clamp(max=old - 1)
 
 
-def _pad(label_map: Tensor, shape: Sequence[int], value: float) -> Tensor:
-    bottom, right = (to - now for to, now in zip(shape, label_map.shape[-2:]))
-    return F.pad(label_map, (0, right, 0, bottom), value=value)
+def find_ignored_labels(model: nn.Module) -> Dict[str, Any]:
+    """Find the label that each head and loss of a model ignores.
+
+    Returns:
+        The labels by their paths, such as ``decode_head.ignore_index``.
+    """
+    return {
+        f'{path}.{name}'.lstrip('.'): vars(module)[name]
+        for path, module in model.named_modules()
+        for name in ('ignore_index', 'ignore_label')
+        if name in vars(module)
+    }
+
+
+def check_ignored(
+    ignored: Dict[str, Any], pad_name: str, pad_value: float
+) -> None:
+    """Refuse to pad maps of labels with a label that is not ignored.
+
+    Args:
+        ignored: The labels that heads and losses ignore, by their paths.
+        pad_name: Name of the data preprocessor's option for the padding.
+        pad_value: Its value.
+
+    Raises:
+        ValueError: If they are not the same.
+    """
+    others = [
+        f'{path}={label}'
+        for path, label in ignored.items()
+        if label != pad_value
+    ]
+    if others:
+        raise ValueError(
+            "cannot pad a subnet's label map: model.data_preprocessor pads "
+            f'with {pad_name}={pad_value}, which the losses would learn, as '
+            f'they ignore another label: {", ".join(others)}. Set '
+            f'{pad_name} and every ignore_index of the model to the same '
+            'label, or set neither `size_range` nor `sizes` in '
+            'SubnetSamplerHook'
+        )

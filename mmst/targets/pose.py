@@ -1,25 +1,39 @@
 """Samples of mmpose: top-down estimation of keypoints."""
 
 from copy import copy
+from functools import partial
 from inspect import signature
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .dataset_parts import iter_parts
 from .fields import FieldRule, keep, resize_fields
-from .handler import SampleHandler, register_handler
-from .resizing import Resizing
+from .handler import (
+    Resizing,
+    SampleHandler,
+    Shape,
+    find_difference,
+    register_handler,
+)
 
 Array = NDArray[Any]
 
 # A multiple of every backbone's stride, so that feature maps have whole cells.
 FEATURE_STRIDE = 32
 
-# In pixels of the image file, as metrics need them, or independent of size.
+# Parts of a sample with targets: the codec's table of their names there.
+_TARGETS = dict(
+    gt_fields='field_mapping_table', gt_instance_labels='label_mapping_table'
+)
+_WEIGHTS = 'gt_instance_labels.keypoint_weights'
+
+_NO_SIZES = 'set neither `size_range` nor `sizes` in SubnetSamplerHook'
+
+# Kept: in pixels of the image file, as metrics need them, or independent of
+# the size.
 _KEPT: Dict[str, FieldRule] = dict.fromkeys(
     (
         'bboxes',
@@ -29,6 +43,7 @@ _KEPT: Dict[str, FieldRule] = dict.fromkeys(
         'keypoints',
         'keypoints_cam',
         'keypoints_visible',
+        'keypoints_visible_weights',
         'head_size',
         'areas',
         'crowd_index',
@@ -48,40 +63,29 @@ class PoseSamples(SampleHandler):
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Shrink keypoints, and encode them for this size.
 
-        Targets are encoded again with the head's codec, with the same sigma,
-        for the padded input size; a resized heat-map would have another sigma.
-        Keypoints are pixel centres, so they move as these do in the bilinear
-        resize of the image: ``(x + 0.5) * scale - 0.5``.
+        Targets are encoded again as GenerateTarget does in the pipeline of
+        ``resizing.dataset``, or as the head's decoder says if there is none,
+        with the same sigma, for the padded input size; a resized heat-map
+        would have another sigma. Keypoints are pixel centres, so they move as
+        these do in the bilinear resize of the image: ``(x + 0.5) * scale -
+        0.5``.
 
         Raises:
-            ValueError: If the sample lacks keypoints in the input's
-                coordinates.
+            ValueError: If the model is bottom-up, the sample lacks keypoints
+                in the input's coordinates, or the data set has several
+                encoders.
             TypeError: If the head runs at one size only, or the codec cannot
                 encode all targets of the sample.
         """
-        codec = _get_codec(resizing.model.head)
-        instances = sample.gt_instances
-        if 'transformed_keypoints' not in instances:
-            raise ValueError(
-                "a subnet's targets are encoded again from the keypoints in "
-                'the input, which the samples do not hold: set '
-                "dict(type='PackPoseInputs', pack_transformed=True) at the "
-                'end of the train pipeline, which needs TopdownAffine before '
-                'it'
-            )
-        keypoints = _shrink(instances.transformed_keypoints, resizing)
+        _check_model(resizing.model)
+        codec = _find_encoder(resizing)
+        keypoints = _get_keypoints(sample, resizing)
+        rules = {
+            **_KEPT,
+            'transformed_keypoints': _shrink,
+            **_make_target_rules(sample, resizing, codec, keypoints),
+        }
         height, width = resizing.padded_shape
-        encoded = resize_codec(codec, (width, height)).encode(
-            keypoints, instances.keypoints_visible
-        )
-        rules: Dict[str, FieldRule] = dict(
-            _KEPT,
-            transformed_keypoints=lambda old, _: keypoints,
-            gt_fields=lambda old, _: _encode_fields(old, codec, encoded),
-            gt_instance_labels=lambda old, _: _encode_labels(
-                old, codec, encoded
-            ),
-        )
         shapes = dict(
             input_size=(width, height),
             pad_shape=resizing.padded_shape,
@@ -95,22 +99,89 @@ class PoseSamples(SampleHandler):
         The heat-map of an input of h x w px has h / stride x w / stride
         cells. A head that upsamples the last feature map returns this size
         only if no cell was rounded up: 110 px become 4 cells of stride 32, so
-        32 cells of stride 4 instead of 27.5. So such inputs are padded to
-        whole cells.
+        32 cells of stride 4 instead of 27.5. So such inputs have whole cells.
         """
-        codec = _find_codec(getattr(model, 'head', None))
-        return FEATURE_STRIDE if hasattr(codec, 'heatmap_size') else 1
+        codec = _find_decoder(getattr(model, 'head', None))
+        # A head without a codec may learn those of the pipeline's encoder.
+        makes_heatmaps = codec is None or hasattr(codec, 'heatmap_size')
+        return FEATURE_STRIDE if makes_heatmaps else 1
 
-    def prepare_dataset(self, dataset: Any) -> None:
-        """Make pipelines pack the keypoints in the input's coordinates.
 
-        A subnet's targets are encoded from these, but mmpose packs them only
-        with ``pack_transformed=True`` in ``PackPoseInputs``. The main network
-        and metrics do not read them.
-        """
-        for part in iter_parts(dataset):
-            if hasattr(part, 'pack_transformed'):
-                part.pack_transformed = True
+def _make_target_rules(
+    sample: Any, resizing: Resizing, codec: Any, keypoints: Array
+) -> Dict[str, FieldRule]:
+    """Make the rules of a sample's targets: encode the keypoints again."""
+    visible = sample.gt_instances.keypoints_visible
+    small = _shrink(keypoints, resizing)
+    encoded = _encode(codec, resizing.padded_shape, small, visible)
+
+    def weigh(old: Tensor, resizing: Resizing) -> Tensor:
+        """Keep the factors by which the data set weighs joints."""
+        new = _take(codec, encoded, _WEIGHTS, old)
+        if torch.equal(new, old):
+            return new
+        again = _encode(codec, resizing.main_shape, keypoints, visible)
+        main = _take(codec, again, _WEIGHTS, old)
+        if torch.equal(main, old):  # no factors
+            return new
+        return new * torch.where(main > 0, old / main, torch.zeros_like(old))
+
+    rules: Dict[str, FieldRule] = {
+        f'{part}.{name}': partial(_take, codec, encoded, f'{part}.{name}')
+        for part in _TARGETS
+        if part in sample
+        for name in sample.get(part).keys()
+        if name not in _KEPT
+    }
+    rules[_WEIGHTS] = weigh
+    return rules
+
+
+def _encode(
+    codec: Any, shape: Shape, keypoints: Array, visible: Array
+) -> Dict[str, Array]:
+    """Encode keypoints for inputs of a shape (H, W).
+
+    Returns:
+        The targets by their paths in a sample.
+    """
+    from mmpose.datasets.transforms import PackPoseInputs
+
+    height, width = shape
+    encoded = resize_codec(codec, (width, height)).encode(keypoints, visible)
+    return {
+        f'{part}.{packed}': encoded[name]
+        for part, table in _TARGETS.items()
+        for name, packed in (
+            getattr(codec, table) or getattr(PackPoseInputs, table)
+        ).items()
+        if name in encoded
+    }
+
+
+def _take(
+    codec: Any,
+    encoded: Dict[str, Array],
+    path: str,
+    old: Any,
+    resizing: Optional[Resizing] = None,
+) -> Tensor:
+    """Take a target that was encoded again, of the same type as the old one.
+
+    Raises:
+        TypeError: If the codec does not encode it, or in another form.
+    """
+    new = encoded.get(path)
+    is_tensor = isinstance(old, Tensor)  # and no list, of several levels
+    if new is None or not is_tensor or np.ndim(new) != old.ndim:
+        raise TypeError(
+            f'{_name(codec)} does not encode `{path}` as it is in the main '
+            'batch: its subnets cannot get smaller inputs. Make it the one '
+            "encoder of the pipeline's GenerateTarget and the decoder of "
+            'model.head, register a rule with '
+            f"`mmst.targets.register_field('{path}')`, or {_NO_SIZES}"
+        )
+    return torch.as_tensor(new, dtype=old.dtype, device=old.device)
 
 
 def resize_codec(codec: Any, input_size: Tuple[int, int]) -> Any:
@@ -133,10 +204,15 @@ def resize_codec(codec: Any, input_size: Tuple[int, int]) -> Any:
         small = copy(codec)
         vars(small).update(parts)
         return small
-    options = {
-        name: getattr(codec, name)
-        for name in signature(type(codec)).parameters
-    }
+    names = signature(type(codec)).parameters
+    lost = [name for name in names if not hasattr(codec, name)]
+    if lost:
+        raise TypeError(
+            f'{_name(codec)} cannot be built for another input size, '
+            f'as it does not keep its options {lost} as attributes: keep '
+            f'them, or {_NO_SIZES}'
+        )
+    options = {name: getattr(codec, name) for name in names}
     options['input_size'] = input_size
     if 'heatmap_size' in options:
         options['heatmap_size'] = tuple(
@@ -148,7 +224,120 @@ def resize_codec(codec: Any, input_size: Tuple[int, int]) -> Any:
     return type(codec)(**options)
 
 
-def _find_codec(head: Optional[nn.Module]) -> Any:
+def _check_model(model: nn.Module) -> None:
+    """Refuse models that cannot learn from smaller inputs."""
+    from mmpose.models import BottomupPoseEstimator
+
+    if isinstance(model, BottomupPoseEstimator):
+        raise ValueError(_describe_bottom_up(f'{_name(model)} is bottom-up'))
+    # Layers over all cells of a feature map or heat-map of one size.
+    if any(
+        hasattr(part, attribute)
+        for part in model.head.modules()
+        for attribute in ('in_featuremap_size', 'heatmap_size')
+    ):
+        raise TypeError(
+            f'{_name(model.head)} has layers for one input size: its '
+            f'subnets cannot get smaller ones; {_NO_SIZES}'
+        )
+
+
+def _describe_bottom_up(reason: str) -> str:
+    return (
+        'among pose models, top-down models alone can have subnets with '
+        f'smaller inputs, but {reason}: {_NO_SIZES}'
+    )
+
+
+def _get_keypoints(sample: Any, resizing: Resizing) -> Array:
+    """Get keypoints in pixels of the input, (N, K, 2 or 3)."""
+    from mmpose.datasets.transforms import TopdownAffine
+
+    instances = sample.gt_instances
+    if 'transformed_keypoints' in instances:
+        keypoints: Array = instances.transformed_keypoints
+        return keypoints
+    if resizing.dataset is not None and not any(
+        isinstance(part, TopdownAffine)
+        for part in _iter_parts(resizing.dataset)
+    ):
+        raise ValueError(
+            _describe_bottom_up('the train pipeline has no TopdownAffine')
+        )
+    raise ValueError(
+        "a subnet's targets and their weights are encoded again, by the "
+        'encoder of GenerateTarget, from the keypoints in the input, which '
+        'the samples do not hold: let the train pipeline '
+        "end with dict(type='PackPoseInputs', pack_transformed=True). In a "
+        'config that inherits the pipeline that is `train_dataloader = '
+        'dict(dataset=dict(pipeline=[*_base_.train_dataloader.dataset.'
+        "pipeline[:-1], dict(type='PackPoseInputs', pack_transformed=True)]))"
+        '`. Or '
+        f'{_NO_SIZES}'
+    )
+
+
+def _iter_parts(dataset: Any) -> Iterator[Any]:
+    """Iterate over a data set, the ones it wraps, and their transforms."""
+    if isinstance(dataset, (list, tuple)):
+        for part in dataset:
+            yield from _iter_parts(part)
+        return
+    yield dataset
+    for name in ('dataset', 'datasets', 'pipeline', 'transforms'):
+        yield from _iter_parts(getattr(dataset, name, ()))
+
+
+def _find_encoder(resizing: Resizing) -> Any:
+    """Find the codec that made the targets: the pipeline's, or the head's.
+
+    Raises:
+        ValueError: If the data set has several that differ.
+        TypeError: If there is none, or one that needs more than keypoints.
+    """
+    from mmpose.datasets.transforms import GenerateTarget
+
+    encoders = [
+        part.encoder
+        for part in _iter_parts(resizing.dataset)
+        if isinstance(part, GenerateTarget)
+    ]
+    head = resizing.model.head
+    codec, *others = encoders or [_find_decoder(head)]
+    for other in others:
+        difference = find_difference(codec, other)
+        if difference is not None:
+            raise ValueError(
+                f'the data set has several encoders, {_name(codec)} and '
+                f'{_name(other)}'
+                + (f', which differ in {difference}' if difference else '')
+                + ': samples do not tell which of them encodes a '
+                "subnet's targets. Give every GenerateTarget the same "
+                f'encoder, or {_NO_SIZES}'
+            )
+    if codec is None:
+        raise TypeError(
+            f"{_name(head)} has no codec to encode a subnet's targets: set "
+            '`decoder` in model.head, or in the head that it wraps, to the '
+            f"codec of the pipeline's GenerateTarget, or {_NO_SIZES}"
+        )
+    if isinstance(codec, list):
+        raise TypeError(
+            f'GenerateTarget has a list of encoders, {_name(codec)}: targets '
+            'of several encoders, or on several levels, cannot be encoded '
+            'for smaller inputs. Give it one encoder that is no list, or '
+            f'{_NO_SIZES}'
+        )
+    if codec.auxiliary_encode_keys:
+        raise TypeError(
+            f'{_name(codec)} also needs '
+            f'{sorted(codec.auxiliary_encode_keys)}, which samples do not '
+            f'hold at another size: {_NO_SIZES}'
+        )
+    return codec
+
+
+def _find_decoder(head: Optional[nn.Module]) -> Any:
     """Find the codec of a head, or else of the head that it wraps.
 
     mmpose's VisPredictHead itself has none.
@@ -158,109 +347,16 @@ def _find_codec(head: Optional[nn.Module]) -> Any:
     return next((c for c in codecs if hasattr(c, 'encode')), None)
 
 
-def _get_codec(head: nn.Module) -> Any:
-    """Get the head's codec; refuse it if it cannot make smaller targets."""
-    name = type(head).__name__
-    # Layers over all cells of a feature map or heat-map of one size.
-    if any(
-        hasattr(part, attribute)
-        for part in head.modules()
-        for attribute in ('in_featuremap_size', 'heatmap_size')
-    ):
-        raise TypeError(
-            f'{name} has layers for one input size: its subnets cannot get '
-            'smaller ones. Set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook'
-        )
-    codec = _find_codec(head)
-    if codec is None:
-        raise TypeError(
-            f"{name} has no codec to encode a subnet's targets: set "
-            '`decoder` in model.head, or in the head that it wraps, to the '
-            "codec of the pipeline's "
-            'GenerateTarget, or set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook'
-        )
-    if codec.auxiliary_encode_keys:
-        raise TypeError(
-            f'{type(codec).__name__} also needs '
-            f'{sorted(codec.auxiliary_encode_keys)}, which samples do not '
-            'hold at another size: set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook'
-        )
-    return codec
+def _name(value: Any) -> str:
+    if isinstance(value, list):
+        return f'[{", ".join(map(_name, value))}]'
+    return type(value).__name__
 
 
 def _shrink(keypoints: Array, resizing: Resizing) -> Array:
     """Move keypoints, (N, K, 2 or 3), with the pixels they are in."""
-    height, width = resizing.scale
+    scale = np.array(resizing.scale[::-1])
     small = keypoints.copy()
-    small[..., :2] = (keypoints[..., :2] + 0.5) * (width, height) - 0.5
+    # (x + 0.5) * scale - 0.5, exact where the scale is 1.
+    small[..., :2] = keypoints[..., :2] * scale + (scale - 1) / 2
     return small
-
-
-def _encode_labels(labels: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
-    from mmpose.datasets.transforms import PackPoseInputs
-
-    small = labels.clone()
-    names = {
-        packed: name
-        for name, packed in (
-            codec.label_mapping_table or PackPoseInputs.label_mapping_table
-        ).items()
-    }
-    for packed, old in labels.items():
-        if packed == 'keypoints_visible_weights':
-            continue  # of the annotation, not of the codec
-        new = _get_encoded(codec, encoded, names.get(packed), packed, old)
-        if packed == 'keypoint_weights':
-            # A visible joint's weight may have the data set's own factor.
-            new = torch.where((new > 0) & (old > 0), old, new)
-        small.set_field(new, packed)
-    return small
-
-
-def _encode_fields(fields: Any, codec: Any, encoded: Dict[str, Array]) -> Any:
-    from mmengine.structures import PixelData
-    from mmpose.datasets.transforms import PackPoseInputs
-
-    if not isinstance(fields, PixelData):
-        raise TypeError(
-            'targets on several levels each need a codec, but the model has '
-            f'only {type(codec).__name__}: its subnets cannot get smaller '
-            'inputs. Set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook'
-        )
-    names = {
-        packed: name
-        for name, packed in (
-            codec.field_mapping_table or PackPoseInputs.field_mapping_table
-        ).items()
-    }
-    return PixelData(
-        **{
-            packed: _get_encoded(
-                codec, encoded, names.get(packed), packed, old
-            )
-            for packed, old in fields.items()
-        }
-    )
-
-
-def _get_encoded(
-    codec: Any,
-    encoded: Dict[str, Array],
-    name: Any,
-    packed: str,
-    old: Tensor,
-) -> Tensor:
-    """Get the new value of a target, of the same type as the old one."""
-    new = encoded.get(name)
-    if new is None or np.ndim(new) != old.ndim:
-        raise TypeError(
-            f'{type(codec).__name__}, the codec of model.head, does not '
-            f"encode `{packed}` as the pipeline's GenerateTarget did: its "
-            'subnets cannot get smaller inputs. Set neither `size_range` nor '
-            '`sizes` in SubnetSamplerHook'
-        )
-    return torch.as_tensor(new, dtype=old.dtype, device=old.device)

@@ -5,9 +5,8 @@ from typing import Any, Dict
 from torch import Tensor
 
 from .fields import resize_fields
-from .handler import SampleHandler, register_handler
-from .pixel_map import resize_label_map
-from .resizing import Resizing
+from .handler import Resizing, SampleHandler, register_handler
+from .pixel_map import check_ignored, find_ignored_labels, resize_label_map
 
 
 @register_handler('mmseg.structures.seg_data_sample.SegDataSample')
@@ -27,7 +26,7 @@ class SegmentationSamples(SampleHandler):
             return resize_label_map(
                 label_map,
                 resizing,
-                resizing.get_pad_value('seg_pad_val', 255),
+                _get_pad_value(resizing),
                 image_shape,
             )
 
@@ -51,4 +50,34 @@ class SegmentationSamples(SampleHandler):
             shapes['scale_factor'] = resizing.update_scale_factor(
                 sample.scale_factor
             )
+        if sample.get('pad_shape', ()) is None:  # mmseg's, of no map
+            del shapes['pad_shape']
         return resize_fields(sample, resizing, rules, shapes)
+
+    def check_padding(self, sample: Any, resizing: Resizing) -> None:
+        """Refuse depths, and labels that a head or loss does not ignore.
+
+        Raises:
+            ValueError: If the padding of a map would be learned.
+        """
+        if 'gt_depth_map' in sample:
+            raise ValueError(
+                "cannot pad a subnet's `gt_depth_map`: there is no depth that "
+                'losses ignore. Choose `sizes` in SubnetSamplerHook with '
+                'which both sides of the images become multiples of '
+                f'{resizing.divisor}, or set `size` in '
+                'model.data_preprocessor to the size of the images in place '
+                'of `size_divisor`, or set neither `size_range` nor `sizes`'
+            )
+        if 'gt_sem_seg' in sample:
+            # Losses without a label of their own are given their head's.
+            ignored = {
+                path: label
+                for path, label in find_ignored_labels(resizing.model).items()
+                if label is not None
+            }
+            check_ignored(ignored, 'seg_pad_val', _get_pad_value(resizing))
+
+
+def _get_pad_value(resizing: Resizing) -> float:
+    return resizing.get_pad_value('seg_pad_val', 255)

@@ -4,12 +4,10 @@ from typing import Any, Sequence
 
 import numpy as np
 from mmcv.transforms import Compose
+from mmengine.dataset import BaseDataset
 from mmpose.models.data_preprocessors import PoseDataPreprocessor
 from mmpose.registry import MODELS, TRANSFORMS
 from torch import nn
-
-from mmst.engine.subnet_batch import make_subnet_batch
-from mmst.subnets import Subnet, SubnetInputs
 
 JOINTS = 5
 CODECS = dict(
@@ -51,10 +49,10 @@ def head_cfg(name: str, **options: Any) -> dict:
     return dict(cfg, in_channels=64, decoder=codec_cfg(name), **options)
 
 
-def model_for(head: dict) -> nn.Module:
-    """What a subnet's batch is made with."""
+def model_for(head: dict, divisor: int = 1) -> nn.Module:
+    """The parts of a model that make a subnet's batch."""
     model = nn.Module()
-    model.data_preprocessor = PoseDataPreprocessor()
+    model.data_preprocessor = PoseDataPreprocessor(pad_size_divisor=divisor)
     model.head = MODELS.build(head)
     return model
 
@@ -113,6 +111,16 @@ def pipeline(
     )
 
 
+class People(BaseDataset):
+    """Two people and a pipeline."""
+
+    def __init__(self, run_pipeline: Compose) -> None:
+        super().__init__(pipeline=run_pipeline.transforms)
+
+    def load_data_list(self) -> list:
+        return [person(0), person(1)]
+
+
 def packed(
     model: nn.Module, run_pipeline: Compose, seeds: Sequence[int] = (0, 1)
 ) -> dict:
@@ -127,11 +135,4 @@ def packed(
             data_samples=[item['data_samples'] for item in results],
         ),
         True,
-    )
-
-
-def shrunk(data: dict, size: Any, model: nn.Module) -> dict:
-    """The batch as a subnet of this size gets it."""
-    return make_subnet_batch(
-        data, Subnet.ordered((1,), (1,), size), SubnetInputs(), model
     )

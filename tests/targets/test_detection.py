@@ -8,14 +8,15 @@ from torch import nn
 pytest.importorskip('mmdet')
 from mmdet.datasets.transforms import FilterAnnotations, PackDetInputs, Resize  # noqa: E402
 from mmdet.models.data_preprocessors import DetDataPreprocessor  # noqa: E402
+from mmdet.registry import MODELS  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.structures.bbox import HorizontalBoxes  # noqa: E402
 from mmdet.structures.mask import BitmapMasks, PolygonMasks  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.structures import InstanceData, PixelData  # noqa: E402
 
-from mmst.engine.subnet_batch import make_subnet_batch  # noqa: E402
-from mmst.subnets import Subnet, SubnetInputs  # noqa: E402
+from mmst.targets import fields, register_field  # noqa: E402
+from tests.targets.batches import shrunk as shrunk_by  # noqa: E402
 from tests.targets.snapshot import assert_same, snapshot  # noqa: E402
 
 MEAN, STD = [120.0] * 3, [60.0] * 3
@@ -102,9 +103,7 @@ def packed(results, data_preprocessor):
 def shrunk(data, size, data_preprocessor):
     model = nn.Module()
     model.data_preprocessor = data_preprocessor
-    return make_subnet_batch(
-        data, Subnet.ordered((1,), (1,), size), SubnetInputs(), model
-    )
+    return shrunk_by(data, size, model)
 
 
 def mmdet_resized(results, shape, keep=True):
@@ -122,9 +121,11 @@ def assert_like_mmdet(small, expected, atol):
     assert small['inputs'].shape == expected['inputs'].shape
     assert (small['inputs'] - expected['inputs']).abs().max() < 1.01 / 60
     for one, other in zip(small['data_samples'], expected['data_samples']):
-        # mmdet does not pad what the model never sees.
+        # mmdet does not pad these, so an image that fills its batch does not
+        # tell whether they were.
+        masks = one.ignored_instances.masks
         other.ignored_instances.masks = other.ignored_instances.masks.pad(
-            other.batch_input_shape
+            (masks.height, masks.width)
         )
         assert_same(snapshot(one), snapshot(other), atol)
 
@@ -221,7 +222,7 @@ def test_no_instance(masks):
 @pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
 def test_largest_stays_where_none_would(masks):
     """With its label and mask, in that image alone."""
-    boxes = [[1, 1, 2.5, 20], [1, 1, 2.5, 40], [60, 10, 60.5, 11]]
+    boxes = [[1, 1, 2.5, 20], [1, 1, 2.5, 40], [60, 10, 61.5, 12]]
     pre = preprocessor()
     data = packed(
         [
@@ -262,19 +263,22 @@ def test_proposals_and_panoptic_maps():
 
 
 def test_masks_and_maps_that_the_preprocessor_left_unpadded():
-    """They are where those of the whole batch are."""
-    plain = DetDataPreprocessor(MEAN, STD, pad_size_divisor=32)
-    padded = preprocessor()
+    """Images of their own size: what mmdet's Resize makes of each."""
+    pre = DetDataPreprocessor(MEAN, STD, pad_size_divisor=32)
     shapes = (96, 128), (67, 93)
-    samples = [
-        shrunk(
-            packed([annotations(s, i) for i, s in enumerate(shapes)], pre),
-            61,
-            pre,
-        )['data_samples'][1]
-        for pre in (plain, padded)
-    ]
-    assert_same(*(snapshot(sample) for sample in samples))
+    data = packed([annotations(s, i) for i, s in enumerate(shapes)], pre)
+    sample = shrunk(data, 61, pre)['data_samples'][1]
+    alone = mmdet_resized(annotations(shapes[1], 1), (43, 59), keep=False)
+    expected = packed([alone], pre)['data_samples'][0]
+    assert torch.equal(sample.gt_sem_seg.sem_seg, expected.gt_sem_seg.sem_seg)
+    np.testing.assert_array_equal(
+        sample.gt_instances.masks.masks,
+        expected.gt_instances.masks.masks[sample.gt_instances.labels],
+    )
+    np.testing.assert_array_equal(
+        sample.ignored_instances.masks.masks,
+        expected.ignored_instances.masks.masks,
+    )
 
 
 def test_batch_is_not_padded_back_to_a_fixed_size():
@@ -294,7 +298,8 @@ def test_batch_is_not_padded_back_to_a_fixed_size():
     sample = small['data_samples'][0]
     assert small['inputs'].shape[-2:] == (96, 96)
     assert sample.batch_input_shape == (96, 96)
-    assert (sample.img_shape, sample.pad_shape) == ((48, 64), (64, 64))
+    # The main one's is that of the whole batch.
+    assert (sample.img_shape, sample.pad_shape) == ((48, 64), (80, 80))
     assert sample.gt_instances.masks.masks.shape == (2, 96, 96)
     assert sample.gt_sem_seg.sem_seg.shape == (1, 96, 96)
 
@@ -322,11 +327,95 @@ def test_a_map_of_another_size_is_refused():
         shrunk(data, 48, pre)
 
 
-def test_boxes_of_another_kind_are_refused():
+def boxes_only(boxes, **more):
+    """A batch of one image with these boxes."""
     sample = DetDataSample(
         metainfo=dict(img_shape=(96, 128)),
-        gt_instances=InstanceData(bboxes=torch.zeros(2, 5)),
+        gt_instances=InstanceData(
+            bboxes=boxes, labels=torch.arange(len(boxes)), **more
+        ),
     )
-    data = dict(inputs=torch.zeros(1, 3, 96, 128), data_samples=[sample])
+    return dict(inputs=torch.zeros(1, 3, 96, 128), data_samples=[sample])
+
+
+def test_boxes_of_another_kind_are_refused():
     with pytest.raises(TypeError, match=r'\(2, 5\) are not .*boxtype2tensor'):
-        shrunk(data, 48, preprocessor())
+        shrunk(boxes_only(torch.zeros(2, 5)), 48, preprocessor())
+
+
+class CentreBoxes(HorizontalBoxes):
+    """Boxes (x, y, width, height) around their centre."""
+
+    widths = property(lambda self: self.tensor[..., 2])
+    heights = property(lambda self: self.tensor[..., 3])
+    areas = property(lambda self: self.tensor[..., 2:].prod(-1))
+
+
+CENTRES = torch.tensor([[60.0, 50, 30, 20], [4, 4, 1.5, 9], [9, 9, 40, 40]])
+
+
+def test_boxes_that_are_no_corners():
+    """By the interface of their type; as a tensor they are refused."""
+    data = boxes_only(CentreBoxes(CENTRES))
+    small = shrunk(data, 48, preprocessor())['data_samples'][0]
+    assert small.gt_instances.labels.tolist() == [0, 2]
+    assert torch.equal(small.gt_instances.bboxes.tensor, CENTRES[[0, 2]] / 2)
+    with pytest.raises(
+        ValueError, match=r'`bboxes` .* in \[60.*boxtype2tensor=False'
+    ):
+        shrunk(boxes_only(CENTRES), 48, preprocessor())
+
+
+@pytest.mark.parametrize('boxes', [CENTRES, torch.rand(3, 5)])
+def test_boxes_with_a_rule_of_the_user_s_all_stay(boxes, monkeypatch):
+    """mmst cannot tell which of them are too small."""
+    monkeypatch.setattr(fields, '_RULES', {})
+    register_field('bboxes')(lambda old, resizing: old / 2)
+    small = shrunk(boxes_only(boxes), 48, preprocessor())['data_samples'][0]
+    assert torch.equal(small.gt_instances.bboxes, boxes / 2)
+
+
+@pytest.mark.parametrize('box_type', [torch.as_tensor, HorizontalBoxes])
+def test_boxes_that_were_small_before_stay(box_type):
+    """Only what shrinking made small goes."""
+    boxes = torch.tensor(
+        [[9.0, 9, 10, 30], [9, 9, 10.5, 30], [9, 9, 9, 9], [9, 9, 30, 30]]
+    )
+    data = boxes_only(box_type(boxes), ids=list('abcd'))
+    small = shrunk(data, 48, preprocessor())['data_samples'][0].gt_instances
+    assert small.labels.tolist() == [0, 2, 3] and small.ids == ['a', 'c', 'd']
+    # The largest of those that shrank stays beside them.
+    data = boxes_only(box_type(boxes[:3]))
+    small = shrunk(data, 48, preprocessor())['data_samples'][0].gt_instances
+    assert small.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    'pad, ignored, is_right', [(255, 255, True), (0, 255, False)]
+)
+def test_padding_of_maps_has_to_be_ignored(pad, ignored, is_right):
+    """By the semantic head; other losses do not see the maps."""
+    pre = preprocessor(seg_pad_value=pad)
+    data = packed([annotations((96, 128))], pre)
+    head = dict(
+        type='PanopticFPNHead',
+        num_things_classes=3,
+        num_stuff_classes=2,
+        in_channels=8,
+        inner_channels=32,
+        loss_seg=dict(type='CrossEntropyLoss', ignore_index=ignored),
+    )
+    model = nn.Module()
+    model.data_preprocessor = pre
+    model.loss_cls = MODELS.build(dict(type='CrossEntropyLoss'))
+    model.semantic_head = MODELS.build(head)
+    if is_right:
+        assert shrunk_by(data, 48, model)
+        return
+    with pytest.raises(
+        ValueError,
+        match='seg_pad_value=0, .* semantic_head.loss_seg.ignore_index=255. S',
+    ):
+        shrunk_by(data, 48, model)
+    del data['data_samples'][0].gt_sem_seg
+    assert shrunk_by(data, 48, model)

@@ -10,6 +10,7 @@ from torch import nn
 from mmst.targets import (
     Resizing,
     fields,
+    find_batch_rule,
     keep,
     register_field,
     resize_samples,
@@ -35,7 +36,7 @@ def detection(**instances):
     structures = pytest.importorskip('mmdet.structures')
     sample = structures.DetDataSample(metainfo=dict(img_shape=SHAPE))
     sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[10.0, 10.0, 60.0, 60.0], [8.0, 8.0, 9.0, 9.0]]),
+        bboxes=torch.tensor([[10.0, 10.0, 60.0, 60.0], [8.0, 8.0, 9.5, 9.5]]),
         labels=torch.tensor([0, 1]),
         **instances,
     )
@@ -98,7 +99,7 @@ def test_rule_by_name(name):
 
     sample = detection(points=points())
     small = resized(sample)
-    # The second box is half a pixel now, and its points went with it.
+    # The second box is less than a pixel now, and its points went with it.
     assert small.gt_instances.points.tolist() == [[17.5, 18.0]]
     assert torch.equal(sample.gt_instances.points, points())
 
@@ -152,3 +153,20 @@ def test_classes_are_not_copied():
     sample = DataSample().set_gt_label(3)
     sample.set_field(SHAPE, 'img_shape', field_type='metainfo')
     assert resized(sample) is sample
+
+
+def test_user_s_rule_comes_before_the_toolbox_s():
+    """Of known fields, too: of a class, and of a shape that heads read."""
+    register_field('gt_label')(lambda old, resizing: old + 1)
+    register_field('pad_shape')(lambda old, resizing: (7, 7))
+    assert resized(DataSample().set_gt_label(3)).gt_label.tolist() == [4]
+    sample = detection()
+    sample.set_metainfo(dict(pad_shape=SHAPE))
+    small = resized(sample)
+    assert (small.pad_shape, small.img_shape) == ((7, 7), (48, 64))
+
+
+def test_rule_of_a_batch_entry():
+    rule = register_field('points')(lambda old, resizing: old / 2)
+    assert find_batch_rule('points') is rule
+    assert find_batch_rule('masks') is None

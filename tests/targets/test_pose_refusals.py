@@ -1,19 +1,25 @@
 """Pose models whose subnets cannot have smaller inputs say so."""
 
+import re
+
 import pytest
+from mmengine.config import Config
+from mmengine.dataset import ConcatDataset
 from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmpose')
-from mmpose.registry import TRANSFORMS  # noqa: E402
+from mmpose.codecs import MSRAHeatmap  # noqa: E402
+from mmpose.registry import MODELS, TRANSFORMS  # noqa: E402
 
+from tests.targets.batches import shrunk  # noqa: E402
 from tests.targets.people import (  # noqa: E402
     JOINTS,
+    People,
     codec_cfg,
     head_cfg,
     model_for,
     packed,
     pipeline,
-    shrunk,
 )
 
 
@@ -22,12 +28,70 @@ def scope():
     init_default_scope('mmpose')
 
 
-def test_keypoints_have_to_be_packed():
+def follow(advice, folder):
+    """Write a line into a config that inherits one of mmpose's."""
+    base = (
+        'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
+        'td-hm_res50_8xb64-210e_coco-256x192.py'
+    )
+    (folder / 'mine.py').write_text(f'_base_ = {base!r}\n{advice}\n')
+    return Config.fromfile(folder / 'mine.py')
+
+
+@pytest.mark.parametrize('is_known', [False, True])
+def test_keypoints_have_to_be_packed(is_known, tmp_path):
+    """The error has the line to add."""
     model = model_for(head_cfg('msra'))
-    data = packed(model, pipeline('msra', pack=False))
-    with pytest.raises(ValueError, match='PackPoseInputs.*pack_transformed=T'):
-        shrunk(data, 83, model)
-    assert shrunk(data, None, model) is data
+    people = People(pipeline('msra', pack=False))
+    data = packed(model, people.pipeline)
+    with pytest.raises(ValueError) as error:
+        shrunk(data, 83, model, people if is_known else None)
+    line = re.search('`(train_dataloader = .*)`. Or', str(error.value))[1]
+    end = follow(line, tmp_path).train_dataloader.dataset.pipeline[-1]
+    assert end == dict(type='PackPoseInputs', pack_transformed=True)
+    own = people.pipeline.transforms
+    own[-1] = TRANSFORMS.build(end)
+    assert shrunk(packed(model, people.pipeline), 83, model, people)
+
+
+def is_bottom_up(error):
+    text = str(error.value)
+    assert 'top-down models alone' in text and 'set neither' in text
+    assert 'pack_transformed' not in text
+
+
+def test_bottom_up_models_are_refused():
+    """Not by advice about TopdownAffine, which they cannot have."""
+    codec = dict(
+        type='SPR',
+        input_size=(128, 256),
+        heatmap_size=(32, 64),
+        sigma=(4, 2),
+        generate_keypoint_heatmaps=True,
+    )
+    dekr = MODELS.build(
+        dict(
+            type='BottomupPoseEstimator',
+            backbone=dict(type='ResNet', depth=18, base_channels=8),
+            head=dict(
+                type='DEKRHead',
+                in_channels=64,
+                num_keypoints=JOINTS,
+                decoder=codec,
+            ),
+        )
+    )
+    model = model_for(head_cfg('msra'))
+    bottom_up = People(pipeline('msra', pack=False))
+    data = packed(model, bottom_up.pipeline)
+    with pytest.raises(ValueError) as error:
+        shrunk(data, 83, dekr)
+    is_bottom_up(error)
+    # Known by the pipeline.
+    del bottom_up.pipeline.transforms[3]
+    with pytest.raises(ValueError) as error:
+        shrunk(data, 83, model, bottom_up)
+    is_bottom_up(error)
 
 
 FIXED = [
@@ -71,7 +135,6 @@ def test_heads_of_one_size_are_refused(head):
     data = packed(model, pipeline('simcc'))
     with pytest.raises(TypeError, match=head['type'] + ' has layers for one'):
         shrunk(data, 83, model)
-    assert shrunk(data, 1.0, model)['data_samples'] is data['data_samples']
 
 
 def test_a_head_without_codec_is_refused():
@@ -81,38 +144,71 @@ def test_a_head_without_codec_is_refused():
         shrunk(data, 83, model)
 
 
-def test_several_codecs_are_refused():
+@pytest.mark.parametrize(
+    'several, field',
+    [
+        (dict(multilevel=True, encoder=['megvii', 'megvii']), 'heatmaps'),
+        # Weights of encoders in a list are stacked.
+        (dict(encoder=['megvii']), 'keypoint_weights'),
+    ],
+)
+def test_encoders_in_a_list_are_refused(several, field):
     model = model_for(head_cfg('megvii'))
-    levels = pipeline('megvii')
-    levels.transforms[4] = TRANSFORMS.build(
-        dict(
-            type='GenerateTarget',
-            multilevel=True,
-            encoder=[codec_cfg('megvii'), codec_cfg('megvii')],
-        )
+    encoders = [codec_cfg(name) for name in several['encoder']]
+    people = People(pipeline('megvii'))
+    people.pipeline.transforms[4] = TRANSFORMS.build(
+        dict(several, type='GenerateTarget', encoder=encoders)
     )
-    with pytest.raises(TypeError, match='levels .* has only MegviiHeatmap'):
-        shrunk(packed(model, levels), 83, model)
+    data = packed(model, people.pipeline)
+    with pytest.raises(TypeError, match=r'list of encoders, \[MegviiHeatmap'):
+        shrunk(data, 83, model, people)
+    with pytest.raises(TypeError, match=f'not encode `gt_.*{field}` as'):
+        shrunk(data, 83, model)
 
 
 def test_another_codec_than_the_pipeline_s_is_refused():
+    """If the pipeline is not known; its encoder decides elsewhere."""
     model = model_for(dict(head_cfg('msra'), decoder=codec_cfg('regression')))
     data = packed(model, pipeline('msra'))
     with pytest.raises(
-        TypeError, match='RegressionLabel, .* does not encode `heatmaps`'
+        TypeError, match='RegressionLabel does not encode `gt_fields.heatmaps`'
     ):
         shrunk(data, 83, model)
 
 
-def test_weights_of_another_shape_are_refused():
-    """Of encoders in a list the weights are stacked."""
+@pytest.mark.parametrize(
+    'other, told',
+    [
+        (dict(type='MSRAHeatmap', sigma=3.0), 'differ in sigma'),
+        (dict(type='UDPHeatmap'), 'MSRAHeatmap and UDPHeatmap:'),
+    ],
+)
+def test_encoders_that_differ_are_refused(other, told):
+    """Samples do not tell which of the data sets they are from."""
     model = model_for(head_cfg('msra'))
-    listed = pipeline('msra')
-    listed.transforms[4] = TRANSFORMS.build(
-        dict(type='GenerateTarget', encoder=[codec_cfg('msra')])
+    sets = [People(pipeline('msra')) for _ in range(3)]
+    data = packed(model, sets[0].pipeline)
+    assert shrunk(data, 83, model, ConcatDataset(sets))
+    sets[2].pipeline.transforms[4] = TRANSFORMS.build(
+        dict(type='GenerateTarget', encoder=dict(codec_cfg('msra'), **other))
     )
-    with pytest.raises(TypeError, match='not encode `keypoint_weights` as'):
-        shrunk(packed(model, listed), 83, model)
+    with pytest.raises(ValueError, match=f'several encoders, .*{told}'):
+        shrunk(data, 83, model, ConcatDataset(sets))
+
+
+class Forgetful(MSRAHeatmap):
+    """A codec that cannot be built for another size."""
+
+    def __init__(self, size, cells, spread):
+        super().__init__(size, cells, spread)
+
+
+def test_a_codec_that_forgets_its_options_is_refused():
+    model = model_for(head_cfg('msra'))
+    model.head.decoder = Forgetful((128, 256), (32, 64), 2.0)
+    data = packed(model, pipeline('msra'))
+    with pytest.raises(TypeError, match=r"options \['size', 'cells', 'spr"):
+        shrunk(data, 83, model)
 
 
 def test_a_codec_that_needs_more_is_refused():

@@ -1,0 +1,247 @@
+"""Handlers reproduce a batch's own targets at the main size (contract 16)."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import BaseDataElement, InstanceData
+
+from mmst.targets import (
+    SampleHandler,
+    check_reproduced,
+    fields,
+    keep,
+    register_field,
+    register_handler,
+    resize_samples,
+)
+from mmst.targets.handler import _HANDLERS, find_difference
+from tests.engine.dense_tasks import PIPELINES, TASKS, TinyScenes, model_cfg
+from tests.targets.batches import identity
+from tests.targets.snapshot import assert_same, snapshot
+
+PACK = dict(type='PackPoseInputs', pack_transformed=True)
+
+
+@pytest.fixture(autouse=True)
+def rules(monkeypatch):
+    monkeypatch.setattr(fields, '_RULES', {})
+    monkeypatch.setattr('mmst.targets.handler._HANDLERS', dict(_HANDLERS))
+
+
+def make_pipeline(task, *after):
+    """The task's own, with transforms after its targets."""
+    pipeline = copy.deepcopy(PIPELINES[TASKS[task][0]])
+    pack = PACK if task == 'pose' else pipeline[-1]
+    return [*pipeline[:-1], *after, pack]
+
+
+def make_batch(task, after=(), preprocessor=(), sigma=None):
+    """The preprocessed batch, its model and data set."""
+    init_default_scope(TASKS[task][0])
+    cfg = model_cfg(task)
+    cfg.data_preprocessor.update(dict(preprocessor))
+    if sigma is not None:
+        cfg.head.decoder.sigma = sigma
+    scenes = TinyScenes(task, make_pipeline(task, *after))
+    model = MODELS.build(cfg)
+    np.random.seed(0)
+    data = pseudo_collate([scenes[0], scenes[1]])
+    return model.data_preprocessor(data, True), model, scenes
+
+
+OPTIONS = {
+    'mmdet': [dict(), dict(pad_mask=False, pad_seg=False, pad_size_divisor=1)],
+    'mmseg': [dict(), dict(size=None, size_divisor=64)],
+    'mmpose': [dict()],
+}
+CASES = [
+    (task, preprocessor)
+    for task, (toolbox, *_) in TASKS.items()
+    for preprocessor in OPTIONS[toolbox]
+]
+
+
+@pytest.mark.parametrize('task, preprocessor', CASES)
+def test_stock_tasks(task, preprocessor):
+    """Boxes, masks, maps and joints are the batch's own, copies included."""
+    pytest.importorskip(TASKS[task][0])
+    data, model, scenes = make_batch(task, preprocessor=preprocessor)
+    before = snapshot(data['data_samples'])
+    resizing = identity(data, model, scenes)
+    half = [side // 2 for side in resizing.main_shape]
+    check_reproduced(
+        data['data_samples'],
+        replace(resizing, resized_shape=half, padded_shape=half),
+    )
+    copies = resize_samples(data['data_samples'], resizing)
+    assert_same(before, snapshot(data['data_samples']))
+    for one, sample in zip(copies, data['data_samples']):
+        assert one is not sample
+        # By the tests' own comparison, too; boxes have other tuples.
+        for name, value in sample.items():
+            assert_same(snapshot(one.get(name)), snapshot(value), 1e-3, name)
+
+
+def test_regression_of_joints():
+    pytest.importorskip('mmpose')
+    codec = dict(type='RegressionLabel', input_size=(96, 128))
+    head = dict(
+        type='RegressionHead', in_channels=64, num_joints=5, decoder=codec
+    )
+    init_default_scope('mmpose')
+    cfg = model_cfg('pose')
+    cfg.head = head
+    scenes = TinyScenes('pose', make_pipeline('pose'))
+    scenes.pipeline.transforms[4].encoder = MODELS.build(head).decoder
+    model = MODELS.build(cfg)
+    data = model.data_preprocessor(pseudo_collate([scenes[0]]), True)
+    check_reproduced(data['data_samples'], identity(data, model, scenes))
+
+
+def test_classes():
+    """Also beside a field that a user has registered."""
+    structures = pytest.importorskip('mmpretrain.structures')
+    sample = structures.DataSample().set_gt_label(3)
+    other = sample.clone()
+    other.set_field(torch.ones(4), 'embedding')
+    register_field('embedding')(keep)
+    data = dict(inputs=torch.zeros(2, 3, 8, 8))
+    resizing = identity(data, Model())
+    check_reproduced([sample, other], resizing)
+    check_reproduced(None, resizing)
+    assert resize_samples([sample], resizing)[0] is sample
+
+
+class Widen:
+    """A transform after GenerateTarget."""
+
+    def __call__(self, results):
+        results['heatmaps'] = results['heatmaps'] * 2
+        return results
+
+
+def test_what_a_transform_did_to_targets_is_refused():
+    """Until a rule says how they shrink."""
+    pytest.importorskip('mmpose')
+    data, model, scenes = make_batch('pose', [Widen()])
+    resizing = identity(data, model, scenes)
+    with pytest.raises(ValueError) as error:
+        check_reproduced(data['data_samples'], resizing)
+    text = str(error.value)
+    for told in (
+        '`gt_fields.heatmaps` of PoseDataSample',
+        'transform',
+        "register_field('gt_fields.heatmaps')",
+        "register_handler('mmpose.structures.pose_data_sample.PoseDataSample'",
+        'set neither `size_range` nor `sizes` in SubnetSamplerHook',
+    ):
+        assert told in text
+
+    @register_field('gt_fields.heatmaps')
+    def shrink(heatmaps, resizing):
+        height, width = resizing.padded_shape
+        return torch.nn.functional.interpolate(
+            heatmaps[None], (height // 4, width // 4), mode='bilinear'
+        )[0]
+
+    check_reproduced(data['data_samples'], resizing)
+
+
+def test_another_sigma_than_the_decoder_s():
+    """Is right if the pipeline is known, and refused if it is not."""
+    pytest.importorskip('mmpose')
+    data, model, scenes = make_batch('pose', sigma=1)
+    check_reproduced(data['data_samples'], identity(data, model, scenes))
+    with pytest.raises(ValueError, match='`gt_fields.heatmaps` .* sigma'):
+        check_reproduced(data['data_samples'], identity(data, model))
+
+
+class Marks:
+    """A user's own sample: points in an image."""
+
+    def __init__(self, points):
+        self.points = points
+
+
+@pytest.mark.parametrize('shift, is_right', [(0.0, True), (0.5, False)])
+def test_handlers_of_users(shift, is_right):
+    @register_handler(f'{__name__}.Marks')
+    class MarksHandler(SampleHandler):
+        def resize(self, sample, resizing):
+            return Marks(sample.points * resizing.scale[0] + shift)
+
+    resizing = identity(dict(inputs=torch.zeros(1, 3, 8, 8)), Model())
+    samples = [Marks(torch.ones(2, 2))]
+    if is_right:
+        check_reproduced(samples, resizing)
+        return
+    with pytest.raises(ValueError, match='`points` of Marks'):
+        check_reproduced(samples, resizing)
+
+
+class Model(torch.nn.Module):
+    """A model whose data preprocessor pads nothing."""
+
+    data_preprocessor = None
+
+
+def sample(**changes):
+    values = dict(
+        boxes=torch.ones(2, 4),
+        names=['a', 'b'],
+        score=0.25,
+        array=np.arange(3),
+        polygons=[[np.ones(4)], [np.zeros(6)]],
+        nothing=None,
+    )
+    element = BaseDataElement(metainfo=dict(shape=(4, 6), factor=(0.5, 1.0)))
+    element.part = InstanceData(boxes=values.pop('boxes'))
+    element.set_data(values)
+    for path, value in changes.items():
+        *parents, name = path.split('__')
+        owner = element.get(parents[0]) if parents else element
+        owner.set_field(
+            value, name, field_type='metainfo' if name in META else 'data'
+        )
+    return element
+
+
+META = ['shape', 'factor', 'added']
+
+
+@pytest.mark.parametrize(
+    'path, change, expected',
+    [
+        ('part__boxes', torch.ones(2, 4) + 5e-4, None),
+        ('part__boxes', torch.ones(2, 4) + 2e-3, 'part.boxes'),
+        ('part__boxes', torch.ones(1, 4), 'part.boxes'),
+        ('part__boxes', torch.full((2, 4), torch.nan), 'part.boxes'),
+        ('names', ['a', 'c'], 'names.1'),
+        ('names', ['a'], 'names'),
+        ('score', 0.5, 'score'),
+        ('array', torch.arange(3), None),
+        ('array', np.array([0, 1, 3]), 'array'),
+        ('polygons', [[np.ones(4)], [np.ones(6)]], 'polygons.1.0'),
+        ('nothing', 3, 'nothing'),
+        ('shape', torch.Size([4, 6]), None),
+        ('shape', (4, 5), 'shape.1'),
+        ('factor', np.array([0.5, 1.0]), None),
+        ('factor', np.array([0.5, 0.9]), 'factor'),
+        # What the handler alone has is the handler's.
+        ('added', (1, 2), None),
+    ],
+)
+def test_differences_are_found_by_their_path(path, change, expected):
+    assert find_difference(sample(), sample()) is None
+    assert find_difference(sample(), sample(**{path: change})) == expected
+
+
+def test_missing_fields_are_differences():
+    short = sample()
+    del short.part
+    assert find_difference(sample(), short) == 'part'
