@@ -2,35 +2,32 @@
 
 from typing import Any, List, Optional, Sequence
 
-from mmengine.dist import get_world_size
-from mmengine.model import (
-    BaseAveragedModel,
-    BaseModel,
-    MMDistributedDataParallel,
-    is_model_wrapper,
-)
-from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
-from torch import nn
-from torch.utils.data import DataLoader
 
 from mmst.registry import LOOPS
-from mmst.subnets import PassRunner, Subnet, SubnetInputs, compile_blocks
+from mmst.subnets import (
+    PassRunner,
+    Subnet,
+    SubnetInputs,
+    SubnetSampler,
+    compile_blocks,
+)
 from mmst.subnets.options import check_flag
-from mmst.targets import prepare_dataset
 
-from .hooks.prepare_dataset_hook import PrepareDatasetHook
+from .checks import check_training
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
-from .prefix_sharing import explain_apart
-from .step import st_step
-from .subnet_errors import prefix_errors
+from .rehearsal import rehearse
+from .report import report_subnets
+from .step import name_place, st_step
 
 
 class STLoopMixin(BaseLoop):
     """Turns a train loop of MMEngine into one of stimulative training.
 
-    :class:`mmst.engine.SubnetSamplerHook` fills ``subnets`` before every
-    iteration. Where it leaves them empty, the iteration is MMEngine's own.
+    :class:`mmst.engine.SubnetSamplerHook` decides which subnets are trained.
+    Iterations without subnets are MMEngine's own. Before the first one, the
+    iteration is rehearsed on a copy of the model, see
+    :func:`mmst.engine.rehearsal.rehearse`.
 
     Args:
         update_running_stats: Whether subnets update the running statistics of
@@ -43,11 +40,12 @@ class STLoopMixin(BaseLoop):
         share_prefixes: Whether passes on one input share prefixes of blocks,
             see :class:`mmst.subnets.PassRunner`. With any of the other
             options they have none in common.
-        *args: As for the loop of MMEngine.
-        **kwargs: As for the loop of MMEngine.
-    """
+        *args: Positional arguments of the loop of MMEngine.
+        **kwargs: Keyword arguments of the loop of MMEngine.
 
-    subnets: List[Subnet] = []
+    Attributes:
+        subnets: The subnets of the current iteration.
+    """
 
     def __init__(
         self,
@@ -59,9 +57,7 @@ class STLoopMixin(BaseLoop):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if self._trains_subnets():
-            self.runner.register_hook(PrepareDatasetHook(), priority='LOWEST')
-        with prefix_errors(f'{type(self).__name__} in train_cfg'):
+        with name_place(f'{type(self).__name__} in train_cfg'):
             check_flag('update_running_stats', update_running_stats)
             check_flag('share_prefixes', share_prefixes)
             self.subnet_inputs = SubnetInputs(input_transforms, chain_inputs)
@@ -72,88 +68,48 @@ class STLoopMixin(BaseLoop):
             input_transforms,
             chain_inputs,
         )
-
-    @property
-    def dataloader(self) -> DataLoader[Any]:
-        """The data loader, its data set prepared for subnets."""
-        return self._dataloader
-
-    @dataloader.setter
-    def dataloader(self, dataloader: DataLoader[Any]) -> None:
-        # First set in the loop's own __init__, before workers start:
-        # iteration-based loops start them there.
-        if self._trains_subnets():
-            prepare_dataset(dataloader.dataset)
-        self._dataloader = dataloader
-
-    def _find_sampler(self) -> Optional[SubnetSamplerHook]:
-        samplers = [
-            h for h in self.runner.hooks if isinstance(h, SubnetSamplerHook)
-        ]
-        if len(samplers) > 1:
-            raise ValueError(
-                f'custom_hooks has {len(samplers)} SubnetSamplerHooks: keep '
-                'only one'
-            )
-        return samplers[0] if samplers else None
-
-    def _trains_subnets(self) -> bool:
-        hook = self._find_sampler()
-        return hook is not None and not hook.sampler.is_off
+        self.subnets: List[Subnet] = []
+        self._sampler: Optional[SubnetSampler] = None
+        self._is_rehearsed = False
+        self._copy_inputs = False
 
     def run(self) -> Any:
         """Check that subnets can be trained here, then train."""
-        if self._find_sampler() is None:
+        hook = self._find_hook()
+        if not hook.sampler.is_off:
+            check_training(self, hook)
+            self._compile_blocks()
+            self._sampler = hook.fit(self.runner)
+            self._interval = hook.find_interval(self.runner)
+            self._make_pass_runner()
+        return super().run()
+
+    def _find_hook(self) -> SubnetSamplerHook:
+        hooks = [
+            h for h in self.runner.hooks if isinstance(h, SubnetSamplerHook)
+        ]
+        if not hooks:
             raise ValueError(
                 f'train_cfg has the loop {type(self).__name__}, but no hook '
                 'says which subnets to train: add '
                 "dict(type='mmst.SubnetSamplerHook', ...) to custom_hooks, or "
                 'use a loop of MMEngine'
             )
-        if self._trains_subnets():
-            self._check_runner()
-            self._compile_blocks()
-            self.pass_runner = PassRunner(
-                self.runner.model,
-                share=self.why_apart is None,
-                update_running_stats=self.update_running_stats,
-            )
-        return super().run()
-
-    def _check_runner(self) -> None:
-        """Refuse what the ST iteration would have to ignore."""
-        model, optim_wrapper = self.runner.model, self.runner.optim_wrapper
-        if is_model_wrapper(model):
-            _check_wrapper(model)
-            model = model.module
-        if (
-            isinstance(optim_wrapper, OptimWrapperDict)
-            or type(optim_wrapper).update_params
-            is not OptimWrapper.update_params
-        ):
+        if len(hooks) > 1:
             raise ValueError(
-                'stimulative training takes one optimizer step per iteration, '
-                f'which {type(optim_wrapper).__name__} does not allow: set '
-                '`optim_wrapper` to a wrapper with one optimizer that does '
-                'not override `update_params`'
+                f'custom_hooks has {len(hooks)} SubnetSamplerHooks: keep '
+                'only one'
             )
-        if type(model).train_step is not BaseModel.train_step:
-            raise ValueError(
-                f'{type(model).__name__} overrides train_step, which an ST '
-                'iteration does not call: this model cannot be trained with '
-                'subnets'
-            )
-        _check_momentum_copies(model)
-        _check_hooks(self)
+        return hooks[0]
 
     def _compile_blocks(self) -> None:
         """Compile block by block where the config asks to compile."""
         options = self.runner.cfg.get('compile')
-        # As MMEngine reads it: an empty dict compiles too.
+        # MMEngine compiles for an empty dict, too.
         if options in (None, False):
             return
-        # Put there by MMEngine, compiled as a whole, so that no block could
-        # be skipped. ST iterations never call it.
+        # MMEngine compiled train_step as a whole; blocks could not be
+        # skipped, and ST iterations never call it.
         vars(self.runner.model).pop('train_step', None)
         compile_blocks(
             self.runner.model, **({} if options is True else options)
@@ -163,20 +119,42 @@ class STLoopMixin(BaseLoop):
             'skip them'
         )
 
+    def _make_pass_runner(self) -> None:
+        self._pass_runner = PassRunner(
+            self.runner.model,
+            share=self.why_apart is None,
+            update_running_stats=self.update_running_stats,
+        )
+
+    def _rehearse(self, data_batch: Any) -> None:
+        assert self._sampler is not None
+        findings = rehearse(self, self._sampler, data_batch)
+        self._copy_inputs = findings.writes_inputs
+        if findings.why_apart is not None:
+            self.why_apart = findings.why_apart
+            self._make_pass_runner()
+        self._is_rehearsed = True
+
     def _run_st_iter(self, batch_idx: int, data_batch: Any) -> None:
         runner = self.runner
+        if self._sampler is not None:
+            self.subnets = self._sampler.draw(runner.iter)
         runner.call_hook(
             'before_train_iter', batch_idx=batch_idx, data_batch=data_batch
         )
+        if self._sampler is not None and not self._is_rehearsed:
+            self._rehearse(data_batch)
         if self.subnets:
-            with prefix_errors(f'iteration {runner.iter + 1}'):
+            with name_place(f'iteration {runner.iter + 1}'):
                 outputs = st_step(
                     runner.model,
                     data_batch,
                     runner.optim_wrapper,
                     self.subnets,
-                    self.pass_runner,
+                    self._pass_runner,
                     self.subnet_inputs,
+                    self.dataloader.dataset,
+                    self._copy_inputs,
                 )
         else:
             outputs = runner.model.train_step(
@@ -188,58 +166,44 @@ class STLoopMixin(BaseLoop):
             data_batch=data_batch,
             outputs=outputs,
         )
+        if self.subnets and self._is_report_due():
+            assert self._sampler is not None
+            report_subnets(runner, self._sampler.stages, self.subnets)
         self._iter += 1
 
-
-def _check_momentum_copies(model: nn.Module) -> None:
-    """Refuse models whose passes do more than compute losses."""
-    for name, module in model.named_modules():
-        if isinstance(module, BaseAveragedModel):
-            raise ValueError(
-                f'{type(model).__name__} updates its momentum copy '
-                f'`{name}` in every pass, so several times per iteration: '
-                'this model cannot be trained with subnets'
-            )
+    def _is_report_due(self) -> bool:
+        """Whether the LoggerHook's interval ends now, or without subnets."""
+        assert self._sampler is not None
+        # One of the last `every` iterations of an interval has subnets.
+        left = self._interval - 1 - self.runner.iter % self._interval
+        return left < self._sampler.every
 
 
-def _check_hooks(loop: BaseLoop) -> None:
-    """Refuse a queue that each pass fills, and statistics of no batch."""
-    for hook in loop.runner.hooks:
-        kind = type(hook).__name__
-        if kind == 'SwAVHook' and hook.queue_length > 0:
-            raise ValueError(
-                f'SwAVHook: queue_length={hook.queue_length} fills a queue in '
-                'every pass, so several times per iteration: set it to 0'
-            )
-        if kind != 'PreciseBNHook':
-            continue
-        batch = loop.dataloader.batch_size or 1
-        if hook.num_samples < batch * get_world_size():
-            raise ValueError(
-                f'PreciseBNHook: num_samples={hook.num_samples} is less than '
-                f'one batch of all processes, {batch} x {get_world_size()}, '
-                'so all BatchNorm statistics would become zero: raise '
-                'num_samples'
-            )
+def explain_apart(
+    share_prefixes: bool = True,
+    update_running_stats: bool = False,
+    input_transforms: Sequence[str] = (),
+    chain_inputs: bool = False,
+    **others: Any,
+) -> Optional[str]:
+    """Explain why each pass runs by itself; ``None`` where passes share.
 
-
-def _check_wrapper(wrapper: nn.Module) -> None:
-    """Refuse wrappers that do not step as plain DDP does."""
-    if (
-        not isinstance(wrapper, MMDistributedDataParallel)
-        or type(wrapper).train_step is not MMDistributedDataParallel.train_step
-    ):
-        raise ValueError(
-            'stimulative training reduces gradients itself and works with '
-            'MMDistributedDataParallel only, not with '
-            f'{type(wrapper).__name__}: change `model_wrapper_cfg`'
-        )
-    if wrapper.static_graph:
-        raise ValueError(
-            'static_graph=True expects the same graph in every pass, but '
-            'subnets skip blocks: set static_graph=False in '
-            '`model_wrapper_cfg`'
-        )
+    Args:
+        share_prefixes: See :class:`mmst.engine.loops.STLoopMixin`.
+        update_running_stats: See :class:`mmst.engine.loops.STLoopMixin`.
+        input_transforms: See :class:`mmst.engine.loops.STLoopMixin`.
+        chain_inputs: See :class:`mmst.engine.loops.STLoopMixin`.
+        **others: Anything else in ``train_cfg``.
+    """
+    if not share_prefixes:
+        return 'share_prefixes=False in train_cfg'
+    if update_running_stats:
+        return 'every subnet updates running statistics'
+    if chain_inputs:
+        return "each subnet's input is made from the previous one's"
+    if input_transforms:
+        return 'each subnet has its own input'
+    return None
 
 
 @LOOPS.register_module()
@@ -265,7 +229,7 @@ class STIterBasedTrainLoop(STLoopMixin, IterBasedTrainLoop):
     Example:
         >>> loop = STIterBasedTrainLoop(
         ...     runner, runner.cfg.train_dataloader, max_iters=8)
-        >>> loop.subnets  # filled by the hook, before every iteration
+        >>> loop.subnets  # drawn before every iteration
         []
     """
 

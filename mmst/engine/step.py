@@ -1,5 +1,7 @@
 """The ST iteration: main network, K subnets, one optimizer step."""
 
+import copy
+from collections import OrderedDict
 from contextlib import contextmanager, nullcontext
 from typing import (
     Any,
@@ -8,6 +10,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -16,6 +19,7 @@ from typing import (
 
 import torch
 from mmengine.dist import all_reduce, all_reduce_params, is_distributed
+from mmengine.logging import MessageHub
 from mmengine.model import (
     BaseModel,
     MMDistributedDataParallel,
@@ -25,12 +29,10 @@ from mmengine.model.utils import detect_anomalous_params
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmst.models.heads import STClsHead
+from mmst.models import STClsHead
 from mmst.subnets import PassRunner, Subnet, SubnetInputs, unwrap_model
 
-from .pass_batches import PassBatches
-from .subnet_batch import copy_samples
-from .subnet_errors import name_failing_subnet
+from .batch import PassBatches
 
 Batch = Union[Dict[str, Any], Tuple[Any, ...], List[Any]]
 Log = Dict[str, Tensor]
@@ -43,6 +45,8 @@ def st_step(
     subnets: Sequence[Subnet],
     pass_runner: Optional[PassRunner] = None,
     subnet_inputs: SubnetInputs = SubnetInputs(),
+    dataset: Any = None,
+    copy_inputs: bool = False,
 ) -> Log:
     """Train the main network and its subnets on one batch (Eq. 1).
 
@@ -57,6 +61,10 @@ def st_step(
         subnets: The subnets of this iteration, at least one.
         pass_runner: Runs the passes. Default: one that shares prefixes.
         subnet_inputs: How subnets' inputs are made from the main input.
+        dataset: The training data set, from which handlers of targets read
+            how these were made.
+        copy_inputs: Whether each pass gets a copy of its images, for models
+            that write into them.
 
     Returns:
         dict: ``loss``, the sum of all; ``main_loss`` and the main network's
@@ -65,23 +73,109 @@ def st_step(
     Raises:
         FloatingPointError: If a loss is not finite; the model is not updated.
             Not raised with a loss scaler, which skips such steps itself.
+        ValueError: If a loss of the model has a name that the log needs.
 
     Example:
         >>> subnet = Subnet.ordered((1, 2, 1), (3, 3, 3), size=0.5)
         >>> log = st_step(model, data_batch, optim_wrapper, [subnet])
     """
+    module = unwrap_model(model)
+    passes: List[Optional[Subnet]] = [None, *subnets]
+    pass_runner = pass_runner or PassRunner(model)
+    count = optim_wrapper.inner_count
+    finds_anomalies = getattr(model, 'detect_anomalous_params', False)
+    with optim_wrapper.optim_context(model):
+        data = module.data_preprocessor(data_batch, True)
+    batches = PassBatches(data, subnet_inputs, module, dataset, copy_inputs)
+    keys = batches.list_keys(passes)
+    if finds_anomalies:
+        keys[0] = 'apart'  # the search walks the main network's whole graph
+    losses: Dict[int, Tensor] = {}
+    main_log: Log = {}
     with _accumulate_locally(model):
-        main_log, subnet_losses = _run_passes(
-            model,
-            data_batch,
-            optim_wrapper,
-            subnets,
-            pass_runner or PassRunner(model),
-            subnet_inputs,
+        for one in pass_runner.plan(passes, keys):
+            with name_pass(one.index, one.subnet), _log_apart(one.subnet), one:
+                # All passes count as one for gradient accumulation.
+                optim_wrapper._inner_count = count
+                batch = batches.make(one.subnet)
+                with optim_wrapper.optim_context(model):
+                    results = model._run_forward(batch, mode='loss')
+                loss, log = module.parse_losses(results)
+                one.backward(
+                    optim_wrapper.scale_loss(loss), optim_wrapper.backward
+                )
+                # Detached: the log must not keep the graph alive.
+                losses[one.index] = loss.detach()
+                if one.subnet is None:
+                    main_log = {k: v.detach() for k, v in log.items()}
+                    if finds_anomalies:  # subnets leave out some on purpose
+                        detect_anomalous_params(loss, model=model)
+    in_order = [losses[index] for index in range(len(passes))]
+    log = _join_logs(main_log, in_order)
+    _update(model, optim_wrapper, in_order, subnets)
+    return log
+
+
+@contextmanager
+def name_place(place: Any) -> Iterator[None]:
+    """Prefix the message of any exception raised inside with a place.
+
+    The exception keeps its type and traceback.
+
+    Args:
+        place: The place, for example ``'iteration 7'``.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = f'{place}: {error}'
+        error.args = (text, *error.args[1:])
+        if str(place) not in str(error):  # a type that ignores its arguments
+            raise RuntimeError(text) from error
+        raise
+
+
+class _Name(NamedTuple):
+    """Name of a subnet's pass, made only when it is needed."""
+
+    number: int
+    subnet: Subnet
+
+    def __str__(self) -> str:
+        return f'subnet {self.number} ({self.subnet})'
+
+
+def name_pass(index: int, subnet: Optional[Subnet]) -> ContextManager[None]:
+    """Prefix the messages of a subnet's exceptions with its name.
+
+    Args:
+        index: Position of the pass; the main network's is 0.
+        subnet: The subnet; nothing is prefixed for the main network.
+    """
+    if subnet is None:
+        return nullcontext()
+    return name_place(_Name(index - 1, subnet))
+
+
+@contextmanager
+def _log_apart(subnet: Optional[Subnet]) -> Iterator[None]:
+    """Keep what a subnet's pass leaves in the message hub out of the log.
+
+    A model may write losses and other scalars there, which are the main
+    network's.
+    """
+    hub = MessageHub.get_current_instance()
+    kept = hub._log_scalars, hub._runtime_info
+    if subnet is not None:
+        # Buffers replace their arrays when they grow.
+        hub._log_scalars = OrderedDict(
+            (name, copy.copy(buffer)) for name, buffer in kept[0].items()
         )
-    losses = [main_log['loss'], *subnet_losses]
-    _update(model, optim_wrapper, losses, subnets)
-    return _join_log(main_log, subnet_losses)
+        hub._runtime_info = OrderedDict(kept[1])
+    try:
+        yield
+    finally:
+        hub._log_scalars, hub._runtime_info = kept
 
 
 @contextmanager
@@ -105,69 +199,6 @@ def _accumulate_locally(model: nn.Module) -> Iterator[None]:
                 head.forget()
 
 
-def _run_passes(
-    model: nn.Module,
-    data_batch: Batch,
-    optim_wrapper: OptimWrapper,
-    subnets: Sequence[Subnet],
-    pass_runner: PassRunner,
-    subnet_inputs: SubnetInputs,
-) -> Tuple[Log, List[Tensor]]:
-    """Run and backpropagate all passes of an iteration."""
-    module = unwrap_model(model)
-    count = optim_wrapper.inner_count
-    with optim_wrapper.optim_context(model):
-        data = module.data_preprocessor(data_batch, True)
-    batches = PassBatches(data, subnet_inputs, module)
-    running: List[Optional[Subnet]] = []
-    main_log: Log = {}
-    finds_anomalies = getattr(model, 'detect_anomalous_params', False)
-
-    def compute_loss(subnet: Optional[Subnet]) -> Tensor:
-        running.append(subnet)
-        batch = copy_samples(batches.make(subnet))
-        # All passes count as one for gradient accumulation.
-        optim_wrapper._inner_count = count
-        with optim_wrapper.optim_context(model):
-            losses = model._run_forward(batch, mode='loss')
-        loss, log_vars = module.parse_losses(losses)
-        if subnet is None:
-            # Detached: the log must not keep the graph alive.
-            main_log.update({k: v.detach() for k, v in log_vars.items()})
-        return loss
-
-    def backward(loss: Tensor) -> None:
-        optim_wrapper.backward(optim_wrapper.scale_loss(loss))
-        # Subnets leave parameters unused on purpose.
-        if finds_anomalies and running == [None]:
-            detect_anomalous_params(loss, model=model)
-
-    passes: List[Optional[Subnet]] = [None, *subnets]
-    inputs = batches.tell_apart(passes)
-    if finds_anomalies:
-        inputs[0] = 'apart'  # the search needs the main network's whole graph
-    with _name_last(running, subnets):
-        _, *losses = pass_runner.run(passes, compute_loss, inputs, backward)
-    return main_log, losses
-
-
-@contextmanager
-def _name_last(
-    running: Sequence[Optional[Subnet]], subnets: Sequence[Subnet]
-) -> Iterator[None]:
-    """Name the subnet that ran last in exceptions."""
-    try:
-        yield
-    except Exception:
-        subnet = running[-1] if running else None
-        if subnet is None:
-            raise
-        # Equal subnets run in their order.
-        equal = [k for k, other in enumerate(subnets) if other == subnet]
-        with name_failing_subnet(subnet, equal[running.count(subnet) - 1]):
-            raise
-
-
 def _update(
     model: nn.Module,
     optim_wrapper: OptimWrapper,
@@ -176,8 +207,9 @@ def _update(
 ) -> None:
     """Check the losses, and take a step if the gradients are complete."""
     is_bad = ~torch.isfinite(torch.stack([*losses]))
-    if _skips_bad_steps(optim_wrapper):
-        is_bad = is_bad[:0]
+    scaler = getattr(optim_wrapper, 'loss_scaler', None)
+    if scaler is not None and scaler.is_enabled():
+        is_bad = is_bad[:0]  # it skips steps whose gradients are not finite
     updates = optim_wrapper.should_update()
     if updates and is_distributed():
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -191,14 +223,18 @@ def _update(
         optim_wrapper.zero_grad()
 
 
-def _join_log(main_log: Log, subnet_losses: Sequence[Tensor]) -> Log:
-    main_loss = main_log.pop('loss')
-    return dict(
-        loss=main_loss + sum(subnet_losses),
-        main_loss=main_loss,
-        **main_log,
-        **{f'subnet{k}_loss': loss for k, loss in enumerate(subnet_losses)},
-    )
+def _join_logs(main_log: Log, losses: Sequence[Tensor]) -> Log:
+    main_loss, *subnet_losses = losses
+    named = {f'subnet{k}_loss': loss for k, loss in enumerate(subnet_losses)}
+    for name in ('main_loss', *named):
+        if name in main_log:
+            raise ValueError(
+                f'the model has a loss or figure named `{name}`, as the log '
+                "of an ST iteration names one of its own: rename the model's"
+            )
+    total = torch.stack([*losses]).sum()
+    others = {k: v for k, v in main_log.items() if k != 'loss'}
+    return dict(loss=total, main_loss=main_loss, **others, **named)
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -245,16 +281,10 @@ def _average_gradients(
     all_reduce_params(gradients, bucket_size_mb=25, op='mean')
 
 
-def _skips_bad_steps(optim_wrapper: OptimWrapper) -> bool:
-    """Whether a loss scaler skips steps whose gradients are not finite."""
-    scaler = getattr(optim_wrapper, 'loss_scaler', None)
-    return scaler is not None and scaler.is_enabled()
-
-
 def _check_finite(
     losses: Sequence[Tensor], bad: Sequence[bool], subnets: Sequence[Subnet]
 ) -> None:
-    """Refuse losses that are bad here or on another rank, by name."""
+    """Reject losses that are bad here or on another rank, by name."""
     if not any(bad):
         return
     names = ['the main network'] + [

@@ -115,14 +115,13 @@ TASKS: Dict[str, tuple] = dict(
 PIPELINES = dict(
     mmdet=[dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')],
     mmseg=[dict(type='RandomFlip', prob=0.5), dict(type='PackSegInputs')],
-    # As in mmpose's configs: the keypoints themselves are not packed.
     mmpose=[
         dict(type='GetBBoxCenterScale'),
         dict(type='RandomFlip'),
         dict(type='RandomBBoxTransform'),
         dict(type='TopdownAffine', input_size=CODEC['input_size']),
         dict(type='GenerateTarget', encoder=CODEC),
-        dict(type='PackPoseInputs'),
+        dict(type='PackPoseInputs', pack_transformed=True),
     ],
 )
 

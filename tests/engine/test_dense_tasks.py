@@ -11,10 +11,9 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from mmst.engine.batch import PassBatches
 from mmst.engine.step import st_step
-from mmst.engine.subnet_batch import make_subnet_batch
 from mmst.subnets import PassRunner, Subnet, SubnetInputs
-from mmst.targets import prepare_dataset
 from tests.conftest import Steps, forget_earlier_runs, most_saved, sgd
 from tests.engine.dense_tasks import TASKS, TinyScenes, model_cfg
 from tests.subnets.passes_apart import count_calls
@@ -58,7 +57,6 @@ def seed(value):
 def batch(task):
     """Two scenes of different sizes, from the toolbox's own pipeline."""
     scenes = TinyScenes(task)
-    prepare_dataset(scenes)
     seed(0)
     return pseudo_collate([scenes[0], scenes[1]])
 
@@ -103,7 +101,7 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     passes += [
         gradients(
             cut(model, subnet),
-            make_subnet_batch(data, subnet, SubnetInputs(), model),
+            PassBatches(data, SubnetInputs(), model).make(subnet),
         )
         for subnet in SUBNETS
     ]

@@ -1,17 +1,21 @@
 """Two real processes, gloo on a CPU: one pair runs all that is tested."""
 
+import logging
 from datetime import timedelta
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.dist import get_rank
+from mmengine.dist import all_reduce, get_rank
 from mmengine.model import MMDistributedDataParallel
 from torch import distributed as torch_dist
 from torch import multiprocessing, nn
+from torch.utils.data import DataLoader
 
 from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
+from mmst.engine.checks import check_training
+from mmst.engine.rehearsal import rehearse
 from mmst.engine.step import reduce_gradients, st_step
 from mmst.evaluation import reestimate_statistics
 from mmst.subnets import Subnet, SubnetInputs, SubnetSampler
@@ -42,7 +46,7 @@ def start_ranks(rank, folder, functions):
         init_method=f'file://{folder}/meeting',
         rank=rank,
         world_size=2,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=300),
     )
     torch.save(
         {function.__name__: function() for function in functions},
@@ -207,15 +211,10 @@ def test_statistics_are_pooled_over_processes(ranks):
 
 def drawn():
     """Subnets of a few iterations; the ranks' own seeds differ."""
-    hook = SubnetSamplerHook(num_subnets=3, interval=1)
-    loop = object.__new__(STEpochBasedTrainLoop)
-    loop.subnet_inputs = SubnetInputs()
-    runner = SimpleNamespace(
-        cfg=Config(), train_loop=loop, seed=5 + get_rank(), hooks=[hook]
-    )
-    runner.model = MMDistributedDataParallel(build_classifier())
-    hook.before_train(runner)
-    return [hook.sampler.draw(iteration) for iteration in range(5)]
+    model = MMDistributedDataParallel(build_classifier())
+    runner = SimpleNamespace(model=model, seed=5 + get_rank())
+    sampler = SubnetSamplerHook(num_subnets=3).fit(runner)
+    return [sampler.draw(iteration) for iteration in range(5)]
 
 
 def test_ranks_draw_the_same_subnets(ranks):
@@ -234,12 +233,10 @@ class OwnStep(MMDistributedDataParallel):
 
 def checked():
     """Whether a wrapped model is taken, and a wrapped plain head refused."""
-    hook = SubnetSamplerHook(interval=1)
+    hook = SubnetSamplerHook()
     loop = object.__new__(STEpochBasedTrainLoop)
     loop.subnet_inputs = SubnetInputs()
-    loop._runner = runner = SimpleNamespace(
-        cfg=Config(), train_loop=loop, seed=0, hooks=[hook]
-    )
+    loop._runner = runner = SimpleNamespace(hooks=[hook])
     messages = []
     for wrapper, st, options in (
         (MMDistributedDataParallel, True, dict()),
@@ -250,8 +247,7 @@ def checked():
         runner.model = wrapper(build_classifier(st=st), **options)
         runner.optim_wrapper = sgd(runner.model)
         try:
-            loop._check_runner()
-            hook.before_train(runner)
+            check_training(loop, hook)
             messages.append('taken')
         except ValueError as error:
             messages.append(str(error))
@@ -262,9 +258,69 @@ def test_wrapped_models_are_checked(ranks):
     for rank in ranks:
         taken, refused, static, own = rank['checked']
         assert taken == 'taken'
-        assert 'model.head is LinearClsHead: set' in refused
+        assert 'model.head is LinearClsHead' in refused
         assert 'set static_graph=False' in static
         assert 'not with OwnStep: change `model_wrapper_cfg`' in own
+
+
+class SyncedNorm(nn.BatchNorm2d):
+    """Asks the other rank in each pass, as SyncBN does in training."""
+
+    def forward(self, inputs):
+        mean = inputs.mean((0, 2, 3), keepdim=True)
+        all_reduce(mean, 'mean')
+        return super().forward(inputs) + 0 * mean.detach()
+
+
+class Chancy(nn.Module):
+    """A block that draws inside, on one rank alone."""
+
+    downsample = None
+
+    def forward(self, x):
+        order = np.random.permutation(4) if get_rank() else range(4)
+        return x[:, [*order]]
+
+
+def rehearsed():
+    """Findings of both ranks, of a sound network and of one that is not."""
+    found = []
+    for is_sound in (True, False):
+        model = build_classifier(double=False)
+        model.backbone.add_module(model.backbone.norm1_name, SyncedNorm(4))
+        # With the first weights all networks agree, whatever they draw.
+        model.head.fc.weight.data.mul_(100)
+        if not is_sound:
+            model.backbone.layer1[1] = Chancy()
+        runner = SimpleNamespace(
+            model=MMDistributedDataParallel(model),
+            optim_wrapper=sgd(model),
+            iter=0,
+            logger=logging.getLogger('rehearsal'),
+        )
+        loop = SimpleNamespace(
+            runner=runner,
+            subnet_inputs=SubnetInputs(),
+            update_running_stats=False,
+            why_apart=None,
+            dataloader=DataLoader(list(range(8)), batch_size=4),
+        )
+        sampler = SubnetSampler(4).fit(model)
+        data = batch(4, seed=get_rank(), double=False)
+        before = [p.clone() for p in model.parameters()]
+        found.append(rehearse(loop, sampler, data))
+        assert all(map(torch.equal, before, model.parameters()))
+        assert all(p.grad is None for p in model.parameters())
+    return found
+
+
+def test_rehearsals_of_all_ranks_agree(ranks):
+    """Rank 1 finds what both then do."""
+    for rank in ranks:
+        sound, chancy = rank['rehearsed']
+        assert sound.why_apart is None
+        assert 'sharing blocks would be wrong' in chancy.why_apart
+    assert ranks[0]['rehearsed'] == ranks[1]['rehearsed']
 
 
 FUNCTIONS = (
@@ -276,4 +332,5 @@ FUNCTIONS = (
     pooled_statistics,
     drawn,
     checked,
+    rehearsed,
 )

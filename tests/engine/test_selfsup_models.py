@@ -13,7 +13,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmst.engine.loops import _check_hooks
+from mmst.engine.checks import _check_hook
 from mmst.engine.step import st_step
 from mmst.subnets import Subnet, activate, find_stages
 from tests.conftest import ROOT, sgd
@@ -326,10 +326,10 @@ def test_queue_of_swav(length):
     hook = SwAVHook(4, 0, [0, 1], 8, length, frozen_layers_cfg={})
     loop = SimpleNamespace(runner=SimpleNamespace(hooks=[hook]))
     if length == 0:
-        _check_hooks(loop)
+        _check_hook(loop, hook)
         return
     with pytest.raises(ValueError, match='SwAVHook: queue_length=8 .* to 0'):
-        _check_hooks(loop)
+        _check_hook(loop, hook)
 
 
 def test_page_has_each_with_its_outcome():

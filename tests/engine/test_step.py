@@ -30,7 +30,7 @@ def plain_logits(model, images, depths, size):
     for name, depth in zip(net.res_layers, depths):
         for block in itertools.islice(getattr(net, name), depth):
             x = block(x)
-    return model.head.head.fc(x.mean((2, 3)))
+    return model.head.fc(x.mean((2, 3)))
 
 
 def standardized(logits):
@@ -214,7 +214,7 @@ def test_amp_casts_passes_but_not_the_divergence(monkeypatch):
     optim_wrapper = AmpOptimWrapper(optimizer=optimizer, dtype='bfloat16')
     steps = Steps(optimizer, model)
     seen = []
-    model.head.head.register_forward_hook(lambda m, a, out: seen.append(out))
+    model.head.register_forward_hook(lambda m, a, out: seen.append(out))
     log = st_step(model, batch(double=False), optim_wrapper, SUBNETS)
     assert len(steps) == 1
     assert [z.dtype for z in seen] == [torch.bfloat16] * 4
@@ -265,7 +265,7 @@ def test_loss_scaler_skips_what_overflows(subnets):
 @pytest.mark.parametrize('subnets', [SUBNETS, []])
 def test_nonfinite_main_network_is_named(subnets):
     model = build_classifier()
-    head = model.head.head
+    head = model.head
     head.loss = lambda feats, samples: dict(loss=head(feats).sum() / 0)
     with pytest.raises(FloatingPointError, match='in the main network: '):
         st_step(model, batch(), sgd(model), subnets)
@@ -391,7 +391,7 @@ def test_checkpointing_recomputes_inside_the_subnet():
 
 def test_main_networks_other_figures_keep_their_names():
     model = build_classifier()
-    head, loss = model.head.head, model.head.head.loss
+    head, loss = model.head, model.head.loss
     head.loss = lambda *args: dict(loss(*args), accuracy=torch.tensor([0.5]))
     log = st_step(model, batch(), sgd(model), SUBNETS[:1])
     assert log['accuracy'] == 0.5

@@ -158,6 +158,7 @@ def test_reports_at_iterations(tiny_runner):
         'subnet_1-1-1',
         'subnet_2-2-2',
         'subnet_3-3-3',
+        'iter',
         'step',
     }
 

@@ -212,8 +212,10 @@ def test_report_tells_why_passes_are_apart(tiny_runner, options, reason):
         train_cfg=dict(train_cfg, **options),
     )
     trained = []
-    runner.model.backbone.layer1[0].conv1.register_forward_hook(
-        lambda *_: trained.append(torch.is_grad_enabled())
+    conv = runner.model.backbone.layer1[0].conv1
+    conv.register_forward_hook(
+        # Copies of the model have copies of the layer.
+        lambda own, *_: trained.append(own is conv and own.training)
     )
     runner.train()
     text = next(Path(runner.work_dir).glob('*/*.log')).read_text()

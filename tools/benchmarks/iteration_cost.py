@@ -24,7 +24,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmst.engine import st_step
-from mmst.engine.pass_batches import PassBatches
+from mmst.engine.batch import PassBatches
 from mmst.launch.configured_training import (
     get_class_name,
     make_training_image,
@@ -233,7 +233,7 @@ def predict_ratio(
     """Predict, from FLOPs, the cost of an iteration over a plain one."""
     batches = PassBatches(data, SubnetInputs(), model)
     passes = [None, *subnets]
-    inputs = batches.tell_apart(passes)
+    inputs = batches.list_keys(passes)
     costs = {}
     for subnet, key in zip(passes, inputs):
         if key not in costs:

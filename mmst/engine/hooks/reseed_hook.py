@@ -31,6 +31,9 @@ class ReseedHook(Hook):
     # After hooks that may draw random numbers at the same points.
     priority = 'LOWEST'
 
+    def __init__(self) -> None:
+        """Take no options; Python says so by the name of one."""
+
     @staticmethod
     def _reseed(runner: Runner, iteration: int) -> None:
         # Different for ranks and for consecutive seeds, and within the 32 bits

@@ -25,7 +25,7 @@ from mmst.subnets.options import (
     check_list,
 )
 
-from ..subnet_scalars import add_subnet_scalars
+from ..report import add_subnet_scalars
 
 
 @HOOKS.register_module()
@@ -149,7 +149,7 @@ class SubnetMetricsHook(Hook):
                     for key, value in metrics.items()
                 }
             )
-        add_subnet_scalars(runner.visualizer, scalars, step)
+        add_subnet_scalars(runner.visualizer, scalars, step, runner.iter + 1)
 
     def evaluate(
         self, runner: Runner

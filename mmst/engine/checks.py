@@ -1,0 +1,143 @@
+"""Settings that an ST iteration cannot honour, rejected before training."""
+
+from typing import Any
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import (
+    BaseAveragedModel,
+    BaseModel,
+    MMDistributedDataParallel,
+    is_model_wrapper,
+)
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+
+from mmst.models import check_teaching_head
+from mmst.subnets import unwrap_model
+
+
+def check_training(loop: Any, sampler_hook: Any) -> None:
+    """Reject what settings alone show to be wrong, in this order.
+
+    Args:
+        loop: The ST train loop, before its first iteration.
+        sampler_hook: The hook that decides which subnets are trained.
+
+    Raises:
+        ValueError: If a setting cannot be honoured.
+    """
+    runner = loop.runner
+    model = unwrap_model(runner.model)
+    _check_begin(loop, sampler_hook)
+    _check_sizes(loop, sampler_hook)
+    _check_wrapper(runner.model)
+    _check_optimizer(runner.optim_wrapper)
+    _check_model(model)
+    check_teaching_head(model)
+    for hook in runner.hooks:
+        _check_hook(loop, hook)
+
+
+def _check_begin(loop: Any, hook: Any) -> None:
+    if hook.begin == 0:
+        return
+    first = hook.begin
+    if hook.by_epoch:
+        if not isinstance(loop, EpochBasedTrainLoop):
+            raise ValueError(
+                f'SubnetSamplerHook: begin={hook.begin} counts epochs, but '
+                f'{type(loop).__name__} has none: set by_epoch=False'
+            )
+        first *= len(loop.dataloader)
+    if first >= loop.max_iters:
+        raise ValueError(
+            f'SubnetSamplerHook: begin={hook.begin} is not before the end '
+            f'of the training, {loop.max_iters} iterations, so no '
+            'subnet would be trained: set a smaller one, or '
+            'num_subnets=0 for plain training'
+        )
+
+
+def _check_sizes(loop: Any, hook: Any) -> None:
+    sizes = hook.sampler.sizes
+    if loop.subnet_inputs.chained and any(
+        isinstance(size, float) for size in sizes.values
+    ):
+        raise ValueError(
+            f'SubnetSamplerHook: sizes {sizes} are '
+            'fractions, which chain_inputs=True in train_cfg would '
+            'multiply from subnet to subnet: set pixels'
+        )
+
+
+def _check_wrapper(model: nn.Module) -> None:
+    """Reject wrappers that do not step as plain DDP does."""
+    if not is_model_wrapper(model):
+        return
+    if (
+        not isinstance(model, MMDistributedDataParallel)
+        or type(model).train_step is not MMDistributedDataParallel.train_step
+    ):
+        raise ValueError(
+            'stimulative training reduces gradients itself and works with '
+            'MMDistributedDataParallel only, not with '
+            f'{type(model).__name__}: change `model_wrapper_cfg`'
+        )
+    if model.static_graph:
+        raise ValueError(
+            'static_graph=True expects the same graph in every pass, but '
+            'subnets skip blocks: set static_graph=False in '
+            '`model_wrapper_cfg`'
+        )
+
+
+def _check_optimizer(optim_wrapper: Any) -> None:
+    if (
+        isinstance(optim_wrapper, OptimWrapperDict)
+        or type(optim_wrapper).update_params is not OptimWrapper.update_params
+    ):
+        raise ValueError(
+            'stimulative training takes one optimizer step per iteration, '
+            f'which {type(optim_wrapper).__name__} does not allow: set '
+            '`optim_wrapper` to a wrapper with one optimizer that does '
+            'not override `update_params`'
+        )
+
+
+def _check_model(model: nn.Module) -> None:
+    """Reject models whose passes do more than compute losses."""
+    name = type(model).__name__
+    own: Any = type(model)
+    if own.train_step is not BaseModel.train_step:
+        raise ValueError(
+            f'{name} overrides train_step, which an ST iteration does not '
+            'call: this model cannot be trained with subnets'
+        )
+    for path, module in model.named_modules():
+        if isinstance(module, BaseAveragedModel):
+            raise ValueError(
+                f'{name} updates its momentum copy `{path}` in every pass, '
+                'so several times per iteration: this model cannot be '
+                'trained with subnets'
+            )
+
+
+def _check_hook(loop: Any, hook: Hook) -> None:
+    """Reject a queue that each pass fills, and statistics of no batch."""
+    kind = type(hook).__name__
+    if kind == 'SwAVHook' and hook.queue_length > 0:
+        raise ValueError(
+            f'SwAVHook: queue_length={hook.queue_length} fills a queue in '
+            'every pass, so several times per iteration: set it to 0'
+        )
+    if kind == 'PreciseBNHook':
+        batch = loop.dataloader.batch_size or 1
+        if hook.num_samples < batch * get_world_size():
+            raise ValueError(
+                f'PreciseBNHook: num_samples={hook.num_samples} is less than '
+                f'one batch of all processes, {batch} x {get_world_size()}, '
+                'so all BatchNorm statistics would become zero: raise '
+                'num_samples'
+            )

@@ -1,0 +1,140 @@
+"""Reports of subnets: space and cost before training, draws during it."""
+
+from typing import Dict, List, Optional, Sequence
+
+from mmengine.runner import Runner
+from mmengine.visualization import LocalVisBackend, Visualizer
+from torch import Tensor, nn
+
+from mmst.subnets import (
+    Stage,
+    Subnet,
+    SubnetSampler,
+    get_shorter_side,
+    measure_cost,
+    predict_iteration_cost,
+)
+
+#: File of LocalVisBackend, beside its ``scalars.json``.
+FILE = 'subnets.json'
+
+
+def describe_space(
+    model: nn.Module,
+    image: Tensor,
+    sampler: SubnetSampler,
+    why_apart: Optional[str] = None,
+) -> str:
+    """Describe the stages, their candidate depths, and an iteration's cost.
+
+    Args:
+        model: The model.
+        image: One image of the main batch's size, (1, C, H, W).
+        sampler: The sampler that draws the subnets.
+        why_apart: Reason why passes do not share prefixes of blocks, if they
+            do not.
+    """
+    stages, space, sizes = sampler.stages, sampler.space, sampler.sizes
+    cost = measure_cost(model, image)
+    side = get_shorter_side(image, None)
+    if cost.is_random:
+        why_apart = why_apart or 'the backbone is random even in evaluation'
+    width = 2 + max(len(stage.name) for stage in stages)
+    lines = [
+        f'Stimulative training: {sampler.num_subnets} subnet(s) per '
+        f'iteration, {space.strategy} sampling',
+        f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from',
+    ]
+    for stage, flops, depths in zip(stages, cost.blocks, space.depths):
+        drawn = (
+            'branch or shortcut of each block'
+            if space.strategy == 'raw'
+            else ', '.join(map(str, depths))
+        )
+        lines.append(
+            f'{stage.name:<{width}}{len(stage):>8}'
+            f'{sum(flops) / cost.total:>9.1%}  {drawn}'
+        )
+    lines.append(
+        f'input sizes drawn from: {sizes} (main input: {side} px, '
+        f'{cost.total / 1e9:.3g} GFLOPs in the backbone)'
+    )
+    largest = max(
+        get_shorter_side(image, size) for size in sizes.values or [None]
+    )
+    if largest > side:
+        lines.append(
+            f'subnets of more than {side} px, up to {largest}, get enlarged '
+            'images, which show no more than the main input'
+        )
+    lines.append(
+        f'each pass runs by itself: {why_apart}'
+        if why_apart
+        else 'passes on one input share the blocks that they have in common'
+    )
+    ratio = predict_iteration_cost(model, image, sampler, share=not why_apart)
+    return '\n'.join([*lines, *_describe_cost(ratio, sampler.every)])
+
+
+def _describe_cost(ratio: float, every: int) -> List[str]:
+    """Describe the cost of an iteration with subnets, and the average."""
+    lines = [
+        f'predicted cost of an iteration: {ratio:.2f} times plain training'
+    ]
+    if every > 1:
+        mean = 1 + (ratio - 1) / every
+        lines.append(
+            f'subnets in one of {every} iterations: '
+            f'{mean:.2f} times on average'
+        )
+    return lines
+
+
+def add_subnet_scalars(
+    visualizer: Visualizer,
+    scalars: Dict[str, float],
+    step: int,
+    iteration: int,
+) -> None:
+    """Write scalars to every backend: TensorBoard, WandB, local files.
+
+    Local files are separate, because the toolboxes' own readers, such as
+    ``analyze_logs.py``, take every line of ``scalars.json`` for one of
+    training or validation. ``iter`` is among the scalars, since some backends
+    make a row of each call and ignore the step.
+
+    Args:
+        visualizer: The run's visualizer.
+        scalars: Names and values.
+        step: Number of epochs or iterations so far.
+        iteration: Number of iterations so far.
+    """
+    scalars = dict(scalars, iter=iteration)
+    for backend in visualizer._vis_backends.values():
+        if isinstance(backend, LocalVisBackend):
+            backend = LocalVisBackend(backend._save_dir, scalar_save_file=FILE)
+        backend.add_scalars(scalars, step=step)
+
+
+def report_subnets(
+    runner: Runner, stages: Sequence[Stage], subnets: Sequence[Subnet]
+) -> None:
+    """Report which subnets an iteration trained, in the log and as scalars.
+
+    Args:
+        runner: The runner, after the iteration.
+        stages: The model's stages.
+        subnets: The subnets.
+    """
+    runner.logger.info(
+        f'Subnets of iteration {runner.iter + 1}: '
+        + '; '.join(map(str, subnets))
+    )
+    scalars: Dict[str, float] = {}
+    for k, subnet in enumerate(subnets):
+        if subnet.size is not None:
+            scalars[f'subnet{k}_size'] = subnet.size
+        for stage, depth in zip(stages, subnet.depths):
+            scalars[f'subnet{k}_depth_{stage.name}'] = depth
+    now = runner.iter + 1
+    add_subnet_scalars(runner.visualizer, scalars, now, now)

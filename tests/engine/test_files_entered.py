@@ -1,0 +1,94 @@
+"""Contract 17: one iteration is read in at most 12 files of mmst."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import mmst
+from tests.conftest import classifier
+
+ROOT = Path(mmst.__file__).parent
+
+
+def trace(runner, before):
+    """The files of mmst whose functions an iteration enters, and those.
+
+    Args:
+        runner: A runner of two iterations at least.
+        before: Number of iterations before the traced one.
+    """
+    entered = set()
+
+    def enter(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == 'call' and ROOT in path.parents:
+            entered.add((str(path.relative_to(ROOT)), frame.f_code.co_name))
+
+    run_iter = runner.train_loop.run_iter
+
+    def run_traced(*args):
+        if runner.iter != before:
+            return run_iter(*args)
+        sys.setprofile(enter)
+        try:
+            return run_iter(*args)
+        finally:
+            sys.setprofile(None)
+
+    runner.train_loop.run_iter = run_traced
+    runner.train()
+    return {file for file, _ in entered}, entered
+
+
+def check(files, entered):
+    assert len(files) <= 12, sorted(files)
+    # The iteration was a whole one.
+    functions = {name for _, name in entered}
+    assert {'st_step', 'draw', 'plan', 'backward', 'make'} <= functions
+
+
+def test_classifier(tiny_runner):
+    """Two subnets on one small size, which share, and one without."""
+    runner = tiny_runner(
+        model=classifier(normalize_main=True),
+        sampler=dict(num_subnets=3, size_range=(0.5, 0.9), interval=6),
+    )
+    files, entered = trace(runner, 1)
+    check(files, entered)
+    assert 'models/st_cls_head.py' in files and 'subnets/kl_minus.py' in files
+
+
+def test_detector(tiny_runner):
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmcv.ops')
+    from mmengine.registry import init_default_scope
+
+    from tests.engine.dense_tasks import model_cfg
+
+    init_default_scope('mmdet')
+    runner = tiny_runner(
+        model=model_cfg('two_stage'),
+        sampler=dict(num_subnets=2, size_range=(0.6, 0.9), interval=6),
+        train_dataloader=dict(
+            batch_size=2,
+            num_workers=0,
+            dataset=dict(type='mmengine.TinyScenes', task='two_stage'),
+            sampler=dict(type='mmengine.DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        default_scope='mmdet',
+        visualizer=None,
+        max_epochs=4,
+    )
+    files, entered = trace(runner, 1)
+    check(files, entered)
+    assert 'targets/detection.py' in files
+
+
+def test_iteration_without_subnets_is_a_plain_one(tiny_runner):
+    """Nothing of the step is entered."""
+    runner = tiny_runner(sampler=dict(begin=1))
+    files, _ = trace(runner, 1)
+    assert 'engine/loops.py' in files and 'subnets/sampling.py' in files
+    assert not files & {'engine/step.py', 'subnets/shared_prefix.py'}

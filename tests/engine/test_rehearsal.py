@@ -1,0 +1,308 @@
+"""The first iteration is rehearsed on a copy, and leaves no trace."""
+
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmst.engine import loops
+from mmst.engine.rehearsal import Findings
+from mmst.subnets import get_active_subnet
+from tests.conftest import classifier
+
+
+def loader(length, **options):
+    return dict(
+        batch_size=4,
+        num_workers=0,
+        dataset=dict(type='TinyImages', length=length),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+        **options,
+    )
+
+
+def read_log(runner):
+    return next(Path(runner.work_dir).glob('*/*.log')).read_text()
+
+
+@MODELS.register_module(force=True)
+class Neck(nn.Module):
+    """Pools, after something that fails in some way."""
+
+    passes = 0
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def forward(self, features):
+        (feature,) = features
+        if self.fault == 'queries':  # as of a detector with five queries
+            scores = feature.mean(1).flatten(1)
+            feature = feature * scores.topk(5).values.mean()
+        if self.fault == 'subnets' and get_active_subnet():
+            raise RuntimeError('no subnets here')
+        if self.fault == 'later' and torch.is_grad_enabled():
+            self.passes += 1  # of this model, not of copies
+            if self.passes == 4 + 3:
+                raise RuntimeError('no room')
+        return (feature.mean((2, 3)),)
+
+
+def with_neck(fault):
+    return dict(classifier(norm='GN'), neck=dict(type='Neck', fault=fault))
+
+
+def test_last_batch_of_one(tiny_runner):
+    """At 3 px of 16 the last stage has one pixel, and BatchNorm one value."""
+    sampler = dict(num_subnets=1, sizes=[3, 16])
+    runner = tiny_runner('a', sampler=sampler, train_dataloader=loader(13))
+    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    runner.model.init_weights = lambda: None
+    with pytest.raises(
+        ValueError,
+        match='1 of 4 images .*subnet 1-1-1 at 3 px: ValueError: Expected '
+        'more than 1 value .*drop_last=True in train_dataloader, or raise '
+        'the smallest size .*now 3, 16 px',
+    ):
+        runner.train()
+    assert runner.iter == 0
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    for length, options in ((13, dict(drop_last=True)), (14, {})):
+        runner = tiny_runner(
+            f'b{length}',
+            sampler=sampler,
+            train_dataloader=loader(length, **options),
+        )
+        runner.train()
+
+
+def test_more_than_the_backbone_is_tried(tiny_runner):
+    sampler = dict(num_subnets=1, size_range=(8, 16))
+    runner = tiny_runner(model=with_neck('queries'), sampler=sampler)
+    with pytest.raises(
+        ValueError,
+        match=r'subnets of \d+ px are too small: subnet \S+ at \d+ px: '
+        'RuntimeError: .*Raise the smallest size .*now 8 to 16 px',
+    ):
+        runner.train()
+    assert runner.iter == 0
+    sampler = dict(num_subnets=1, size_range=(12, 16))
+    tiny_runner('b', model=with_neck('queries'), sampler=sampler).train()
+
+
+def test_less_than_half_a_cell_is_too_small(tiny_runner):
+    """A stride of 4, in a network whose padding gives it a cell anyway."""
+    for size, told in ((2, None), (1.0 / 16, '0.25 cells are left')):
+        runner = tiny_runner(
+            f'{size}', classifier(norm='GN'), dict(sizes=[size])
+        )
+        if told is None:
+            runner.train()
+            continue
+        with pytest.raises(
+            ValueError, match=f'subnets of 1 px are too small: .*{told}'
+        ):
+            runner.train()
+
+
+def test_other_errors_keep_their_words(tiny_runner):
+    """The size is not to blame: it fails at the main input's, too."""
+    runner = tiny_runner(
+        model=with_neck('subnets'),
+        sampler=dict(num_subnets=1, size_range=(8, 16)),
+    )
+    with pytest.raises(
+        RuntimeError, match=r'^subnet 0 \(.*\): no subnets here$'
+    ):
+        runner.train()
+
+
+def test_later_exception_names_iteration_subnet_and_size(tiny_runner):
+    """In the 3rd pass of the 2nd iteration."""
+    runner = tiny_runner(
+        model=with_neck('later'),
+        sampler=dict(num_subnets=3, space=[1, 1, 1], sizes=[12]),
+    )
+    with pytest.raises(
+        RuntimeError,
+        match=r'^iteration 2: subnet 1 \(3-3-3 at 12 px\): no room$',
+    ):
+        runner.train()
+
+
+def test_training_is_what_it_is_without_a_rehearsal(tiny_runner, monkeypatch):
+    """Bit for bit, with dropout, in a late start; the rehearsal did run."""
+    rehearsed, weights = [], []
+
+    def count(*args):
+        rehearsed.append(args)
+        return rehearse(*args)
+
+    rehearse = loops.rehearse
+    for name, method in (('a', count), ('b', lambda *args: Findings())):
+        monkeypatch.setattr(loops, 'rehearse', method)
+        runner = tiny_runner(
+            name,
+            model=classifier(dropout=0.5),
+            sampler=dict(num_subnets=2, size_range=(8, 16), begin=1),
+        )
+        runner.train()
+        weights.append(runner.model.state_dict())
+    assert len(rehearsed) == 1
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+@MODELS.register_module(force=True)
+class Writer(nn.Module):
+    """Pools, and writes into all that a pass could leave something in."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('queue', torch.zeros(2))
+        self.history = []
+
+    def forward(self, features):
+        self.queue += 1
+        self.history.append(1)
+        random.random(), np.random.rand(), torch.rand(1)
+        hub = MessageHub.get_current_instance()
+        hub.update_info('seen', hub.get_info('seen', 0) + 1)
+        hub.update_scalar('train/own', hub.get_info('seen'))
+        return (features[-1].mean((2, 3)),)
+
+
+def test_leaves_no_trace(tiny_runner):
+    """In model, generators and message hub, nor do subnets in the hub."""
+    model = dict(classifier(norm='GN'), neck=dict(type='Writer'))
+    runner = tiny_runner(model=model, sampler=dict(num_subnets=2))
+    states = []
+    rehearse = loops.rehearse
+
+    def watch(*args):
+        states.append((draw_state(), len(runner.model.neck.history)))
+        findings = rehearse(*args)
+        states.append((draw_state(), len(runner.model.neck.history)))
+        return findings
+
+    def draw_state():
+        return (
+            random.getstate(),
+            np.random.get_state()[1].tolist(),
+            torch.get_rng_state().tolist(),
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loops, 'rehearse', watch)
+        runner.train()
+    assert states[0] == states[1] and states[0][1] == 0
+    # 6 iterations of 3 passes; the main network's alone are in the hub.
+    assert len(runner.model.neck.history) == 18
+    hub = MessageHub.get_current_instance()
+    assert hub.get_info('seen') == 6
+    history, _ = hub.get_scalar('train/own').data
+    assert history.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+class Chancy(nn.Module):
+    """A block that draws by itself, from NumPy."""
+
+    downsample = None
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        return x + np.random.rand() * self.conv(x)
+
+
+@MODELS.register_module(force=True)
+class ChancyNet(nn.Module):
+    """Two stages of two blocks that draw."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 4, 4)
+        self.layer1 = nn.Sequential(Chancy(), Chancy())
+        self.layer2 = nn.Sequential(Chancy(), Chancy())
+
+    def forward(self, x):
+        return (self.layer2(self.layer1(self.stem(x))),)
+
+
+def chancy():
+    model = classifier()
+    model['backbone'] = dict(type='ChancyNet')
+    model['head']['head']['in_channels'] = 4
+    return model
+
+
+def test_passes_run_apart_where_sharing_would_be_wrong(tiny_runner):
+    runner = tiny_runner(model=chancy(), sampler=dict(num_subnets=2))
+    counts = []
+    runner.model.backbone.layer1[0].register_forward_hook(
+        lambda *_: counts.append(torch.is_grad_enabled())
+    )
+    conv = runner.model.backbone.layer1[0].conv
+    forward, calls = conv.forward, []
+    conv.forward = lambda x: calls.append(1) or forward(x)
+    runner.train()
+    text = read_log(runner)
+    assert re.search(
+        'Each pass runs by itself: sharing blocks would be wrong here: the '
+        'loss of .* when passes share, and .* apart',
+        text,
+    )
+    assert re.search(r'Rehearsed one iteration on a copy in [\d.]+ s', text)
+    # The first block runs in each of 3 passes of 6 iterations. (The copy
+    # calls the same function.)
+    assert sum(counts) >= 18 and len(calls) >= 18
+
+
+def test_model_that_cannot_be_copied_trains_apart(tiny_runner):
+    runner = tiny_runner(sampler=dict(num_subnets=2))
+    runner.model.locked = (i for i in range(3))
+    runner.train()
+    text = read_log(runner)
+    assert 'ImageClassifier cannot be copied to rehearse' in text
+    assert runner.iter == 6
+    assert runner.train_loop.why_apart == 'the model cannot be copied'
+
+
+def test_names_of_losses_that_the_log_needs(tiny_runner):
+    runner = tiny_runner(sampler=dict(num_subnets=1))
+    loss = type(runner.model).loss
+    runner.model.loss = lambda *args: {
+        **loss(runner.model, *args),
+        'main_loss': torch.ones(()),
+    }
+    with pytest.raises(ValueError, match='named `main_loss`.*rename'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_report_is_of_what_the_preprocessor_gives(tiny_runner):
+    """3 px that the preprocessor makes 16 of; cost is that of 16."""
+    model = classifier()
+    model['data_preprocessor']['pad_size_divisor'] = 32
+    runner = tiny_runner(model=model, sampler=dict(sizes=[0.5]), max_epochs=1)
+    runner.train()
+    assert '(main input: 32 px' in read_log(runner)
+
+
+def test_report_tells_that_images_would_be_enlarged(tiny_runner):
+    runner = tiny_runner(sampler=dict(size_range=(12, 20)), max_epochs=1)
+    runner.train()
+    assert 'subnets of more than 16 px, up to 20, get enlarged' in read_log(
+        runner
+    )
