@@ -65,11 +65,18 @@ refuse() {
     exit 1
 }
 
-# Reads --stack from "$@". Sets the stack as describe_stack does, its
+# Prints the first comment of the script that was called, and ends it.
+print_help() {
+    awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$root/tools/${0##*/}"
+    exit
+}
+
+# Reads --stack from "$@", or --help if it comes first. Sets the stack as describe_stack does, its
 # base_python and base_version, and arguments, which is the rest of "$@".
 choose_stack() {
     local names=("${stacks[@]}") name problems=()
     arguments=()
+    case ${1:-} in -h | --help) print_help ;; esac
     while [ "$#" -gt 0 ]; do
         case $1 in
         --stack)

@@ -1,17 +1,14 @@
 """Test a checkpoint with the model and the test set of a config."""
 
 import argparse
-from typing import Optional, Sequence
+import sys
+from typing import TYPE_CHECKING, Optional, Sequence
 
-import mmengine
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import METRICS
-
-import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.checkpoints.safe_load import safe_load
 from mmst.launch.command_line import add_run_arguments
-from mmst.launch.configured_runner import build_runner, load_config
-from mmst.launch.toolbox import find_toolbox
+from mmst.launch.short_errors import print_short_error
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 #: The options of a toolbox's visualization hook that switch it on and set its
 #: folder; in mmseg the visualizer has the folder.
@@ -54,6 +51,11 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help="use the config's tta_model and tta_pipeline; mmpretrain: "
         'flips, where it has none',
     )
+    parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='test even if the checkpoint fills a part of the model only',
+    )
     add_run_arguments(parser)
     parsed = parser.parse_args(args)
     parsed.out_item = check_out(parsed.out, parsed.out_item)
@@ -81,12 +83,14 @@ def check_out(out: Optional[str], item: Optional[str]) -> str:
     return item
 
 
-def draw_results(cfg: Config, args: argparse.Namespace) -> None:
+def draw_results(cfg: 'Config', args: argparse.Namespace) -> None:
     """Switch the config's visualization hook on.
 
     Raises:
         ValueError: If the config has no visualization hook.
     """
+    from mmst.launch.toolbox import find_toolbox
+
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise ValueError(
@@ -110,7 +114,7 @@ def draw_results(cfg: Config, args: argparse.Namespace) -> None:
         cfg.visualizer.save_dir = args.show_dir
 
 
-def use_tta(cfg: Config) -> None:
+def use_tta(cfg: 'Config') -> None:
     """Test with the config's test time augmentation.
 
     Without it, a classifier of mmpretrain is tested with flips.
@@ -118,6 +122,10 @@ def use_tta(cfg: Config) -> None:
     Raises:
         ValueError: If the config of another toolbox has none.
     """
+    from mmengine.config import ConfigDict
+
+    from mmst.launch.toolbox import find_toolbox
+
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:  # RepeatDataset and others
         dataset = dataset.dataset
@@ -142,6 +150,16 @@ def use_tta(cfg: Config) -> None:
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
+
+    # Seconds of imports, which --help does without.
+    import mmengine
+    from mmengine.registry import METRICS
+
+    from mmst.checkpoints.fit import check_fit
+    from mmst.checkpoints.safe_load import safe_load
+    from mmst.launch.configured_runner import build_runner, load_config
+    from mmst.launch.toolbox import find_toolbox
+
     cfg = load_config(parsed)
     cfg.load_from, cfg.resume = parsed.checkpoint, False
     if parsed.amp:
@@ -150,7 +168,11 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         draw_results(cfg, parsed)
     if parsed.tta:
         use_tta(cfg)
-    with safe_load():
+    refusal = (
+        'The rest would keep random weights. Test the config of this '
+        'checkpoint, or, to test all the same, add --allow-partial'
+    )
+    with safe_load(), check_fit(None if parsed.allow_partial else refusal):
         runner = build_runner(cfg)
         if parsed.out is not None and parsed.out_item == 'pred':
             # mmdet's version compresses instance masks.
@@ -172,4 +194,5 @@ def main(args: Optional[Sequence[str]] = None) -> None:
 
 
 if __name__ == '__main__':
+    sys.excepthook = print_short_error
     main()

@@ -1,15 +1,14 @@
 """Train the model of a config, with or without stimulative training."""
 
 import argparse
-from typing import Optional, Sequence
+import sys
+from typing import TYPE_CHECKING, Optional, Sequence
 
-from mmengine.config import Config
-
-import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.checkpoints.backbone_checkpoint import refuse_unfit_pretrained
-from mmst.checkpoints.safe_load import safe_load
 from mmst.launch.command_line import add_run_arguments
-from mmst.launch.configured_runner import build_runner, load_config
+from mmst.launch.short_errors import print_short_error
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -32,11 +31,17 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='scale the learning rate with the total batch size, from '
         'auto_scale_lr.base_batch_size',
     )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='with --resume: run the code that the checkpoint asks for, as '
+        'MMEngine does, if it holds more than tensors and plain values',
+    )
     add_run_arguments(parser)
     return parser.parse_args(args)
 
 
-def use_amp(cfg: Config) -> None:
+def use_amp(cfg: 'Config') -> None:
     """Train in mixed precision.
 
     Raises:
@@ -54,7 +59,7 @@ def use_amp(cfg: Config) -> None:
     wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def apply_args(cfg: Config, args: argparse.Namespace) -> None:
+def apply_args(cfg: 'Config', args: argparse.Namespace) -> None:
     """Apply the flags that only training has.
 
     Raises:
@@ -80,11 +85,44 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
+
+    # Seconds of imports, which --help does without.
+    from mmst.checkpoints.fit import check_fit
+    from mmst.checkpoints.safe_load import safe_load
+    from mmst.launch.configured_runner import (
+        build_runner,
+        check_data,
+        load_config,
+    )
+    from mmst.launch.earlier_run import (
+        describe_files_in_the_way,
+        prepare_resume,
+    )
+
     cfg = load_config(parsed)
     apply_args(cfg, parsed)
-    with safe_load(), refuse_unfit_pretrained():
-        build_runner(cfg).train()
+    refusal = None
+    if cfg.get('resume'):
+        note, goes_on = prepare_resume(cfg, parsed.trust_checkpoint)
+        if not goes_on:
+            print(note)
+            return
+        refusal = (
+            'Resuming needs the network of the checkpoint. To start a new '
+            'training from its weights: --cfg-options '
+            f'load_from={cfg.get("load_from")}, without --resume'
+        )
+    else:
+        note = describe_files_in_the_way(cfg)
+    unknown = 'run' if parsed.trust_checkpoint else 'replace'
+    with safe_load(unknown), check_fit(refusal):
+        runner = build_runner(cfg)
+        if note:
+            runner.logger.warning(note)
+        check_data(runner)
+        runner.train()
 
 
 if __name__ == '__main__':
+    sys.excepthook = print_short_error
     main()

@@ -8,24 +8,28 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 import torch
 from torch import Tensor
 
-from mmst.checkpoints.safe_load import (
-    WEIGHT_ENTRIES,
-    read_safetensors,
-    safe_load,
-)
+from .safe_load import read_safetensors, safe_load
 
 if TYPE_CHECKING:
     from typing_extensions import TypeGuard
 
 StateDict = Dict[str, Tensor]
 
+#: Entries in which projects store weights, beside the optimizer and so on.
+WEIGHT_ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
+
 
 def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
-    """Load a checkpoint on the CPU; a ``.safetensors`` file too.
+    """Load the weights of a checkpoint, and what is beside them, on the CPU.
+
+    Objects of unknown classes are replaced by placeholders; see
+    :func:`mmst.checkpoints.safe_load.safe_load`. ``.safetensors`` files are
+    read too.
 
     Raises:
         ModuleNotFoundError: If the file needs the package safetensors.
-        UnsafeCheckpointError: If it would run code.
+        DamagedCheckpointError: If the file is empty, cut short or something
+            else.
         ValueError: If it holds anything but a dict.
 
     Example:
@@ -121,8 +125,8 @@ def write_checkpoint(
     """Write a checkpoint; the file appears only once it is complete.
 
     Args:
-        checkpoint: What to save.
-        path: Where to save it; missing folders are created.
+        checkpoint: The content.
+        path: The file; missing folders are created.
         name_with_hash: Whether to write ``NAME-<hash>.pth`` instead of
             ``NAME.pth``, with the first 8 digits of the file's SHA-256, as
             OpenMMLab names its files and ``torch.hub`` checks them. Equal

@@ -1,6 +1,8 @@
 """Reduce a training checkpoint to what others can use."""
 
 import warnings
+from datetime import date, time
+from pathlib import PurePath
 from typing import Any, Dict, List
 
 import numpy as np
@@ -16,16 +18,19 @@ def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     With MMEngine's ``EMAHook`` the saved ``state_dict`` is already the
     averaged network that validation and ``tools/test.py`` evaluate. The raw
     weights to resume from are in ``ema_state_dict``, despite its name, and are
-    removed.
+    removed. So are weights of the loss between subnets and the main network
+    (``loss_kl`` of ``STClsHead``), if it has any, with a warning: no plain
+    model has them.
 
     Args:
-        checkpoint: As saved by MMEngine's runner.
+        checkpoint: A checkpoint of MMEngine's runner.
 
     Returns:
         ``state_dict``, each tensor on the CPU in its own storage, and
-        ``meta`` with ``dataset_meta`` if that holds plain values only.
-        (mmpose's has arrays, which ``weights_only`` refuses; mmpose then
-        takes it from the config.)
+        ``meta`` with ``dataset_meta`` (names of classes, palettes, skeletons)
+        in plain values, so that ``torch.load(weights_only=True)`` reads it:
+        arrays become lists, paths and dates text. Entries of other classes
+        are left out with a warning.
 
     Raises:
         ValueError: If there is no ``state_dict`` of tensors.
@@ -43,40 +48,65 @@ def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
             f'Its entries: {sorted(map(str, checkpoint))[:20]}'
         )
     _check_statistics(checkpoint)
+    of_loss = [key for key in state_dict if key.startswith('head.loss_kl.')]
+    if of_loss:
+        warnings.warn(
+            f'{of_loss} are left out: they belong to the loss of the '
+            'training, not to the network',
+            stacklevel=2,
+        )
     weights: StateDict = {
         key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, tensor in state_dict.items()
+        if key not in of_loss
     }
     meta = {}
     if 'dataset_meta' in checkpoint.get('meta', {}):
-        try:
-            meta['dataset_meta'] = _make_plain(
-                checkpoint['meta']['dataset_meta']
-            )
-        except TypeError:
-            pass
+        meta['dataset_meta'] = _make_plain(
+            checkpoint['meta']['dataset_meta'], 'dataset_meta'
+        )
     return dict(state_dict=weights, meta=meta)
 
 
-def _make_plain(value: Any) -> Any:
+class _NoPlainForm(TypeError):
+    """A value has no form in plain values."""
+
+
+def _make_plain(value: Any, name: str) -> Any:
     """Convert a value to types that ``torch.load(weights_only=True)`` reads.
 
+    Args:
+        value: The value; entries of dicts that have no plain form are left
+            out with a warning.
+        name: Its name in the warning.
+
     Raises:
-        TypeError: If it contains any other type.
+        _NoPlainForm: If the value itself has none.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        value = value.tolist()
     if isinstance(value, dict):
-        return {
-            _make_plain(key): _make_plain(entry)
-            for key, entry in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        entries = [_make_plain(entry) for entry in value]
-        return tuple(entries) if isinstance(value, tuple) else entries
+        plain = {}
+        for key, entry in value.items():
+            try:
+                key = _make_plain(key, name)
+                plain[key] = _make_plain(entry, f'{name}[{key!r}]')
+            except _NoPlainForm as error:
+                warnings.warn(
+                    f'{name}[{key!r}] is not published: {error} is neither '
+                    'plain nor an array',
+                    stacklevel=2,
+                )
+        return plain
+    if isinstance(value, (list, range, set, frozenset)):
+        return [_make_plain(entry, name) for entry in value]
+    if isinstance(value, tuple):
+        return tuple(_make_plain(entry, name) for entry in value)
+    if isinstance(value, (PurePath, date, time)):
+        return str(value)
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise TypeError(type(value).__name__)
+    raise _NoPlainForm(type(value).__name__)
 
 
 def _check_statistics(checkpoint: Dict[str, Any]) -> None:

@@ -1,14 +1,13 @@
 """Convert ResNet checkpoints of other projects to mmpretrain's keys.
 
-A layout is described by its name for each layer of mmpretrain's ``ResNet``.
-The layers follow from the depth, so both missing and surplus keys are found.
+Keys are renamed to torchvision's, which are mmpretrain's but for a prefix, and
+compared with those of torchvision's network of that depth.
 """
 
 import re
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 import torch
-from torch import Tensor
 
 from .checkpoint_file import StateDict
 
@@ -20,25 +19,26 @@ RESNETS: Dict[int, Tuple[int, Tuple[int, ...]]] = {
     101: (3, (3, 4, 23, 3)),
     152: (3, (3, 8, 36, 3)),
 }
-#: Layout -> how the keys of a block begin, and those of its third
-#: convolution, if it has one. timm uses torchvision's names.
-LAYOUTS: Dict[str, Tuple[str, str]] = {
-    'released': (r'features\.(\d+)\.body\.', r'features\.\d+\.body\.6\.'),
-    'torchvision': (r'layer(\d+)\.(\d+)\.', r'layer\d+\.\d+\.conv3\.'),
-    'timm': (r'layer(\d+)\.(\d+)\.', r'layer\d+\.\d+\.conv3\.'),
+#: Layout -> how the keys of a block begin. timm uses torchvision's names.
+LAYOUTS: Dict[str, str] = {
+    'released': r'features\.(\d+)\.body\.',
+    'torchvision': r'layer(\d+)\.(\d+)\.',
+    'timm': r'layer(\d+)\.(\d+)\.',
 }
-TENSORS = dict(
-    conv=('weight',),
-    bn=(
-        'weight',
-        'bias',
-        'running_mean',
-        'running_var',
-        'num_batches_tracked',
-    ),
-    fc=('weight', 'bias'),
-)
-COUNTER = '.num_batches_tracked'
+# The released names as regular expressions, with the block's number among all
+# as a group, and torchvision's, behind those of stage and block.
+_RELEASED = {
+    r'features\.0\.0\.': 'conv1.',
+    r'features\.0\.1\.': 'bn1.',
+    r'classifier\.0\.': 'fc.',
+    r'features\.(\d+)\.shortcut\.': 'downsample.',
+    r'features\.(\d+)\.body\.0\.': 'conv1.',
+    r'features\.(\d+)\.body\.1\.': 'bn1.',
+    r'features\.(\d+)\.body\.3\.': 'conv2.',
+    r'features\.(\d+)\.body\.4\.': 'bn2.',
+    r'features\.(\d+)\.body\.6\.': 'conv3.',
+    r'features\.(\d+)\.body\.7\.': 'bn3.',
+}
 
 
 def convert_resnet(
@@ -74,105 +74,87 @@ def convert_resnet(
         >>> list(convert_resnet(resnet18().state_dict()))[:2]
         ['backbone.conv1.weight', 'backbone.bn1.weight']
     """
+    import torchvision  # no requirement of mmst's own
+
     layout = _check_layout(layout, state_dict)
     depth = _check_depth(depth, layout, state_dict)
-    targets = dict(_iter_target_keys(layout, depth, state_dict))
-    given, head = set(state_dict), _list_head_keys(targets)
-    left_over = sorted(given - set(targets))
-    missing = sorted(
+    sources = {
+        _rename(key, layout, depth, _find_first_block(state_dict)): key
+        for key in state_dict
+    }
+    with torch.device('meta'):
+        network = getattr(torchvision.models, f'resnet{depth}')()
+    wanted = [
+        name
+        for name in network.state_dict()
+        if not (backbone_only and name.startswith('fc.'))
+    ]
+    surplus = sorted(
         key
-        for key in set(targets) - given
-        if not key.endswith(COUNTER) and not (backbone_only and key in head)
+        for name, key in sources.items()
+        if name not in network.state_dict()
     )
-    if left_over or missing:
-        raise ValueError(_explain(layout, depth, left_over, missing))
+    missing = [
+        _add_prefix(name)
+        for name in wanted
+        if name not in sources and not name.endswith('.num_batches_tracked')
+    ]
+    if surplus or missing:
+        raise ValueError(_explain(layout, depth, surplus, missing))
     return {
-        target: state_dict[key] if key in given else torch.tensor(0)
-        for key, target in targets.items()
-        if not (backbone_only and key in head)
+        _add_prefix(name): state_dict[sources[name]]
+        if name in sources
+        else torch.tensor(0)
+        for name in wanted
     }
 
 
-def _iter_layers(depth: int) -> Iterator[Tuple[str, int]]:
-    """Yield each layer's name in mmpretrain, and the index of its block."""
-    num_convs, num_blocks = RESNETS[depth]
-    yield from (('conv1', -1), ('bn1', -1))
-    number = 0
-    for stage, blocks in enumerate(num_blocks, 1):
-        for index in range(blocks):
-            block = f'layer{stage}.{index}'
-            for conv in range(1, num_convs + 1):
-                yield f'{block}.conv{conv}', number
-                yield f'{block}.bn{conv}', number
-            # The first stage of basic blocks keeps the stem's shape.
-            if index == 0 and (num_convs == 3 or stage > 1):
-                yield f'{block}.downsample.0', number
-                yield f'{block}.downsample.1', number
-            number += 1
-    yield 'fc', -1
+def _add_prefix(name: str) -> str:
+    return f'head.{name}' if name.startswith('fc.') else f'backbone.{name}'
 
 
-def _iter_target_keys(
-    layout: str, depth: int, keys: Iterable[str]
-) -> Iterator[Tuple[str, str]]:
-    """Yield the source's key and mmpretrain's key of each tensor."""
-    first = _find_first_block(keys) if layout == 'released' else 0
-    for name, number in _iter_layers(depth):
-        source = name
-        if layout == 'released':
-            source = _make_released_name(name, first + number)
-        target = 'head.fc' if name == 'fc' else f'backbone.{name}'
-        for tensor in TENSORS[_get_kind(name)]:
-            yield f'{source}.{tensor}', f'{target}.{tensor}'
-
-
-def _get_kind(name: str) -> str:
-    """Return 'conv', 'bn' or 'fc', given mmpretrain's name of a layer."""
-    name = name.replace('downsample.0', 'conv').replace('downsample.1', 'bn')
-    return name.split('.')[-1].rstrip('123')
-
-
-def _make_released_name(name: str, entry: int) -> str:
-    """Make the released code's name of a layer.
+def _rename(key: str, layout: str, depth: int, first: int) -> str:
+    """Give torchvision's name for a key, or one that no layer has.
 
     Args:
-        name: Its name in mmpretrain.
-        entry: Index of its block in ``features``.
+        key: The key.
+        layout: Its layout.
+        depth: The network's depth.
+        first: Number of the first block, in the released layout.
     """
-    stem = {
-        'conv1': 'features.0.0',
-        'bn1': 'features.0.1',
-        'fc': 'classifier.0',
-    }
-    if name in stem:
-        return stem[name]
-    name = name.split('.', 2)[2]
-    if name.startswith('downsample'):
-        return f'features.{entry}.{name.replace("downsample", "shortcut")}'
-    # Convolution, norm, activation; convolution, norm, activation; ...
-    position = 3 * (int(name[-1]) - 1) + name.startswith('bn')
-    return f'features.{entry}.body.{position}'
+    if layout != 'released':
+        return key
+    for pattern, name in _RELEASED.items():
+        match = re.match(pattern, key)
+        if match is None:
+            continue
+        if match.groups():
+            places = [
+                f'layer{stage}.{index}.'
+                for stage, blocks in enumerate(RESNETS[depth][1], 1)
+                for index in range(blocks)
+            ]
+            number = int(match[1]) - first
+            if number >= len(places):
+                break
+            name = places[number] + name
+        return name + key[match.end() :]
+    return f'unknown {key}'
 
 
 def _find_first_block(keys: Iterable[str]) -> int:
-    """Find the first block's index, which depends on a max pool before it."""
-    matches = (re.match(LAYOUTS['released'][0], key) for key in keys)
+    """Find the first block's number, which depends on a max pool before it."""
+    matches = (re.match(LAYOUTS['released'], key) for key in keys)
     return min((int(match[1]) for match in matches if match), default=1)
 
 
-def _list_head_keys(targets: Dict[str, str]) -> List[str]:
-    return [
-        key for key, target in targets.items() if target.startswith('head.')
-    ]
-
-
-def _check_layout(layout: Optional[str], state_dict: Dict[str, Tensor]) -> str:
+def _check_layout(layout: Optional[str], state_dict: StateDict) -> str:
     if layout is not None and layout not in LAYOUTS:
         raise ValueError(
             f"layout='{layout}' is unknown; allowed are {list(LAYOUTS)} "
             '(--layout)'
         )
-    for name, (block, _) in LAYOUTS.items():
+    for name, block in LAYOUTS.items():
         if layout is None and any(re.match(block, key) for key in state_dict):
             return name
     if layout is None:
@@ -185,7 +167,7 @@ def _check_layout(layout: Optional[str], state_dict: Dict[str, Tensor]) -> str:
 
 
 def _check_depth(
-    depth: Optional[int], layout: str, state_dict: Dict[str, Tensor]
+    depth: Optional[int], layout: str, state_dict: StateDict
 ) -> int:
     if depth is not None:
         if depth not in RESNETS:
@@ -194,35 +176,35 @@ def _check_depth(
                 f'{list(RESNETS)} (--depth)'
             )
         return depth
-    block, third = LAYOUTS[layout]
-    found = {
-        match.groups()
-        for match in (re.match(block, key) for key in state_dict)
-        if match
-    }
+    matches = [re.match(LAYOUTS[layout], key) for key in state_dict]
+    num_blocks = len({match.groups() for match in matches if match})
+    third = r'features\.\d+\.body\.6\.|layer\d+\.\d+\.conv3\.'
     num_convs = 3 if any(re.match(third, key) for key in state_dict) else 2
-    for known, (convs, num_blocks) in RESNETS.items():
-        if (convs, sum(num_blocks)) == (num_convs, len(found)):
+    for known, (convs, blocks) in RESNETS.items():
+        if (convs, sum(blocks)) == (num_convs, num_blocks):
             return known
     raise ValueError(
-        f'{len(found)} blocks of {num_convs} convolutions are no ResNet of '
+        f'{num_blocks} blocks of {num_convs} convolutions are no ResNet of '
         f'{list(RESNETS)} layers in the {layout} layout. Set the depth '
         '(--depth) to see which keys are surplus or missing'
     )
 
 
 def _explain(
-    layout: str, depth: int, left_over: List[str], missing: List[str]
+    layout: str, depth: int, surplus: List[str], missing: List[str]
 ) -> str:
     lines = [
         f'The keys are not those of a ResNet-{depth} in the {layout} '
         'layout (set others with --depth and --layout):'
     ]
-    if left_over:
-        lines.append(f'surplus, {len(left_over)}: {", ".join(left_over)}')
+    if surplus:
+        lines.append(f'surplus, {len(surplus)}: {", ".join(surplus)}')
     if missing:
-        lines.append(f'missing, {len(missing)}: {", ".join(missing)}')
-    if any(key.startswith(('fc.', 'classifier.')) for key in missing):
+        lines.append(
+            f"missing, {len(missing)}, by mmpretrain's names: "
+            + ', '.join(missing)
+        )
+    if any(name.startswith('head.') for name in missing):
         lines.append(
             'To convert a network without its classifier, use '
             '--backbone-only (backbone_only=True)'

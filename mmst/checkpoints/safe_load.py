@@ -1,24 +1,23 @@
 """Read checkpoints without running code that they may contain.
 
 A checkpoint is a pickle, and a pickle can make its reader call any function.
-``torch.load(weights_only=True)`` refuses that, but also refuses the message
-hub that mmengine needs to resume. So this reader has its own allow-list, for
-testing, ``load_from`` and resuming, and works the same on every torch version.
-
-This module can be passed to ``torch.load(pickle_module=...)``, which needs an
-``Unpickler`` and a ``load``.
+``torch.load(weights_only=True)`` refuses that, but also refuses what MMEngine
+needs to resume, and gives no weights if anything beside them is unknown. So
+this reader has its own allow-list, the same on every version of torch.
 """
 
 import argparse
+import array
 import codecs
 import collections
+import datetime
+import logging
+import pathlib
 import pickle
-import pickletools
-import sys
 import zipfile
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
+from types import SimpleNamespace
 from typing import (
     IO,
     Any,
@@ -27,52 +26,76 @@ from typing import (
     Dict,
     Iterator,
     List,
+    Optional,
     Tuple,
+    Type,
     Union,
 )
 
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
-from mmengine.logging import HistoryBuffer
-
-#: Entries in which projects store weights, beside the optimizer and so on.
-WEIGHT_ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 
 class UnsafeCheckpointError(ValueError):
     """A checkpoint names something that plain data does not need."""
 
 
-def _get_history_buffer_method(owner: type, name: str) -> Callable[..., Any]:
-    """Do what a pickled HistoryBuffer needs of ``getattr``."""
-    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
-        return getattr(HistoryBuffer, name)
-    raise UnsafeCheckpointError(f'getattr({owner!r}, {name!r})')
+class DamagedCheckpointError(ValueError):
+    """A file is empty, cut short or no checkpoint at all."""
+
+
+#: Functions that pickles fetch by ``getattr``: (class, name).
+_METHODS = [
+    *((HistoryBuffer, name) for name in ('min', 'max', 'current', 'mean')),
+    (OneCycleParamScheduler, '_annealing_cos'),
+    (OneCycleParamScheduler, '_annealing_linear'),
+]
 
 
 def _list_allowed() -> Dict[Tuple[str, str], Any]:
     """Map (module, name) to each object that a checkpoint may name."""
-    # torch.save's pickle protocol uses Python 2's name of builtins.
-    allowed: Dict[Tuple[str, str], Any] = {
-        ('__builtin__', kind.__name__): kind
-        for kind in (set, frozenset, bytes, bytearray, complex)
-    }
-    allowed['__builtin__', 'getattr'] = _get_history_buffer_method
-    allowed.update(
-        {('builtins', name): value for (_, name), value in allowed.items()}
+    allowed: Dict[Tuple[str, str], Any] = {}
+    # Constructors, and factories of defaultdict.
+    builtins: Tuple[type, ...] = (
+        *(bool, int, float, complex, str, bytes, bytearray),
+        *(tuple, list, dict, set, frozenset, range, slice),
     )
+    for kind in builtins:
+        # torch.save's pickle protocol uses Python 2's name of builtins.
+        allowed['__builtin__', kind.__name__] = kind
+        allowed['builtins', kind.__name__] = kind
+    # Python 2's name of range.
+    allowed['__builtin__', 'xrange'] = range
     allowed['_codecs', 'encode'] = codecs.encode  # its form of bytes
-    # OrderedDict: state dicts; Counter: the milestones of MultiStepLR.
-    for kind in (
+    plain: Tuple[type, ...] = (
+        array.array,
+        collections.Counter,  # milestones of MultiStepLR
         collections.OrderedDict,
-        collections.Counter,
-        argparse.Namespace,  # the options of a training: attributes alone
+        collections.defaultdict,
+        collections.deque,
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        datetime.timezone,
+        argparse.Namespace,  # options of other trainers: attributes alone
         ConfigDict,
         HistoryBuffer,
+        OneCycleParamScheduler,
         torch.nn.Parameter,
-    ):
+    )
+    for kind in plain:
         allowed[kind.__module__, kind.__name__] = kind
+    # A path of the other system cannot be made here; its pure form can.
+    for module in ('pathlib', 'pathlib._local'):
+        for name in ('PurePosixPath', 'PosixPath'):
+            allowed[module, name] = pathlib.PurePosixPath
+        for name in ('PureWindowsPath', 'WindowsPath'):
+            allowed[module, name] = pathlib.PureWindowsPath
+        allowed[module, type(pathlib.Path()).__name__] = pathlib.Path
     for name in ('Tensor', 'Size', 'device'):
         allowed['torch', name] = getattr(torch, name)
     for name, value in vars(torch).items():
@@ -85,18 +108,38 @@ def _list_allowed() -> Dict[Tuple[str, str], Any]:
     ):
         allowed['torch._utils', name] = getattr(torch._utils, name)
     # numpy 2 moved its core; read checkpoints of both.
-    array, scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
+    rebuild, scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
     for core in ('numpy.core', 'numpy._core'):
-        allowed[f'{core}.multiarray', '_reconstruct'] = array
+        allowed[f'{core}.multiarray', '_reconstruct'] = rebuild
         allowed[f'{core}.multiarray', 'scalar'] = scalar
     allowed['numpy', 'ndarray'] = np.ndarray
     allowed['numpy', 'dtype'] = np.dtype
     return allowed
 
 
-#: What a checkpoint may name. To allow another harmless class, add it here in
-#: a module listed in ``custom_imports``.
+#: The classes and functions that a checkpoint may name. To allow another
+#: harmless class, add it here in a module listed in ``custom_imports``.
 ALLOWED = _list_allowed()
+
+
+class Placeholder:
+    """An object of a class that is not in :data:`ALLOWED`.
+
+    Its class has the name of the one in the file. Arguments, state and
+    entries are dropped, and no operation works on it.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'Placeholder':
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def _drop(self, *args: Any) -> None:
+        pass
+
+    # All that unpickling does to an object.
+    __setstate__ = __setitem__ = append = extend = add = update = _drop
 
 
 # The base class's handler of the opcode that sets an object's state.
@@ -106,6 +149,10 @@ _BUILD: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
 class Unpickler(pickle._Unpickler):
     """Unpickler that allows only the classes and functions in ``ALLOWED``.
 
+    Attributes:
+        replaced: The names of others, for each of which a
+            :class:`Placeholder` is put; if ``None``, others are refused.
+
     Derived from the Python version of ``pickle.Unpickler``, the only one in
     which an opcode can be overridden.
     """
@@ -114,24 +161,32 @@ class Unpickler(pickle._Unpickler):
         pickle._Unpickler.dispatch
     )
     stack: List[Any]  # the base class's, unknown to type checkers
-
-    def load(self) -> Any:
-        try:
-            return super().load()
-        except (KeyError, IndexError) as error:  # in place of an opcode
-            raise pickle.UnpicklingError(
-                'not a checkpoint, or a damaged one'
-            ) from error
+    replaced: ClassVar[Optional[List[str]]] = None
 
     def find_class(self, module: str, name: str) -> Any:
         """Look up a global in the allow-list.
 
         Raises:
-            UnsafeCheckpointError: If it is not on the list.
+            UnsafeCheckpointError: If it is not there and not to be replaced.
         """
-        if (module, name) not in ALLOWED:
+        if (module, name) in ALLOWED:
+            return ALLOWED[module, name]
+        if module in ('__builtin__', 'builtins') and name == 'getattr':
+            return self._get_method
+        return self._find_unknown(module, name)
+
+    def _find_unknown(self, module: str, name: str) -> Type[Placeholder]:
+        if self.replaced is None:
             raise UnsafeCheckpointError(f'{module}.{name}')
-        return ALLOWED[module, name]
+        self.replaced.append(f'{module}.{name}')
+        return type(name, (Placeholder,), dict(__module__=module))
+
+    def _get_method(self, owner: Any, name: str) -> Any:
+        if (owner, name) in _METHODS:
+            return getattr(owner, name)
+        return self._find_unknown(
+            f'getattr({getattr(owner, "__name__", owner)}', f'{name})'
+        )
 
     def load_build(self) -> None:
         # State is for new objects. Classes and functions belong to the whole
@@ -144,60 +199,103 @@ class Unpickler(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def load(file: IO[bytes], **kwargs: Any) -> Any:
-    """``pickle.load`` with the restricted unpickler."""
-    return Unpickler(file, **kwargs).load()
+def _make_pickle_module(replaced: Optional[List[str]]) -> Any:
+    """Make what ``torch.load(pickle_module=...)`` needs."""
+    unpickler = type('Unpickler', (Unpickler,), dict(replaced=replaced))
+
+    def load(file: IO[bytes], **kwargs: Any) -> Any:
+        return unpickler(file, **kwargs).load()
+
+    return SimpleNamespace(__name__=__name__, Unpickler=unpickler, load=load)
 
 
-def read_safetensors(path: Union[str, Path]) -> Dict[str, Any]:
+def read_safetensors(path: Union[str, pathlib.Path]) -> Dict[str, Any]:
     """Read a ``.safetensors`` file: tensors by name, on the CPU.
 
     Raises:
         ModuleNotFoundError: If the package safetensors is not installed.
+        DamagedCheckpointError: If the file is cut short or something else.
     """
     if find_spec('safetensors') is None:
         raise ModuleNotFoundError(
             f'{path} needs the package safetensors: pip install safetensors'
         )
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return dict(load_file(str(path)))
+    try:
+        return dict(load_file(str(path)))
+    except SafetensorError as error:
+        raise DamagedCheckpointError(
+            f'{path} is damaged, or no safetensors file: {error}'
+        ) from None
+
+
+def find_damage(path: Union[str, pathlib.Path]) -> Optional[str]:
+    """Say what is wrong with a file in torch's format.
+
+    Files from before torch 1.6, which are no archives, are not looked into.
+
+    Returns:
+        The fault, as the end of a sentence, or ``None``.
+    """
+    path = pathlib.Path(path)
+    if path.stat().st_size == 0:
+        return 'is empty (0 bytes)'
+    with path.open('rb') as file:
+        if file.read(2) != b'PK':
+            return None
+    if not zipfile.is_zipfile(path):
+        return f'is cut short: its end is missing after {_get_size(path)}'
+    with zipfile.ZipFile(path) as archive:
+        bad = archive.testzip()
+    return bad and f'is damaged: the checksum of {bad} in it is wrong'
+
+
+def _get_size(path: pathlib.Path) -> str:
+    return f'{path.stat().st_size:,} bytes'
+
+
+def _explain_failure(file: Any) -> Optional[str]:
+    """Say what is wrong with a file that could not be read, if anything."""
+    if not isinstance(file, (str, pathlib.Path)):
+        file = getattr(file, 'name', None)
+    if not isinstance(file, (str, pathlib.Path)):
+        return None
+    path = pathlib.Path(file)
+    if not path.is_file():
+        return None
+    damage = find_damage(path)
+    if damage is None and not zipfile.is_zipfile(path):
+        damage = f'is no checkpoint, or a damaged one, of {_get_size(path)}'
+    return damage and f'The checkpoint {path} {damage}'
 
 
 def _refuse_torchscript(*args: Any, **kwargs: Any) -> None:
     raise UnsafeCheckpointError('a TorchScript archive')
 
 
-def _name_weights(file: Any) -> str:
-    """Name the entries of a file that seem to hold weights."""
-    names = set()
-    if isinstance(file, str) and zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            for part in archive.namelist():
-                if part.endswith('/data.pkl'):
-                    # Only reads the opcodes, and executes none.
-                    names |= {
-                        argument
-                        for _, argument, _ in pickletools.genops(
-                            archive.read(part)
-                        )
-                        if argument in WEIGHT_ENTRIES
-                    }
-    found = [repr(name) for name in WEIGHT_ENTRIES if name in names]
-    return ' or '.join(found) or 'weights'
-
-
 @contextmanager
-def safe_load() -> Iterator[None]:
-    """Make every ``torch.load`` inside the block refuse code.
+def safe_load(unknown: str = 'replace') -> Iterator[None]:
+    """Make every ``torch.load`` inside the block run no code.
 
     It replaces ``torch.load`` itself, because mmengine calls that for each of
     its checkpoint sources (file, http, model zoo, ...) without options.
     ``.safetensors`` files are read too.
 
+    Args:
+        unknown: The treatment of classes that are not in :data:`ALLOWED`.
+            'replace': a :class:`Placeholder` stands for each of their
+            objects, with a warning, so that weights can always be read.
+            'refuse': an error, as for resuming, which needs all of a file.
+            'run': they are imported and called, as MMEngine does; for
+            trusted files.
+
     Raises:
-        UnsafeCheckpointError: Inside the block, if a checkpoint names
-            anything that is not in :data:`ALLOWED`.
+        UnsafeCheckpointError: Inside the block, by 'refuse', if a checkpoint
+            names anything that is not in :data:`ALLOWED`.
+        DamagedCheckpointError: Inside the block, if a file is empty, cut
+            short or no checkpoint.
 
     Example:
         >>> with safe_load():
@@ -208,31 +306,52 @@ def safe_load() -> Iterator[None]:
     def load_data_only(
         f: Any, map_location: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
-        if isinstance(f, (str, Path)) and Path(f).suffix == '.safetensors':
-            return read_safetensors(f)  # which holds no code
-        kwargs = {
-            key: value
-            for key, value in kwargs.items()
-            if key not in ('pickle_module', 'weights_only')
-        }
-        try:
-            return torch_load(
-                f,
-                map_location,
-                pickle_module=sys.modules[__name__],
-                weights_only=False,
-                **kwargs,
+        if isinstance(f, (str, pathlib.Path)):
+            if pathlib.Path(f).suffix == '.safetensors':
+                return read_safetensors(f)  # which holds no code
+        replaced: List[str] = []
+        kwargs.update(weights_only=False, pickle_module=pickle)
+        if unknown != 'run':
+            kwargs['pickle_module'] = _make_pickle_module(
+                replaced if unknown == 'replace' else None
             )
+        try:
+            checkpoint = torch_load(f, map_location, **kwargs)
         except UnsafeCheckpointError as error:
             raise UnsafeCheckpointError(
                 f'The checkpoint {getattr(f, "name", f)} is refused: it asks '
                 f'for "{error}", but a checkpoint may hold only tensors and '
                 'plain values. Nothing in it was run. If you trust its '
-                f'origin, save only its {_name_weights(f)} to a new file, or '
-                'add the class to mmst.checkpoints.safe_load.ALLOWED.'
-            ) from error
+                'origin, resume with --trust-checkpoint, which runs what it '
+                'asks for, or add the class to '
+                'mmst.checkpoints.safe_load.ALLOWED'
+            ) from None
+        except (FileNotFoundError, MemoryError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception:
+            explained = _explain_failure(f)
+            if explained is None:
+                raise
+            raise DamagedCheckpointError(explained) from None
+        if replaced:
+            print_log(
+                f'{getattr(f, "name", f)} holds more than tensors and plain '
+                f'values: {", ".join(sorted(set(replaced)))}. Nothing of '
+                'these was run, and placeholders stand for their objects',
+                'current',
+                level=logging.WARNING,
+            )
+        if unknown != 'run' and isinstance(checkpoint, dict):
+            # MMEngine would run this text as a config file when it resumes;
+            # its own checkpoints have `cfg`, which it does not read.
+            meta = checkpoint.get('meta')
+            if isinstance(meta, dict):
+                meta.pop('config', None)
+        return checkpoint
 
-    torch.load, torch.jit.load = load_data_only, _refuse_torchscript
+    torch.load = load_data_only
+    if unknown != 'run':
+        torch.jit.load = _refuse_torchscript
     try:
         yield
     finally:

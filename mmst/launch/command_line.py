@@ -1,10 +1,8 @@
 """Command-line flags that tools share."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import Sequence, Tuple
-
-from mmengine.config import DictAction
+from typing import Any, List, Sequence, Tuple
 
 
 def parse_depths(text: str) -> Tuple[int, ...]:
@@ -22,15 +20,105 @@ def parse_depths(text: str) -> Tuple[int, ...]:
     return tuple(map(int, parts))
 
 
+def parse_value(text: str) -> Any:
+    """Parse a value of ``--cfg-options`` as MMEngine does, spaces kept.
+
+    Numbers, ``true``, ``false`` and ``None`` are themselves, ``[a,b]`` and
+    ``a,b`` a list, ``(a,b)`` a tuple; all else is text, in quotes or not.
+
+    Raises:
+        ArgumentTypeError: If brackets do not match.
+
+    Example:
+        >>> parse_value('my data'), parse_value('[(1, 0.5), true, "a, b"]')
+        ('my data', [(1, 0.5), True, 'a, b'])
+    """
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    if text.lower() in ('true', 'false'):
+        return text.lower() == 'true'
+    if text == 'None':
+        return None
+    parts = _split_at_commas(text)
+    if len(parts) > 1:
+        return [parse_value(part.strip()) for part in parts]
+    if text[:1] in ('"', "'") and text[-1] == text[0] and len(text) > 1:
+        text = text[1:-1]
+        is_list = text[:1] in ('[', '(')
+        return text if ',' in text and not is_list else parse_value(text)
+    if text[:1] + text[-1:] in ('[]', '()'):
+        inner = _split_at_commas(text[1:-1])
+        if not inner[-1].strip():  # none at all, or a comma at the end
+            inner.pop()
+        entries = [parse_value(part.strip()) for part in inner]
+        return tuple(entries) if text[0] == '(' else entries
+    return text
+
+
+def _split_at_commas(text: str) -> List[str]:
+    """Split at the commas outside brackets and quotes."""
+    if ',' not in text:
+        return [text]
+    parts, quote, opened = [''], '', ''
+    for character in text:
+        if quote:
+            quote = '' if character == quote else quote
+        elif character in '"\'' and not parts[-1].strip('[( '):
+            # A quote begins a value; an apostrophe inside one is text.
+            quote = character
+        elif character in '[(':
+            opened += character
+        elif character in '])':
+            if opened[-1:] + character not in ('[]', '()'):
+                raise ArgumentTypeError(f'{character} closes nothing')
+            opened = opened[:-1]
+        elif character == ',' and not opened:
+            parts.append('')
+            continue
+        parts[-1] += character
+    if opened:
+        raise ArgumentTypeError(f'{opened[-1]} is not closed')
+    return parts
+
+
+class _CfgOptions(Action):
+    """Collects KEY=VALUE, of each time that the flag is given."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: Any,
+        option_string: Any = None,
+    ) -> None:
+        options = dict(getattr(namespace, self.dest) or {})
+        for given in values:
+            key, equals, text = given.partition('=')
+            if not equals:
+                parser.error(
+                    f'{option_string} {given}: expected KEY=VALUE, in quotes '
+                    'where VALUE has spaces'
+                )
+            try:
+                options[key] = parse_value(text)
+            except ArgumentTypeError as error:
+                parser.error(f'{option_string} {given}: {error}')
+        setattr(namespace, self.dest, options)
+
+
 def add_cfg_options(parser: ArgumentParser) -> None:
     """Add ``--cfg-options``: changes to the config, or to each config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_CfgOptions,
         metavar='KEY=VALUE',
         help='change values of the config: optim_wrapper.optimizer.lr=0.1, '
-        'a list as key="[a,b]", nested as key="[(a,b),(c,d)]", no spaces',
+        'a list as key="[a,b]", nested as key="[(a,b),(c,d)]", text with '
+        'spaces as key="my data"',
     )
 
 

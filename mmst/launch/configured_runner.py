@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.nn import SyncBatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .configured_training import get_class_name
 from .process_group import prepare_launch
@@ -27,11 +29,10 @@ def load_config(args: Namespace) -> Config:
 
     Raises:
         ModuleNotFoundError: If the config's toolbox is not installed.
-        ValueError: If ``--amp`` is given on a device that cannot run it.
+        ValueError: If ``--amp`` is given on a device that cannot run it, or
+            ``--cfg-options`` names what the config has not.
     """
-    cfg = read_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     check_toolbox(cfg)
     if args.amp and get_device() in ('cpu', 'mps'):
         raise ValueError(
@@ -55,6 +56,61 @@ def build_runner(cfg: Config) -> Runner:
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def check_data(runner: Runner) -> None:
+    """Refuse a training without iterations; warn of data that teach little.
+
+    Args:
+        runner: A runner before ``train``; its train loop is built.
+
+    Raises:
+        ValueError: If there would be no iteration.
+    """
+    loop = runner.train_loop
+    if loop is None:
+        raise ValueError(
+            'nothing to train: set train_cfg, train_dataloader and '
+            'optim_wrapper in the config'
+        )
+    loader = loop.dataloader
+    if loop.max_iters < 1:
+        options = runner.cfg.get('train_cfg') or {}
+        for name in ('max_epochs', 'max_iters'):
+            if options.get(name, 1) < 1:
+                raise ValueError(
+                    f'train_cfg.{name}={options[name]} trains no iteration: '
+                    'set it to 1 or more'
+                )
+        raise ValueError(
+            f'no iteration in an epoch: the data set has '
+            f'{len(loader.dataset)} images, fewer than a batch of '
+            f'{loader.batch_size}, and drop_last leaves that one out. Set a '
+            'smaller train_dataloader.batch_size, or '
+            'train_dataloader.drop_last=False'
+        )
+    warn = runner.logger.warning
+    meta = getattr(loader.dataset, 'metainfo', None) or {}
+    classes = list(meta.get('classes') or ())
+    if find_toolbox(runner.cfg) == 'mmpretrain' and len(classes) == 1:
+        warn(
+            f"the training data have one class, '{classes[0]}': the right "
+            'answer is the same for all images, so the loss falls to 0 and '
+            'scores say nothing'
+        )
+    # In training mode, as a detector's layers may be frozen in another.
+    runner.model.train()
+    if loader.batch_size == 1 and any(
+        isinstance(module, _BatchNorm)
+        and not isinstance(module, SyncBatchNorm)
+        and module.training
+        for module in runner.model.modules()
+    ):
+        warn(
+            'train_dataloader.batch_size=1: BatchNorm normalises each image '
+            'by itself, unlike in testing, and fails where one value a '
+            'channel is left. Set a larger batch, or another norm_cfg'
+        )
 
 
 def _set_dataloaders(cfg: Config, args: Namespace) -> None:

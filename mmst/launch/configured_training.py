@@ -1,13 +1,13 @@
-"""Read a config's training settings without any data."""
+"""A config's training without any data: network, image size, subnets."""
 
-from typing import Any, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmst.subnets import SubnetSampler
+from mmst.subnets import SamplingSpace, SubnetSampler, find_stages
 
 from .toolbox import check_toolbox, enter_scope
 
@@ -124,3 +124,45 @@ def read_sampler(
             if not sampler.is_off:
                 return sampler.fit(backbone)
     return None
+
+
+def find_trained_space(cfg: Config, model: nn.Module) -> SamplingSpace:
+    """Find the sampling space of a config; without a sampler, all subnets.
+
+    Args:
+        cfg: The config of the training, hooks included.
+        model: Its model.
+
+    Raises:
+        TypeError: If the model's stages cannot be found.
+        ValueError: If the config's space does not fit them.
+    """
+    sampler = read_sampler(cfg, model)
+    if sampler is not None:
+        return sampler.space
+    return SamplingSpace([len(stage) for stage in find_stages(model)])
+
+
+def check_depths(space: SamplingSpace, depths: Sequence[int]) -> List[int]:
+    """Refuse a subnet that the training never drew.
+
+    Returns:
+        list: The depths.
+
+    Raises:
+        ValueError: If it is not in the space.
+    """
+    if len(depths) != len(space.depths) or any(
+        depth not in allowed for depth, allowed in zip(depths, space.depths)
+    ):
+        raise ValueError(
+            f'depths {list(depths)} are not in the sampling space of the '
+            'training. Its depths, stage by stage: '
+            + '; '.join(
+                ' or '.join(map(str, sorted(allowed)))
+                for allowed in space.depths
+            )
+            + '. The space is set by `space` or `min_depth` of '
+            'SubnetSamplerHook in custom_hooks'
+        )
+    return list(depths)

@@ -1,12 +1,16 @@
 """The OpenMMLab toolbox that a config is written for."""
 
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Optional
+from inspect import signature
+from pathlib import Path
+from typing import Any, Dict, Optional
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 from .distributions import ONEDL, has_onedl
 
@@ -23,6 +27,21 @@ TOOLBOXES = {
 }
 
 
+# Settings beside the arguments of Runner that a config may have.
+_READ_BY_RUNNER = (
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'preprocess_cfg',
+    'runner_type',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+)
+
+
 def get_install_command(scope: str) -> str:
     """Return the command that installs the toolbox of a ``default_scope``."""
     if has_onedl() and scope in ONEDL:  # mmst's extras name OpenMMLab's
@@ -35,17 +54,44 @@ def _name_project_and_command(scope: str) -> str:
     return f'{TOOLBOXES[scope][0]}: {get_install_command(scope)}'
 
 
-def read_config(path: str) -> Config:
+def read_config(
+    path: str, cfg_options: Optional[Dict[str, Any]] = None
+) -> Config:
     """Read a config file; say how to install a missing toolbox.
 
+    Args:
+        path: The config file.
+        cfg_options: Changes to it, by dotted names.
+
     Raises:
+        FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If a ``<toolbox>::`` base or an import of the
             config needs a package that is not installed.
+        ValueError: If the file is no Python, or an option's name begins with
+            what the config has not.
     """
+    cfg = _read_file(path)
+    _drop_function_scopes(cfg)
+    if cfg_options:
+        _check_names(cfg, cfg_options)
+        cfg.merge_from_dict(cfg_options)
+    if 'preprocess_cfg' in cfg:  # mmpose's other name of it
+        cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)
+    return cfg
+
+
+def _read_file(path: str) -> Config:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'the config {path} does not exist')
     try:
-        cfg = Config.fromfile(path)
-        _drop_function_scopes(cfg)
-        return cfg
+        return Config.fromfile(path)
+    except SyntaxError as error:
+        where = error.filename or ''
+        where = where if where.endswith('.py') else f'{path} or a base of it'
+        raise ValueError(
+            f'{where}, line {error.lineno}: {error.msg}: '
+            f'{(error.text or "").strip()}'
+        ) from None
     except ModuleNotFoundError as error:
         for scope in TOOLBOXES:
             package = MODULE2PACKAGE[scope]
@@ -53,8 +99,26 @@ def read_config(path: str) -> Config:
                 raise ModuleNotFoundError(
                     f"The '{scope}::' base of {path} needs "
                     + _name_project_and_command(scope)
-                ) from error
+                ) from None
         raise
+
+
+def _check_names(cfg: Config, cfg_options: Dict[str, Any]) -> None:
+    """Refuse options that MMEngine would add to a config, unread by all."""
+    known = {*cfg.keys(), *signature(Runner).parameters, *_READ_BY_RUNNER}
+    for option in cfg_options:
+        name = option.split('.')[0]
+        if name in known:
+            continue
+        near = get_close_matches(name, known, 1)
+        raise ValueError(
+            f"--cfg-options {option}: the config has no '{name}'. "
+            + (
+                f"Did you mean '{near[0]}'?"
+                if near
+                else f'It has {", ".join(sorted(cfg.keys()))}'
+            )
+        )
 
 
 def _drop_function_scopes(cfg: Config) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Dict, Optional, Union
 
 from mmengine.runner import Runner
 
+from mmst.checkpoints.fit import check_fit
 from mmst.checkpoints.safe_load import safe_load
 
 from .toolbox import check_toolbox, read_config
@@ -25,11 +26,9 @@ def load_trained_runner(
         cfg_options: Changes to the config.
 
     Raises:
-        RuntimeError: If the checkpoint does not fit the model.
+        ValueError: If the checkpoint does not fill the model.
     """
-    cfg = read_config(config)
-    if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+    cfg = read_config(config, cfg_options)
     check_toolbox(cfg)
     cfg.work_dir = str(work_dir)
     # Only training needs hooks that save the best model or swap in EMA
@@ -38,11 +37,14 @@ def load_trained_runner(
     cfg.default_hooks.pop('visualization', None)
     if cfg.get('visualizer') is not None:
         cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    # The environment and the config would stand before each result.
+    cfg.log_level = 'WARNING'
     # Makes results reproducible.
     randomness = cfg.get('randomness') or {}
     if randomness.get('seed') is None:
         cfg.randomness = dict(randomness, seed=0)
     runner = Runner.from_cfg(cfg)
-    with safe_load():
-        runner.load_checkpoint(checkpoint, strict=True)
+    refusal = f'{config} is not the config that it was trained by'
+    with safe_load(), check_fit(refusal):
+        runner.load_checkpoint(checkpoint)
     return runner

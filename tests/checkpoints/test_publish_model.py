@@ -1,5 +1,6 @@
 """What is published is what the run evaluated, and needs no mmst."""
 
+import datetime
 import hashlib
 import re
 import subprocess
@@ -179,26 +180,41 @@ def test_views_do_not_bring_their_whole_storage():
     assert file['state_dict']['w'].untyped_storage().nbytes() == 8
 
 
-def test_meta_is_plain_or_left_out(publish, tmp_path):
-    meta = dict(classes=('cat', 'dog'), palette=[[np.int64(1), 2, 3]], x=None)
-    for name, more in (('plain', {}), ('array', dict(sigmas=np.ones(2)))):
-        torch.save(
-            dict(
-                state_dict=dict(w=torch.ones(1)),
-                meta=dict(cfg='/home', dataset_meta={**meta, **more}),
-            ),
-            tmp_path / f'{name}.pth',
+def test_meta_becomes_plain(publish, tmp_path):
+    meta = dict(
+        classes=('cat', 'dog'),
+        palette=np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
+        sigmas=np.array([0.5]),
+        names={np.int64(0): 'nose'},
+        skeleton=[(np.int64(0), 1)],
+        root=Path('a/b'),
+        frames=range(3),
+        day=datetime.date(2026, 1, 2),
+        none=None,
+        unknown=KeepEvaluatedWeights(),
+    )
+    torch.save(
+        dict(
+            state_dict=dict(w=torch.ones(1)),
+            meta=dict(cfg='/home', dataset_meta=meta),
+        ),
+        tmp_path / 'run.pth',
+    )
+    with pytest.warns(UserWarning, match=r"\['unknown'\] is not published"):
+        file = publish(tmp_path / 'run.pth')
+    assert torch.load(file, weights_only=True)['meta'] == dict(
+        dataset_meta=dict(
+            classes=('cat', 'dog'),
+            palette=[[1, 2, 3], [4, 5, 6]],
+            sigmas=[0.5],
+            names={0: 'nose'},
+            skeleton=[(0, 1)],
+            root='a/b',
+            frames=[0, 1, 2],
+            day='2026-01-02',
+            none=None,
         )
-    plain, array = (
-        torch.load(publish(tmp_path / f'{name}.pth', name), weights_only=True)[
-            'meta'
-        ]
-        for name in ('plain', 'array')
     )
-    assert plain == dict(
-        dataset_meta=dict(classes=('cat', 'dog'), palette=[[1, 2, 3]], x=None)
-    )
-    assert array == {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from mmst.checkpoints import (
     safe_load,
     write_checkpoint,
 )
-from mmst.checkpoints.safe_load import UnsafeCheckpointError
 from tests.conftest import load_run
 
 
@@ -136,17 +135,6 @@ def test_safetensors(convert, released, tmp_path, monkeypatch):
         convert([source, out])
 
 
-@pytest.mark.parametrize('entry', ['model', 'state_dict'])
-def test_advice_names_the_entry_that_is_there(
-    convert, save, released, tmp_path, entry
-):
-    trace = tmp_path / 'was_here'
-    source, out = save({entry: released.state_dict(), 'x': Payload(trace)})
-    with pytest.raises(UnsafeCheckpointError, match=f"only its '{entry}'"):
-        convert([source, out])
-    assert not trace.exists()
-
-
 def test_one_of_several_weights_is_chosen(convert, save, released):
     weights = released.state_dict()
     source, out = save(
@@ -183,12 +171,11 @@ def test_stock_init_cfg_loads_it(convert, save, released, flags):
         assert torch.equal(value, expected[f'backbone.{key}']), key
 
 
-def test_code_is_refused(convert, save, released, tmp_path):
+def test_code_is_not_run(convert, save, released, tmp_path):
     trace = tmp_path / 'was_here'
     source, out = save(dict(model=released.state_dict(), x=Payload(trace)))
-    with pytest.raises(UnsafeCheckpointError, match='mkdir'):
-        convert([source, out])
-    assert not trace.exists() and not os.path.exists(out)
+    convert([source, out])
+    assert not trace.exists() and os.path.exists(out)
     load_run(source)
     assert trace.exists()  # the payload does work
 

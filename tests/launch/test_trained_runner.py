@@ -6,7 +6,6 @@ from mmengine.registry import VISBACKENDS
 from mmengine.visualization import BaseVisBackend
 
 from mmst.analysis.loafing import measure_loafing
-from mmst.checkpoints.safe_load import UnsafeCheckpointError
 from mmst.evaluation import evaluate_subnet
 from mmst.launch.trained_runner import load_trained_runner
 from tests.analysis.evaluation_by_hand import NUM_TRAIN, by_hand
@@ -122,20 +121,23 @@ class Call:
         return print, ('a harmful thing',)
 
 
-def test_checkpoints_that_are_refused(trained, tmp_path, capsys):
+def test_another_network_is_refused_and_no_code_is_run(
+    trained, tmp_path, capsys
+):
     _, config, checkpoint = trained()
-    with pytest.raises(RuntimeError, match=r'layer1\.3\.conv1\.weight'):
+    with pytest.raises(
+        ValueError, match=r'layer1\.3\.conv1\.weight.*\n.* not the config'
+    ):
         load_trained_runner(
             config,
             checkpoint,
             tmp_path / 'out',
             dict(model=classifier(depth=32)),
         )
-    torch.save(dict(state_dict={}, meta=Call()), tmp_path / 'bad.pth')
-    with pytest.raises(UnsafeCheckpointError, match='print'):
-        load_trained_runner(
-            config, str(tmp_path / 'bad.pth'), tmp_path / 'out'
-        )
+    weights = load_run(checkpoint)['state_dict']
+    torch.save(dict(state_dict=weights, x=Call()), tmp_path / 'bad.pth')
+    forget_earlier_runs()
+    load_trained_runner(config, str(tmp_path / 'bad.pth'), tmp_path / 'out')
     assert 'a harmful thing' not in capsys.readouterr().out
 
 

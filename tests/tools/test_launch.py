@@ -31,6 +31,20 @@ def run(script: str, *args: str, env: dict) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize('script', ['quickstart', 'run_tests', 'install'])
+@pytest.mark.parametrize('flag', ['--help', '-h'])
+def test_help_does_nothing(script, flag, tmp_path):
+    done = subprocess.run(
+        ['bash', str(ROOT / 'tools' / f'{script}.sh'), flag],
+        env=dict(PATH='/usr/bin:/bin', PYTHON='/none'),
+        cwd=str(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stderr == ''
+    assert f'Usage: bash tools/{script}.sh [--stack ' in done.stdout
+
+
 @pytest.fixture
 def usual_port_taken():
     """Another job on the port that everyone takes by default."""
@@ -43,6 +57,7 @@ def usual_port_taken():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='about CPU processes')
 def test_two_processes_train_and_test(
     config, tmp_path, shell_env, usual_port_taken
@@ -187,6 +202,7 @@ def test_slurm(tmp_path, shell_env):
         '--ntasks-per-node=8',
         '--qos=x',
         '--time=1',
+        '--kill-on-bad-exit=1',  # one failing rank ends the others
         str(ROOT / 'tools/train.py'),
         'a b',
         '--amp',

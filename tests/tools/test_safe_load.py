@@ -1,17 +1,25 @@
 """Checkpoints cannot run code; those of our own runs load."""
 
+import datetime
 import os
-import pickle
 import warnings
 import zipfile
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-from mmst.checkpoints.safe_load import UnsafeCheckpointError, safe_load
+from mmst.checkpoints.safe_load import (
+    DamagedCheckpointError,
+    Placeholder,
+    UnsafeCheckpointError,
+    safe_load,
+)
 from tests.conftest import load_run
 
 
@@ -42,33 +50,57 @@ def test_the_payload_works(malicious):
     assert trace.exists()
 
 
-@pytest.mark.parametrize(
-    'way', ['test', 'resume', 'auto', 'load_from', 'init_cfg']
-)
-def test_tools_refuse_code(way, train, test, config, malicious, tmp_path):
+@pytest.mark.parametrize('way', ['test', 'load_from', 'init_cfg'])
+def test_weights_are_read_without_code(
+    way, train, test, config, malicious, tmp_path
+):
     path, trace = malicious
     out = ['--work-dir', str(tmp_path)]
-    with pytest.raises(UnsafeCheckpointError, match=r'malicious.pth.*mkdir'):
-        if way == 'test':
-            test([config, str(path), *out])
-        elif way == 'resume':
-            train([config, '--resume', str(path), *out])
-        elif way == 'auto':
-            (tmp_path / 'last_checkpoint').write_text(str(path))
-            train([config, '--resume', *out])
-        elif way == 'load_from':
-            train([config, '--cfg-options', f'load_from={path}', *out])
-        else:
-            train(
-                [
-                    config,
-                    '--cfg-options',
-                    'model.init_cfg.type=Pretrained',
-                    f'model.init_cfg.checkpoint={path}',
-                    *out,
-                ]
-            )
+    if way == 'test':
+        test([config, str(path), *out])
+    elif way == 'load_from':
+        train([config, '--cfg-options', f'load_from={path}', *out])
+    else:
+        train(
+            [
+                config,
+                '--cfg-options',
+                'model.init_cfg.type=Pretrained',
+                f'model.init_cfg.checkpoint={path}',
+                *out,
+            ]
+        )
     assert not trace.exists()
+
+
+@pytest.mark.parametrize('flags', [['malicious.pth'], []])
+def test_resuming_needs_trust(train, config, malicious, tmp_path, flags):
+    path, trace = malicious
+    (tmp_path / 'last_checkpoint').write_text(str(path))
+    resume = [config, '--resume', *(str(tmp_path / flag) for flag in flags)]
+    more = ['--work-dir', str(tmp_path)]
+    more += ['--cfg-options', 'train_cfg.max_epochs=2']
+    with pytest.raises(
+        UnsafeCheckpointError, match='malicious.pth.*mkdir.*--trust-checkpoint'
+    ):
+        train([*resume, *more])
+    assert not trace.exists()
+    train([*resume, '--trust-checkpoint', *more])
+    assert trace.exists()
+    assert load_run(tmp_path / 'epoch_2.pth')['meta']['iter'] == 4
+
+
+def test_config_in_the_meta_is_not_run(train, config, trained, tmp_path):
+    """MMEngine would read it as a config file, which is Python."""
+    checkpoint, trace = load_run(trained / 'epoch_1.pth'), tmp_path / 'trace'
+    checkpoint['meta']['config'] = f'import os; os.mkdir({str(trace)!r})'
+    torch.save(checkpoint, tmp_path / 'x.pth')
+    resume = [config, '--resume', str(tmp_path / 'x.pth')]
+    train(
+        [*resume, '--work-dir', str(tmp_path)]
+        + ['--cfg-options', 'train_cfg.max_epochs=2']
+    )
+    assert (tmp_path / 'epoch_2.pth').exists() and not trace.exists()
 
 
 @pytest.mark.parametrize('zipped', [True, False])
@@ -83,8 +115,10 @@ def test_both_file_formats(tmp_path, zipped):
         path,
         _use_new_zipfile_serialization=zipped,
     )
-    with safe_load(), pytest.raises(UnsafeCheckpointError):
+    with safe_load('refuse'), pytest.raises(UnsafeCheckpointError):
         torch.load(path, weights_only=False)
+    with safe_load():
+        assert isinstance(torch.load(path), Placeholder)
     assert not trace.exists()
 
 
@@ -102,10 +136,18 @@ def test_plain_values_load(tmp_path):
         classes={'a'},
         parameter=torch.nn.Parameter(torch.ones(1)),
         device=torch.device(0),
+        path=Path('a/b'),
+        span=range(2, 9, 3),
+        day=datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc),
+        lists=defaultdict(list, a=[1]),
+        numbers=array('f', [1.5]),
+        anneal=OneCycleParamScheduler._annealing_cos,
     )
     torch.save(values, tmp_path / 'x.pth')
-    with safe_load():
+    with safe_load('refuse'):
         loaded = torch.load(tmp_path / 'x.pth')
+    assert loaded['lists']['b'] == []
+    values['lists']['b'] = []
     assert loaded['buffer'].mean() == 1.5
     assert loaded['half'].dtype is torch.bfloat16
     for key in values.keys() - {'buffer', 'half', 'names'}:
@@ -125,10 +167,44 @@ def test_plain_values_load(tmp_path):
         np.load,
     ],
 )
-def test_functions_are_refused(tmp_path, function):
-    torch.save(Payload(function, 'x', 'y'), tmp_path / 'x.pth')
-    with safe_load(), pytest.raises(UnsafeCheckpointError):
+def test_functions_are_not_called(tmp_path, function):
+    values = dict(weight=torch.ones(2), x=Payload(function, 'x', 'y'))
+    torch.save(values, tmp_path / 'x.pth')
+    with safe_load('refuse'), pytest.raises(UnsafeCheckpointError):
         torch.load(tmp_path / 'x.pth')
+    with safe_load():
+        loaded = torch.load(tmp_path / 'x.pth')
+    assert loaded['weight'].tolist() == [1, 1]
+    found = loaded['x']
+    assert Placeholder in (type(found).__mro__ + getattr(found, '__mro__', ()))
+
+
+class Unknown(dict):
+    """Has state, items and a method that is pickled by name."""
+
+    def method(self):
+        pass
+
+
+class UnknownList(list):
+    pass
+
+
+def test_placeholders_hold_nothing(tmp_path, capfd):
+    one = Unknown(a=1)
+    one.x = Unknown.method
+    values = dict(weight=torch.ones(2), x=[one, UnknownList([3])])
+    torch.save(values, tmp_path / 'x.pth')
+    with safe_load():
+        loaded = torch.load(tmp_path / 'x.pth')
+    assert loaded['weight'].tolist() == [1, 1]
+    kinds = [type(entry) for entry in loaded['x']]
+    assert all(issubclass(kind, Placeholder) for kind in kinds)
+    assert kinds[0].__name__ == 'Unknown'
+    assert kinds[0].__module__ == __name__ and kinds[0] is not Unknown
+    assert [vars(entry) for entry in loaded['x']] == [{}] * 2
+    told = ''.join(capfd.readouterr())
+    assert f'{__name__}.Unknown, {__name__}.UnknownList. Nothing' in told
 
 
 def test_allowed_classes_cannot_be_changed(tmp_path):
@@ -145,8 +221,11 @@ def test_allowed_classes_cannot_be_changed(tmp_path):
             archive.writestr(
                 name, change if name.endswith('data.pkl') else data
             )
-    with safe_load(), pytest.raises(UnsafeCheckpointError, match='changing'):
-        torch.load(path)
+    for unknown in ('refuse', 'replace'):
+        with safe_load(unknown), pytest.raises(
+            UnsafeCheckpointError, match='changing'
+        ):
+            torch.load(path)
     assert HistoryBuffer.mean is not None
 
 
@@ -159,11 +238,26 @@ def test_torchscript_is_refused(tmp_path):
             torch.load(path)
 
 
-def test_damaged_file_is_not_called_unsafe(tmp_path):
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda whole: b'', r'is empty \(0 bytes\)'),
+        (lambda whole: whole[:-50], 'is cut short: .* after'),
+        (lambda whole: whole[: len(whole) // 2], 'is cut short'),
+        (lambda whole: b'not a checkpoint', 'is no checkpoint, or a damaged'),
+        (lambda whole: bytes(range(256)) * 9, 'is no checkpoint, or a dam'),
+        (lambda whole: whole.replace(b'weight', b'w\xffight'), 'is damaged: '),
+    ],
+)
+def test_damaged_files_say_what_is_wrong(tmp_path, damage, message):
     path = tmp_path / 'x.pth'
-    path.write_bytes(b'not a checkpoint')
-    with safe_load(), pytest.raises(pickle.UnpicklingError, match='damaged'):
-        torch.load(path)
+    torch.save(dict(weight=torch.ones(99)), path)
+    path.write_bytes(damage(path.read_bytes()))
+    for unknown in ('refuse', 'replace', 'run'):
+        with safe_load(unknown), pytest.raises(
+            DamagedCheckpointError, match=f'x.pth {message}'
+        ):
+            torch.load(path)
 
 
 def test_torch_load_comes_back():

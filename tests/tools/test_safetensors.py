@@ -5,7 +5,7 @@ import torch
 from mmengine.runner import load_checkpoint
 
 from mmst.checkpoints import safe_load
-from mmst.checkpoints.backbone_checkpoint import refuse_unfit_pretrained
+from mmst.checkpoints.fit import check_fit
 from tests.conftest import build_classifier, classifier
 
 files = pytest.importorskip('safetensors.torch')
@@ -46,7 +46,7 @@ def test_init_cfg(tiny_runner, weights):
         type='Pretrained', checkpoint=path, prefix='backbone.'
     )
     runner = tiny_runner(model=model, sampler=dict())
-    with safe_load.safe_load(), refuse_unfit_pretrained():
+    with safe_load.safe_load(), check_fit():
         runner._init_model_weights()
     for name, value in runner.model.backbone.state_dict().items():
         assert torch.equal(value, expected[f'backbone.{name}']), name

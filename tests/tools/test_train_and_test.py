@@ -1,13 +1,20 @@
 """The flags of tools/train.py and tools/test.py."""
 
 import json
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from mmst.launch import configured_runner, toolbox
-from tests.conftest import load_run, logged
+from mmst.launch.command_line import parse_value
+from mmst.launch.short_errors import print_short_error
+from tests.conftest import ROOT, load_run, logged
 
 
 @pytest.fixture
@@ -78,6 +85,111 @@ def test_cfg_options_change_the_config(read):
     )
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert cfg.param_scheduler.milestones == [2, 4]
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('optim_wraper.optimizer.lr=1', "Did you mean 'optim_wrapper'"),
+        ('qqq=1', 'It has .*train_cfg'),
+    ],
+)
+def test_unknown_names_are_refused(load_tool, tool, config, option, message):
+    flags = [config] + (['x.pth'] if tool == 'test' else [])
+    name = option.partition('=')[0]
+    with pytest.raises(ValueError, match=f'--cfg-options {name}: .*{message}'):
+        load_tool(f'tools/{tool}').main([*flags, '--cfg-options', option])
+
+
+def test_spaces_and_unicode_in_values(train, config, tmp_path):
+    images = Path(config).parent / 'images' / 'train'
+    shutil.copytree(images, tmp_path / 'my größe' / '写真, 2')
+    where = 'train_dataloader.dataset'
+    train(
+        [config, '--work-dir', str(tmp_path / 'my work'), '--no-validate']
+        + ['--cfg-options', f'{where}.data_root={tmp_path / "my größe"}']
+        + [f'{where}.data_prefix="写真, 2"']
+    )
+    assert (tmp_path / 'my work' / 'epoch_1.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('my data', 'my data'),
+        ("[it's mine, 'a, b', (1, 2.5)]", ["it's mine", 'a, b', (1, 2.5)]),
+        ('[a,b],[c]', [['a', 'b'], ['c']]),
+        ('"[1,2]"', [1, 2]),
+        ('1e-3', 0.001),
+        ('(1,)', (1,)),
+        ('[]', []),
+        ('a)', 'a)'),
+        ('', ''),
+        ('False', False),
+        ('None', None),
+    ],
+)
+def test_values_of_cfg_options(text, value):
+    found = parse_value(text)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize('given', ['x', 'x=(1,2', 'x=[1,(2])'])
+def test_options_that_cannot_be_read(load_tool, config, capsys, given):
+    with pytest.raises(SystemExit):
+        load_tool('tools/train').parse_args([config, '--cfg-options', given])
+    assert f'--cfg-options {given}: ' in capsys.readouterr().err
+
+
+def test_preprocess_cfg(tmp_path):
+    """mmpose's other name of the model's data_preprocessor."""
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        "model = dict(type='A')\npreprocess_cfg = dict(mean=[1.0])\n"
+    )
+    model = toolbox.read_config(str(path)).model
+    assert model.data_preprocessor == dict(mean=[1.0])
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['train_cfg.max_epochs=0'], r'train_cfg.max_epochs=0 trains no'),
+        (
+            ['train_dataloader.drop_last=True']
+            + ['train_dataloader.batch_size=5'],
+            '4 images, fewer than a batch of 5.*train_dataloader.drop_last',
+        ),
+    ],
+)
+def test_no_iteration(train, config, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        train([config, '--work-dir', str(tmp_path), '--cfg-options', *options])
+
+
+def test_no_iteration_of_a_loop_by_iterations(train, config, tmp_path):
+    path = tmp_path / 'by_iter.py'
+    path.write_text(
+        f'_base_ = {config!r}\n'
+        'train_cfg = dict(_delete_=True, by_epoch=False, max_iters=0)'
+    )
+    with pytest.raises(ValueError, match='train_cfg.max_iters=0 trains no'):
+        train([str(path), '--work-dir', str(tmp_path)])
+
+
+def test_data_that_teach_little(train, config, tmp_path):
+    one = tmp_path / 'one' / 'train'
+    one.mkdir(parents=True)
+    shutil.copytree(Path(config).parent / 'images/train/a', one / 'cat')
+    train(
+        [config, '--work-dir', str(tmp_path / 'work'), '--no-validate']
+        + ['--cfg-options', f'train_dataloader.dataset.data_root={one.parent}']
+        + ['train_dataloader.batch_size=1']
+    )
+    log = next((tmp_path / 'work').glob('*/*.log')).read_text()
+    assert "the training data have one class, 'cat'" in log
+    assert 'batch_size=1: BatchNorm normalises each image by itself' in log
 
 
 def test_work_dir_follows_the_config_name(read):
@@ -158,6 +270,19 @@ def test_test_writes_metrics_and_predictions(test, config, work_dir):
     right = sum((p['gt_label'] == p['pred_label']).item() for p in predictions)
     assert len(predictions) == 4 and top1 == 25 * right
     assert len(list(drawn.glob('*.png'))) == 4
+
+
+def test_test_refuses_another_network(test, config, work_dir, capfd):
+    run = [config, str(work_dir / 'epoch_1.pth'), '--work-dir', str(work_dir)]
+    wider = ['--cfg-options', 'model.head.num_classes=3']
+    with pytest.raises(
+        ValueError,
+        match=r'epoch_1.pth fills \d+ of \d+ tensors of ImageClassifier.*'
+        r'head.fc.weight \(2, 64\) in place of \(3, 64\)[^$]*--allow-partial',
+    ):
+        test([*run, *wider])
+    test([*run, '--allow-partial', *wider])
+    assert 'Missing in the file, or of another' in ''.join(capfd.readouterr())
 
 
 def test_test_ignores_a_config_that_resumes(test, config, work_dir):
@@ -265,3 +390,83 @@ def test_tta_reaches_the_pipeline(load_tool):
     load_tool('tools/test').use_tta(cfg)
     assert cfg.model == dict(type='T', module=dict(type='M'))
     assert cfg.test_dataloader.dataset.dataset.pipeline == ['t']
+
+
+def test_a_refusal_is_one_line(config, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools/train.py'), config]
+        + ['--work-dir', str(tmp_path), '--cfg-options', 'optim_wraper.x=1'],
+        stderr=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        text=True,
+    )
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('ValueError: --cfg-options optim_wraper.x: ')
+
+
+def test_errors_without_those_before(capsys, monkeypatch):
+    def tell():
+        try:
+            try:
+                raise KeyError('first')
+            except KeyError as error:
+                raise ValueError('second' + 3000 * 'x') from error
+        except ValueError:
+            print_short_error(*sys.exc_info())
+        return capsys.readouterr().err
+
+    told = tell()
+    assert told.count('Traceback') == 1 and 'first' not in told
+    assert told.endswith('xxx ... (cut here)\n') and len(told) < 3000
+    # In the tool's own file it is a refusal.
+    monkeypatch.setattr(sys, 'argv', [__file__])
+    assert tell().startswith('ValueError: secondxxx')
+
+
+def test_torchrun_ends_with_the_error(config, shell_env, tmp_path):
+    done = subprocess.run(
+        ['bash', str(ROOT / 'tools/dist_train.sh'), config, '1']
+        + ['--work-dir', str(tmp_path), '--cfg-options', 'optim_wraper.x=1'],
+        env=shell_env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 1
+    end = '\n'.join(done.stderr.splitlines()[-4:])
+    assert 'ValueError: --cfg-options optim_wraper.x: the config has no' in end
+
+
+@pytest.mark.parametrize(
+    'tool', ['train', 'model_converters/resnet_to_mmpretrain']
+)
+def test_help_needs_no_toolbox(tool):
+    code = (
+        'import runpy, sys\n'
+        "for name in ('mmengine', 'mmcv', 'mmpretrain'):\n"
+        '    sys.modules[name] = None\n'
+        "sys.argv = ['tool', '--help']\n"
+        f"runpy.run_path({str(ROOT / f'tools/{tool}.py')!r}, None, '__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and 'usage: ' in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('model = dict(a=1', r'mine.py or a base of it, line 1: .*model = d'),
+        ("_base_ = 'gone.py'", 'gone.py'),
+    ],
+)
+def test_configs_that_cannot_be_read(tmp_path, text, message):
+    (tmp_path / 'mine.py').write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        toolbox.read_config(str(tmp_path / 'mine.py'))
+    with pytest.raises(FileNotFoundError, match='no.py does not exist'):
+        toolbox.read_config(str(tmp_path / 'no.py'))

@@ -15,17 +15,12 @@ it without STClsHead.
 """
 
 import argparse
+import sys
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, Optional, Sequence
 
-from mmst.checkpoints import (
-    read_checkpoint,
-    strip_checkpoint,
-    write_checkpoint,
-)
-from mmst.evaluation import bake_temperature
 from mmst.launch.command_line import add_cfg_options
-from mmst.launch.trained_runner import load_trained_runner
+from mmst.launch.short_errors import print_short_error
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -54,6 +49,9 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def calibrate(parsed: argparse.Namespace) -> Dict[str, Any]:
     """Calibrate the weights: put a temperature into the last layer."""
+    from mmst.evaluation import bake_temperature
+    from mmst.launch.trained_runner import load_trained_runner
+
     with TemporaryDirectory() as log_dir:
         runner = load_trained_runner(
             parsed.calibrate, parsed.source, log_dir, parsed.cfg_options
@@ -68,6 +66,14 @@ def calibrate(parsed: argparse.Namespace) -> Dict[str, Any]:
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
+
+    # Seconds of imports, which --help does without.
+    from mmst.checkpoints import (
+        read_checkpoint,
+        strip_checkpoint,
+        write_checkpoint,
+    )
+
     checkpoint = read_checkpoint(parsed.source)
     if parsed.calibrate is not None:
         checkpoint['state_dict'] = calibrate(parsed)
@@ -77,4 +83,5 @@ def main(args: Optional[Sequence[str]] = None) -> None:
 
 
 if __name__ == '__main__':
+    sys.excepthook = print_short_error
     main()

@@ -10,17 +10,11 @@ another network from the backbone of either kind of file:
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from mmst.checkpoints import (
-    LAYOUTS,
-    RESNETS,
-    convert_resnet,
-    read_checkpoint,
-    select_state_dict,
-    write_checkpoint,
-)
+from mmst.launch.short_errors import print_short_error
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -32,15 +26,13 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('out', metavar='OUT', help='output file')
     parser.add_argument(
         '--layout',
-        choices=list(LAYOUTS),
-        help="names of the keys; 'released' means the authors' "
-        'checkpoints; default: detected from the keys',
+        help="names of the keys: 'released' (the authors' checkpoints), "
+        "'torchvision' or 'timm'; default: detected from the keys",
     )
     parser.add_argument(
         '--depth',
         type=int,
-        choices=list(RESNETS),
-        help='number of layers; default: detected from the keys',
+        help='number of layers, 18 to 152; default: detected from the keys',
     )
     parser.add_argument(
         '--entry',
@@ -55,6 +47,15 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parsed = parse_args(args)
+
+    # Seconds of imports, which --help does without.
+    from mmst.checkpoints import (
+        convert_resnet,
+        read_checkpoint,
+        select_state_dict,
+        write_checkpoint,
+    )
+
     if Path(parsed.source).resolve() == Path(parsed.out).resolve():
         raise ValueError(
             f'OUT would overwrite IN, {parsed.source}: choose another OUT'
@@ -68,4 +69,5 @@ def main(args: Optional[Sequence[str]] = None) -> None:
 
 
 if __name__ == '__main__':
+    sys.excepthook = print_short_error
     main()

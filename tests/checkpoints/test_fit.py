@@ -1,16 +1,16 @@
-"""Pretrained weights of which nothing would be loaded are refused."""
+"""How much of a network was loaded is told; nothing at all is refused."""
+
+import re
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import PretrainedInit
+from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
 from mmst.checkpoints import read_checkpoint
-from mmst.checkpoints.backbone_checkpoint import (
-    check_pretrained,
-    refuse_unfit_pretrained,
-)
+from mmst.checkpoints.fit import check_fit
 
 from ..conftest import build_classifier, classifier
 
@@ -52,18 +52,79 @@ def test_fitting_weights_are_loaded(source, prefix, wrap, tmp_path):
         weights = dict(state_dict=weights, meta=dict(epoch=1))
     path = save(weights, tmp_path / 'x.pth')
     network = backbone(checkpoint=path, prefix=prefix)
-    with refuse_unfit_pretrained():
+    with check_fit():
         network.init_weights()
     expected = stripped(source)
     for key, value in network.state_dict().items():
         assert torch.equal(value, expected[key]), key
 
 
-def test_one_tensor_is_enough(source, tmp_path):
+def test_the_share_is_told(source, tiny_runner, tmp_path):
+    """By `init_cfg`, which may leave layers to be trained."""
     key, value = next(iter(stripped(source).items()))
-    check_pretrained(
-        backbone(), save({f'module.{key}': value}, tmp_path / 'x.pth')
+    path = save({f'module.{key}': value}, tmp_path / 'x.pth')
+    model = classifier()
+    model['backbone']['init_cfg'] = dict(type='Pretrained', checkpoint=path)
+    runner = tiny_runner(model=model, sampler=dict())
+    sizes = {
+        name: tensor.numel()
+        for name, tensor in runner.model.backbone.state_dict().items()
+        if 'num_batches' not in name
+    }
+    with check_fit():
+        runner._init_model_weights()
+    share = 100 * sizes[key] / sum(sizes.values())
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert (
+        f'fills 1 of {len(sizes)} tensors of CIFARResNet, {share:.1f} %'
+    ) in log
+
+
+@pytest.mark.parametrize('refusal', [None, 'No.'])
+def test_a_runner_loads_a_part(source, tiny_runner, tmp_path, refusal):
+    """A missing tensor, and one of another shape; surplus ones are let be."""
+    weights = dict(source, extra=torch.ones(1))
+    del weights['head.fc.bias']
+    weights['head.fc.weight'] = torch.ones(9, 16)
+    path = save(dict(state_dict=weights), tmp_path / 'x.pth')
+    runner = tiny_runner(sampler=dict(), load_from=path)
+    message = (
+        r'x.pth fills .* tensors of ImageClassifier.*: head.fc.weight '
+        r'\(9, 16\) in place of \(4, 16\), head.fc.bias'
     )
+    with check_fit(refusal):
+        if refusal:
+            with pytest.raises(ValueError, match=f'{message}\nNo.'):
+                runner.load_or_resume()
+            return
+        runner.load_or_resume()
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert re.search(message, log)
+    state = runner.model.state_dict()
+    assert torch.equal(
+        state['backbone.conv1.weight'], source['backbone.conv1.weight']
+    )
+
+
+def test_gathered_copies_are_not_judged(source, tiny_runner, tmp_path):
+    """The state dict of a sharded model is made anew by each call."""
+    path = save(source, tmp_path / 'x.pth')
+    runner = tiny_runner(sampler=dict(), load_from=path)
+    runner.model._register_state_dict_hook(
+        lambda module, state, prefix, metadata: {
+            key: value.clone() for key, value in state.items()
+        }
+    )
+    with check_fit('No.'):
+        runner.load_or_resume()
+
+
+def test_a_runner_loads_nothing(source, tiny_runner, tmp_path):
+    weights = {f'x.{key}': value for key, value in source.items()}
+    path = save(weights, tmp_path / 'x.pth')
+    runner = tiny_runner(sampler=dict(), load_from=path)
+    with check_fit(), pytest.raises(ValueError, match='x.pth: none of its'):
+        runner.load_or_resume()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +157,7 @@ def test_unfit_weights_are_refused(source, change, prefix, tmp_path):
     before = {
         key: value.clone() for key, value in network.state_dict().items()
     }
-    with pytest.raises(ValueError) as error, refuse_unfit_pretrained():
+    with pytest.raises(ValueError) as error, check_fit():
         network.init_weights()
     for part in (
         path,
@@ -114,16 +175,16 @@ def test_missing_file_says_where_to_name_it(tmp_path):
     path = str(tmp_path / 'none.pth')
     with pytest.raises(
         FileNotFoundError, match='none.pth.*model.backbone.init_cfg.checkpoint'
-    ):
-        check_pretrained(backbone(), path)
+    ), check_fit():
+        backbone(checkpoint=path).init_weights()
 
 
 def test_mmengine_is_left_as_it_was():
-    own = PretrainedInit.__call__
-    with pytest.raises(RuntimeError), refuse_unfit_pretrained():
-        assert PretrainedInit.__call__ is not own
+    own = PretrainedInit.__call__, Runner.load_checkpoint
+    with pytest.raises(RuntimeError), check_fit():
+        assert PretrainedInit.__call__ is not own[0]
         raise RuntimeError
-    assert PretrainedInit.__call__ is own
+    assert (PretrainedInit.__call__, Runner.load_checkpoint) == own
 
 
 @pytest.mark.parametrize('prefix', ['backbone.', 'None'])
