@@ -15,8 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from run_logged import ROOT, run_logged, train_logged
 
 from mmst.analysis.cost import measure_training_cost
-from mmst.analysis.loafing import format_loafing_table
-from mmst.analysis.loafing_figure import draw_loafing
+from mmst.analysis.loafing import draw_loafing, format_loafing_table
 from mmst.analysis.scores import MAIN, Scores, compute_mean_and_interval
 from mmst.analysis.training_log import read_training_log
 

@@ -12,7 +12,7 @@ from typing import (
 
 import numpy as np
 
-from mmst.analysis.line_styles import choose_line_style, place_legend_below
+from mmst.analysis.plots import choose_line_style, place_legend_below
 from mmst.analysis.results import format_table
 from mmst.analysis.scores import compute_mean_and_interval, format_mean
 

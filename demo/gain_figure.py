@@ -9,8 +9,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from mmst.analysis.line_styles import choose_line_style
-from mmst.analysis.score_figure import draw_scores, label_networks
+from mmst.analysis.plots import (
+    choose_line_style,
+    draw_scores,
+    label_networks,
+)
 from mmst.analysis.scores import (
     MAIN,
     Scores,

@@ -1,8 +1,21 @@
-"""Score and cost of each subnet of one trained network."""
+"""Score and cost of each subnet of one trained network, and how to choose.
+
+The numbers are those of a subnet as a separate model, at the images' own size
+or at a smaller one.
+"""
 
 import time
 from itertools import product
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from mmengine.runner import Runner
@@ -19,8 +32,25 @@ from mmst.subnets import (
     unwrap_model,
 )
 
-from .metric_names import choose_metric
-from .results import choose_digits, format_table
+from .plots import (
+    GREY,
+    MARKERS,
+    choose_line_styles,
+    name_points,
+    place_legend_below,
+)
+from .results import (
+    GREATER,
+    LESS,
+    choose_digits,
+    choose_metric,
+    format_table,
+    show_progress,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # For each cost: its label with the unit, and the factor to that unit.
 COSTS = dict(
@@ -35,10 +65,12 @@ class MeasuredNetwork(NamedTuple):
 
     Attributes:
         depths: Number of blocks in each stage.
-        score: Its metric.
+        score: Value of the metric.
         flops: Multiply-adds of the whole model on one image.
         params: Number of the whole model's parameters.
         latency: Time of the whole model on one image, in ms.
+        size: Shorter side of its images in px; ``None`` for that of the
+            training's config.
     """
 
     depths: Tuple[int, ...]
@@ -46,6 +78,21 @@ class MeasuredNetwork(NamedTuple):
     flops: int
     params: int
     latency: float
+    size: Optional[int] = None
+
+    @property
+    def name(self) -> str:
+        """Depths and, unless it is the config's, the size of images."""
+        name = '-'.join(map(str, self.depths))
+        return name if self.size is None else f'{name} at {self.size} px'
+
+    def describe(self, metric: str) -> str:
+        """Write name, score and costs in one line."""
+        return (
+            f'{self.name}: {metric} {self.score:.4g}, '
+            f'{self.flops / 1e6:,.4g} M multiply-adds, '
+            f'{self.params / 1e6:,.4g} M parameters, {self.latency:.4g} ms'
+        )
 
 
 def choose_candidates(
@@ -98,7 +145,7 @@ def measure_family(
     Args:
         runner: A runner with the trained weights, validation and a training
             data loader.
-        subnets: The depths of each. The main network, with its own
+        subnets: The depths of each subnet. The main network, with its own
             BatchNorm statistics, is always measured.
         metric: The metric to read. Default: the usual one of the task.
         num_samples: Training images to re-estimate BatchNorm statistics from.
@@ -119,32 +166,25 @@ def measure_family(
     data, networks = load_first_image(runner), []
     model = unwrap_model(runner.model)
     blocks = tuple(len(stage) for stage in find_stages(model))
-    family = _list_family(subnets, blocks)
-    for number, depths in enumerate(family, 1):
-        runner.logger.info(f'Network {number} of {len(family)}: {depths}')
-        metrics = evaluate_subnet(
-            runner, None if depths == blocks else depths, num_samples
-        )
-        metric = choose_metric(metrics, metric)
-        small = export_subnet(model, depths)
-        networks.append(
-            MeasuredNetwork(
-                depths,
-                float(metrics[metric]),
-                *measure_model(small, data, seconds),
-            )
-        )
-    assert metric is not None  # the main network was measured
-    return metric, networks
-
-
-def _list_family(
-    subnets: Sequence[Sequence[int]], blocks: Tuple[int, ...]
-) -> List[Tuple[int, ...]]:
-    """List each subnet once, and the main network."""
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # fail now, not after an hour
-    return list(dict.fromkeys([*map(tuple, subnets), blocks]))
+    family = list(dict.fromkeys([*map(tuple, subnets), blocks]))
+    with show_progress(family, 'networks') as steps:
+        for depths in steps:
+            metrics = evaluate_subnet(
+                runner, None if depths == blocks else depths, num_samples
+            )
+            metric = choose_metric(metrics, metric)
+            small = export_subnet(model, depths)
+            networks.append(
+                MeasuredNetwork(
+                    depths,
+                    float(metrics[metric]),
+                    *measure_model(small, data, seconds),
+                )
+            )
+    assert metric is not None  # the main network was measured
+    return metric, networks
 
 
 def load_first_image(runner: Runner) -> Dict[str, Any]:
@@ -206,18 +246,23 @@ def pick_network(
     networks: Sequence[MeasuredNetwork],
     min_score: Optional[float] = None,
     max_flops: Optional[float] = None,
+    max_params: Optional[float] = None,
+    max_latency: Optional[float] = None,
+    rule: str = GREATER,
 ) -> MeasuredNetwork:
     """Pick the cheapest network that is good enough, or the best affordable.
 
     Args:
-        networks: To choose from.
+        networks: Networks to choose from.
         min_score: Take the one with the fewest FLOPs among those with this
-            score at least.
-        max_flops: Take none with more FLOPs than this; without ``min_score``
-            the one with the best score.
+            score or a better one; without it, the one with the best score.
+        max_flops: Limit of multiply-adds.
+        max_params: Limit of parameters.
+        max_latency: Limit of the time, in ms.
+        rule: Whether a 'greater' score is better, or one that is 'less'.
 
     Raises:
-        ValueError: If no network meets the limits.
+        ValueError: If no network meets the limits, naming the nearest.
 
     Example:
         >>> small = MeasuredNetwork((1, 1), 90.0, 100, 10, 1.0)
@@ -225,33 +270,51 @@ def pick_network(
         >>> pick_network([small, main], min_score=89).depths
         (1, 1)
     """
-    chosen = [
-        network
-        for network in networks
-        if (min_score is None or network.score >= min_score)
-        and (max_flops is None or network.flops <= max_flops)
-    ]
+    sign = -1 if rule == LESS else 1
+    limits = dict(flops=max_flops, params=max_params, latency=max_latency)
+
+    def measure_excess(network: MeasuredNetwork) -> float:
+        """Sum how far a network is past each limit, relative to it."""
+        excess = [
+            getattr(network, cost) / limit - 1 if limit else float('inf')
+            for cost, limit in limits.items()
+            if limit is not None
+        ]
+        if min_score is not None:
+            missing = sign * (min_score - network.score)
+            excess.append(missing / (abs(min_score) or 1.0))
+        return sum(max(0.0, share) for share in excess)
+
+    chosen = [n for n in networks if measure_excess(n) == 0]
     if not chosen:
-        scores, flops = zip(*((n.score, n.flops) for n in networks))
+        asked = [
+            f'at most {limit / COSTS[cost][1]:.4g} {COSTS[cost][0]}'
+            for cost, limit in limits.items()
+            if limit is not None
+        ]
+        if min_score is not None:
+            side = 'most' if rule == LESS else 'least'
+            asked.insert(0, f'a score of at {side} {min_score:.4g}')
+        nearest = min(networks, key=measure_excess)
         raise ValueError(
-            f'none of the {len(networks)} evaluated subnets has a score of at '
-            f'least {min_score} and at most {max_flops} FLOPs (None: any): '
-            f'scores range from {min(scores):.4g} to {max(scores):.4g}, FLOPs '
-            f'from {min(flops):.4g} to {max(flops):.4g}'
+            f'none of the {len(networks)} evaluated networks has '
+            f'{" and ".join(asked)}. The nearest is '
+            + nearest.describe('score')
         )
     if min_score is not None:
-        return min(chosen, key=lambda n: (n.flops, -n.score))
-    return max(chosen, key=lambda n: (n.score, -n.flops))
+        return min(chosen, key=lambda n: (n.flops, -sign * n.score))
+    return max(chosen, key=lambda n: (sign * n.score, -n.flops))
 
 
 def find_best_at_their_cost(
-    networks: Sequence[MeasuredNetwork], cost: str
+    networks: Sequence[MeasuredNetwork], cost: str, rule: str = GREATER
 ) -> List[MeasuredNetwork]:
     """Find the Pareto-optimal networks, the cheapest first.
 
     Args:
-        networks: To choose from.
+        networks: Networks to choose from.
         cost: A field of :class:`MeasuredNetwork`.
+        rule: Whether a 'greater' score is better, or one that is 'less'.
 
     Example:
         >>> small = MeasuredNetwork((1, 1), 90.0, 100, 10, 1.0)
@@ -259,41 +322,126 @@ def find_best_at_their_cost(
         >>> find_best_at_their_cost([poor, small], 'flops') == [small]
         True
     """
+    sign = -1 if rule == LESS else 1
     best: List[MeasuredNetwork] = []
     for network in sorted(
-        networks, key=lambda n: (getattr(n, cost), -n.score)
+        networks, key=lambda n: (getattr(n, cost), -sign * n.score)
     ):
-        if not best or network.score > best[-1].score:
+        if not best or sign * (network.score - best[-1].score) > 0:
             best.append(network)
     return best
 
 
 def format_family_table(
-    networks: Sequence[MeasuredNetwork], metric: str
+    networks: Sequence[MeasuredNetwork], metric: str, rule: str = GREATER
 ) -> str:
     """Format a table of the networks, the cheapest first.
 
+    An asterisk marks those that are the best at their multiply-adds.
+
     Args:
         networks: The networks.
-        metric: What the scores are, with the unit.
+        metric: Name of the scores' metric, with the unit.
+        rule: Whether a 'greater' score is better, or one that is 'less'.
 
     Example:
         >>> small = MeasuredNetwork((1, 1), 90.0, 2_000_000, 30_000, 1.0)
-        >>> format_family_table([small], 'top-1 (%)').split()[-5:]
-        ['1-1', '90.00', '2.000', '0.030', '1.000']
+        >>> format_family_table([small], 'top-1 (%)').split()[-6:]
+        ['1-1', '90.00', '2.000', '0.030', '1.000', '*']
     """
     digits = choose_digits(max(network.score for network in networks))
+    best = find_best_at_their_cost(networks, 'flops', rule)
     rows = [
         [
-            '-'.join(map(str, network.depths)),
+            network.name,
             f'{network.score:.{digits}f}',
             *(
                 f'{getattr(network, cost) / unit:.3f}'
                 for cost, (_, unit) in COSTS.items()
             ),
+            '*' if network in best else '',
         ]
         for network in sorted(networks, key=lambda n: n.flops)
     ]
     return format_table(
-        ['blocks', metric, *(title for title, _ in COSTS.values())], rows
+        ['blocks', metric, *(title for title, _ in COSTS.values()), 'best'],
+        rows,
     )
+
+
+def draw_family(
+    networks: Sequence[MeasuredNetwork], metric: str, rule: str = GREATER
+) -> 'Figure':
+    """Draw the score against each cost.
+
+    The first panel names every network, the others the best at their cost.
+
+    Args:
+        networks: The networks, the main network among them.
+        metric: Name of the scores' metric, with the unit.
+        rule: Whether a 'greater' score is better, or one that is 'less'.
+
+    Example:
+        >>> small = MeasuredNetwork((1, 1), 90.0, 2_000_000, 30_000, 1.0)
+        >>> draw_family([small], 'top-1 (%)').savefig(folder / 'family.png')
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4.2), layout='constrained')
+    panels = figure.subplots(
+        1, len(COSTS), sharey=True, gridspec_kw=dict(width_ratios=[2, 1, 1])
+    )
+    fronts = [find_best_at_their_cost(networks, cost, rule) for cost in COSTS]
+    for axes, cost, front in zip(panels, COSTS, fronts):
+        _draw_panel(axes, networks, front, cost)
+        axes.set_xlabel(COSTS[cost][0])
+    panels[0].set_ylabel(metric)
+    place_legend_below(figure, *panels[0].get_legend_handles_labels())
+    for axes, cost, front in zip(panels, COSTS, fronts):
+        order = front + [n for n in networks if n not in front]
+        unit = COSTS[cost][1]
+        points = [(getattr(n, cost) / unit, n.score) for n in order]
+        named = order if axes is panels[0] else front
+        name_points(axes, points, [n.name for n in named])
+    return figure
+
+
+def _draw_panel(
+    axes: 'Axes',
+    networks: Sequence[MeasuredNetwork],
+    front: Sequence[MeasuredNetwork],
+    cost: str,
+) -> None:
+    unit = COSTS[cost][1]
+
+    def plot(group: Sequence[MeasuredNetwork], **style: Any) -> None:
+        axes.plot(
+            [getattr(n, cost) / unit for n in group],
+            [n.score for n in group],
+            **style,
+        )
+
+    sizes = list(dict.fromkeys(network.size for network in networks))
+    for size, marker in zip(sizes, MARKERS * len(sizes)):
+        plot(
+            [n for n in networks if n.size == size],
+            label='subnets' if size is None else f'subnets at {size} px',
+            linestyle='none',
+            marker=marker,
+            color=GREY,
+        )
+    style = dict(choose_line_styles(['ST++'])['ST++'], linestyle='-')
+    style.update(marker='.', markeredgewidth=0)
+    plot(front, label='best at their cost', **style)
+    main = max(networks, key=lambda n: (n.depths, n.size is None))
+    plot(
+        [main],
+        label='main network',
+        linestyle='none',
+        marker='o',
+        markersize=12,
+        markerfacecolor='none',
+        color='black',
+    )
+    axes.grid(alpha=0.3)
+    axes.margins(x=0.12, y=0.12)

@@ -1,8 +1,8 @@
 """Training cost and the scores it reaches (Fig. 9, Table 5)."""
 
-from typing import Dict, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from mmst.engine.prefix_sharing import explain_apart
+from mmst.engine.loops import explain_apart
 from mmst.launch.configured_training import (
     build_backbone,
     make_training_image,
@@ -10,9 +10,20 @@ from mmst.launch.configured_training import (
 )
 from mmst.subnets import measure_cost, predict_iteration_cost
 
-from .metric_names import choose_metric, label_metric
-from .results import choose_digits, format_table
+from .plots import choose_line_styles, place_legend_below
+from .results import (
+    GREATER,
+    LESS,
+    choose_digits,
+    choose_metric,
+    choose_rule,
+    format_table,
+    label_metric,
+)
 from .training_log import TrainingLog
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # A backward pass costs about twice its forward pass.
 PASSES = 3
@@ -24,17 +35,18 @@ class TrainingCost(NamedTuple):
     """Cost of one run, and its scores during training.
 
     Attributes:
-        metric: What the scores are, by its name in the log.
+        metric: Name of the scores' metric in the log.
         num_subnets: K, 0 for plain training.
         iteration_ratio: FLOPs of an iteration with subnets relative to one of
             plain training.
         iterations: Iterations so far.
-        flops: Of all of them, forward and backward, in the backbone; a
-            multiply-add counts as one.
+        flops: FLOPs of all iterations, forward and backward, in the backbone;
+            a multiply-add counts as one.
         epochs: Epochs at each validation; None if the run counts none.
         flops_there: FLOPs at each validation.
         iterations_there: Iterations at each validation.
         scores: Score at each validation.
+        rule: Whether a 'greater' score is better, or one that is 'less'.
     """
 
     metric: str
@@ -46,6 +58,12 @@ class TrainingCost(NamedTuple):
     flops_there: Sequence[float]
     iterations_there: Sequence[int]
     scores: Sequence[float]
+    rule: str = GREATER
+
+    @property
+    def best(self) -> float:
+        """The best score."""
+        return (min if self.rule == LESS else max)(self.scores)
 
 
 # For each run by its name.
@@ -56,6 +74,7 @@ def measure_training_cost(
     log: TrainingLog,
     metric: Optional[str] = None,
     size: Optional[Sequence[int]] = None,
+    rule: Optional[str] = None,
 ) -> TrainingCost:
     """Measure cost and scores of a run.
 
@@ -64,6 +83,8 @@ def measure_training_cost(
         metric: The metric to read; default: the usual one of the task.
         size: (H, W) of training images; default: read from the config's
             pipeline.
+        rule: Whether a 'greater' score is better, or one that is 'less';
+            default: as the config or the metric's name says.
 
     Raises:
         ValueError: If the run was never validated, the log lacks the metric,
@@ -100,6 +121,7 @@ def measure_training_cost(
         [count_flops(step) for step in there],
         there,
         [float(log.metrics[step][metric]) for step in there],
+        choose_rule(metric, log.config, rule),
     )
 
 
@@ -146,7 +168,7 @@ def format_cost_table(results: Results) -> str:
             'cost of an iteration',
             'training FLOPs',
             f'of {next(iter(results))}',
-            f'last {label_metric(first.metric)}',
+            f'last {label_metric(first.metric, first.rule)}',
             'best',
         ],
         [
@@ -159,8 +181,57 @@ def format_cost_table(results: Results) -> str:
                 f'{run.flops:.3g}',
                 f'{run.flops / first.flops:.2f}',
                 f'{run.scores[-1]:.{digits}f}',
-                f'{max(run.scores):.{digits}f}',
+                f'{run.best:.{digits}f}',
             ]
             for name, run in results.items()
         ],
     )
+
+
+def draw_costs(results: Results) -> 'Figure':
+    """Draw scores against epochs and against training FLOPs.
+
+    Against iterations instead of epochs, if a run counts no epochs.
+
+    Example:
+        >>> log = read_training_log(work_dir)
+        >>> run = measure_training_cost(log, size=(16, 16))
+        >>> draw_costs({'ST': run}).savefig(folder / 'cost.png')
+    """
+    from matplotlib.figure import Figure
+
+    first = next(iter(results.values()))
+    by_epoch = all(run.epochs for run in results.values())
+    unit, prefix = _choose_unit(max(run.flops for run in results.values()))
+    figure = Figure(figsize=(9, 4.4), layout='constrained')
+    axes = figure.subplots(1, 2, sharey=True)
+    styles = choose_line_styles(results)
+    for name, run in results.items():
+        steps = run.epochs if by_epoch else run.iterations_there
+        there = [flops / unit for flops in run.flops_there]
+        for axis, cost in zip(axes, (steps, there)):
+            axis.plot(
+                cost,
+                run.scores,
+                label=name,
+                **styles[name],
+                # Mark at most about 25 points.
+                markevery=1 + len(run.scores) // 25,
+            )
+    axes[0].set_xlabel('epochs' if by_epoch else 'iterations')
+    axes[1].set_xlabel(f'training cost in the backbone ({prefix}FLOPs)')
+    axes[0].set_ylabel(label_metric(first.metric, first.rule))
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    for axis in axes:
+        axis.set_xlim(left=0)
+        axis.grid(alpha=0.3)
+    place_legend_below(figure, *axes[0].get_legend_handles_labels())
+    return figure
+
+
+def _choose_unit(flops: float) -> Tuple[float, str]:
+    """Choose the unit in which FLOPs are easy to read, and its prefix."""
+    for power, prefix in ((21, 'Z'), (18, 'E'), (15, 'P'), (12, 'T')):
+        if flops >= 10**power:
+            return 10.0**power, prefix
+    return 1e9, 'G'

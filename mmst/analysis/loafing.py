@@ -5,14 +5,19 @@ a network of its size could be (Fig. 1); stimulative training is meant to fix
 that (Fig. 8).
 """
 
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
 from mmengine.runner import Runner
 
 from mmst.evaluation import evaluate_subnet
 
-from .metric_names import choose_metric
-from .results import choose_digits, format_table
+from .plots import draw_score_panels
+from .results import (
+    choose_digits,
+    choose_metric,
+    format_table,
+    show_progress,
+)
 from .scores import (
     Scores,
     format_mean,
@@ -21,13 +26,16 @@ from .scores import (
     sort_networks,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 class Measured(NamedTuple):
     """Scores of one run.
 
     Attributes:
-        metric: What they are, by its name in the evaluator's output.
-        scores: Of each network.
+        metric: Name of the metric in the evaluator's output.
+        scores: Score of each network.
     """
 
     metric: str
@@ -43,7 +51,8 @@ def measure_loafing(
     """Score the main network and subnets of it.
 
     Args:
-        runner: See :func:`mmst.evaluation.evaluate_subnet`.
+        runner: A runner with the trained weights, validation and a training
+            data loader.
         metric: The metric to read, such as ``accuracy/top1``. Default: the
             usual one of the task.
         num_samples: Training images to re-estimate BatchNorm statistics from,
@@ -60,14 +69,12 @@ def measure_loafing(
         >>> metric, list(scores)
         ('accuracy/top1', ['main', '1-2-1'])
     """
-    networks = list_networks(runner, subnets)
     scores = {}
-    for number, depths in enumerate(networks, 1):
-        name = name_network(depths)
-        runner.logger.info(f'Network {number} of {len(networks)}: {name}')
-        metrics = evaluate_subnet(runner, depths, num_samples)
-        metric = choose_metric(metrics, metric)
-        scores[name] = float(metrics[metric])
+    with show_progress(list_networks(runner, subnets), 'networks') as networks:
+        for depths in networks:
+            metrics = evaluate_subnet(runner, depths, num_samples)
+            metric = choose_metric(metrics, metric)
+            scores[name_network(depths)] = float(metrics[metric])
     assert metric is not None  # the main network was measured
     return Measured(metric, scores)
 
@@ -114,3 +121,19 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
             for network in networks
         ],
     )
+
+
+def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
+    """Draw the scores of main network and subnets, method by method.
+
+    Args:
+        results: For each method, the scores of each of its runs. Of several
+            runs the mean is drawn, with its 95 % interval.
+        metric: Name of the metric with its unit, for the axis.
+
+    Example:
+        >>> scores = {'main': 92.0, '1-1-1': 80.0}
+        >>> figure = draw_loafing({'ST': [scores]}, 'accuracy/top1 (%)')
+        >>> figure.savefig(folder / 'loafing.png')
+    """
+    return draw_score_panels({metric: results})

@@ -5,44 +5,50 @@ learns from the main network's logits has to copy that length too; KL- removes
 it from the comparison.
 """
 
-from contextlib import contextmanager
 from typing import (
-    Any,
+    TYPE_CHECKING,
     Dict,
-    Iterator,
-    List,
     NamedTuple,
     Optional,
     Sequence,
-    Tuple,
 )
 
 import torch
 from mmengine.runner import Runner
-from mmpretrain.models import BaseClassifier
-from torch import Tensor, nn
 
 from mmst.evaluation import get_validation_loader, run_as_subnet
-from mmst.models import STClsHead
+from mmst.evaluation.logits import compute_logits
 from mmst.subnets import unwrap_model
 
-from .metric_names import choose_metric, label_metric
-from .results import choose_digits, format_table
-from .scores import Scores, list_networks, name_network
+from .plots import draw_score_panels
+from .results import (
+    GREATER,
+    choose_digits,
+    choose_metric,
+    format_table,
+    label_metric,
+    show_progress,
+)
+from .scores import MAIN, Scores, list_networks, name_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Amplitudes(NamedTuple):
     """Logit amplitudes of one run.
 
     Attributes:
-        metric: What the scores are, by its name in the evaluator's output.
-        scores: Of each network.
-        amplitudes: Of each network, the mean L2 norm of its logits.
+        metric: Name of the scores' metric in the evaluator's output.
+        scores: Score of each network.
+        amplitudes: Mean L2 norm of each network's logits.
+        rule: Whether a 'greater' score is better, or a score that is 'less'.
     """
 
     metric: str
     scores: Scores
     amplitudes: Scores
+    rule: str = GREATER
 
 
 # For each run by its name.
@@ -59,13 +65,15 @@ def measure_amplitudes(
 
     Args:
         runner: A runner of a classifier with its weights loaded.
-        metric: See :func:`mmst.analysis.loafing.measure_loafing`.
-        num_samples: Likewise.
-        subnets: Likewise.
+        metric: The metric to read. Default: the usual one of the task.
+        num_samples: Training images to re-estimate BatchNorm statistics from,
+            for each subnet.
+        subnets: The depths of each subnet. Default: uniform ones.
 
     Raises:
         TypeError: If the model is no classifier with one vector of logits.
-        ValueError: As of :func:`mmst.analysis.loafing.measure_loafing`.
+        ValueError: If the evaluator does not return that metric, or a subnet
+            does not fit the network.
 
     Example:
         >>> run = measure_amplitudes(
@@ -73,60 +81,28 @@ def measure_amplitudes(
         >>> list(run.amplitudes)
         ['main', '1-2-1']
     """
-    head = _find_logit_head(runner.model)
-    get_validation_loader(runner)
-    networks = list_networks(runner, subnets)
     scores, amplitudes = {}, {}
-    for number, depths in enumerate(networks, 1):
-        name = name_network(depths)
-        runner.logger.info(f'Network {number} of {len(networks)}: {name}')
-        with run_as_subnet(runner, depths, num_samples), _record_norms(
-            head
-        ) as norms:
-            metrics = runner.val_loop.run()
-        if not norms:
-            raise TypeError(
-                f'{type(runner.model).__name__} predicts without '
-                f'calling its head, {type(head).__name__}'
-            )
-        metric = choose_metric(metrics, metric)
-        scores[name] = float(metrics[metric])
-        amplitudes[name] = torch.cat(norms).mean().item()
+    with show_progress(list_networks(runner, subnets), 'networks') as networks:
+        for depths in networks:
+            with run_as_subnet(runner, depths, num_samples):
+                amplitudes[name_network(depths)] = _average_norm(runner)
+                metrics = runner.val_loop.run()
+            metric = choose_metric(metrics, metric)
+            scores[name_network(depths)] = float(metrics[metric])
     assert metric is not None  # the main network was measured
     return Amplitudes(metric, scores, amplitudes)
 
 
-def _find_logit_head(model: nn.Module) -> nn.Module:
-    """Find the module whose output is the logits."""
-    model = unwrap_model(model)
-    head = getattr(model, 'head', None)
-    if not isinstance(model, BaseClassifier) or head is None:
-        raise TypeError(
-            f'only classifiers with a head have logits, not '
-            f'{type(model).__name__}'
-        )
-    # Prediction is the wrapped head's own, which calls itself.
-    return head.head if isinstance(head, STClsHead) else head
-
-
-@contextmanager
-def _record_norms(head: nn.Module) -> Iterator[List[Tensor]]:
-    """Collect the L2 norms of a head's logits, (N, ) per batch."""
-    norms: List[Tensor] = []
-
-    def record(module: nn.Module, args: Tuple[Any, ...], output: Any) -> None:
-        if not isinstance(output, Tensor):
-            raise TypeError(
-                f'{type(head).__name__} returns more than one '
-                'logit vector per image'
-            )
-        norms.append(output.detach().double().norm(dim=1).cpu())
-
-    handle = head.register_forward_hook(record)
-    try:
-        yield norms
-    finally:
-        handle.remove()
+@torch.no_grad()
+def _average_norm(runner: Runner) -> float:
+    """Average the L2 norm of the logits of all validation images."""
+    model = unwrap_model(runner.model)
+    model.eval()
+    norms = []
+    for batch in get_validation_loader(runner):
+        logits = compute_logits(model, model.data_preprocessor(batch, False))
+        norms.append(logits.double().norm(dim=1).cpu())
+    return torch.cat(norms).mean().item()
 
 
 def format_amplitude_table(results: Results) -> str:
@@ -138,12 +114,17 @@ def format_amplitude_table(results: Results) -> str:
             network  mean L2 norm of logits  accuracy/top1 (%)
         ST     main                  12.500              92.00
     """
-    metric = next(iter(results.values())).metric
+    first = next(iter(results.values()))
     digits = choose_digits(
         max(max(run.scores.values()) for run in results.values())
     )
     return format_table(
-        ['', 'network', 'mean L2 norm of logits', label_metric(metric)],
+        [
+            '',
+            'network',
+            'mean L2 norm of logits',
+            label_metric(first.metric, first.rule),
+        ],
         [
             [
                 name,
@@ -155,3 +136,37 @@ def format_amplitude_table(results: Results) -> str:
             for network, score in run.scores.items()
         ],
     )
+
+
+def draw_amplitudes(results: Results) -> 'Figure':
+    """Draw amplitudes above scores: over subnets, or over networks.
+
+    Where only main networks were measured, these are on the axis, as in the
+    paper's figure; else each run is a line over its subnets.
+
+    Args:
+        results: Amplitudes and scores of each run.
+
+    Example:
+        >>> run = Amplitudes('accuracy/top1', {'main': 92.0}, {'main': 12.5})
+        >>> draw_amplitudes({'ST': run}).savefig(folder / 'amplitudes.png')
+    """
+    first = next(iter(results.values()))
+    panels = {
+        label: {name: [getattr(run, kind)] for name, run in results.items()}
+        for label, kind in (
+            ('mean L2 norm of logits', 'amplitudes'),
+            (label_metric(first.metric, first.rule), 'scores'),
+        )
+    }
+    if all(list(run.scores) == [MAIN] for run in results.values()):
+        runs = {
+            label: {MAIN: [{name: s[MAIN] for name, (s,) in panel.items()}]}
+            for label, panel in panels.items()
+        }
+        figure = draw_score_panels(runs, list(results), 'network', False)
+    else:
+        figure = draw_score_panels(panels)
+    above = figure.axes[0]
+    above.set_ylim(0, 1.03 * above.get_ylim()[1])
+    return figure

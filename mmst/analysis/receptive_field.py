@@ -5,8 +5,9 @@ tells how much each pixel contributes to it (Luo et al., Understanding the
 effective receptive field in deep convolutional neural networks, 2016).
 """
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import (
+    TYPE_CHECKING,
     Any,
     Dict,
     Iterator,
@@ -21,8 +22,6 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
@@ -37,13 +36,21 @@ from mmst.subnets import (
     unwrap_model,
 )
 
+from .plots import COLORS, LINES, place_legend_below, wrap_name
 from .results import format_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 Array = NDArray[np.float64]
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
 # Images per pass, so that large inputs fit into memory.
 CHUNK = 8
+# Panels a row where all networks saw one input size.
+PANELS = 4
 
 
 class Field(NamedTuple):
@@ -53,7 +60,7 @@ class Field(NamedTuple):
         run: Name of the trained network.
         network: 'main', or a subnet's depths.
         size: Side of the square input in pixels.
-        contribution: What each pixel contributes, (size, size).
+        contribution: Contribution of each pixel, (size, size).
     """
 
     run: str
@@ -123,17 +130,9 @@ def measure_receptive_field(
     total = torch.zeros(
         images.shape[-2:], dtype=torch.float64, device=images.device
     )
-    # track() is a generator, though its hint says less.
-    with preserve_modes(backbone), closing(  # type: ignore[type-var]
-        track(
-            images.split(CHUNK),
-            'receptive field',
-            transient=True,
-            console=Console(stderr=True),
-        )
-    ) as chunks:
+    with preserve_modes(backbone):
         backbone.eval()
-        for chunk in chunks:
+        for chunk in images.split(CHUNK):
             chunk = chunk.detach().clone().requires_grad_()
             with torch.enable_grad(), _record_output(stage) as outputs:
                 backbone(chunk)
@@ -195,12 +194,12 @@ def measure_square_side(contribution: Array, share: float) -> int:
     """Side of the smallest centred square that holds a share of the total.
 
     Args:
-        contribution: What each pixel contributes, (H, W).
-        share: Between 0 and 1.
+        contribution: Contribution of each pixel, (H, W).
+        share: Share of the total, between 0 and 1.
 
     Returns:
-        int: In pixels; odd, or the longer side of the image, which is the
-        maximum.
+        int: The side in pixels; odd, or the longer side of the image, which
+        is the maximum.
 
     Example:
         >>> measure_square_side(np.eye(5), 0.5)
@@ -216,11 +215,11 @@ def measure_square_reach(contribution: Array, share: float) -> int:
     The part outside of the image holds nothing.
 
     Args:
-        contribution: See :func:`measure_square_side`.
-        share: Likewise.
+        contribution: Contribution of each pixel, (H, W).
+        share: Share of the total, between 0 and 1.
 
     Returns:
-        int: In pixels to either side, the central one not counted.
+        int: Pixels to either side, the central one not counted.
 
     Example:
         >>> measure_square_reach(np.eye(5), 0.5)
@@ -244,8 +243,9 @@ def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
 
     Args:
         runner: A runner with validation data.
-        size: What the shorter side is resized to; the longer is cropped.
-        number: How many at most.
+        size: Side in px: the shorter one is resized to it, the longer one
+            cropped.
+        number: Number of images at most.
 
     Returns:
         Tensor: (N, C, size, size).
@@ -287,3 +287,92 @@ def format_receptive_field_table(fields: Sequence[Field]) -> str:
             for field in fields
         ],
     )
+
+
+def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
+    """Heat maps, one panel per field.
+
+    Rows are networks and columns input sizes; of a single size, panels follow
+    one another.
+
+    Example:
+        >>> figure = draw_receptive_fields([Field('ST', 'main', 5, np.eye(5))])
+        >>> figure.savefig(folder / 'fields.png')
+    """
+    from matplotlib.figure import Figure
+
+    cells = _place_panels(fields)
+    rows, columns = (1 + max(numbers) for numbers in zip(*cells))
+    titles = [
+        wrap_name(f'{field.run}: {field.network}', 30)
+        + f'\n{field.size} px; sides: '
+        + f'{" / ".join(map(str, field.sides.values()))} px'
+        for field in fields
+    ]
+    lines = 1 + max(title.count('\n') for title in titles)
+    side = max(3.4, 5.2 / columns)
+    figure = Figure(
+        figsize=(side * columns + 1.2, (side + 0.18 * lines) * rows + 0.4),
+        # Axes as square as the maps, without gaps between them.
+        layout='compressed',
+    )
+    grid = figure.add_gridspec(rows, columns)
+    panels = []
+    for field, cell, title in zip(fields, cells, titles):
+        panels.append(figure.add_subplot(grid[cell]))
+        picture = _draw_field(panels[-1], field)
+        panels[-1].set_title(title, fontsize='medium')
+    figure.colorbar(
+        picture,
+        ax=panels,
+        shrink=min(1, 1.6 / rows),
+        aspect=30,
+        label='contribution, relative to the largest',
+    )
+    place_legend_below(figure, *panels[-1].get_legend_handles_labels())
+    return figure
+
+
+def _place_panels(fields: Sequence[Field]) -> List[Tuple[int, int]]:
+    """Assign a row and a column to each field's panel."""
+    networks = list(dict.fromkeys((f.run, f.network) for f in fields))
+    sizes = list(dict.fromkeys(f.size for f in fields))
+    if len(sizes) == 1:
+        return [divmod(number, PANELS) for number in range(len(fields))]
+    return [
+        (networks.index((f.run, f.network)), sizes.index(f.size))
+        for f in fields
+    ]
+
+
+def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
+    picture = axes.imshow(
+        field.contribution / field.contribution.max(),
+        norm=LogNorm(1e-3, 1, clip=True),
+        cmap='magma_r',
+    )
+    y, x = find_field_centre(field.contribution)
+    for share, line in zip(SHARES, LINES):
+        # Half a pixel more, to its border. The axes cut what is outside.
+        reach = measure_square_reach(field.contribution, share) + 0.5
+        axes.add_patch(
+            Rectangle(
+                (x - reach, y - reach),
+                2 * reach,
+                2 * reach,
+                fill=False,
+                edgecolor=COLORS[1],
+                linestyle=line,
+                linewidth=1.5,
+                # Visible where the map is dark.
+                path_effects=[withStroke(linewidth=3.5, foreground='white')],
+                label=f'{share:.0%} of the contribution',
+            )
+        )
+    axes.set_xlabel('x (px)')
+    axes.set_ylabel('y (px)')
+    return picture

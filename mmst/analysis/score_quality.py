@@ -5,7 +5,15 @@ logits is not trained: cross-entropy and calibration of their softmax show it.
 """
 
 from math import exp, log
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch.nn.functional as F
 from mmengine.runner import Runner
@@ -21,8 +29,12 @@ from mmst.evaluation import (
 from mmst.models import STClsHead
 from mmst.subnets import unwrap_model
 
-from .results import format_table
+from .plots import draw_score_panels
+from .results import format_table, show_progress
 from .scores import MAIN, list_networks, name_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RAW, PREDICTED, CALIBRATED = 'raw', 'predicted', 'calibrated'
 
@@ -32,10 +44,11 @@ class NetworkScores(NamedTuple):
 
     Attributes:
         top1: Percentage of images classified correctly.
-        temperature: The one fitted on training images.
+        temperature: Temperature fitted on training images.
         cross_entropy: In nats, of the softmax of raw logits, of the scores
             that the model predicts, and of calibrated logits.
-        calibration_error: Expected calibration error, likewise, in 0 to 1.
+        calibration_error: Expected calibration error of the same three, in
+            0 to 1.
     """
 
     top1: float
@@ -51,7 +64,7 @@ class Bound(NamedTuple):
         main: Cross-entropy of the main network, epsilon 1.
         divergence: Mean divergence of the subnets from it, epsilon 2.
         gap: Distance of its cross-entropy from the subnets' mean.
-        bound: What Eq. 12 allows for the gap.
+        bound: The largest gap that Eq. 12 allows.
         chance: Cross-entropy of equal scores for all classes.
     """
 
@@ -63,11 +76,11 @@ class Bound(NamedTuple):
 
 
 class ScoreReport(NamedTuple):
-    """What :func:`measure_scores` measures of one run.
+    """Scores of one run.
 
     Attributes:
-        networks: Of each network.
-        bound: Of its subnets; none if none were measured.
+        networks: Scores of each network.
+        bound: Bound on its subnets; ``None`` if none were measured.
     """
 
     networks: Dict[str, NetworkScores]
@@ -89,7 +102,7 @@ def measure_scores(
         runner: A runner of a classifier with its weights loaded.
         num_samples: Training images to fit temperatures on, and to re-estimate
             BatchNorm statistics from.
-        subnets: See :func:`mmst.analysis.loafing.measure_loafing`.
+        subnets: The depths of each subnet. Default: uniform ones.
 
     Raises:
         TypeError: If the model is no classifier with one vector of logits.
@@ -102,25 +115,28 @@ def measure_scores(
     """
     networks: Dict[str, NetworkScores] = {}
     predicted: List[Tensor] = []
-    for depths in list_networks(runner, subnets):
-        with run_as_subnet(runner, depths, num_samples):
-            logits, labels = collect_validation_logits(runner)
-            fitted_on = collect_training_logits(runner, num_samples)
-        temperature = fit_temperature(*fitted_on)
-        predicted.append(_normalize(runner, logits))
-        forms = {
-            RAW: logits,
-            PREDICTED: predicted[-1],
-            CALIBRATED: logits / temperature,
-        }
-        qualities = {k: measure_quality(z, labels) for k, z in forms.items()}
-        right = (logits.argmax(1) == labels).double().mean().item()
-        networks[name_network(depths)] = NetworkScores(
-            100 * right,
-            temperature,
-            {k: q.cross_entropy for k, q in qualities.items()},
-            {k: q.calibration_error for k, q in qualities.items()},
-        )
+    with show_progress(list_networks(runner, subnets), 'networks') as steps:
+        for depths in steps:
+            with run_as_subnet(runner, depths, num_samples):
+                logits, labels = collect_validation_logits(runner)
+                fitted_on = collect_training_logits(runner, num_samples)
+            temperature = fit_temperature(*fitted_on)
+            predicted.append(_normalize(runner, logits))
+            forms = {
+                RAW: logits,
+                PREDICTED: predicted[-1],
+                CALIBRATED: logits / temperature,
+            }
+            qualities = {
+                k: measure_quality(z, labels) for k, z in forms.items()
+            }
+            right = (logits.argmax(1) == labels).double().mean().item()
+            networks[name_network(depths)] = NetworkScores(
+                100 * right,
+                temperature,
+                {k: q.cross_entropy for k, q in qualities.items()},
+                {k: q.calibration_error for k, q in qualities.items()},
+            )
     main, *others = predicted
     return ScoreReport(
         networks, compute_bound(main, others, labels) if others else None
@@ -145,8 +161,8 @@ def compute_bound(
 
     Args:
         main: Logits of the main network, (images, N), as its loss sees them.
-        subnets: Those of each subnet, likewise.
-        labels: (images, ).
+        subnets: Logits of each subnet, (images, N).
+        labels: Classes, (images, ).
 
     Example:
         >>> import torch
@@ -218,3 +234,37 @@ def format_score_table(results: Results) -> str:
             )
         )
     return '\n\n'.join(parts)
+
+
+def draw_score_quality(results: Results) -> 'Figure':
+    """Draw cross-entropy and calibration error of subnets, in two panels.
+
+    Args:
+        results: For each run, its scores.
+
+    Example:
+        >>> report = measure_scores(runner, 12, subnets=[(1, 2, 1)])
+        >>> figure = draw_score_quality({'ST': report})
+        >>> figure.savefig(folder / 'score_quality.png')
+    """
+    figure = draw_score_panels(
+        {
+            label: {
+                f'{run}, {form}': [
+                    {
+                        name: getattr(network, kind)[form]
+                        for name, network in report.networks.items()
+                    }
+                ]
+                for run, report in results.items()
+                for form in (PREDICTED, CALIBRATED)
+            }
+            for label, kind in (
+                ('cross-entropy (nats)', 'cross_entropy'),
+                ('calibration error', 'calibration_error'),
+            )
+        }
+    )
+    for axes in figure.axes:
+        axes.set_ylim(bottom=0)
+    return figure

@@ -7,8 +7,10 @@ m in every stage, or all where there are fewer. For ResNet-50 on ImageNet, with
 (3, 4, 6, 3) blocks, m = 3 was the best (Table 2).
 """
 
+import copy
 from math import prod
 from typing import (
+    TYPE_CHECKING,
     Dict,
     List,
     NamedTuple,
@@ -21,13 +23,24 @@ from typing import (
 from torch import Tensor, nn
 
 from mmst.subnets import (
+    BackboneCost,
+    SamplingSpace,
+    Subnet,
     SubnetSampler,
     find_stages,
     measure_cost,
     predict_iteration_cost,
 )
 
+from .plots import COLORS, place_legend_below
 from .results import format_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Pixels from which on costs are counted without computing anything. Below,
+# networks run, which shows whether they are random, as MAE is.
+LARGE = 512**2
 
 
 class Proposal(NamedTuple):
@@ -76,10 +89,10 @@ def measure_stage_layout(
     Args:
         backbone: A backbone whose stages can be found.
         image: One training image, (1, C, H, W).
-        sampler: Where the number of subnets and their input sizes come from.
-            Default: one, on the main network's input.
-        min_depths: The m to propose; those with only one subnet are
-            left out.
+        sampler: The sampler that has the number of subnets and their input
+            sizes. Default: one subnet, on the main network's input.
+        min_depths: Each m to propose; spaces with only one subnet are left
+            out.
 
     Raises:
         TypeError: If the stages cannot be found.
@@ -92,6 +105,7 @@ def measure_stage_layout(
     """
     blocks = {stage.name: len(stage) for stage in find_stages(backbone)}
     num_subnets = sampler.num_subnets if sampler else 1
+    backbone, image = _prepare_for_counting(backbone, image)
     cost = measure_cost(backbone, image)
     proposals = []
     for depth in min_depths:
@@ -108,7 +122,7 @@ def measure_stage_layout(
                 depth if min(lowest) == depth else lowest,
                 space.candidates,
                 prod(space.candidates),
-                cost.average(space) / cost.total,
+                _average_cost(cost, space),
                 predict_iteration_cost(backbone, image, proposed),
             )
         )
@@ -116,8 +130,38 @@ def measure_stage_layout(
     return Layout(blocks, (height, width), num_subnets, proposals)
 
 
+def _prepare_for_counting(
+    backbone: nn.Module, image: Tensor
+) -> Tuple[nn.Module, Tensor]:
+    """Replace large tensors by such that have a shape and no values."""
+    if image.shape[-2:].numel() > LARGE:
+        try:
+            shapes = copy.deepcopy(backbone).to('meta'), image.to('meta')
+            measure_cost(*shapes)
+            return shapes
+        except (NotImplementedError, ValueError):
+            pass  # an operation that cannot do without values
+    return backbone, image
+
+
+def _average_cost(cost: BackboneCost, space: SamplingSpace) -> float:
+    """Compute the mean FLOPs of a space's subnets, relative to the whole.
+
+    Stages are drawn independently and do not change each other's FLOPs, so
+    means are taken stage by stage.
+    """
+    whole = tuple(space.num_blocks)
+    mean = float(cost.total)
+    for stage, depths in enumerate(space.depths):
+        for depth in depths:
+            one = (*whole[:stage], depth, *whole[stage + 1 :])
+            saved = cost.total - cost.count(Subnet.ordered(one, whole))
+            mean -= saved / len(depths)
+    return mean / cost.total
+
+
 def format_layout_table(name: str, layout: Layout) -> str:
-    """Blocks and proposed spaces of one network.
+    """Format a network's blocks, and a table of its proposed spaces.
 
     Example:
         >>> proposal = Proposal(2, (2, 2), 4, 0.75, 1.75)
@@ -149,3 +193,48 @@ def format_layout_table(name: str, layout: Layout) -> str:
             for p in layout.proposals
         ],
     )
+
+
+def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
+    """Draw a bar for each stage of each network.
+
+    Args:
+        layouts: Layout of each network, by its name.
+
+    Example:
+        >>> layout = measure_stage_layout(model, torch.zeros(1, 3, 16, 16))
+        >>> draw_layouts({'ResNet-20': layout}).savefig(folder / 'layout.png')
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    num_stages = max(len(layout.blocks) for layout in layouts.values())
+    width = 0.85 / len(layouts)
+    figure = Figure(
+        figsize=(max(6.4, 0.3 * num_stages * len(layouts)), 4.4),
+        layout='constrained',
+    )
+    axes = figure.subplots()
+    for k, (name, layout) in enumerate(layouts.items()):
+        counts = list(layout.blocks.values())
+        bars = axes.bar(
+            [
+                stage + width * (k - (len(layouts) - 1) / 2)
+                for stage in range(1, len(counts) + 1)
+            ],
+            counts,
+            width,
+            label=name,
+            color=COLORS[k % len(COLORS)],
+            # Beyond the colours there are, and for pictures in grey.
+            hatch=('', '//', '..', 'xx', '\\\\')[k % 5],
+            edgecolor='white',
+        )
+        axes.bar_label(bars, fontsize='small')
+    axes.set_xticks(range(1, num_stages + 1))
+    axes.set_xlabel('stage')
+    axes.set_ylabel('number of residual blocks')
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(y=0.1)
+    place_legend_below(figure, *axes.get_legend_handles_labels())
+    return figure

@@ -17,10 +17,10 @@ class TrainingLog(NamedTuple):
     """One run, resumes included.
 
     Attributes:
-        config: What it was trained with.
-        num_processes: How many processes shared an iteration's batch.
+        config: The config of the training.
+        num_processes: Number of processes that shared an iteration's batch.
         epoch_length: Iterations an epoch; 0 if the run counts no epochs.
-        iterations: How far it has come, as far as it was logged.
+        iterations: Number of iterations so far, as far as they were logged.
         metrics: Validation metrics, by the number of iterations before it.
     """
 
@@ -41,8 +41,8 @@ def read_training_log(work_dir: str) -> TrainingLog:
         work_dir: The run's work directory, with a folder for each start.
 
     Raises:
-        ValueError: If the logs do not exist or are incomplete, naming the
-            file or the folder.
+        ValueError: If the logs do not exist, are incomplete or damaged,
+            naming the run, the file and the line.
 
     Example:
         >>> log = read_training_log(work_dir)
@@ -105,10 +105,10 @@ class _Start(NamedTuple):
 
     Attributes:
         config: Its config.
-        lines: Those of ``scalars.json``.
+        lines: Lines of ``scalars.json``.
         text: Its log.
         is_resumed: Whether it resumed from a checkpoint.
-        resumed_at: The iteration of that; 0 for a training that began.
+        resumed_at: Iteration of that checkpoint; 0 for a training that began.
     """
 
     config: Config
@@ -119,18 +119,27 @@ class _Start(NamedTuple):
 
 
 def _read_start(file: Path) -> _Start:
-    lines = _read_lines(file)
-    config = file.with_name('config.py')
-    if lines and not config.exists():
-        raise ValueError(
-            f'{config} does not exist: it is the config of the training in '
-            f'{file.parents[1]}'
-        )
+    """Read the start that has this ``scalars.json``."""
+    lines, config = _read_lines(file), Config()
+    if lines:
+        path = file.with_name('config.py')
+        if not path.exists():
+            raise ValueError(
+                f'{path} does not exist: it is the config of the training in '
+                f'{file.parents[1]}'
+            )
+        try:
+            config = Config.fromfile(path)
+        except Exception as error:
+            raise ValueError(
+                f'{path}, the config of the training in {file.parents[1]}, '
+                f'cannot be read: {error}'
+            ) from error
     logs = sorted(file.parents[1].glob('*.log'))
-    text = ''.join(log.read_text() for log in logs)
+    text = ''.join(log.read_text(errors='replace') for log in logs)
     resumed = RESUMED.search(text)
     return _Start(
-        Config.fromfile(config) if lines else Config(),
+        config,
         lines,
         text,
         resumed is not None,
@@ -139,16 +148,18 @@ def _read_start(file: Path) -> _Start:
 
 
 def _read_lines(file: Path) -> List[Dict[str, Any]]:
-    lines, texts = [], file.read_text().splitlines()
+    lines, texts = [], file.read_bytes().splitlines()
     for number, text in enumerate(texts, 1):
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
+            lines.append(dict(json.loads(text)))
+        except (ValueError, TypeError) as error:
             if number == len(texts):
                 break  # half written: the training was killed
             raise ValueError(
-                f'line {number} of {file} is not JSON ({error})'
-            ) from error
+                f'line {number} of {file} is not a JSON object ({error}), so '
+                f'the log of the training in {file.parents[2]} is damaged. '
+                'Remove the line to do without it'
+            ) from None
     return lines
 
 
@@ -170,9 +181,9 @@ def _is_by_epoch(cfg: Config) -> bool:
 def _read_metrics(
     start: _Start, cfg: Config, epoch_length: int
 ) -> Dict[int, Dict[str, Any]]:
-    """Lines of validation, by iteration.
+    """Read the lines of validation, by iteration.
 
-    Those of training have the iteration; other lines may share a step.
+    Lines of training have the iteration; other lines may share a step.
     """
     hooks = cfg.get('default_hooks') or {}
     logs_epochs = (hooks.get('logger') or {}).get('log_metric_by_epoch', True)

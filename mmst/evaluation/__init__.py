@@ -1,6 +1,7 @@
 """Evaluate a network's subnets, during training or after it."""
 
 from mmst import openmmlab  # noqa: F401
+from mmst.subnets.preserve import preserve_random_state
 
 from .batch_norm import reestimate_statistics
 from .calibration import (
@@ -15,12 +16,12 @@ from .data_loaders import (
     get_validation_loader,
     preprocess_unmixed,
 )
+from .image_size import shrink_pipelines
 from .logits import (
     Logits,
     collect_training_logits,
     collect_validation_logits,
 )
-from .preserve_random_state import preserve_random_state
 from .subnet_metrics import (
     evaluate_subnet,
     list_uniform_depths,
@@ -44,4 +45,5 @@ __all__ = [
     'preserve_random_state',
     'reestimate_statistics',
     'run_as_subnet',
+    'shrink_pipelines',
 ]

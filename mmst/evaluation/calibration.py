@@ -121,7 +121,7 @@ def bake_temperature(
         num_samples: Training images to fit the temperature on.
 
     Returns:
-        Iterator: Of the temperature.
+        Iterator: The temperature, inside the context.
 
     Raises:
         TypeError: If the logits are not the output of one linear layer.

@@ -8,6 +8,7 @@ from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
 from mmst.subnets import preserve_modes, unwrap_model
+from mmst.subnets.preserve import preserve_random_state
 
 from .data_loaders import (
     build_train_loader,
@@ -15,7 +16,6 @@ from .data_loaders import (
     get_validation_loader,
     preprocess_unmixed,
 )
-from .preserve_random_state import preserve_random_state
 
 
 class Logits(NamedTuple):

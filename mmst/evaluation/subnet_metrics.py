@@ -7,6 +7,7 @@ from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import Dataset
 
 from mmst.subnets import Subnet, activate
+from mmst.subnets.preserve import preserve_random_state
 
 from .batch_norm import reestimate_statistics
 from .data_loaders import (
@@ -14,7 +15,6 @@ from .data_loaders import (
     get_train_loader,
     get_validation_loader,
 )
-from .preserve_random_state import preserve_random_state
 
 # A subnet, the number of blocks to keep in each stage, or the main network.
 Network = Optional[Union[Subnet, Sequence[int]]]
@@ -50,9 +50,10 @@ def run_as_subnet(
 
     Args:
         runner: A runner with the model's weights loaded.
-        subnet: See :func:`evaluate_subnet`.
+        subnet: The subnet, or the number of blocks to keep in each stage;
+            ``None`` for the main network with its own BatchNorm statistics.
         num_samples: Training images to re-estimate the statistics from.
-        dataset: Their data set; default: that of the runner's
+        dataset: Training images; default: those of the runner's
             ``train_dataloader``.
 
     Raises:
@@ -106,7 +107,8 @@ def evaluate_subnet(
             ``None`` for the main network with its own BatchNorm statistics.
         num_samples: Training images to re-estimate a subnet's BatchNorm
             statistics from.
-        dataset: See ``run_as_subnet``.
+        dataset: Training images; default: those of the runner's
+            ``train_dataloader``.
 
     Returns:
         dict: The metrics of the config's ``val_evaluator``.

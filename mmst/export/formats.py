@@ -47,7 +47,7 @@ def check_formats(kinds: Sequence[str]) -> None:
     """Refuse formats whose exporter is not installed.
 
     Args:
-        kinds: Any of :data:`FORMATS`.
+        kinds: Names of formats, of :data:`FORMATS`.
 
     Raises:
         ModuleNotFoundError: If a package is missing.
@@ -69,18 +69,16 @@ def write_formats(
     image does not hold for several, N is 1 and a message is printed.
 
     Args:
-        kinds: Any of ``FORMATS``.
+        kinds: Names of formats, of ``FORMATS``.
         model: The model.
         data: A training batch from the data loader; its first image is
             traced.
         stem: Path of the files, without ending.
 
     Raises:
-        ModuleNotFoundError: If a package is missing.
         ValueError: If the model cannot be traced, or its trace does not hold
             for another image.
     """
-    check_formats(kinds)
     if not kinds:
         return
     network = _Network(model).eval()
@@ -98,7 +96,12 @@ def write_formats(
         if 'onnx' in kinds:
             _write_onnx(network, image, paths['onnx'], takes_more)
     except Exception as error:
-        raise ValueError(_explain_failure(kinds, model, error)) from error
+        raise ValueError(
+            f'PyTorch cannot write {type(model).__name__} as '
+            f'{" and ".join(kinds)}, so nothing was written: a model must map '
+            'images to tensors, which two-stage detectors do not '
+            f'({error})'
+        ) from error
     if not _do_agree(script, network, other):
         raise ValueError(
             f'a trace of {type(model).__name__} holds for the traced image '
@@ -108,16 +111,6 @@ def write_formats(
     if not takes_more:
         names = ' and '.join(path.name for path in paths.values())
         print(f'Traced for one image at a time: {names}')
-
-
-def _explain_failure(
-    kinds: Sequence[str], model: nn.Module, error: Exception
-) -> str:
-    return (
-        f'PyTorch cannot write {type(model).__name__} as '
-        f'{" and ".join(kinds)}, so nothing was written: a model must map '
-        f'images to tensors, which two-stage detectors do not ({error})'
-    )
 
 
 def _do_agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:

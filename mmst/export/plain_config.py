@@ -23,8 +23,8 @@ def make_plain_config(cfg: Config) -> Config:
         cfg: The config of a training; not changed.
     """
     # Classes of new-style configs become their names.
-    plain = _unwrap_heads(cfg.to_dict())
-    plain['model'] = _drop_pretrained(plain['model'])
+    plain = cfg.to_dict()
+    plain['model'] = _make_plain_model(plain['model'])
     if get_class_name(plain.get('train_cfg')) in _LOOPS:
         plain['train_cfg'] = _make_plain_loop(plain['train_cfg'])
     plain['custom_hooks'] = [
@@ -79,27 +79,20 @@ def list_own_types(value: Any) -> List[str]:
     return []
 
 
-def _unwrap_heads(value: Any) -> Any:
-    if isinstance(value, dict):
-        if get_class_name(value) == 'STClsHead' and 'head' in value:
-            return _unwrap_heads(value['head'])
-        return {key: _unwrap_heads(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_unwrap_heads(entry) for entry in value)
-    return value
-
-
-def _drop_pretrained(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _drop_pretrained(entry)
-            for key, entry in value.items()
-            if key not in ('pretrained', 'checkpoint_path')
-            and not (key == 'init_cfg' and _loads_weights(entry))
-        }
-    if isinstance(value, (list, tuple)):
-        return type(value)(_drop_pretrained(entry) for entry in value)
-    return value
+def _make_plain_model(part: Any) -> Any:
+    """Unwrap heads, and drop weights to start from, in a part of a model."""
+    if isinstance(part, (list, tuple)):
+        return type(part)(map(_make_plain_model, part))
+    if not isinstance(part, dict):
+        return part
+    if get_class_name(part) == 'STClsHead' and 'head' in part:
+        return _make_plain_model(part['head'])
+    return {
+        key: _make_plain_model(entry)
+        for key, entry in part.items()
+        if key not in ('pretrained', 'checkpoint_path')
+        and not (key == 'init_cfg' and _loads_weights(entry))
+    }
 
 
 def _loads_weights(init_cfg: Any) -> bool:

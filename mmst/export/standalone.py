@@ -26,7 +26,6 @@ from mmst.subnets import (
 )
 from mmst.subnets.export import list_changes
 
-from .alone import check_alone
 from .formats import check_formats, write_formats
 from .outputs import check_same, compute_outputs
 from .plain_config import make_plain_config
@@ -43,7 +42,7 @@ def write_standalone(
     dataset_meta: Any = None,
     formats: Sequence[str] = (),
     calibrate: bool = False,
-    is_checked_alone: bool = True,
+    notes: Sequence[str] = (),
 ) -> List[str]:
     """Write a subnet of a trained network: ``NAME.pth`` and ``NAME.py``.
 
@@ -54,21 +53,25 @@ def write_standalone(
         out: The folder to write; must not exist, or be empty.
         name: Name of the files, without ending.
         num_samples: Training images to re-estimate statistics from.
-        dataset_meta: The classes' names and so on, for the checkpoint.
+        dataset_meta: Names of classes and so on, for the checkpoint. Default:
+            those of the training data.
         formats: Other formats to write, of ``FORMATS``.
         calibrate: Whether to put a fitted temperature into the last layer.
-        is_checked_alone: Whether a fresh Python tries the folder: seconds.
+        notes: Lines for the config's head, such as the subnet's score.
 
     Returns:
-        list: What the config needs that is of ``mmst`` or the user's own.
+        list: Modules and classes of ``mmst`` or the user's own that the
+        config needs.
 
     Raises:
         TypeError: If the stages, or the layer to calibrate, are not found.
         ValueError: If depths do not fit, images lack, or outputs differ.
 
     Example:
-        >>> write_standalone(runner, runner.cfg, (1, 2, 1), folder / 'a', 'a')
-        []
+        >>> out = folder / 'small'
+        >>> needed = write_standalone(runner, runner.cfg, (1, 2, 1), out, 'a')
+        >>> sorted(path.name for path in out.iterdir())
+        ['a.pth', 'a.py', 'backbone_a.py']
     """
     model = unwrap_model(runner.model)
     check_out(out)
@@ -76,25 +79,18 @@ def write_standalone(
     changes = list_changes(model, depths)  # refuses depths that do not fit
     plain = make_plain_config(cfg)
     subnet, data, expected = _run(runner, depths, num_samples, calibrate)
+    if dataset_meta is None:
+        dataset = get_train_loader(runner).dataset
+        dataset_meta = getattr(dataset, 'metainfo', None)
     with _make_folder(out) as folder:
         _write_weights(subnet, dataset_meta, folder / f'{name}.pth')
-        left = write_config(plain, model, depths, changes, folder, name)
-        _check_and_trace(folder / name, data, expected, formats)
-        if is_checked_alone:
-            check_alone(folder / name, model, data, expected, left)
-    return left
-
-
-def _check_and_trace(
-    stem: Path,
-    data: Dict[str, Any],
-    expected: List[Tensor],
-    formats: Sequence[str],
-) -> None:
-    """Compare the written model with the subnet in place, and trace it."""
-    standalone = build_from(stem.parent, stem.name).to(expected[0].device)
-    check_same(compute_outputs(standalone, data), expected)
-    write_formats(formats, standalone, data, stem)
+        needed = write_config(
+            plain, model, depths, changes, folder, name, notes
+        )
+        standalone = build_from(folder, name).to(expected[0].device)
+        check_same(compute_outputs(standalone, data), expected)
+        write_formats(formats, standalone, data, folder / name)
+    return needed
 
 
 def check_out(out: Path) -> None:

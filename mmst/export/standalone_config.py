@@ -11,33 +11,28 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
+from mmst.launch.toolbox import TOOLBOXES
 from mmst.subnets.export import Change
 
-from .backbone_source import (
-    is_embedded,
-    make_backbone_source,
-    needs_own_modules,
-)
-from .own_modules import is_own
+from .backbone_source import is_exported, make_backbone_source
 from .plain_config import list_own_types
 
+# Packages that the stock toolboxes bring along.
+_STOCK = {*TOOLBOXES, 'mmcv', 'mmengine', 'torch', 'torchvision', 'timm'}
 _HEADER = """\
 # A subnet with {depths} blocks, written by tools/export_subnet.py of mmst.
-import sys
+{notes}import sys
 
 # An import statement would make this a config in MMEngine's new style.
 os = __import__('os')
 # MMEngine's fileDirname fails on paths that contain quotes.
 _folder = os.path.dirname(sys._getframe().f_code.co_filename)
 """
-_HEADER_WITH_MODULE = (
-    _HEADER
-    + """\
+_MODULE_HEADER = """\
 # The backbone is in the Python module beside this file. To use a copy of this
 # config elsewhere, as in a work dir, put this folder on PYTHONPATH.
 sys.path.insert(0, _folder)
 """
-)
 _FOOTER = """\
 load_from = os.path.join(_folder, {weights!r})
 del _folder
@@ -52,6 +47,7 @@ def write_config(
     changes: Sequence[Change],
     folder: Path,
     name: str,
+    notes: Sequence[str] = (),
 ) -> List[str]:
     """Write a subnet's config and, where one is needed, its backbone.
 
@@ -60,49 +56,59 @@ def write_config(
             :func:`make_plain_config`; changed into the subnet's.
         model: The whole network.
         depths: Number of blocks in each stage.
-        changes: Turn the network into the subnet.
-        folder: Where to write.
+        changes: Changes that turn the network into the subnet.
+        folder: The folder to write to.
         name: Name of the files, without ending.
+        notes: Lines for the config's head.
 
     Returns:
-        list: What the config needs that is of ``mmst`` or the user's own.
+        list: Modules and classes that the config needs and that are neither
+        in the folder nor in a stock toolbox.
 
     Raises:
         ValueError: If the config cannot describe the subnet.
     """
-    base = _find_backbone_class(plain, model)
+    if not plain.model.get('backbone'):
+        raise ValueError(
+            f'the config of {type(model).__name__} has no model.backbone to '
+            "replace with a subnet's: call mmst.subnets.export_subnet in "
+            'Python'
+        )
+    base = type(model.backbone)
     inside = _change_head(plain, changes)
-    header, module = _HEADER, _make_module_name(name)
-    if inside or is_embedded(base):
+    header = _HEADER.format(
+        depths='-'.join(map(str, depths)),
+        notes=''.join(f'# {note}\n' for note in notes),
+    )
+    _drop_exported_imports(plain)
+    module, needed = _make_module_name(name), []
+    if inside or is_exported(base.__module__):
         source = make_backbone_source(base, depths, inside)
         (folder / f'{module}.py').write_text(source, encoding='utf-8')
         plain.model.backbone.type = module
-        if is_embedded(base):
-            _do_not_import(plain, base.__module__)
-        header = _HEADER_WITH_MODULE
-    left = list_own_types(plain.to_dict()) + _list_own_imports(plain)
-    if needs_own_modules(base):
-        left.append(f'{base.__module__}.{base.__name__}')
-    if any(name.split('.')[0] == 'mmst' for name in left):
+        header += _MODULE_HEADER
+        if not (_is_stock(base.__module__) or is_exported(base.__module__)):
+            needed = [f'{base.__module__}.{base.__name__}']
+    needed = list_own_types(plain.to_dict()) + _list_imports(plain) + needed
+    if any(entry.split('.')[0] == 'mmst' for entry in needed):
         _import(plain, 'mmst')
-    if header is _HEADER_WITH_MODULE:
+    if plain.model.backbone.type == module:
         _import(plain, module)
     plain.pop('load_from', None)
     plain.resume = False
-    header = header.format(depths='-'.join(map(str, depths)))
     footer = _FOOTER.format(weights=f'{name}.pth')
     (folder / f'{name}.py').write_text(
         header + plain.pretty_text + footer, encoding='utf-8'
     )
-    return left
+    return needed
 
 
 def build_from(folder: Path, name: str) -> nn.Module:
     """Build the model from the files as a user would, with its weights.
 
     Args:
-        folder: See :func:`write_config`; can be moved afterwards.
-        name: See :func:`write_config`.
+        folder: Folder of the files, which can be moved.
+        name: Name of the files, without ending.
     """
     with _undo_imports(_make_module_name(name)):
         cfg = Config.fromfile(str(folder / f'{name}.py'))
@@ -123,6 +129,16 @@ def _make_module_name(name: str) -> str:
     return 'backbone_' + re.sub(r'\W', '_', name)
 
 
+def _list_imports(cfg: Config) -> List[str]:
+    """List the modules in ``custom_imports`` that are of no toolbox."""
+    names = (cfg.get('custom_imports') or {}).get('imports', ())
+    return [name for name in names if not _is_stock(name)]
+
+
+def _is_stock(module: str) -> bool:
+    return module.split('.')[0] in _STOCK
+
+
 def _import(cfg: Config, module: str) -> None:
     imports = cfg.get('custom_imports') or {}
     cfg.custom_imports = dict(
@@ -131,26 +147,12 @@ def _import(cfg: Config, module: str) -> None:
     )
 
 
-def _do_not_import(cfg: Config, module: str) -> None:
-    imports = cfg.get('custom_imports') or {}
-    names = [name for name in imports.get('imports', ()) if name != module]
-    cfg.custom_imports = dict(imports, imports=names)
-
-
-def _list_own_imports(cfg: Config) -> List[str]:
-    names = (cfg.get('custom_imports') or {}).get('imports', ())
-    return [name for name in names if is_own(name)]
-
-
-def _find_backbone_class(cfg: Config, model: nn.Module) -> type:
-    """Find the class that a subnet's backbone replaces."""
-    if not cfg.model.get('backbone'):
-        raise ValueError(
-            f'the config of {type(model).__name__} has no model.backbone to '
-            "replace with a subnet's: call mmst.subnets.export_subnet in "
-            'Python'
-        )
-    return type(model.backbone)
+def _drop_exported_imports(cfg: Config) -> None:
+    """Drop the modules of earlier exports, whose source is taken over."""
+    imports = cfg.get('custom_imports')
+    if imports:
+        names = [name for name in imports.imports if not is_exported(name)]
+        cfg.custom_imports = dict(imports, imports=names)
 
 
 def _change_head(cfg: Config, changes: Sequence[Change]) -> List[Change]:
@@ -159,21 +161,17 @@ def _change_head(cfg: Config, changes: Sequence[Change]) -> List[Change]:
     for change in changes:
         if change.name.startswith(_BACKBONE):
             inside.append(change._replace(name=change.name[len(_BACKBONE) :]))
-        else:
-            _narrow_head(cfg, change)
+            continue
+        # The classifier after a DenseNet takes fewer channels.
+        head = cfg.model.get('head')
+        if 'in_channels' not in (head or ()):
+            raise ValueError(
+                f'{change.name} must take {change.width} channels, but the '
+                'config has no model.head.in_channels to set: keep the last '
+                'stage whole'
+            )
+        head.in_channels = change.width
     return inside
-
-
-def _narrow_head(cfg: Config, change: Change) -> None:
-    """Make the classifier after a DenseNet take fewer channels."""
-    head = cfg.model.get('head')
-    if 'in_channels' not in (head or ()):
-        raise ValueError(
-            f'{change.name} must take {change.width} channels, but the '
-            'config has no model.head.in_channels to set: keep the last '
-            'stage whole'
-        )
-    head.in_channels = change.width
 
 
 @contextmanager
@@ -181,9 +179,11 @@ def _undo_imports(module: str) -> Iterator[None]:
     """Undo imports from an export's folder, without writing bytecode."""
     path, no_bytecode = list(sys.path), sys.dont_write_bytecode
     sys.dont_write_bytecode = True
-    sys.modules.pop(module, None)
+    # An earlier export may have had that name.
+    before = {module: sys.modules.pop(module, None)}
     try:
         yield
     finally:
         sys.path[:], sys.dont_write_bytecode = path, no_bytecode
         sys.modules.pop(module, None)
+        sys.modules.update({k: v for k, v in before.items() if v})

@@ -49,7 +49,7 @@ def by_hand(model, depths, num_samples):
     train = TinyImages(NUM_TRAIN, flip=False).images[:num_samples]
     fit, images = ((x.float() - 127.5) / 64 for x in (train, data.images))
     p = logits_by_hand(
-        model.backbone, model.head.head.fc, depths, fit, images
+        model.backbone, model.head.fc, depths, fit, images
     ).softmax(1)
     return (
         100 * (p.argmax(1) == labels).float().mean().item(),

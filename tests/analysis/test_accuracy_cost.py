@@ -1,21 +1,25 @@
 """Choosing among subnets by what they give and what they cost."""
 
+from itertools import combinations, product
+
 import pytest
 import torch
+from matplotlib.text import Text
 from mmengine.registry import MODELS
 from torch.overrides import has_torch_function
 
 from mmst.analysis.accuracy_cost import (
     MeasuredNetwork,
     choose_candidates,
+    draw_family,
     find_best_at_their_cost,
     format_family_table,
     measure_family,
     measure_model,
     pick_network,
 )
-from mmst.analysis.accuracy_cost_figure import draw_family
 from mmst.subnets import SamplingSpace, Subnet, measure_cost
+from tests.analysis.pictures import check_texts
 
 # Depths, score, FLOPs, parameters, time.
 SMALL = MeasuredNetwork((1, 1), 90.0, 1_000_000, 10_000, 3.0)
@@ -35,25 +39,54 @@ FAMILY = [MAIN, SMALL, POOR, WIDE]
         (dict(max_flops=1e6), SMALL),
         (dict(max_flops=4e6), MAIN),
         (dict(min_score=90.0, max_flops=3e6), SMALL),
+        (dict(max_params=25_000), POOR),
+        (dict(max_latency=4.5), WIDE),
+        (dict(max_latency=4.5, max_params=25_000), POOR),
+        (dict(max_latency=5.0, min_score=92.5), MAIN),
     ],
 )
 def test_pick(bounds, expected):
     assert pick_network(FAMILY, **bounds) is expected
 
 
+def mirrored(network):
+    """A network whose error is what the other lacks of 100."""
+    return network._replace(score=100 - network.score)
+
+
+@pytest.mark.parametrize('min_score', [None, 90.0, 91.5, 93.0])
+@pytest.mark.parametrize('max_flops', [1e6, 3e6, 4e6])
+def test_less_is_better_where_the_rule_says_so(min_score, max_flops):
+    """Errors are chosen as the scores that they are the mirror of."""
+    errors = list(map(mirrored, FAMILY))
+    try:
+        expected = pick_network(FAMILY, min_score, max_flops)
+    except ValueError:
+        with pytest.raises(ValueError, match='a score of at most'):
+            pick_network(errors, 100 - min_score, max_flops, rule='less')
+        return
+    bound = None if min_score is None else 100 - min_score
+    chosen = pick_network(errors, bound, max_flops, rule='less')
+    assert chosen == mirrored(expected)
+    for cost in ('flops', 'params', 'latency'):
+        assert find_best_at_their_cost(errors, cost, 'less') == list(
+            map(mirrored, find_best_at_their_cost(FAMILY, cost))
+        )
+
+
 @pytest.mark.parametrize(
-    'bounds',
+    'bounds, asked, nearest',
     [
-        dict(min_score=93.5),
-        dict(max_flops=9e5),
-        dict(min_score=93.0, max_flops=3e6),
+        (dict(min_score=93.5), 'a score of at least 93.5', '2-2: score 93'),
+        (dict(max_flops=9e5), r'at most 0.9 .*\(M\)', '1-1: score 90'),
+        (dict(max_params=9_000), 'at most 0.009 parameters', '1-1'),
+        (dict(max_latency=1.9), 'at most 1.9 time for one image', '1-2'),
+        (dict(min_score=93, max_flops=3e6), '93 and at most 3', '1-2: .* 92'),
     ],
 )
-def test_none_to_pick(bounds):
+def test_budget_that_nothing_meets_names_the_nearest(bounds, asked, nearest):
     with pytest.raises(
-        ValueError,
-        match='none of the 4 .*from 90 to 93, '
-        r'FLOPs from 1e\+06 to 4e\+06',
+        ValueError, match=f'none of the 4 .*{asked}.* nearest is {nearest}'
     ):
         pick_network(FAMILY, **bounds)
 
@@ -67,16 +100,25 @@ def test_best_at_their_cost():
         MAIN,
     ]
     assert find_best_at_their_cost(FAMILY, 'latency') == [WIDE, MAIN]
+    # At the same cost, the better one.
+    twins = [n._replace(score=n.score - 5) for n in FAMILY]
+    for family in (twins + FAMILY, FAMILY + twins):
+        assert find_best_at_their_cost(family, 'latency') == [WIDE, MAIN]
+        errors = list(map(mirrored, family))
+        assert find_best_at_their_cost(errors, 'latency', 'less') == [
+            mirrored(WIDE),
+            mirrored(MAIN),
+        ]
 
 
 def test_table_begins_with_the_cheapest():
     head, *rows = format_family_table(FAMILY, 'top-1 (%)').splitlines()
     assert 'top-1 (%)' in head
     assert [row.split() for row in rows] == [
-        ['1-1', '90.00', '1.000', '0.010', '3.000'],
-        ['1-2', '92.00', '2.000', '0.030', '2.000'],
+        ['1-1', '90.00', '1.000', '0.010', '3.000', '*'],
+        ['1-2', '92.00', '2.000', '0.030', '2.000', '*'],
         ['2-1', '91.00', '2.500', '0.020', '4.000'],
-        ['2-2', '93.00', '4.000', '0.040', '5.000'],
+        ['2-2', '93.00', '4.000', '0.040', '5.000', '*'],
     ]
 
 
@@ -114,6 +156,34 @@ def test_picture_has_all_networks_in_every_panel():
         (line.get_color(), line.get_marker()) for line in panels[0].get_lines()
     }
     assert len(looks) == 3
+
+
+@pytest.mark.parametrize('size', [None, 160])
+def test_every_network_has_its_name_beside_it(size):
+    """Inside the axes, and none over another."""
+    networks = [
+        MeasuredNetwork(
+            depths,
+            60 + sum(depths) + 0.1 * depths[1],
+            sum(depths) * 10**8 + depths[2] * 10**6,
+            sum(depths) * 10**6,
+            3.0 * sum(depths),
+            size,
+        )
+        for depths in product((2, 3), (3, 4), (3, 4, 5, 6), (3,))
+    ]
+    figure = draw_family(networks, 'accuracy/top1 (%)')
+    check_texts(figure)
+    axes = figure.axes[0]
+    places = {text.get_text(): text for text in axes.texts}
+    assert sorted(places) == sorted(network.name for network in networks)
+    # Without the lines that lead to the points.
+    boxes = [Text.get_window_extent(text) for text in places.values()]
+    for box in boxes:
+        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+        assert axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
 
 
 @pytest.fixture

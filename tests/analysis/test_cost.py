@@ -8,10 +8,10 @@ from PIL import Image
 
 from mmst.analysis.cost import (
     TrainingCost,
+    draw_costs,
     format_cost_table,
     measure_training_cost,
 )
-from mmst.analysis.cost_figure import draw_costs
 from mmst.analysis.training_log import read_training_log
 from mmst.subnets import SubnetSampler, measure_cost, predict_iteration_cost
 from tests.analysis.evaluation_by_hand import VALIDATION
@@ -186,8 +186,19 @@ def test_lines_that_are_half_written(tiny_runner):
     started_again(runner, '99999999_000000', {1: 51.0}, tail='{"loss": 0.')
     assert read_training_log(runner.work_dir).iterations == 3
     (file,) = Path(runner.work_dir).glob('99999999_000000/*/scalars.json')
-    file.write_text('{"loss": 0.\n' + file.read_text())
-    with pytest.raises(ValueError, match='line 1 of .*scalars.json is not'):
+    whole = file.read_bytes()
+    for damage in (b'{"loss": 0.', b'17', b'\0\0', b'\xff\xfe{}'):
+        first, rest = whole.split(b'\n', 1)
+        file.write_bytes(b'\n'.join([first, damage, rest]))
+        with pytest.raises(
+            ValueError, match='line 2 of .*scalars.json is not a JSON object'
+        ) as caught:
+            read_training_log(runner.work_dir)
+        assert f'training in {runner.work_dir} is damaged' in str(caught.value)
+    file.write_bytes(whole)
+    config = file.with_name('config.py')
+    config.write_text(config.read_text()[:100])
+    with pytest.raises(ValueError, match='config.py, the config of the train'):
         read_training_log(runner.work_dir)
 
 
@@ -257,6 +268,10 @@ def test_table():
         ['CT', '20', '40', '1', '2.00', '4e+12', '1.00', '61.00', '61.00'],
         ['ST', '20', '40', '3', '4.00', '1.2e+13', '3.00', '63.00', '63.00'],
     ]
+    errors = run(1)._replace(metric='NME', rule='less')
+    head_of_errors, row = format_cost_table(dict(CT=errors)).splitlines()
+    assert row.split()[-2:] == ['61.00', '51.00']
+    assert 'last NME (less is better)' in head_of_errors
     assert 'of CT' in head and 'last accuracy/top1 (%)' in head
 
 

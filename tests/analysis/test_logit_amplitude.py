@@ -9,10 +9,10 @@ from PIL import Image
 from mmst.analysis.loafing import measure_loafing
 from mmst.analysis.logit_amplitude import (
     Amplitudes,
+    draw_amplitudes,
     format_amplitude_table,
     measure_amplitudes,
 )
-from mmst.analysis.logit_amplitude_figure import draw_amplitudes
 from mmst.evaluation import run_as_subnet
 from mmst.subnets import activate
 from tests.analysis.evaluation_by_hand import loader
@@ -91,10 +91,21 @@ def test_statistics_of_subnets_are_their_own(runner):
     )
 
 
+class Features(BaseModel):
+    """A model with a backbone and without logits."""
+
+    def __init__(self, classifier):
+        super().__init__(classifier.data_preprocessor)
+        self.backbone = classifier.backbone
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.backbone(inputs)
+
+
 def test_others_than_classifiers_are_refused(runner):
     runner = runner()
-    runner.model = BaseModel
-    with pytest.raises(TypeError, match='only classifiers with a head have'):
+    runner.model = Features(runner.model)
+    with pytest.raises(TypeError, match='only classifiers with one logit ve'):
         measure_amplitudes(runner)
 
 

@@ -12,6 +12,7 @@ from mmst.analysis.receptive_field import (
     SHARES,
     Field,
     choose_stage,
+    draw_receptive_fields,
     find_field_centre,
     format_receptive_field_table,
     load_input_images,
@@ -19,7 +20,6 @@ from mmst.analysis.receptive_field import (
     measure_square_reach,
     measure_square_side,
 )
-from mmst.analysis.receptive_field_figure import draw_receptive_fields
 from mmst.subnets import Block, Stage, activate, register_stage_finder
 from mmst.subnets.stages import _FINDERS
 from tests.analysis.evaluation_by_hand import loader

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import nn
 
 from mmst.analysis.stage_layout import (
+    draw_layouts,
     format_layout_table,
     measure_stage_layout,
 )
-from mmst.analysis.stage_layout_figure import draw_layouts
 from mmst.engine import SubnetSamplerHook
 from mmst.launch.configured_training import (
     build_backbone,
@@ -124,6 +124,30 @@ def test_number_and_sizes_of_the_sampler(chain):
     assert proposal.iteration_cost == pytest.approx(
         1 + blocks / 4 / 4, abs=0.01
     )
+
+
+@pytest.mark.parametrize('needs_values', [False, True])
+def test_large_images_cost_no_computation(chain, needs_values):
+    """Unless the network reads values; both ways the same is counted."""
+    size = (600, 500)
+    small = measure_stage_layout(chain(2, 3), torch.zeros(1, 3, 4, 4))
+    backbone, devices = chain(2, 3), []
+
+    def watch(module, args):
+        devices.append(args[0].device.type)
+        if needs_values:
+            assert args[0].sum().item() == 0
+
+    backbone.register_forward_pre_hook(watch)
+    large = measure_stage_layout(backbone, torch.zeros(1, 3, *size))
+    assert large.size == size
+    for one, other in zip(small.proposals, large.proposals):
+        assert one[:3] == other[:3]
+        assert one.subnet_cost == pytest.approx(other.subnet_cost)
+        assert one.iteration_cost == pytest.approx(other.iteration_cost)
+    assert set(devices) == ({'meta', 'cpu'} if needs_values else {'meta'})
+    # The caller's own network is as it was.
+    assert {p.device.type for p in backbone.parameters()} == {'cpu'}
 
 
 def test_depths_below_one(chain):

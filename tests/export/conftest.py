@@ -1,16 +1,11 @@
 """Runners with a model to export subnets of."""
 
-from functools import partial
-
 import pytest
 import torch
 
-from mmst import export
 from tests.conftest import NUM_CLASSES
 
 NUM_IMAGES = 12
-#: Without a Python of its own, which is seconds each time; see test_alone.py.
-write_standalone = partial(export.write_standalone, is_checked_alone=False)
 
 
 def stock(backbone, in_channels, pool=True, head='LinearClsHead'):
@@ -26,6 +21,13 @@ def stock(backbone, in_channels, pool=True, head='LinearClsHead'):
             ),
         ),
     )
+
+
+#: A network of mmpretrain with (2, 2, 2, 2) blocks.
+RESNET = stock(
+    dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
+    64,
+)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS
 
 from mmst.evaluation import run_as_subnet
-from mmst.export import FORMATS
+from mmst.export import FORMATS, write_standalone
 from tests.conftest import classifier
-from tests.export.conftest import stock, write_standalone
+from tests.export.conftest import stock
 
 CNN = classifier(), (2, 1, 3)
 # Its trace takes the windows of several images for those of one.

@@ -5,9 +5,9 @@ import shutil
 import pytest
 from mmengine.config import Config
 
+from mmst.export import write_standalone
 from mmst.export.standalone_config import build_from
 from tests.conftest import classifier
-from tests.export.conftest import write_standalone
 
 
 @pytest.mark.parametrize('name', ["l'été d'Anna", '"', "''' \\1 {{x}}", '#%'])

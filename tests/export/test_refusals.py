@@ -9,11 +9,10 @@ from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmst.export import FORMATS
-from mmst.launch.trained_space import check_depths, find_trained_space
+from mmst.export import FORMATS, write_standalone
+from mmst.launch.configured_training import check_depths, find_trained_space
 from mmst.subnets import SamplingSpace
 from tests.conftest import NUM_CLASSES, classifier
-from tests.export.conftest import write_standalone
 
 
 class Random(nn.Module):

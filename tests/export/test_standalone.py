@@ -4,15 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from mmst.evaluation import run_as_subnet
+from mmst.export import write_standalone
 from mmst.subnets import find_stages
 from tests.conftest import classifier
-from tests.export.conftest import NUM_IMAGES, stock, write_standalone
+from tests.export.conftest import NUM_IMAGES, RESNET, stock
 
 STOCK = Path(__file__).with_name('stock_process.py')
 
@@ -60,8 +62,7 @@ RETINANET = dict(
     ),
 )
 MODELS = dict(
-    cifar=(classifier(), (2, 1, 3)),
-    main=(classifier(), (3, 3, 3)),
+    main=(RESNET, (2, 2, 2, 2)),
     resnet=(
         stock(
             dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
@@ -101,6 +102,9 @@ MODELS = dict(
         ),
         (1, 3, 1),
     ),
+)
+OWN = dict(
+    cifar=(classifier(), (2, 1, 3)),
     cifar_densenet=(
         stock(dict(type='mmst.CIFARDenseNet', depth=16, growth_rate=4), 16),
         (2, 1, 1),
@@ -132,14 +136,25 @@ def expect(runner, depths, size, folder):
     return state
 
 
-def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path):
-    """Weights bit-equal, statistics re-estimated, no mmst needed."""
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['resnet'],
+        pytest.param([*MODELS, 'detector'], marks=pytest.mark.slow),
+    ],
+)
+def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path, names):
+    """Weights bit-equal, statistics re-estimated, in a Python without mmst."""
     folders = []
-    for name, (model, depths) in MODELS.items():
+    for name in names:
+        if name == 'detector':
+            folders.append(export_detector(make_runner, tmp_path / name))
+            continue
+        model, depths = MODELS[name]
         runner = make_runner(model)
         before = {k: v.clone() for k, v in runner.model.state_dict().items()}
         out = tmp_path / 'new' / name
-        left = write_standalone(
+        needed = write_standalone(
             runner,
             runner.cfg,
             depths,
@@ -148,7 +163,7 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path):
             NUM_IMAGES,
             dict(classes=('x', 'y')),
         )
-        assert left == []
+        assert needed == []
         checkpoint = torch.load(out / f'{name}.pth')
         assert checkpoint['meta'] == dict(
             dataset_meta=dict(classes=('x', 'y'))
@@ -160,22 +175,16 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path):
             if expected[key].shape == value.shape:
                 assert torch.equal(value, expected[key]), (name, key)
             else:
-                assert 'densenet' in name
+                assert name == 'densenet'
         assert all(
             torch.equal(value, before[key])
             for key, value in runner.model.state_dict().items()
         )
-        modules = [path.name for path in out.glob('backbone_*.py')]
-        assert modules == [f'backbone_{name}.py']
         assert (
             'mmst.'
             not in (out / f'{name}.py').read_text().partition('import sys')[2]
         )
         folders.append(str(out))
-    assert sorted(p.name for p in (tmp_path / 'new').iterdir()) == sorted(
-        MODELS
-    )
-    folders.append(export_detector(make_runner, tmp_path / 'detector'))
     done = subprocess.run(
         [sys.executable, str(STOCK), 'outputs', *folders],
         cwd=tmp_path,
@@ -184,6 +193,42 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_backbones_of_mmst_stay_there(make_runner, tmp_path, name):
+    """The export needs mmst for them, and says so."""
+    model, depths = OWN[name]
+    runner = make_runner(model)
+    (needed,) = write_standalone(
+        runner, runner.cfg, depths, tmp_path / 'out', name, NUM_IMAGES
+    )
+    kind = type(runner.model.backbone)
+    assert needed == f'{kind.__module__}.{kind.__name__}'
+    imports = Config.fromfile(
+        str(tmp_path / 'out' / f'{name}.py')
+    ).custom_imports.imports
+    assert imports == ['mmst', f'backbone_{name}']
+    source = (tmp_path / 'out' / f'backbone_{name}.py').read_text()
+    assert f'from mmst.models import {kind.__name__}\n' in source
+
+
+def test_classes_are_those_of_the_data_by_default(make_runner, tmp_path):
+    runner = make_runner(RESNET)
+    write_standalone(runner, runner.cfg, (1, 2, 1, 1), tmp_path / 'a', 'n', 4)
+    meta = torch.load(tmp_path / 'a' / 'n.pth')['meta']
+    assert meta['dataset_meta'] == dict(classes=list('abcd'))
+
+
+def test_notes_stand_in_the_head(make_runner, tmp_path):
+    runner = make_runner(RESNET)
+    notes = ['top-1 75', 'on cpu']
+    write_standalone(
+        *(runner, runner.cfg, (1, 2, 1, 1), tmp_path / 'a', 'n', 4),
+        notes=notes,
+    )
+    head = (tmp_path / 'a' / 'n.py').read_text().partition('import sys')[0]
+    assert head.splitlines()[1:] == ['# top-1 75', '# on cpu']
 
 
 def export_detector(make_runner, out):
@@ -210,7 +255,7 @@ def export_detector(make_runner, out):
 
 def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
     # The sampler hook is there besides.
-    runner = make_runner(classifier(), hooks=[dict(type='EMAHook')])
+    runner = make_runner(RESNET, hooks=[dict(type='EMAHook')])
     cfg = Config(
         dict(
             runner.cfg,
@@ -228,7 +273,7 @@ def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
             ),
         )
     )
-    write_standalone(runner, cfg, (1, 2, 3), tmp_path / 'out', 'a b', 4)
+    write_standalone(runner, cfg, (1, 2, 1, 2), tmp_path / 'out', 'a b', 4)
     plain = Config.fromfile(str(tmp_path / 'out' / 'a b.py'))
     module = 'backbone_a_b'
     assert plain.train_cfg == dict(type='IterBasedTrainLoop', max_iters=7)

@@ -47,7 +47,7 @@ def test_no_log(refuse, tmp_path):
         'cost',
         tmp_path / 'out',
         ValueError,
-        'has no training log',
+        "run 'a': .* has no training log",
         '--run',
         'a',
         tmp_path,

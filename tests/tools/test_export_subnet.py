@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
 from tests.conftest import load_run, run_alone
@@ -62,17 +63,18 @@ def family(load_tool, run, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp('family') / 'out'
     run_alone(load_tool('tools/analysis_tools/accuracy_cost').main)(
         [*run, '--out', str(out), '--num-samples', '40', '--seconds', '0']
+        + ['--sizes', '16']
     )
     return out
 
 
-def conv_and_linear(depths):
-    """Multiply-adds and parameters of ResNet_CIFAR-18, 8 channels, 32 px."""
-    flops, params = 3 * 8 * 9 * 32 * 32, 3 * 8 * 9 + 16
-    width, side = 8, 32
+def conv_and_linear(depths, size):
+    """Multiply-adds and parameters of ResNet_CIFAR-18 with 8 channels."""
+    flops, params = 3 * 8 * 9 * size**2, 3 * 8 * 9 + 16
+    width = 8
     for stage, depth in enumerate(depths):
         channels = 8 * 2**stage
-        side = 32 // 2**stage
+        side = size // 2**stage
         for block in range(depth):
             first = width if block == 0 else channels
             convs = [first * channels * 9, channels * channels * 9]
@@ -84,42 +86,49 @@ def conv_and_linear(depths):
     return flops + 2 * width, params + 2 * width + 2
 
 
+def read_family(folder):
+    return json.loads((folder / 'accuracy_cost.json').read_text())
+
+
 def test_family_is_measured(family):
-    written = json.loads((family / 'accuracy_cost.json').read_text())
+    written = read_family(family)
     assert written['metric'] == 'accuracy/top1'
-    networks = {tuple(n['depths']): n for n in written['networks']}
-    assert sorted(networks) == sorted(map(tuple, SUBNETS))
-    for depths, network in networks.items():
-        assert (network['flops'], network['params']) == conv_and_linear(depths)
+    assert written['rule'] == 'greater'
+    networks = {(*n['depths'], n['size']): n for n in written['networks']}
+    assert networks.keys() == {
+        (*depths, size) for depths in SUBNETS for size in (None, 16)
+    }
+    for (*depths, size), network in networks.items():
+        flops, params = conv_and_linear(depths, size or 32)
+        assert (network['flops'], network['params']) == (flops, params)
         assert network['latency'] > 0
     with Image.open(family / 'accuracy_cost.png') as image:
         assert image.format == 'PNG'
 
 
+@pytest.mark.parametrize('cost', ['flops', 'latency'])
 def test_exported_subnet_tests_as_it_was_measured(
-    export, run, family, tmp_path, capsys
+    export, run, family, tmp_path, capsys, cost
 ):
-    """Chosen by its FLOPs, then tested by the stock toolbox alone."""
-    networks = json.loads((family / 'accuracy_cost.json').read_text())[
-        'networks'
-    ]
-    limit = sorted(n['flops'] for n in networks)[0]
-    (chosen,) = (n for n in networks if n['flops'] <= limit)
-    export(
-        [
-            *run,
-            '--evaluated',
-            str(family / 'accuracy_cost.json'),
-            '--max-flops',
-            str(limit),
-            '--out',
-            str(tmp_path / 'out'),
-            '--num-samples',
-            '40',
-            '--torchscript',
-        ]
+    """Chosen by what it costs, then tested by the stock toolbox alone."""
+    networks = read_family(family)['networks']
+    if cost == 'flops':  # at the full size
+        networks = [n for n in networks if n['size'] is None]
+    chosen = min(networks, key=lambda n: n[cost])
+    file = tmp_path / 'evaluated.json'
+    file.write_text(
+        json.dumps(dict(metric='accuracy/top1', networks=networks))
     )
-    name = 'st_' + '-'.join(map(str, chosen['depths']))
+    limit = chosen[cost]
+    export(
+        [*run, '--evaluated', str(file), f'--max-{cost}', str(limit)]
+        + ['--out', str(tmp_path / 'out'), '--num-samples', '40']
+        + ['--torchscript']
+    )
+    depths = '-'.join(map(str, chosen['depths']))
+    name = f'st_{depths}'
+    if chosen['size']:
+        name, depths = f'{name}_16px', f'{depths} at 16 px'
     files = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert files == sorted(
         [
@@ -129,11 +138,21 @@ def test_exported_subnet_tests_as_it_was_measured(
             f'backbone_{name.replace("-", "_")}.py',
         ]
     )
-    assert ', '.join(files) in capsys.readouterr().out
-    weights = torch.load(tmp_path / 'out' / f'{name}.pth')
-    assert weights['meta']['dataset_meta']['classes'] == ('a', 'b') or (
-        weights['meta']['dataset_meta']['classes'] == ['a', 'b']
+    told = (
+        f'{depths}: accuracy/top1 (%) {chosen["score"]:.4g}, '
+        f'{chosen["flops"] / 1e6:.4g} M multiply-adds, '
+        f'{chosen["params"] / 1e6:.4g} M parameters, '
+        f'{chosen["latency"]:.4g} ms'
     )
+    printed = capsys.readouterr().out
+    assert f'Chosen: {told}' in printed and ', '.join(files) in printed
+    config = tmp_path / 'out' / f'{name}.py'
+    assert f'\n# {told}\n' in config.read_text()
+    loader = Config.fromfile(str(config)).test_dataloader
+    resizes = [s.scale for s in loader.dataset.pipeline if s.type == 'Resize']
+    assert resizes == ([(1600, 16)] if chosen['size'] else [])
+    weights = torch.load(tmp_path / 'out' / f'{name}.pth')
+    assert list(weights['meta']['dataset_meta']['classes']) == ['a', 'b']
     done = subprocess.run(
         [sys.executable, str(STOCK), 'test', str(tmp_path / 'out')],
         cwd=tmp_path,
@@ -144,6 +163,58 @@ def test_exported_subnet_tests_as_it_was_measured(
     assert done.returncode == 0, done.stdout
     metrics = json.loads(done.stdout.strip().splitlines()[-1])
     assert metrics['accuracy/top1'] == pytest.approx(chosen['score'])
+
+
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--max-latency', '0'], 'at most 0 time for one image'),
+        (['--max-params', '1e-6'], 'at most 1e-06 parameters'),
+        (['--min-accuracy', '101'], 'a score of at least 101'),
+    ],
+)
+def test_budget_that_nothing_meets(export, run, family, flags, message):
+    file = str(family / 'accuracy_cost.json')
+    with pytest.raises(ValueError, match=f'{message}.*The nearest is .* ms$'):
+        export([*run, '--evaluated', file, *flags])
+
+
+def test_smallest_error_is_chosen(load_tool, tmp_path):
+    """By the metric's name, by what the file says, and by the flag."""
+    tool = load_tool('tools/export_subnet')
+    networks = [
+        dict(depths=[k], score=1 / k, flops=k, params=k, latency=k)
+        for k in (1, 2, 3)
+    ]
+    file = tmp_path / 'a.json'
+    args = ['c', 'k', '--evaluated', str(file), '--max-flops', '2']
+    for metric, rule, flags, best in (
+        ('NME', None, [], 2),
+        ('mine', 'less', [], 2),
+        ('mine', None, ['--rule', 'less'], 2),
+        ('NME', 'less', ['--rule', 'greater'], 1),
+    ):
+        written = dict(metric=metric, networks=networks)
+        if rule is not None:
+            written['rule'] = rule
+        file.write_text(json.dumps(written))
+        parsed = tool.parse_args([*args, *flags])
+        assert tool.choose_depths(parsed) == (best,)
+
+
+def test_file_that_only_the_loss_needs(export, run, tmp_path, capsys):
+    """Its absence is no hindrance, and is told."""
+    loss = 'model.head.head.loss'
+    options = [f'{loss}.type=CrossEntropyLoss', f'{loss}.class_weight=no.npy']
+    export(
+        [*run, '--depths', '2-2-1-2', '--num-samples', '4']
+        + ['--out', str(tmp_path / 'out'), '--cfg-options', *options]
+    )
+    told = f'Left out, as the file is missing: {loss}.class_weight'
+    assert told in capsys.readouterr().out
+    (config,) = (tmp_path / 'out').glob('st_*.py')
+    assert f'# {told}' in config.read_text()
+    assert 'no.npy' not in config.read_text()
 
 
 def test_given_depths(export, run, tmp_path, monkeypatch):
@@ -196,8 +267,8 @@ def test_calibrated_export(export, run, tmp_path):
                 '--cfg-options',
                 'model.backbone.depth=34',
             ],
-            RuntimeError,
-            r'layer3\.3\.conv1\.weight',
+            ValueError,
+            r'layer1\.2\.conv1\.weight',
         ),
         (
             [
@@ -230,6 +301,7 @@ def test_bad_input_leaves_nothing_behind(
         ([], 'give either --depths, or --evaluated'),
         (['--depths', '1', '--evaluated', 'f'], 'give either'),
         (['--depths', '1', '--max-flops', '1'], 'go together'),
+        (['--evaluated', 'f', '--max-params', '1', '--size', '9'], '--size'),
         (['--evaluated', 'f'], 'go together'),
     ],
 )

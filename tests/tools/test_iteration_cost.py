@@ -88,6 +88,7 @@ def test_all_ways_but_the_released_one_train_alike(tool, case):
     assert (gap.item() < 1e-10) is (case != 'released')
 
 
+@pytest.mark.slow
 def test_table(tool, capfd, monkeypatch):
     config = str(ROOT / 'configs/st_cifar/resnet56_st_cifar10.py')
     monkeypatch.setattr(

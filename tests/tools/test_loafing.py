@@ -31,17 +31,23 @@ def test_main_network_and_subnets(analyse, run, score, tmp_path, capsys):
     """Two runs of a name are seeds of one method."""
     out = tmp_path / 'deep' / 'out'
     other = ('--run', 'other', *run[2:])
+    capsys.readouterr()
     written = analyse('loafing', out, *run, *run, *other)
+    printed, told = capsys.readouterr()
     scores = {
         'main': score(None),
         '1-1-1-1': score((1, 1, 1, 1)),
         '2-2-2-2': score((2, 2, 2, 2)),
     }
     results = dict(ST=[scores, scores], other=[scores])
-    assert written == dict(metric='accuracy/top1', results=results)
-    printed = capsys.readouterr().out
-    assert 'accuracy/top1 (%)\n' + format_loafing_table(results) in printed
-    assert f'Written to {out}/loafing.json and {out}/loafing.png' in printed
+    assert written == dict(
+        metric='accuracy/top1', rule='greater', results=results
+    )
+    # The table is the last of a few lines; the config is in none.
+    files = f'Written to {out}/loafing.json and {out}/loafing.png'
+    table = format_loafing_table(results)
+    assert printed == f'{files}\naccuracy/top1 (%)\n{table}\n'
+    assert 'ResNet_CIFAR' not in told
 
 
 def test_chosen_subnets_and_a_network_alone(analyse, run, tmp_path, score):
@@ -94,7 +100,7 @@ def test_options_reach_the_config(analyse, run, tmp_path):
         ),
         (ValueError, 'num_samples 0', ['--num-samples', '0']),
         (
-            RuntimeError,
+            ValueError,
             r'layer1\.2\.conv1\.weight',
             ['--cfg-options', 'model.backbone.depth=34'],
         ),

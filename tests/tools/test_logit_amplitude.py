@@ -51,8 +51,8 @@ def test_table_numbers_and_picture(analyse, run, tmp_path, capsys):
     [
         (ValueError, 'depth 9 of stage 1', ['--depths', '9-1-1-1']),
         (
-            RuntimeError,
-            'size mismatch for backbone.conv1',
+            ValueError,
+            'backbone.conv1.weight',
             ['--cfg-options', 'model.backbone.stem_channels=4'],
         ),
     ],

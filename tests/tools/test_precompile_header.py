@@ -49,7 +49,10 @@ def is_gcc():
     return b'Free Software Foundation' in version.stdout
 
 
-pytestmark = pytest.mark.skipif(not is_gcc(), reason='c++ is not GCC')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not is_gcc(), reason='c++ is not GCC'),
+]
 
 
 def run(folder, *command, **variables):

@@ -1,41 +1,31 @@
 """Accuracy of a trained network's subnets against what they cost.
 
-One training, many depths: FLOPs, parameters and time of each subnet as
-tools/export_subnet.py exports it, which can choose from what this writes.
+One training, many depths and sizes of images: FLOPs, parameters and time of
+each subnet as tools/export_subnet.py exports it, which can choose from what
+this writes.
 """
 
 import argparse
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
-import torch
-
-from mmst.analysis.accuracy_cost import (
-    choose_candidates,
-    format_family_table,
-    measure_family,
+from run_analysis import (
+    Measured,
+    add_metric_and_rule,
+    load_runner,
+    read_rule,
+    run_analysis,
 )
-from mmst.analysis.accuracy_cost_figure import draw_family
-from mmst.analysis.metric_names import label_metric
-from mmst.analysis.results import write_results
+
 from mmst.launch.command_line import (
     add_cfg_options,
     add_checkpoint,
-    add_metric,
     add_num_samples,
-    add_out,
     add_subnets,
 )
-from mmst.launch.toolbox import read_config
-from mmst.launch.trained_runner import load_trained_runner
-from mmst.launch.trained_space import find_trained_space
 
 
-def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the tool's flags."""
     add_checkpoint(parser)
     add_subnets(parser, default="those of the config's sampling space")
     parser.add_argument(
@@ -43,9 +33,19 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         type=int,
         default=32,
         metavar='N',
-        help='evaluate at most N subnets of the space; default: %(default)s',
+        help='evaluate at most N subnets of the space, at each size; default: '
+        '%(default)s',
     )
-    add_metric(parser)
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        type=int,
+        default=[],
+        metavar='PX',
+        help='evaluate smaller images too: shorter side of the validation '
+        'images, beside that of the config',
+    )
+    add_metric_and_rule(parser)
     add_num_samples(parser)
     parser.add_argument(
         '--seconds',
@@ -55,43 +55,62 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='seconds to time each subnet; the shortest time counts; '
         'default: %(default)s',
     )
-    add_out(parser, 'accuracy_cost')
     add_cfg_options(parser)
-    return parser.parse_args(args)
+
+
+def measure(parsed: argparse.Namespace) -> Measured:
+    """Measure all networks at all sizes."""
+    import torch
+
+    from mmst.analysis.accuracy_cost import (
+        MeasuredNetwork,
+        choose_candidates,
+        draw_family,
+        format_family_table,
+        measure_family,
+    )
+    from mmst.analysis.results import label_metric
+    from mmst.evaluation import shrink_pipelines
+    from mmst.launch.configured_training import find_trained_space
+    from mmst.launch.toolbox import read_config
+
+    cfg = read_config(parsed.config)
+    cfg.merge_from_dict(parsed.cfg_options or {})
+    metric, subnets = parsed.metric, parsed.depths
+    networks: List[MeasuredNetwork] = []
+    # Refuse a size now, not after an hour.
+    changes = {size: shrink_pipelines(cfg, size) for size in parsed.sizes}
+    for size, options in [(None, {}), *changes.items()]:
+        runner = load_runner(
+            parsed, parsed.config, parsed.checkpoint, **options
+        )
+        if subnets is None:
+            space = find_trained_space(cfg, runner.model)
+            subnets = choose_candidates(runner, space, parsed.max_subnets)
+        metric, found = measure_family(
+            runner, subnets, metric, parsed.num_samples, parsed.seconds
+        )
+        networks += [network._replace(size=size) for network in found]
+    rule = read_rule(parsed, metric, parsed.config)
+    device = next(runner.model.parameters()).device.type
+    label = label_metric(metric, rule)
+    numbers = dict(
+        metric=metric,
+        rule=rule,
+        device=device,
+        threads=torch.get_num_threads(),
+        networks=[network._asdict() for network in networks],
+    )
+    table = (
+        f'Time on {device}, {torch.get_num_threads()} threads\n'
+        + format_family_table(networks, label, rule)
+    )
+    return table, numbers, draw_family(networks, label, rule)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    """Measure, print a table, write it as JSON and PNG."""
-    parsed = parse_args(args)
-    cfg = read_config(parsed.config)
-    if parsed.cfg_options:
-        cfg.merge_from_dict(parsed.cfg_options)
-    runner = load_trained_runner(
-        parsed.config, parsed.checkpoint, parsed.out, parsed.cfg_options
-    )
-    subnets = parsed.depths
-    if subnets is None:
-        space = find_trained_space(cfg, runner.model)
-        subnets = choose_candidates(runner, space, parsed.max_subnets)
-    metric, networks = measure_family(
-        runner, subnets, parsed.metric, parsed.num_samples, parsed.seconds
-    )
-    device = next(runner.model.parameters()).device.type
-    print(
-        f'Time on {device}, {torch.get_num_threads()} threads\n'
-        + format_family_table(networks, label_metric(metric))
-    )
-    write_results(
-        parsed.out,
-        'accuracy_cost',
-        dict(
-            metric=metric,
-            device=device,
-            threads=torch.get_num_threads(),
-            networks=[network._asdict() for network in networks],
-        ),
-        draw_family(networks, label_metric(metric)),
-    )
+    """Run the analysis."""
+    run_analysis('accuracy_cost', __doc__, add_arguments, measure, args)
 
 
 if __name__ == '__main__':

@@ -5,33 +5,19 @@ iteration, with its subnets, times the number of iterations. Needs no data.
 """
 
 import argparse
-from contextlib import closing
 from typing import Optional, Sequence
 
-from rich.console import Console
-from rich.progress import track
+from run_analysis import Measured, add_metric_and_rule, run_analysis
 
-import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.analysis.cost import (
-    Results,
-    format_cost_table,
-    measure_training_cost,
-)
-from mmst.analysis.cost_figure import draw_costs
-from mmst.analysis.results import write_results
-from mmst.analysis.training_log import read_training_log
 from mmst.launch.command_line import (
     add_cfg_options,
     add_image_size,
-    add_metric,
-    add_out,
     check_runs,
 )
 
 
-def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the tool's flags."""
     parser.add_argument(
         '--run',
         nargs=2,
@@ -40,34 +26,44 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         metavar=('NAME', 'WORK_DIR'),
         help='a training run; repeat the option to compare several',
     )
-    add_metric(parser)
+    add_metric_and_rule(parser)
     add_image_size(parser)
-    add_out(parser, 'cost')
     add_cfg_options(parser)
-    return parser.parse_args(args)
 
 
-def main(args: Optional[Sequence[str]] = None) -> None:
-    """Read each log, print a table, write it as JSON and PNG."""
-    parsed = parse_args(args)
+def measure(parsed: argparse.Namespace) -> Measured:
+    """Read each log, and count what the run cost."""
+    import mmst.registry  # noqa: F401  configs may not import mmst
+    from mmst.analysis.cost import (
+        Results,
+        draw_costs,
+        format_cost_table,
+        measure_training_cost,
+    )
+    from mmst.analysis.results import show_progress
+    from mmst.analysis.training_log import read_training_log
+
     check_runs(parsed.run)
     results: Results = {}
     metric = parsed.metric
-    with closing(
-        track(parsed.run, 'runs', transient=True, console=Console(stderr=True))
-    ) as runs:
+    with show_progress(parsed.run, 'runs') as runs:
         for name, work_dir in runs:
-            log = read_training_log(work_dir)
-            log.config.merge_from_dict(parsed.cfg_options or {})
-            results[name] = measure_training_cost(log, metric, parsed.size)
+            try:
+                log = read_training_log(work_dir)
+                log.config.merge_from_dict(parsed.cfg_options or {})
+                results[name] = measure_training_cost(
+                    log, metric, parsed.size, parsed.rule
+                )
+            except ValueError as error:
+                raise ValueError(f"run '{name}': {error}") from None
             metric = results[name].metric
-    print(format_cost_table(results))
-    write_results(
-        parsed.out,
-        'cost',
-        {name: run._asdict() for name, run in results.items()},
-        draw_costs(results),
-    )
+    numbers = {name: run._asdict() for name, run in results.items()}
+    return format_cost_table(results), numbers, draw_costs(results)
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    """Run the analysis."""
+    run_analysis('cost', __doc__, add_arguments, measure, args)
 
 
 if __name__ == '__main__':

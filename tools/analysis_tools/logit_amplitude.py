@@ -6,50 +6,50 @@ For each network and its subnets, on the validation set.
 import argparse
 from typing import Optional, Sequence
 
-from mmst.analysis.logit_amplitude import (
-    Results,
-    format_amplitude_table,
-    measure_amplitudes,
+from run_analysis import (
+    Measured,
+    add_metric_and_rule,
+    load_runner,
+    read_rule,
+    run_analysis,
 )
-from mmst.analysis.logit_amplitude_figure import draw_amplitudes
-from mmst.analysis.results import write_results
-from mmst.launch.command_line import (
-    add_metric,
-    add_networks,
-    add_out,
-    check_runs,
-)
-from mmst.launch.trained_runner import load_trained_runner
+
+from mmst.launch.command_line import add_networks, check_runs
 
 
-def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the tool's flags."""
     add_networks(parser)
-    add_out(parser, 'logit_amplitude')
-    add_metric(parser)
-    return parser.parse_args(args)
+    add_metric_and_rule(parser)
 
 
-def main(args: Optional[Sequence[str]] = None) -> None:
-    """Measure each network, print a table, write it as JSON and PNG."""
-    parsed = parse_args(args)
+def measure(parsed: argparse.Namespace) -> Measured:
+    """Measure each network."""
+    from mmst.analysis.logit_amplitude import (
+        Results,
+        draw_amplitudes,
+        format_amplitude_table,
+        measure_amplitudes,
+    )
+
     check_runs(parsed.run)
     results: Results = {}
     for name, config, checkpoint in parsed.run:
-        runner = load_trained_runner(
-            config, checkpoint, parsed.out, parsed.cfg_options
+        run = measure_amplitudes(
+            load_runner(parsed, config, checkpoint),
+            parsed.metric,
+            parsed.num_samples,
+            parsed.depths,
         )
-        results[name] = measure_amplitudes(
-            runner, parsed.metric, parsed.num_samples, parsed.depths
-        )
-    print(format_amplitude_table(results))
-    write_results(
-        parsed.out,
-        'logit_amplitude',
-        {name: run._asdict() for name, run in results.items()},
-        draw_amplitudes(results),
-    )
+        rule = read_rule(parsed, run.metric, config)
+        results[name] = run._replace(rule=rule)
+    numbers = {name: run._asdict() for name, run in results.items()}
+    return format_amplitude_table(results), numbers, draw_amplitudes(results)
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    """Run the analysis."""
+    run_analysis('logit_amplitude', __doc__, add_arguments, measure, args)
 
 
 if __name__ == '__main__':

@@ -6,32 +6,20 @@ input sizes: as heat maps, and as the sides of the centred squares that hold
 """
 
 import argparse
-from typing import List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
-import torch
-from mmengine.runner import Runner
+from run_analysis import Measured, load_runner, run_analysis
 
-from mmst.analysis.receptive_field import (
-    SHARES,
-    Field,
-    choose_stage,
-    format_receptive_field_table,
-    load_input_images,
-    measure_receptive_field,
-)
-from mmst.analysis.receptive_field_figure import draw_receptive_fields
-from mmst.analysis.results import write_results
-from mmst.analysis.scores import list_networks, name_network
-from mmst.evaluation import run_as_subnet
-from mmst.launch.command_line import add_networks, add_out, check_runs
-from mmst.launch.trained_runner import load_trained_runner
+from mmst.launch.command_line import add_networks, check_runs
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+    from torch import Tensor
 
 
-def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the tool's flags."""
     add_networks(parser)
-    add_out(parser, 'receptive_field')
     parser.add_argument(
         '--sizes',
         nargs='+',
@@ -55,42 +43,40 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         action='store_true',
         help='use images of Gaussian noise instead',
     )
-    return parser.parse_args(args)
 
 
-def main(args: Optional[Sequence[str]] = None) -> None:
-    """Measure each network, print a table, write it as JSON and PNG."""
-    parsed = parse_args(args)
+def measure(parsed: argparse.Namespace) -> Measured:
+    """Measure each network at each size."""
+    from mmst.analysis.receptive_field import (
+        SHARES,
+        Field,
+        choose_stage,
+        draw_receptive_fields,
+        format_receptive_field_table,
+        measure_receptive_field,
+    )
+    from mmst.analysis.results import show_progress
+    from mmst.analysis.scores import list_networks, name_network
+    from mmst.evaluation import run_as_subnet
+
     if min(parsed.num_images, *parsed.sizes) < 1:
         raise ValueError('--num-images and --sizes must be at least 1')
     check_runs(parsed.run)
     fields: List[Field] = []
-    for run, config, checkpoint in parsed.run:
-        runner = load_trained_runner(
-            config, checkpoint, parsed.out, parsed.cfg_options
-        )
+    for run, *files in parsed.run:
+        runner = load_runner(parsed, *files)
         stage = choose_stage(runner.model, parsed.stage)
-        for depths in list_networks(runner, parsed.depths):
-            with run_as_subnet(runner, depths, parsed.num_samples):
-                for size in parsed.sizes:
-                    name = name_network(depths)
-                    runner.logger.info(f'{run}: {name} at {size} px')
-                    fields.append(
-                        Field(
-                            run,
-                            name,
-                            size,
-                            measure_receptive_field(
-                                runner.model,
-                                make_images(runner, size, parsed),
-                                stage,
-                            ),
+        networks = list_networks(runner, parsed.depths)
+        with show_progress(networks, 'networks') as steps:
+            for depths in steps:
+                with run_as_subnet(runner, depths, parsed.num_samples):
+                    for size in parsed.sizes:
+                        images = make_images(runner, size, parsed)
+                        field = measure_receptive_field(
+                            runner.model, images, stage
                         )
-                    )
-    print(
-        f'Sides of the squares that hold a share of the contribution\n'
-        f'{format_receptive_field_table(fields)}'
-    )
+                        name = name_network(depths)
+                        fields.append(Field(run, name, size, field))
     numbers = [
         dict(
             run=field.run,
@@ -100,20 +86,31 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         )
         for field in fields
     ]
-    write_results(
-        parsed.out, 'receptive_field', numbers, draw_receptive_fields(fields)
+    table = (
+        'Sides of the squares that hold a share of the contribution\n'
+        + format_receptive_field_table(fields)
     )
+    return table, numbers, draw_receptive_fields(fields)
 
 
 def make_images(
-    runner: Runner, size: int, args: argparse.Namespace
-) -> torch.Tensor:
+    runner: 'Runner', size: int, parsed: argparse.Namespace
+) -> 'Tensor':
     """Load the images that the command line asks for, (N, C, size, size)."""
-    if not args.noise:
-        return load_input_images(runner, size, args.num_images)
+    import torch
+
+    from mmst.analysis.receptive_field import load_input_images
+
+    if not parsed.noise:
+        return load_input_images(runner, size, parsed.num_images)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(args.num_images, 3, size, size, generator=generator)
+    images = torch.randn(parsed.num_images, 3, size, size, generator=generator)
     return images.to(next(runner.model.parameters()).device)
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    """Run the analysis."""
+    run_analysis('receptive_field', __doc__, add_arguments, measure, args)
 
 
 if __name__ == '__main__':

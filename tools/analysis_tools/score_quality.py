@@ -9,38 +9,26 @@ calibrated with one temperature, which is fitted on training images.
 import argparse
 from typing import Optional, Sequence
 
-from mmst.analysis.results import write_results
-from mmst.analysis.score_quality import (
-    Results,
-    format_score_table,
-    measure_scores,
-)
-from mmst.analysis.score_quality_figure import draw_score_quality
-from mmst.launch.command_line import add_networks, add_out, check_runs
-from mmst.launch.trained_runner import load_trained_runner
+from run_analysis import Measured, load_runner, run_analysis
+
+from mmst.launch.command_line import add_networks, check_runs
 
 
-def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_networks(parser)
-    add_out(parser, 'score_quality')
-    return parser.parse_args(args)
+def measure(parsed: argparse.Namespace) -> Measured:
+    """Measure each network."""
+    from mmst.analysis.score_quality import (
+        Results,
+        draw_score_quality,
+        format_score_table,
+        measure_scores,
+    )
 
-
-def main(args: Optional[Sequence[str]] = None) -> None:
-    """Measure each network, print tables, write them as JSON and PNG."""
-    parsed = parse_args(args)
     check_runs(parsed.run)
     results: Results = {}
-    for name, config, checkpoint in parsed.run:
-        runner = load_trained_runner(
-            config, checkpoint, parsed.out, parsed.cfg_options
-        )
+    for name, *files in parsed.run:
         results[name] = measure_scores(
-            runner, parsed.num_samples, parsed.depths
+            load_runner(parsed, *files), parsed.num_samples, parsed.depths
         )
-    print(format_score_table(results))
     numbers = {
         run: dict(
             networks={
@@ -51,9 +39,12 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         )
         for run, report in results.items()
     }
-    write_results(
-        parsed.out, 'score_quality', numbers, draw_score_quality(results)
-    )
+    return format_score_table(results), numbers, draw_score_quality(results)
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    """Run the analysis."""
+    run_analysis('score_quality', __doc__, add_networks, measure, args)
 
 
 if __name__ == '__main__':

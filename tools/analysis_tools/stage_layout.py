@@ -6,37 +6,16 @@ data are not needed.
 """
 
 import argparse
-from contextlib import closing
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import Optional, Sequence
 
-from rich.console import Console
-from rich.progress import track
+from run_analysis import Measured, run_analysis
 
-import mmst  # noqa: F401  registers its modules, custom_imports or not
-from mmst.analysis.results import write_results
-from mmst.analysis.stage_layout import (
-    Layout,
-    format_layout_table,
-    measure_stage_layout,
-)
-from mmst.analysis.stage_layout_figure import draw_layouts
-from mmst.launch.command_line import (
-    add_cfg_options,
-    add_image_size,
-    add_out,
-)
-from mmst.launch.configured_training import (
-    build_backbone,
-    make_training_image,
-    read_sampler,
-)
-from mmst.launch.toolbox import read_config
+from mmst.launch.command_line import add_cfg_options, add_image_size
 
 
-def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the tool's flags."""
     parser.add_argument('configs', nargs='+', metavar='CONFIG')
     add_image_size(parser)
     parser.add_argument(
@@ -48,27 +27,31 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='propose spaces that keep at least M blocks in every '
         'stage; default: 1 2 3',
     )
-    add_out(parser, 'stage_layout')
     add_cfg_options(parser)
-    return parser.parse_args(args)
 
 
-def main(args: Optional[Sequence[str]] = None) -> None:
-    """Lay out each backbone, print tables, write them as JSON and PNG."""
-    parsed = parse_args(args)
+def measure(parsed: argparse.Namespace) -> Measured:
+    """Lay out each backbone."""
+    import mmst.registry  # noqa: F401  configs may not import mmst
+    from mmst.analysis.results import show_progress
+    from mmst.analysis.stage_layout import (
+        draw_layouts,
+        format_layout_table,
+        measure_stage_layout,
+    )
+    from mmst.launch.configured_training import (
+        build_backbone,
+        make_training_image,
+        read_sampler,
+    )
+    from mmst.launch.toolbox import read_config
+
     names = [Path(config).stem for config in parsed.configs]
     if len(set(names)) < len(names):
         names = parsed.configs  # config.py of several folders
-    layouts: Dict[str, Layout] = {}
-    with closing(
-        track(
-            list(zip(names, parsed.configs)),
-            'backbones',
-            transient=True,
-            console=Console(stderr=True),
-        )
-    ) as configs:
-        for name, config in configs:
+    layouts = {}
+    with show_progress(zip(names, parsed.configs), 'backbones') as steps:
+        for name, config in steps:
             cfg = read_config(config)
             cfg.merge_from_dict(parsed.cfg_options or {})
             backbone = build_backbone(cfg)
@@ -78,15 +61,19 @@ def main(args: Optional[Sequence[str]] = None) -> None:
                 read_sampler(cfg, backbone),
                 parsed.min_depths,
             )
-    for name, layout in layouts.items():
-        print(format_layout_table(name, layout) + '\n')
     numbers = {
         name: dict(
             layout._asdict(), proposals=[p._asdict() for p in layout.proposals]
         )
         for name, layout in layouts.items()
     }
-    write_results(parsed.out, 'stage_layout', numbers, draw_layouts(layouts))
+    tables = [format_layout_table(*item) for item in layouts.items()]
+    return '\n\n'.join(tables), numbers, draw_layouts(layouts)
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    """Run the analysis."""
+    run_analysis('stage_layout', __doc__, add_arguments, measure, args)
 
 
 if __name__ == '__main__':

@@ -3,13 +3,10 @@
 import pytest
 from matplotlib.figure import Figure
 
-from mmst.analysis.accuracy_cost import MeasuredNetwork
-from mmst.analysis.accuracy_cost_figure import draw_family
-from mmst.analysis.cost import TrainingCost
-from mmst.analysis.cost_figure import draw_costs
-from mmst.analysis.line_styles import place_legend_below, wrap_name
-from mmst.analysis.stage_layout import Layout
-from mmst.analysis.stage_layout_figure import draw_layouts
+from mmst.analysis.accuracy_cost import MeasuredNetwork, draw_family
+from mmst.analysis.cost import TrainingCost, draw_costs
+from mmst.analysis.plots import place_legend_below, wrap_name
+from mmst.analysis.stage_layout import Layout, draw_layouts
 from tests.analysis.pictures import axes_height, check_texts, long_name
 
 
