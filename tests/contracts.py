@@ -24,7 +24,7 @@ CONTRACTS = {
         'engine/test_distributed.py',
     ),
     'checkpoint keys are those of the plain model': (
-        'models/test_st_cls_head.py',
+        'models/test_wrapped_head.py',
     ),
     'stop and resume equals the uninterrupted run': ('engine/test_loops.py',),
     'after any exit the model is the full network again': (

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_compiled_blocks(tmp_path):
     pytest.importorskip('torchvision')
     report = tmp_path / 'report.xml'

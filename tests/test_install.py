@@ -263,7 +263,7 @@ def test_stack_that_the_only_python_fits_is_taken(machine):
     assert output.count('taking stack') == 1
     assert (machine.repo / '.venv-onedl').exists()
     assert not machine.venv.exists()
-    assert calls.endswith('-m pytest tests tests/a.py -k b c\n')
+    assert calls.endswith('--dist worksteal tests/a.py -k b c\n')
 
     machine.add_python('3.11.7')
     _, output, _ = machine.run('run_tests.sh', FAKE_BUILT_MMCV='yes')

@@ -27,9 +27,15 @@ TASKS = dict(
         'st_pose/td-hm_res50-st-star_8xb64-210e_coco-256x192.py',
     ),
 )
+USUAL = 'mmseg'
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[] if name == USUAL else pytest.mark.slow)
+        for name in TASKS
+    ]
+)
 def missing(request) -> str:
     pytest.importorskip(request.param)
     return request.param
@@ -60,13 +66,14 @@ def run_without(missing, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_others_train(missing, run_without, tmp_path):
     report = tmp_path / 'report.xml'
     others = {name: task for name, (task, _) in TASKS.items()}
     if missing == 'mmdet':
         del others['mmpose']  # itself imports mmdet
     done = run_without(
-        *('-m', 'pytest', 'tests/engine/test_dense_tasks.py'),
+        *('-m', 'pytest', '--slow', 'tests/engine/test_dense_tasks.py'),
         *('-k', f'no_subnets and ({" or ".join(others.values())})'),
         *('-p', 'no:cacheprovider', f'--junitxml={report}'),
     )
@@ -92,6 +99,7 @@ def test_its_configs_say_what_to_install(missing, run_without):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('missing', ['mmdet'], indirect=True)
 def test_pose_needs_detection(run_without):
     pytest.importorskip('mmpose')

@@ -122,6 +122,7 @@ def test_wheel_holds_configs_and_tools(repo, tmp_path):
     assert not [name for name in files if '__pycache__' in name]
 
 
+@pytest.mark.slow
 def test_wheel_from_an_edited_tree_is_up_to_date(repo, tmp_path):
     """Neither links of an editable install nor an earlier build leak in."""
     install_editable(repo, tmp_path / 'prefix')
@@ -133,6 +134,7 @@ def test_wheel_from_an_edited_tree_is_up_to_date(repo, tmp_path):
     ] == ['mmst/.mim/configs/st/new.py']
 
 
+@pytest.mark.slow
 def test_sdist_is_enough_to_build_the_wheel(repo, tmp_path):
     install_editable(repo, tmp_path / 'prefix')
     run('setup.py', 'sdist', '--dist-dir', tmp_path / 'sdist', cwd=repo)
@@ -147,6 +149,7 @@ def test_sdist_is_enough_to_build_the_wheel(repo, tmp_path):
     assert 'mmst/py.typed' in files
 
 
+@pytest.mark.slow
 def test_editable_install_links_configs_and_tools(repo, tmp_path):
     install_editable(repo, tmp_path / 'prefix')
     mim = repo / 'mmst' / '.mim'
@@ -162,12 +165,14 @@ def test_editable_install_links_configs_and_tools(repo, tmp_path):
         ).is_file()
 
 
+@pytest.mark.slow
 def test_editable_install_can_be_repeated(repo, tmp_path):
     install_editable(repo, tmp_path / 'prefix')
     install_editable(repo, tmp_path / 'prefix')
     assert (repo / 'configs/st/resnet50_st.py').read_text() == 'x = 1\n'
 
 
+@pytest.mark.slow
 def test_extras_do_not_pin_openmmlab(repo, tmp_path):
     files = build_wheel(repo, tmp_path / 'out')
     (metadata,) = (

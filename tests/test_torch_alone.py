@@ -90,7 +90,16 @@ def test_everything_in_the_core():
     assert done.stdout.splitlines()[-1:] == ['done'], done.stdout
 
 
-@pytest.mark.parametrize('name', ['engine', 'models', 'evaluation', 'export'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'engine',
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ('models', 'evaluation', 'export')
+        ),
+    ],
+)
 def test_the_rest_says_what_is_missing(name):
     done = run_without_openmmlab(f'import mmst\nmmst.{name}\n')
     assert done.returncode == 1

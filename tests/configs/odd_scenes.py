@@ -7,8 +7,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 
-from mmst.targets import prepare_dataset
-
 MAIN = (128, 128)
 CASES = dict(
     tiny=[(MAIN, 'tiny')] * 2,
@@ -123,14 +121,13 @@ def scenes_of(toolbox: str, cfg: Config, case: str) -> OddScenes:
             dict(type='GetBBoxCenterScale'),
             dict(type='TopdownAffine', input_size=size),
             dict(type='GenerateTarget', encoder=cfg.codec),
-            dict(type='PackPoseInputs'),
+            dict(type='PackPoseInputs', pack_transformed=True),
         ]
         data = OddScenes(_person(joints, is_3d), case, pipeline)
     elif toolbox == 'mmseg':
         data = OddScenes(_image, case, [dict(type='PackSegInputs')])
     else:
         data = OddScenes(_instances, case, [dict(type='PackDetInputs')])
-    prepare_dataset(data)
     return data
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import mmst
 from mmst.engine import st_step
-from mmst.engine.subnet_batch import make_subnet_batch
+from mmst.engine.batch import PassBatches
 from mmst.subnets import Subnet, SubnetInputs, find_stages
 
 from ..conftest import sgd
@@ -249,7 +249,7 @@ def plain_failure(
         try:
             data = model.data_preprocessor(copy.deepcopy(batch), True)
             if size is not None:
-                data = make_subnet_batch(data, size, SubnetInputs(), model)
+                data = PassBatches(data, SubnetInputs(), model).make(size)
             losses = model._run_forward(data, mode='loss')
             model.parse_losses(losses)[0].backward()
         except Exception as error:

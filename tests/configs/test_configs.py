@@ -18,7 +18,7 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 
 from mmst.engine import STEpochBasedTrainLoop
-from mmst.engine.prefix_sharing import explain_apart
+from mmst.engine.loops import explain_apart
 from mmst.models import STClsHead
 from mmst.subnets import (
     PassRunner,
@@ -126,7 +126,7 @@ SMALL_IMAGENET = [
     'train_cfg.max_epochs=2',
 ]
 NARROW = ['model.backbone.base_channels=8', 'model.backbone.stem_channels=8']
-SMALL_SUBNETS = ['custom_hooks.0.size_range=[14,32]']
+SMALL_SUBNETS = ['custom_hooks.0.size_range=[16,32]']
 
 
 def options_for(config: str, request) -> list:
@@ -281,7 +281,9 @@ def count_ratios(backbone, image, sampler, share, num_iterations):
     def loss(subnet):
         size = subnet.size if subnet else None
         outputs = backbone(resize_inputs(image, size))
-        return sum(x.sum() for x in iter_tensors(outputs))
+        value = sum(x.sum() for x in iter_tensors(outputs))
+        # Without backward passes, which cost in proportion.
+        return value.detach().requires_grad_()
 
     def flops(subnets):
         inputs = [
@@ -291,8 +293,7 @@ def count_ratios(backbone, image, sampler, share, num_iterations):
             for subnet in subnets
         ]
         with count_flops() as counted:
-            # Without backward passes, which cost in proportion.
-            runner.run(subnets, loss, inputs, backward=lambda value: None)
+            runner.run(subnets, loss, inputs)
         return counted()
 
     main = flops([None])

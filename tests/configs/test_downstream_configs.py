@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmst.engine import STEpochBasedTrainLoop, STIterBasedTrainLoop
+from mmst.launch.configured_runner import load_config
 from mmst.launch.toolbox import (
     check_toolbox,
     get_install_command,
@@ -201,6 +202,8 @@ def test_star_is_st_but_for_the_subnets(config):
     )
     if config == POSE:
         expected['train_cfg.by_epoch'] = (True, None)
+        packed = 'train_dataloader.dataset.pipeline.7.pack_transformed'
+        expected[packed] = (None, True)
     assert difference(plain, star) == expected
 
 
@@ -341,7 +344,7 @@ def test_backbone_on_the_command_line(load_tool):
     """One line replaces the checkpoint, and takes its prefix away."""
     pytest.importorskip('mmpose')
     tool = load_tool('tools/train')
-    cfg = tool.load_config(
+    cfg = load_config(
         tool.parse_args(
             [
                 str(ROOT / 'configs' / POSE),

@@ -107,6 +107,7 @@ def test_trains_validates_and_resumes(
         assert any(framework.metrics[0] in r for r in lines)
 
 
+@pytest.mark.slow
 def test_two_processes_agree(options_of, load_tool, train_twice):
     """Each with images of its own; Contract 5 for a detector."""
     framework = load_tool('demo/downstream').FRAMEWORKS['mask-rcnn']

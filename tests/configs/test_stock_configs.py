@@ -40,7 +40,7 @@ class Stock(NamedTuple):
 
 
 # One of each kind; the others are slow to try.
-USUAL = ('detr', 'pspnet', 'swin')
+USUAL = ('detr', 'pspnet')
 RESNET = dict(backbone=dict(init_cfg=None))
 STOCK = dict(
     retinanet=Stock(
