@@ -62,3 +62,7 @@ def commands_of(page: Path) -> List[str]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+#: Files that run as they are, by name; a page shows each of them whole.
+FILES = {
+    path.name: path.read_text() for path in (ROOT / 'docs/how_to').glob('*.py')
+}

@@ -74,7 +74,7 @@ def test_trains(clone, load_tool):
 def test_own_config_turned_into_st(tmp_path):
     """The page's lines, on a config of common training in this style."""
     page = ROOT / 'docs/how_to/new_style_config.md'
-    (code,) = python_blocks(page)
+    (code,) = (b for b in python_blocks(page) if 'my_config' in b)
     (tmp_path / 'my_config.py').write_text(
         """from mmpretrain.models import ImageClassifier, LinearClsHead, ResNet
 model = dict(

@@ -1,7 +1,8 @@
 """Every Python block of the pages runs.
 
 Those of the README run in ``tests/test_readme.py``, those of the configs'
-pages in ``tests/configs/test_downstream_pages.py``.
+pages, which some how-tos repeat, in
+``tests/configs/test_downstream_pages.py``.
 """
 
 import ast
@@ -18,10 +19,11 @@ from mmst.targets import handler
 from tests.configs.test_downstream_pages import snippets
 from tests.conftest import ROOT
 
-from .blocks import BLOCKS
+from .blocks import BLOCKS, FILES
 
 PYTHON = [block for block in BLOCKS if block.language == 'python']
-#: Files that pages show whole, and the tests that run them.
+DOWNSTREAM = [code for _, _, code in snippets()]
+#: Files that pages show whole, and the tests that run these.
 SHOWN = {
     'my_images.py': 'test_first_hour.py',
     'my_detector.py': 'test_first_hour.py',
@@ -40,6 +42,7 @@ def of_docs(config: bool) -> list:
         for block in PYTHON
         if block.page.startswith('docs/')
         and 'read_base' not in block.code  # test_new_style.py runs it
+        and block.code not in (*FILES.values(), *DOWNSTREAM)
         and is_config(block.code) is config
     ]
 
@@ -82,13 +85,27 @@ def test_program(page, tmp_path, monkeypatch):
 def test_no_block_is_left_out():
     readme = (ROOT / 'tests/test_readme.py').read_text()
     run = re.findall(r'snippet\(\s*"?\'?(.+?)["\']\s*\)', readme)
-    downstream = [code for _, _, code in snippets()]
     for block in PYTHON:
         if block.page == 'README.md':
             assert block.code.startswith(tuple(run)), block.code
         elif not block.page.startswith('docs/'):
-            assert block.code in downstream, block.page
-    shown = {path.name for path in (ROOT / 'docs').rglob('*.py')}
-    assert shown == {'conf.py', *SHOWN}
+            assert block.code in DOWNSTREAM, block.page
+    codes = {block.code for block in PYTHON}
+    assert FILES.keys() == SHOWN.keys() and codes.issuperset(FILES.values())
     for test in SHOWN.values():
         assert (ROOT / 'tests/docs' / test).is_file()
+
+
+@pytest.mark.parametrize(
+    'page, folders',
+    [
+        ('st_star_in_own_config', ['st_det', 'st_seg', 'st_pose']),
+        ('use_st_backbone', ['_base_/backbones']),
+    ],
+)
+def test_how_to_repeats_the_pages_of_the_configs(page, folders):
+    text = (ROOT / f'docs/how_to/{page}.md').read_text()
+    for folder in folders:
+        readme = (ROOT / f'configs/{folder}/README.md').read_text()
+        _, _, part = readme.partition('<!-- own config: begin -->\n')
+        assert part.partition('<!-- own config: end -->')[0] in text

@@ -105,7 +105,7 @@ def test_digits_by_what_subnets_learn_from():
 
 FRONTIER = (
     '| | epochs | seeds | top-1 in % | minus CT, by seed '
-    '| 10^12 multiply-adds | CPU seconds | CT at that cost |'
+    '| 10^12 FLOPs | CPU seconds | CT at that cost |'
 )
 FRONTIER_PARTS = FRONTIER.replace('| | epochs', '| 20 epochs')
 
@@ -176,9 +176,7 @@ def test_differences_in_the_text_below_it():
     assert f'with {min(worst):.1f} to {max(worst):.1f} %' in text
 
 
-TUNING = (
-    '| on the split | epochs | top-1 in %, by seed | 10^12 multiply-adds |'
-)
+TUNING = '| on the split | epochs | top-1 in %, by seed | 10^12 FLOPs |'
 
 
 def test_tuning(load_tool):
@@ -325,7 +323,7 @@ def test_depths_are_the_best_of_the_measured():
     ]
     rows = rows_of(
         PAGE,
-        '| blocks | top-1 | multiply-adds (M) | parameters (M) | time (ms) |',
+        '| blocks | top-1 | FLOPs (M) | parameters (M) | time (ms) |',
     )
     assert rows[-1][0] == '3-3-3, main'
     rows[-1][0] = '3-3-3'
