@@ -22,7 +22,7 @@ class Requirement(NamedTuple):
         minimum: The oldest version accepted.
         below: The first version no longer accepted; None accepts all newer
             ones.
-        install_options: What ``pip install`` needs besides the range.
+        install_options: Options that ``pip install`` needs besides the range.
         lighter: A smaller package that serves as well for some tasks, and
             for which.
     """
@@ -149,7 +149,7 @@ def _find_problem(requirement: Requirement) -> Optional[str]:
         )
     version = getattr(module, '__version__', None)
     if version is None:
-        # What a folder of that name on sys.path looks like.
+        # A folder of that name on sys.path looks like this.
         return f'the {name} found at {_get_location(module)} has no version'
     if not requirement.accepts(str(version)):
         return f'{name} {version} was found at {_get_location(module)}'
