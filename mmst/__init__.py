@@ -8,14 +8,10 @@ from importlib import import_module
 from typing import Any
 
 from .launch.distributions import find_bases_by_import_name
-from .requirements_check import TORCH, check_requirements
 from .version import __version__
 
-check_requirements(TORCH)
-
-from . import subnets  # noqa: E402
-
-#: Imported at the first use of ``mmst.<name>``.
+#: Imported at the first use of ``mmst.<name>``, so that tools answer
+#: ``--help`` without waiting for PyTorch.
 _ON_DEMAND = (
     'analysis',
     'checkpoints',
@@ -23,10 +19,11 @@ _ON_DEMAND = (
     'evaluation',
     'export',
     'models',
+    'subnets',
     'targets',
 )
 
-__all__ = ['__version__', 'subnets', *_ON_DEMAND]
+__all__ = ['__version__', *_ON_DEMAND]
 
 find_bases_by_import_name()
 

@@ -17,7 +17,7 @@ from mmst.subnets.options import check_flag
 from .checks import check_training
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
 from .rehearsal import rehearse
-from .report import report_subnets
+from .report import forget_scalars, report_subnets
 from .step import name_place, st_step
 
 
@@ -81,6 +81,7 @@ class STLoopMixin(BaseLoop):
             self._compile_blocks()
             self._sampler = hook.fit(self.runner)
             self._interval = hook.find_interval(self.runner)
+            forget_scalars(self._sampler.num_subnets)
             self._make_pass_runner()
         return super().run()
 

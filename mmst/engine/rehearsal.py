@@ -13,7 +13,6 @@ from typing import Any, Iterator, List, NamedTuple, NoReturn, Optional
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather_object, get_world_size
-from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor, nn
 from torch.utils.data import (
@@ -37,7 +36,7 @@ from mmst.subnets.verify import run_without_trace
 
 from .batch import PassBatches, check_transforms, get_images
 from .report import describe_space
-from .step import name_pass
+from .step import log_apart, name_pass
 
 # The length of these samplers is that of an epoch; others may be endless.
 _FINITE = (
@@ -86,7 +85,7 @@ def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
     model = unwrap_model(runner.model)
     start = time.perf_counter()
     # A copy may share functions with the model, and so train parts of it.
-    with run_without_trace(model), _keep_message_hub():
+    with run_without_trace(model), log_apart(True):
         try:
             double = copy.deepcopy(model)
         except Exception as error:
@@ -109,18 +108,6 @@ def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
             'pass gets a copy of them'
         )
     return findings
-
-
-@contextmanager
-def _keep_message_hub() -> Iterator[None]:
-    """Keep what a rehearsed pass logs out of the training's log."""
-    hub = MessageHub.get_current_instance()
-    kept = hub._log_scalars, hub._runtime_info
-    hub._log_scalars, hub._runtime_info = map(copy.deepcopy, kept)
-    try:
-        yield
-    finally:
-        hub._log_scalars, hub._runtime_info = kept
 
 
 class _Rehearsal:
@@ -187,10 +174,11 @@ class _Rehearsal:
     def run(self) -> Findings:
         """Run the passes; reject what cannot be trained."""
         smallest = self._choose_smallest()
+        batches = self._make_batches(self._num_images)
         for index, subnet in enumerate([*self._subnets, smallest], 1):
             with name_pass(index, subnet):
-                self._batches.check_targets(subnet)
-                self._make_batches(self._num_images).make(subnet)
+                batches.check_targets(subnet)
+                batches.make(subnet)
         why_apart = self._compare()
         self._try_smallest(smallest)
         found = why_apart, self._batches.were_inputs_written()

@@ -1,7 +1,9 @@
 """Reports of subnets: space and cost before training, draws during it."""
 
+import re
 from typing import Dict, List, Optional, Sequence
 
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch import Tensor, nn
@@ -114,6 +116,21 @@ def add_subnet_scalars(
         if isinstance(backend, LocalVisBackend):
             backend = LocalVisBackend(backend._save_dir, scalar_save_file=FILE)
         backend.add_scalars(scalars, step=step)
+
+
+def forget_scalars(num_subnets: int) -> None:
+    """Drop losses of subnets that are no longer trained from the log.
+
+    A resumed run takes them over from its checkpoint.
+
+    Args:
+        num_subnets: Number of subnets of an iteration now.
+    """
+    scalars = MessageHub.get_current_instance().log_scalars
+    for name in list(scalars):
+        match = re.fullmatch(r'train/subnet(\d+)_loss', name)
+        if match and int(match[1]) >= num_subnets:
+            del scalars[name]
 
 
 def report_subnets(

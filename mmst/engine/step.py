@@ -94,7 +94,9 @@ def st_step(
     main_log: Log = {}
     with _accumulate_locally(model):
         for one in pass_runner.plan(passes, keys):
-            with name_pass(one.index, one.subnet), _log_apart(one.subnet), one:
+            with name_pass(one.index, one.subnet), log_apart(
+                one.subnet is not None
+            ), one:
                 # All passes count as one for gradient accumulation.
                 optim_wrapper._inner_count = count
                 batch = batches.make(one.subnet)
@@ -158,15 +160,18 @@ def name_pass(index: int, subnet: Optional[Subnet]) -> ContextManager[None]:
 
 
 @contextmanager
-def _log_apart(subnet: Optional[Subnet]) -> Iterator[None]:
-    """Keep what a subnet's pass leaves in the message hub out of the log.
+def log_apart(is_apart: bool) -> Iterator[None]:
+    """Keep what a pass leaves in the message hub out of the log.
 
-    A model may write losses and other scalars there, which are the main
+    A model may write losses and other scalars there, which are to be the main
     network's.
+
+    Args:
+        is_apart: Whether to do so.
     """
     hub = MessageHub.get_current_instance()
     kept = hub._log_scalars, hub._runtime_info
-    if subnet is not None:
+    if is_apart:
         # Buffers replace their arrays when they grow.
         hub._log_scalars = OrderedDict(
             (name, copy.copy(buffer)) for name, buffer in kept[0].items()

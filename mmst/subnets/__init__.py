@@ -1,5 +1,10 @@
 """Subnets in plain PyTorch, independent of any trainer."""
 
+from mmst.requirements_check import TORCH, check_requirements
+
+check_requirements(TORCH)
+
+# ruff: noqa: E402
 from . import families  # noqa: F401  registers the finders
 from .activate import activate, get_active_subnet
 from .compile_blocks import compile_blocks

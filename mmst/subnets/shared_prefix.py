@@ -586,7 +586,7 @@ class Pass:
         elif not torch.is_grad_enabled() or _is_hooked() > self._is_hooked:
             # Checkpointing around this call will repeat it, among others.
             why_not = f'{name} is in a part that is checkpointed as a whole'
-        if why_not is not None:
+        if why_not is not None or trained is None:
             self._runner.parted = why_not
             self._end_shared()
             return forward(*args, **kwargs)

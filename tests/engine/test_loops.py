@@ -152,6 +152,18 @@ def test_resumed_run_equals_the_uninterrupted(
         vars(runner.train_loop).pop('dataloader_iterator', None)
 
 
+def test_resumed_log_has_no_subnet_that_is_not_trained(tiny_runner):
+    tiny_runner('run', sampler=dict(num_subnets=3), max_epochs=1).train()
+    resumed = tiny_runner(
+        'run', sampler=dict(num_subnets=1), max_epochs=2, resume=True
+    )
+    with safe_load():
+        resumed.train()
+    first, *_, last = logged(resumed.work_dir)
+    assert 'subnet2_loss' in first
+    assert 'subnet0_loss' in last and 'subnet1_loss' not in last
+
+
 def test_late_begin_starts_like_plain_training(tiny_runner):
     plain = tiny_runner(
         'plain', classifier(), dict(num_subnets=0), max_epochs=1
