@@ -28,8 +28,8 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
 
     Raises:
         ModuleNotFoundError: If the file needs the package safetensors.
-        DamagedCheckpointError: If the file is empty, cut short or something
-            else.
+        mmst.checkpoints.safe_load.DamagedCheckpointError: If the file is
+            empty, cut short or something else.
         ValueError: If it holds anything but a dict.
 
     Example:

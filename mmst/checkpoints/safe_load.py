@@ -123,7 +123,7 @@ ALLOWED = _list_allowed()
 
 
 class Placeholder:
-    """An object of a class that is not in :data:`ALLOWED`.
+    """An object of a class that is not in ``ALLOWED``.
 
     Its class has the name of the one in the file. Arguments, state and
     entries are dropped, and no operation works on it.
@@ -151,7 +151,7 @@ class Unpickler(pickle._Unpickler):
 
     Attributes:
         replaced: The names of others, for each of which a
-            :class:`Placeholder` is put; if ``None``, others are refused.
+            ``Placeholder`` is put; if ``None``, others are refused.
 
     Derived from the Python version of ``pickle.Unpickler``, the only one in
     which an opcode can be overridden.
@@ -284,8 +284,8 @@ def safe_load(unknown: str = 'replace') -> Iterator[None]:
     ``.safetensors`` files are read too.
 
     Args:
-        unknown: The treatment of classes that are not in :data:`ALLOWED`.
-            'replace': a :class:`Placeholder` stands for each of their
+        unknown: The treatment of classes that are not in ``ALLOWED``.
+            'replace': a ``Placeholder`` stands for each of their
             objects, with a warning, so that weights can always be read.
             'refuse': an error, as for resuming, which needs all of a file.
             'run': they are imported and called, as MMEngine does; for
@@ -293,7 +293,7 @@ def safe_load(unknown: str = 'replace') -> Iterator[None]:
 
     Raises:
         UnsafeCheckpointError: Inside the block, by 'refuse', if a checkpoint
-            names anything that is not in :data:`ALLOWED`.
+            names anything that is not in ``ALLOWED``.
         DamagedCheckpointError: Inside the block, if a file is empty, cut
             short or no checkpoint.
 

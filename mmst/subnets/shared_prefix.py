@@ -126,7 +126,7 @@ class PassRunner:
     once no later pass shares the call.
 
     A call is shared only if it provably is the same call, see
-    :mod:`mmst.subnets.same_call`. Otherwise the pass goes on by itself from
+    ``mmst/subnets/same_call.py``. Otherwise the pass goes on by itself from
     there, as it does in parts that are checkpointed as a whole, in modules
     with hooks inside, and where the loss needs gradients of the input.
     :meth:`verify` compares with passes apart.
