@@ -20,7 +20,7 @@ from mmst.subnets import (
     measure_cost,
     resize_inputs,
 )
-from mmst.subnets.compile_blocks import is_compiled
+from mmst.subnets.compilation import is_compiled
 from tests.conftest import build_classifier, load_run
 
 torchvision = pytest.importorskip('torchvision')

@@ -100,6 +100,18 @@ def with_parents(name):
     return ['.'.join(parts[:n]) for n in range(1, len(parts) + 1)]
 
 
+def test_no_module_is_hidden_by_a_name_in_its_package():
+    for name, (source, is_package) in MODULES.items():
+        if not is_package:
+            continue
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    assert f'{name}.{alias.asname or alias.name}' not in (
+                        MODULES
+                    ), (name, alias.name)
+
+
 def test_no_import_circle():
     graph = {name: imported(name) for name in MODULES}
     # Take away what imports nothing that is left; a circle stays.

@@ -8,7 +8,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmst.subnets import preserve_modes, unwrap_model
-from mmst.subnets.activate import preserve_buffers
+from mmst.subnets.activation import preserve_buffers
 
 from .data_loaders import preprocess_unmixed
 

@@ -6,13 +6,13 @@ check_requirements(TORCH)
 
 # ruff: noqa: E402
 from . import families  # noqa: F401  registers the finders
-from .activate import activate, get_active_subnet
-from .compile_blocks import compile_blocks
+from .activation import activate, get_active_subnet
+from .compilation import compile_blocks
 from .cost import BackboneCost, count_flops, measure_cost
 from .export import export_subnet
 from .inputs import SubnetInputs, get_shorter_side, pad_inputs, resize_inputs
 from .iteration_cost import count_pass_flops, predict_iteration_cost
-from .kl_minus import KLMinusLoss, kl_minus, normalize_logits
+from .kl_minus_loss import KLMinusLoss, kl_minus, normalize_logits
 from .preserve import preserve_modes
 from .sampling import InputSizes, SamplingSpace, SubnetSampler
 from .shared_prefix import Pass, PassRunner

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from .compile_blocks import run_uncompiled
+from .compilation import run_uncompiled
 from .preserve import preserve_modes
 from .stages import Stage, find_backbone, find_stages
 from .subnet import Path, Subnet

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
-from .activate import run_paths
-from .compile_blocks import check_not_compiled
+from .activation import check_replicas, run_paths
+from .compilation import check_not_compiled
 from .same_call import (
     TURN_OFF,
     Call,
@@ -222,6 +222,8 @@ class PassRunner:
                 'the main network (None) runs once, before all subnets: make '
                 'it the first of the passes'
             )
+        if isinstance(self._model, DataParallel):
+            check_replicas(self.stages, filter(None, subnets))
         passes = [list_block_paths(self.stages, subnet) for subnet in subnets]
         if inputs is None:
             inputs = [subnet and subnet.size for subnet in subnets]

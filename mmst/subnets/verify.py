@@ -18,7 +18,7 @@ from typing import (
 import torch
 from torch import Tensor, nn
 
-from .activate import preserve_buffers
+from .activation import preserve_buffers
 from .preserve import preserve_modes, preserve_random_state
 from .subnet import Subnet
 

@@ -56,7 +56,10 @@ def test_classifier(tiny_runner):
     )
     files, entered = trace(runner, 1)
     check(files, entered)
-    assert 'models/st_cls_head.py' in files and 'subnets/kl_minus.py' in files
+    assert (
+        'models/st_cls_head.py' in files
+        and 'subnets/kl_minus_loss.py' in files
+    )
 
 
 def test_detector(tiny_runner):

@@ -86,7 +86,7 @@ def test_autocast_is_off(monkeypatch):
         seen.append(torch.is_autocast_cpu_enabled())
         return logits
 
-    module = sys.modules['mmst.subnets.kl_minus']
+    module = sys.modules['mmst.subnets.kl_minus_loss']
     monkeypatch.setattr(module, 'normalize_logits', normalize)
     with torch.autocast('cpu', torch.bfloat16):
         loss(torch.randn(2, 3), torch.randn(2, 3))

@@ -9,7 +9,7 @@ from torch.ao import quantization
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from mmst.subnets import PassRunner, Subnet, activate
-from mmst.subnets.activate import preserve_buffers
+from mmst.subnets.activation import preserve_buffers
 
 # With a state, and with ranges that a pass may change.
 OBSERVERS = [

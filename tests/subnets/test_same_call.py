@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from mmst.subnets import PassRunner, Subnet, kl_minus
+from mmst.subnets import PassRunner, Path, Subnet, activate, kl_minus
 from tests.subnets.passes_apart import count_calls
 
 FULL = (2, 2, 2, 2)
@@ -297,6 +297,19 @@ def test_data_parallel(share):
             [None, *SUBNETS], lambda _: model(IMAGES).mean()
         )
         assert len(losses) == 3
+
+
+def test_data_parallel_runs_no_path_with_the_originals_weights():
+    """Here the shortcut of a block that changes the shape."""
+    model = nn.DataParallel(resnet())
+    raw = Subnet(tuple((Path.SHORTCUT, Path.BOTH) for _ in FULL))
+    with pytest.raises(ValueError, match='DataParallel copies the network'):
+        PassRunner(model, share=False).run(
+            [None, raw], lambda _: model(IMAGES).mean()
+        )
+    with pytest.raises(ValueError, match='DataParallel copies the network'):
+        with activate(model, raw):
+            pass
 
 
 class Chancy(BasicBlock):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
-from .compile_blocks import check_not_compiled
+from .compilation import check_not_compiled
 from .stages import (
     Block,
     Stage,
@@ -95,7 +95,7 @@ def activate(
     if not isinstance(subnet, Subnet):
         subnet = Subnet.ordered(subnet, [len(stage) for stage in stages])
     if isinstance(model, DataParallel):
-        _check_replicas(stages, subnet)
+        check_replicas(stages, [subnet])
     modules = () if update_running_stats else model.modules()
     with run_paths(find_backbone(model), stages, subnet, modules):
         yield subnet
@@ -175,18 +175,31 @@ def _take_path(
             stack.enter_context(block.branch_only(block.module))
 
 
-def _check_replicas(stages: Sequence[Stage], subnet: Subnet) -> None:
-    """Reject paths that replicas would run with the original's weights."""
-    for stage, paths in zip(stages, subnet.paths):
-        for block, path in zip(stage.blocks, paths):
-            keeps = path is Path.BOTH or block.shortcut in (None, keep_input)
-            if stage.readers or path is Path.BRANCH or not keeps:
-                raise ValueError(
-                    f'nn.DataParallel copies the network, and copies would '
-                    f"run {stage.name} with the original's weights: use "
-                    "DistributedDataParallel, or strategy 'ordered' with a "
-                    'network whose skipped blocks keep their input'
-                )
+def check_replicas(stages: Sequence[Stage], subnets: Iterable[Subnet]) -> None:
+    """Reject paths that ``nn.DataParallel`` would run with wrong weights.
+
+    Args:
+        stages: Stages of the network that it copies.
+        subnets: Subnets to run in the copies.
+
+    Raises:
+        ValueError: If a path of theirs has weights, the original's.
+    """
+    for subnet in subnets:
+        for stage, paths in zip(stages, subnet.paths):
+            for block, path in zip(stage.blocks, paths):
+                keeps = block.shortcut in (None, keep_input)
+                if (
+                    stage.readers
+                    or (path is Path.BRANCH and block.shortcut is not None)
+                    or (path is Path.SHORTCUT and not keeps)
+                ):
+                    raise ValueError(
+                        'nn.DataParallel copies the network, and copies would '
+                        f"run {stage.name} with the original's weights: use "
+                        "DistributedDataParallel, or strategy 'ordered' with "
+                        'a network whose skipped blocks keep their input'
+                    )
 
 
 @contextmanager
