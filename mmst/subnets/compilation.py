@@ -56,6 +56,7 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
         >>> with activate(model, (1, 1, 1, 1)):
         ...     logits = model(images)
     """
+    check_not_compiled(model)
     blocks = [
         block.module for stage in find_stages(model) for block in stage.blocks
     ]
@@ -64,7 +65,6 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
             'the blocks of the model are already compiled: call '
             'compile_blocks only once'
         )
-    check_not_compiled(model)
     for block in blocks:
         block.forward = _Compiled(block, **{'dynamic': True, **options})
 
