@@ -230,6 +230,7 @@ class PassRunner:
         if not self._share:
             inputs = range(len(subnets))
         self._modules = [*self._model.modules()]
+        self._parameters = [*self._model.parameters()]
         # Attributes of each watched module and of all modules in it.
         self._parts = {
             module: [vars(part) for part in module.modules()]
@@ -260,7 +261,7 @@ class PassRunner:
 
     def _read_versions(self) -> List[int]:
         """Read how often each parameter was written into."""
-        return [parameter._version for parameter in self._model.parameters()]
+        return [parameter._version for parameter in self._parameters]
 
     def _list_inplace(self) -> List[nn.Module]:
         """List layers between the blocks that write into their input.
@@ -500,7 +501,7 @@ class Pass:
         """Read places and versions of parameters' gradients."""
         return [
             (p._version, p.grad.data_ptr(), p.grad._version)
-            for p in self._runner._model.parameters()
+            for p in self._runner._parameters
             if p.grad is not None
         ]
 
