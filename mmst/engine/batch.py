@@ -127,64 +127,55 @@ class PassBatches:
         if subnet is None or subnet.size is None:
             return None
         images = get_images(self._main)
-        shape = find_shape(images, subnet.size, self._find_multiple())
+        multiple, _ = self._find_multiples()
+        shape = find_shape(images, subnet.size, multiple)
         return None if shape == _get_shape(images) else shape
 
-    def _find_divisor(self) -> int:
-        """Find the number that the preprocessor pads sides to multiples of."""
+    def _find_multiples(self) -> Tuple[int, int]:
+        """Find what the sides of images become multiples of.
+
+        If the preprocessor pads no main batch, subnets' are not padded
+        either: the network would learn what no main batch has.
+
+        Returns:
+            The number for resizing, and that for padding afterwards.
+        """
         preprocessor = self._model.data_preprocessor
         # mmseg has its own names, and `None` for a fixed size.
-        return (
+        divisor = (
             getattr(preprocessor, 'pad_size_divisor', None)
             or getattr(preprocessor, 'size_divisor', None)
             or 1
         )
-
-    def _find_multiple(self) -> int:
-        """Find the number that images are resized to multiples of.
-
-        If the preprocessor pads no main batch, subnets' are not padded
-        either: the network would learn what no main batch has.
-        """
         samples = get_samples(self._main)
-        if self._find_divisor() > 1 or not isinstance(samples, list):
-            return 1
-        return max(
-            (find_handler(s).find_multiple(self._model) for s in samples[:1]),
-            default=1,
-        )
+        multiple = 1
+        if isinstance(samples, list) and samples:
+            multiple = find_handler(samples[0]).find_multiple(self._model)
+        if divisor == 1:
+            return multiple, 1
+        return 1, divisor * multiple // gcd(divisor, multiple)
 
     def _resize(self, data: Any, subnet: Subnet) -> Any:
         if subnet.size is None and not self._inputs.transforms:
             return data
         images = get_images(data)
         preprocessor = self._model.data_preprocessor
+        multiple, divisor = self._find_multiples()
         small = self._inputs(
             images,
             subnet.size,
             getattr(preprocessor, 'mean', None),
             getattr(preprocessor, 'std', None),
-            self._find_multiple(),
+            multiple,
         )
         if small.shape == images.shape:
             return _replace_inputs(data, small)
-        padded, resizing = self._pad(images, small)
-        return _resize_entries(_replace_inputs(data, padded), resizing)
-
-    def _pad(self, images: Tensor, small: Tensor) -> Tuple[Tensor, Resizing]:
-        """Pad as the preprocessor does, but not to a fixed size."""
-        preprocessor = self._model.data_preprocessor
-        divisor = self._find_divisor()
-        samples = get_samples(self._main)
-        if divisor > 1 and isinstance(samples, list):
-            for sample in samples[:1]:
-                other = find_handler(sample).find_multiple(self._model)
-                divisor = divisor * other // gcd(divisor, other)
+        # As the preprocessor pads, but not to a fixed size.
         value = getattr(
             preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)
         )
         padded = pad_inputs(small, divisor, value)
-        return padded, Resizing(
+        resizing = Resizing(
             _get_shape(images),
             _get_shape(small),
             _get_shape(padded),
@@ -192,6 +183,7 @@ class PassBatches:
             self._model,
             self._dataset,
         )
+        return _resize_entries(_replace_inputs(data, padded), resizing)
 
     def check_targets(self, subnet: Subnet) -> None:
         """Reject targets that handlers cannot reproduce at the main size.
@@ -210,7 +202,7 @@ class PassBatches:
         if self._find_key(subnet) is None or not isinstance(samples, list):
             return
         shape = _get_shape(get_images(self._main))
-        divisor = self._find_divisor()
+        _, divisor = self._find_multiples()
         check_reproduced(
             samples,
             Resizing(shape, shape, shape, divisor, self._model, self._dataset),
