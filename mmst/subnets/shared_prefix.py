@@ -231,12 +231,15 @@ class PassRunner:
             inputs = range(len(subnets))
         self._modules = [*self._model.modules()]
         self._parameters = [*self._model.parameters()]
-        # Attributes of each watched module and of all modules in it.
+        groups = order_passes(passes, inputs)
+        watched = (*self._blocks, *self._between)
+        # Attributes of each watched module and of all modules in it; a pass
+        # alone on its input watches none.
         self._parts = {
             module: [vars(part) for part in module.modules()]
-            for module in (*self._blocks, *self._between)
+            for module in (watched if len(groups) < len(passes) else ())
         }
-        for group in order_passes(passes, inputs):
+        for group in groups:
             calls: List[Call] = []
             for index, after in zip(group, [*group[1:], None]):
                 following = None if after is None else passes[after]
