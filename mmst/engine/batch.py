@@ -170,7 +170,7 @@ class PassBatches:
         )
         if small.shape == images.shape:
             return _replace_inputs(data, small)
-        # As the preprocessor pads, but not to a fixed size.
+        # Padded as the preprocessor does, but not to a fixed size.
         value = getattr(
             preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)
         )

@@ -11,7 +11,7 @@ from .options import check_number
 #: Allowed values of ``normalize``.
 NORMALIZATIONS = ('l2', 'standardize', None)
 
-# As in the released code. Variances below it count as zero.
+# The released code's. Variances below it count as zero.
 EPS = 1e-7
 
 
