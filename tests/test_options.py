@@ -38,6 +38,7 @@ HOOK = {
     'size_range': [*NO_SIZES, [0.5], [0.5, 2], [1.0, 0.5], [-1, 1]],
     'sizes': [*NO_SIZES, [0], [-0.5], [0.5, 64]],
     'num_sizes': [*NO_COUNT, 0],
+    'sandwich': NO_FLAG,
     'begin': [*NO_COUNT, None],
     'every': [*NO_COUNT, 0, None],
 }
@@ -50,6 +51,7 @@ LOSS = {
 TABLE = {
     SubnetSamplerHook: {
         **HOOK,
+        'begin': [-1, 1.0, -0.1, True, 'big', math.nan, [1], None],
         'by_epoch': NO_FLAG,
         'interval': [*NO_COUNT, 0],
         'seed': [3, None],  # the run's
@@ -171,9 +173,13 @@ def test_options_of_the_loops(tiny_runner, kind, option, value):
 
 def test_begin_beyond_the_end(tiny_runner):
     """Six iterations, two epochs."""
-    for options in (dict(begin=2), dict(begin=6, by_epoch=False)):
+    for options in (
+        dict(begin=2),
+        dict(begin=6, by_epoch=False),
+        dict(begin=0.95),
+    ):
         runner = tiny_runner(sampler=options)
-        with pytest.raises(ValueError, match='begin=. is not before the end'):
+        with pytest.raises(ValueError, match='begin=.* is not before the end'):
             runner.train()
     tiny_runner(sampler=dict(begin=5, by_epoch=False)).train()
 

@@ -99,7 +99,7 @@ def measure_training_cost(
     metric = _choose_logged_metric(log, metric)
     backbone = build_backbone(log.config)
     image = make_training_image(log.config, size)
-    sampler = read_sampler(log.config, backbone, log.epoch_length or 1)
+    sampler = read_sampler(log.config, backbone, log.epoch_length)
     ratio = 1.0
     if sampler is not None:
         share = explain_apart(**log.config.train_cfg) is None

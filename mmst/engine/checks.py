@@ -11,7 +11,6 @@ from mmengine.model import (
     is_model_wrapper,
 )
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmst.models import check_teaching_head
@@ -30,7 +29,6 @@ def check_training(loop: Any, sampler_hook: Any) -> None:
     """
     runner = loop.runner
     model = unwrap_model(runner.model)
-    _check_begin(loop, sampler_hook)
     _check_sizes(loop, sampler_hook)
     _check_wrapper(runner.model)
     _check_optimizer(runner.optim_wrapper)
@@ -38,26 +36,6 @@ def check_training(loop: Any, sampler_hook: Any) -> None:
     check_teaching_head(model)
     for hook in runner.hooks:
         _check_hook(loop, hook)
-
-
-def _check_begin(loop: Any, hook: Any) -> None:
-    if hook.begin == 0:
-        return
-    first = hook.begin
-    if hook.by_epoch:
-        if not isinstance(loop, EpochBasedTrainLoop):
-            raise ValueError(
-                f'SubnetSamplerHook: begin={hook.begin} counts epochs, but '
-                f'{type(loop).__name__} has none: set by_epoch=False'
-            )
-        first *= len(loop.dataloader)
-    if first >= loop.max_iters:
-        raise ValueError(
-            f'SubnetSamplerHook: begin={hook.begin} is not before the end '
-            f'of the training, {loop.max_iters} iterations, so no '
-            'subnet would be trained: set a smaller one, or '
-            'num_subnets=0 for plain training'
-        )
 
 
 def _check_sizes(loop: Any, hook: Any) -> None:

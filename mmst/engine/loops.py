@@ -17,7 +17,7 @@ from mmst.subnets.options import check_flag
 from .checks import check_training
 from .hooks.subnet_sampler_hook import SubnetSamplerHook
 from .rehearsal import rehearse
-from .report import forget_scalars, report_subnets
+from .report import forget_scalars, report_subnets, warn_of_guessing
 from .step import name_place, st_step
 
 
@@ -81,6 +81,7 @@ class STLoopMixin(BaseLoop):
             self._compile_blocks()
             self._sampler = hook.fit(self.runner)
             self._interval = hook.find_interval(self.runner)
+            self._judged = self._sampler.begin + self._find_patience()
             forget_scalars(self._sampler.num_subnets)
             self._make_pass_runner()
         return super().run()
@@ -170,7 +171,16 @@ class STLoopMixin(BaseLoop):
         if self.subnets and self._is_report_due():
             assert self._sampler is not None
             report_subnets(runner, self._sampler.stages, self.subnets)
+        if self._sampler is not None and runner.iter + 1 == self._judged:
+            warn_of_guessing(runner, self._sampler.num_subnets)
         self._iter += 1
+
+    def _find_patience(self) -> int:
+        """Find after how many iterations a network should not guess."""
+        patience = self.max_iters // 10
+        if isinstance(self, EpochBasedTrainLoop):
+            patience = min(patience, 5 * len(self.dataloader))
+        return patience
 
     def _is_report_due(self) -> bool:
         """Whether the LoggerHook's interval ends now, or without subnets."""

@@ -173,7 +173,7 @@ class _Rehearsal:
 
     def run(self) -> Findings:
         """Run the passes; reject what cannot be trained."""
-        smallest = self._choose_smallest()
+        smallest = self._sampler.draw_smallest(Random(0))
         batches = self._make_batches(self._num_images)
         for index, subnet in enumerate([*self._subnets, smallest], 1):
             with name_pass(index, subnet):
@@ -250,18 +250,6 @@ class _Rehearsal:
                 raise RuntimeError(f'the main network cannot run: {error}')
         if error is not None:
             self._reject(subnet, least, error)
-
-    def _choose_smallest(self) -> Subnet:
-        space, sizes = self._sampler.space, self._sampler.sizes.values
-        subnet = space.sample(Random(0))
-        if space.strategy != 'raw':
-            fewest = [depths[-1] for depths in space.depths]
-            subnet = Subnet.ordered(fewest, space.num_blocks)
-        if not sizes:
-            return subnet
-        images = get_images(self._batches.make(None))
-        size = min(sizes, key=lambda n: get_shorter_side(images, n))
-        return Subnet(subnet.paths, size)
 
     def _try(self, subnet: Subnet, num_images: int) -> Optional[Exception]:
         """Run the main network and a subnet; return the exception, if any."""

@@ -1,5 +1,6 @@
 """Reports of subnets: space and cost before training, draws during it."""
 
+import math
 import re
 from typing import Dict, List, Optional, Sequence
 
@@ -8,6 +9,7 @@ from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch import Tensor, nn
 
+from mmst.models import STClsHead
 from mmst.subnets import (
     Stage,
     Subnet,
@@ -15,10 +17,13 @@ from mmst.subnets import (
     get_shorter_side,
     measure_cost,
     predict_iteration_cost,
+    unwrap_model,
 )
 
 #: File of LocalVisBackend, beside its ``scalars.json``.
 FILE = 'subnets.json'
+#: Iterations over which losses are averaged before they are judged.
+WINDOW = 50
 
 
 def describe_space(
@@ -42,9 +47,10 @@ def describe_space(
     if cost.is_random:
         why_apart = why_apart or 'the backbone is random even in evaluation'
     width = 2 + max(len(stage.name) for stage in stages)
+    sandwich = ', one of them the smallest' if sampler.sandwich else ''
     lines = [
         f'Stimulative training: {sampler.num_subnets} subnet(s) per '
-        f'iteration, {space.strategy} sampling',
+        f'iteration{sandwich}, {space.strategy} sampling',
         f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from',
     ]
     for stage, flops, depths in zip(stages, cost.blocks, space.depths):
@@ -155,3 +161,36 @@ def report_subnets(
             scalars[f'subnet{k}_depth_{stage.name}'] = depth
     now = runner.iter + 1
     add_subnet_scalars(runner.visualizer, scalars, now, now)
+
+
+def warn_of_guessing(runner: Runner, num_subnets: int) -> None:
+    """Warn if the main network guesses, and its subnets agree with it.
+
+    The same answer to every image is the easiest to agree on. Subnets that
+    learn it from the start can keep a classifier there.
+
+    Args:
+        runner: The runner, some iterations after subnets began.
+        num_subnets: K.
+    """
+    head = getattr(unwrap_model(runner.model), 'head', None)
+    num_classes = getattr(head, 'num_classes', None)
+    if not isinstance(head, STClsHead) or not num_classes:
+        return
+    scalars = MessageHub.get_current_instance().log_scalars
+    names = ['main_loss', *(f'subnet{k}_loss' for k in range(num_subnets))]
+    if any(f'train/{name}' not in scalars for name in names):
+        return
+    main, *losses = (scalars[f'train/{name}'].mean(WINDOW) for name in names)
+    mean = sum(losses) / len(losses)
+    guess = math.log(num_classes)
+    if main > 0.98 * guess and mean < 0.01 * guess:
+        runner.logger.warning(
+            f'After {runner.iter + 1} iterations the main network still '
+            f'guesses (its loss is {main:.3g}, that of guessing among '
+            f'{num_classes} classes {guess:.3g}), and its subnets agree with '
+            f'it (losses of {mean:.2g}): they may keep it there. If it '
+            'stays so, let them begin later, with begin=0.2 in '
+            'SubnetSamplerHook (a fraction of the training), or train fewer '
+            f'than {num_subnets}'
+        )

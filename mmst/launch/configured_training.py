@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmst.engine import SubnetSamplerHook
 from mmst.subnets import SamplingSpace, SubnetSampler, find_stages
 
 from .toolbox import check_toolbox, enter_scope
@@ -94,35 +95,38 @@ def get_class_name(part: Any) -> str:
     return str(kind).rpartition('.')[2]
 
 
-#: Options of the hook that are not the sampler's.
-_HOOK_OPTIONS = ('type', 'priority', 'by_epoch', 'interval')
-
-
 def read_sampler(
-    cfg: Config, backbone: nn.Module, epoch_length: int = 1
+    cfg: Config, backbone: nn.Module, epoch_length: Optional[int] = None
 ) -> Optional[SubnetSampler]:
     """Read a config's sampler and fit it to the backbone.
 
     Args:
         cfg: The config.
         backbone: Its backbone, or its model.
-        epoch_length: Iterations per epoch, if ``begin`` counts epochs.
+        epoch_length: Iterations per epoch. Without, or ``max_iters`` in the
+            config, it is unknown in which iteration subnets begin, and the
+            sampler draws from the first one on.
 
     Returns:
         SubnetSampler: ``None`` if the config trains no subnets.
     """
-    for hook in cfg.get('custom_hooks') or ():
-        if get_class_name(hook) == 'SubnetSamplerHook':
-            options = {
-                name: value
-                for name, value in hook.items()
-                if name not in _HOOK_OPTIONS
-            }
-            sampler = SubnetSampler(**options)
-            if hook.get('by_epoch', True):
-                sampler.begin *= epoch_length
-            if not sampler.is_off:
-                return sampler.fit(backbone)
+    for part in cfg.get('custom_hooks') or ():
+        if get_class_name(part) == 'SubnetSamplerHook':
+            options = dict(part)
+            for name in ('type', 'priority'):
+                options.pop(name, None)
+            hook = SubnetSamplerHook(**options)
+            if hook.sampler.is_off:
+                return None
+            train_cfg = cfg.get('train_cfg') or {}
+            num_iterations = train_cfg.get('max_iters') or (
+                train_cfg.get('max_epochs', 0) * (epoch_length or 0)
+            )
+            if num_iterations:
+                hook.sampler.begin = hook.find_begin(
+                    epoch_length, num_iterations
+                )
+            return hook.sampler.fit(backbone)
     return None
 
 

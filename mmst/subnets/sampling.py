@@ -8,7 +8,13 @@ from typing import List, Optional, Sequence, Tuple, Union
 
 from torch import nn
 
-from .options import check_count, check_counts, check_list, is_number
+from .options import (
+    check_count,
+    check_counts,
+    check_flag,
+    check_list,
+    is_number,
+)
 from .stages import Stage, check_branch, find_stages
 from .subnet import Path, Subnet
 
@@ -107,12 +113,19 @@ class SamplingSpace:
         """Number of ordered subnets in the space, the full depth included."""
         return prod(self.candidates)
 
-    def sample(self, rng: Random, size: Optional[Size] = None) -> Subnet:
+    def sample(
+        self,
+        rng: Random,
+        size: Optional[Size] = None,
+        smallest: bool = False,
+    ) -> Subnet:
         """Draw one subnet.
 
         Args:
             rng: Source of randomness.
             size: The subnet's input size, see :class:`Subnet`.
+            smallest: Whether to draw among those of the fewest blocks. Raw
+                sampling has none.
         """
         if self.strategy == 'raw':
             either = (Path.BRANCH, Path.SHORTCUT)
@@ -127,7 +140,8 @@ class SamplingSpace:
                 size,
             )
         kept: List[Sequence[int]] = [
-            range(rng.choice(depths)) for depths in self.depths
+            range(depths[-1] if smallest else rng.choice(depths))
+            for depths in self.depths
         ]
         if self.strategy == 'stochastic':
             kept = [
@@ -281,6 +295,9 @@ class SubnetSampler:
             iteration. Subnets of one size share computation. Default: K, a
             size for each, as in the paper. The distribution of each single
             subnet does not change.
+        sandwich: Whether the first of the K subnets is the smallest of the
+            space, at the smallest size, beside those of ``num_sizes``. It is
+            the rule of OFA and BigNAS, and not in the paper.
         begin: First iteration, from 0, that trains subnets.
         every: Train subnets in every n-th iteration from there on; the others
             are plain training.
@@ -308,6 +325,7 @@ class SubnetSampler:
         size_range: Optional[Sequence[Size]] = None,
         sizes: Optional[Sequence[Size]] = None,
         num_sizes: Optional[int] = None,
+        sandwich: bool = False,
         begin: int = 0,
         every: int = 1,
         seed: int = 0,
@@ -318,6 +336,17 @@ class SubnetSampler:
             raise ValueError(
                 f"num_subnets='all' is for ordered subnets, not for strategy "
                 f'{strategy!r}: set a number'
+            )
+        check_flag('sandwich', sandwich)
+        if sandwich and num_subnets == 'all':
+            raise ValueError(
+                "sandwich=True: num_subnets='all' trains the smallest subnet "
+                'in every iteration already: set sandwich=False'
+            )
+        if sandwich and strategy == 'raw':
+            raise ValueError(
+                "sandwich=True: strategy 'raw' decides for every block "
+                'separately, so no subnet is the smallest: set sandwich=False'
             )
         check_count('begin', begin, least=0)
         check_count('every', every, least=1)
@@ -330,6 +359,7 @@ class SubnetSampler:
         )
         self.sizes = InputSizes(size_range, sizes)
         self.num_sizes = num_sizes
+        self.sandwich = sandwich
         self.begin = begin
         self.every = every
         self.seed = seed
@@ -443,10 +473,22 @@ class SubnetSampler:
                 self.space.sample(rng, self.sizes.sample(rng))
                 for _ in range(self.num_subnets)
             ]
-        if self.num_sizes is None:
-            return drawn
-        shared = [subnet.size for subnet in drawn[: self.num_sizes]]
-        return [
-            Subnet(subnet.paths, shared[k % len(shared)])
-            for k, subnet in enumerate(drawn)
-        ]
+        if self.num_sizes is not None:
+            shared = [subnet.size for subnet in drawn[: self.num_sizes]]
+            drawn = [
+                Subnet(subnet.paths, shared[k % len(shared)])
+                for k, subnet in enumerate(drawn)
+            ]
+        if self.sandwich:
+            drawn[0] = self.draw_smallest(rng)
+        return drawn
+
+    def draw_smallest(self, rng: Random) -> Subnet:
+        """Draw a subnet of the fewest blocks, at the smallest size.
+
+        Args:
+            rng: Source of randomness, for stochastic sampling.
+        """
+        return self.space.sample(
+            rng, min(self.sizes.values, default=None), smallest=True
+        )

@@ -62,6 +62,7 @@ def test_run_with_subnets(tiny_runner):
     [
         (dict(begin=1), 3),
         (dict(begin=4, by_epoch=False), 4),
+        (dict(begin=0.3), 2),
         (dict(every=2), 3),
         (dict(begin=1, every=2), 4),
     ],

@@ -15,6 +15,7 @@ from mmst.subnets import (
     register_stage_finder,
 )
 from mmst.subnets.stages import _FINDERS
+from tests.conftest import classifier
 
 SAMPLER = dict(num_subnets=3, space=[1, 2, 3], size_range=(8, 16))
 
@@ -59,7 +60,8 @@ def test_loop_trains_what_was_drawn(tiny_runner):
 
 
 @pytest.mark.parametrize(
-    'begin, by_epoch, first', [(1, True, 3), (4, False, 4)]
+    'begin, by_epoch, first',
+    [(1, True, 3), (4, False, 4), (0.3, True, 2), (0.3, False, 2)],
 )
 def test_first_iteration_with_subnets(tiny_runner, begin, by_epoch, first):
     runner = tiny_runner(sampler=dict(SAMPLER, begin=begin, by_epoch=by_epoch))
@@ -107,6 +109,29 @@ def test_subnets_in_every_nth_iteration(tiny_runner):
         )
     )
     assert average == pytest.approx(1 + (one - 1) / 3, abs=0.01)
+
+
+@pytest.mark.parametrize('is_guessing', [True, False])
+def test_a_network_that_guesses_is_told_of(tiny_runner, is_guessing):
+    """Once, after a tenth of the iterations; 2 of 20 here."""
+    model = classifier()
+    # All logits are equal, or the sure ones of a network at random.
+    std = 0.0 if is_guessing else 20.0
+    model['head']['head']['init_cfg'] = dict(
+        type='Normal', layer='Linear', std=std
+    )
+    runner = tiny_runner(
+        model=model,
+        sampler=dict(SAMPLER, begin=0.1),
+        loop='mmst.STIterBasedTrainLoop',
+        train_cfg=dict(type='mmst.STIterBasedTrainLoop', max_iters=20),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+    )
+    runner.train()
+    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    told = re.findall(r'After (\d+) iterations the main network still', text)
+    assert told == (['4'] if is_guessing else [])
+    assert ('guessing among 4 classes 1.39' in text) == is_guessing
 
 
 @pytest.mark.parametrize('every', [0, 1.5, True])

@@ -108,16 +108,18 @@ def test_passes_apart_are_the_sum():
         dict(num_subnets=4, sizes=(12, 16), num_sizes=1),
         dict(num_subnets=3, strategy='stochastic', size_range=(0.5, 1.0)),
         dict(num_subnets='all', space=(1, 2, 3), begin=7, every=3),
+        dict(num_subnets=3, size_range=(8, 16), num_sizes=1, sandwich=True),
     ],
 )
-def test_cost_of_an_average_iteration(options):
+def test_cost_of_an_average_iteration(monkeypatch, options):
     """Against iterations that are run, and FLOPs counted."""
+    monkeypatch.setattr(iteration_cost, 'NUM_DRAWN', 12)
     model = build_classifier(double=False).backbone
     image = torch.rand(1, 3, 16, 16)
     sampler = SubnetSampler(**options).fit(model)
     with count_flops() as plain:
         loss_of(model, image, 0).backward()
-    total, num_iterations = 0, 60
+    total, num_iterations = 0, -(-12 // sampler.num_subnets)
     for number in range(num_iterations):
         drawn = sampler.draw(sampler.begin + number * sampler.every)
         images = [resize_inputs(image, subnet.size) for subnet in drawn]

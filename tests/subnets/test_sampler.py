@@ -47,6 +47,34 @@ def test_all_subnets(model):
     assert sampler.draw(7) == drawn
 
 
+@pytest.mark.parametrize('num_sizes', [None, 1])
+@pytest.mark.parametrize('strategy', ['ordered', 'stochastic'])
+def test_sandwich(model, strategy, num_sizes):
+    """The first is the smallest; the others are as without."""
+    options = dict(SPACE, strategy=strategy, num_sizes=num_sizes)
+    plain = SubnetSampler(3, **options).fit(model)
+    sandwich = SubnetSampler(3, sandwich=True, **options).fit(model)
+    for iteration in range(10):
+        first, *others = sandwich.draw(iteration)
+        assert first.depths == (2, 1, 1, 2) and first.size == 32
+        assert others == plain.draw(iteration)[1:]
+        assert sandwich.draw(iteration) == [first, *others]
+    full_size = SubnetSampler(1, space=[1, 2, 2, 1], sandwich=True).fit(model)
+    assert full_size.draw(0)[0].size is None
+
+
+@pytest.mark.parametrize(
+    'options, reason',
+    [
+        (dict(num_subnets='all'), 'trains the smallest subnet in every'),
+        (dict(strategy='raw'), 'no subnet is the smallest'),
+    ],
+)
+def test_sandwich_needs_a_smallest(options, reason):
+    with pytest.raises(ValueError, match=f'sandwich=True: .*{reason}'):
+        SubnetSampler(sandwich=True, **options)
+
+
 def test_too_many_subnets_are_refused():
     class Chain(nn.Module):
         """Stages of 9 and 8 blocks in the layout of a ResNet."""

@@ -1,10 +1,10 @@
 """The hook that decides which subnets an iteration trains."""
 
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmst.registry import HOOKS
 from mmst.subnets import SubnetInputs, SubnetSampler, unwrap_model
@@ -24,14 +24,16 @@ class SubnetSamplerHook(Hook):
     visualizer (LocalVisBackend: ``subnets.json``).
 
     Args:
-        begin: First epoch or iteration, from 0, that trains subnets.
-        by_epoch: Whether ``begin`` counts epochs.
+        begin: First epoch or iteration, from 0, that trains subnets; or the
+            fraction of the training after which they begin, such as 0.2.
+        by_epoch: Whether a whole number ``begin`` counts epochs.
         interval: Iterations between two reports of the drawn subnets.
             Default: the interval of the LoggerHook.
         **options: Options of :class:`mmst.subnets.SubnetSampler`:
             ``num_subnets``, ``space`` or ``min_depth``, ``strategy``,
-            ``size_range`` or ``sizes``, ``num_sizes``, ``every``. The seed is
-            the run's, set by ``randomness`` in the config.
+            ``size_range`` or ``sizes``, ``num_sizes``, ``sandwich``,
+            ``every``. The seed is the run's, set by ``randomness`` in the
+            config.
 
     Raises:
         ValueError: If the value of an option is not allowed.
@@ -44,7 +46,7 @@ class SubnetSamplerHook(Hook):
 
     def __init__(
         self,
-        begin: int = 0,
+        begin: Union[int, float] = 0,
         by_epoch: bool = True,
         interval: Optional[int] = None,
         **options: Any,
@@ -59,7 +61,15 @@ class SubnetSamplerHook(Hook):
                     "subnets are drawn from the run's seed: set "
                     f'randomness=dict(seed={options["seed"]!r}) in the config'
                 )
-            self.sampler = SubnetSampler(begin=begin, **options)
+            if isinstance(begin, float) and not 0 <= begin < 1:
+                raise ValueError(
+                    f'begin {begin!r} is neither a whole number of epochs or '
+                    'iterations nor a fraction of the training, at least 0 '
+                    'and below 1'
+                )
+            if not isinstance(begin, float):
+                check_count('begin', begin, least=0)
+            self.sampler = SubnetSampler(**options)
         self.begin = begin
         self.by_epoch = by_epoch
         self.interval = interval
@@ -89,11 +99,46 @@ class SubnetSamplerHook(Hook):
         seed = [runner.seed]
         broadcast_object_list(seed)
         self.sampler.seed = seed[0]
-        self.sampler.begin = self.begin
-        if self.by_epoch and self.begin > 0:
-            self.sampler.begin *= len(runner.train_dataloader)
         with name_place(PLACE):
+            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+            self.sampler.begin = self.find_begin(
+                len(runner.train_dataloader) if by_epoch else None,
+                runner.max_iters,
+            )
             return self.sampler.fit(unwrap_model(runner.model))
+
+    def find_begin(
+        self, epoch_length: Optional[int], num_iterations: int
+    ) -> int:
+        """Find the first iteration that trains subnets.
+
+        Args:
+            epoch_length: Iterations per epoch; ``None`` if the loop has none.
+            num_iterations: Iterations of the whole training.
+
+        Raises:
+            ValueError: If there is no such iteration.
+        """
+        if isinstance(self.begin, float):
+            begin = round(self.begin * num_iterations)
+        elif not self.by_epoch or self.begin == 0:
+            begin = self.begin
+        elif epoch_length is not None:
+            begin = self.begin * epoch_length
+        else:
+            raise ValueError(
+                f'begin={self.begin} counts epochs, but the train loop has '
+                'none: set by_epoch=False, or begin to a fraction of the '
+                'training'
+            )
+        if begin >= num_iterations:
+            raise ValueError(
+                f'begin={self.begin} is not before the end of the training, '
+                f'{num_iterations} iterations, so no subnet would be '
+                'trained: set a smaller one, or num_subnets=0 for plain '
+                'training'
+            )
+        return begin
 
     def find_interval(self, runner: Runner) -> int:
         """Find the number of iterations between two reports."""
