@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
@@ -81,21 +81,15 @@ def describe_space(
         else 'passes on one input share the blocks that they have in common'
     )
     ratio = predict_iteration_cost(model, image, sampler, share=not why_apart)
-    return '\n'.join([*lines, *_describe_cost(ratio, sampler.every)])
-
-
-def _describe_cost(ratio: float, every: int) -> List[str]:
-    """Describe the cost of an iteration with subnets, and the average."""
-    lines = [
+    lines.append(
         f'predicted cost of an iteration: {ratio:.2f} times plain training'
-    ]
-    if every > 1:
-        mean = 1 + (ratio - 1) / every
+    )
+    if sampler.every > 1:
         lines.append(
-            f'subnets in one of {every} iterations: '
-            f'{mean:.2f} times on average'
+            f'subnets in one of {sampler.every} iterations: '
+            f'{1 + (ratio - 1) / sampler.every:.2f} times on average'
         )
-    return lines
+    return '\n'.join(lines)
 
 
 def add_subnet_scalars(

@@ -1,23 +1,11 @@
-"""Reject invalid values of options, by the option's name."""
+"""Reject invalid values of options with a ValueError that names the option."""
 
 import math
 from typing import Any, Optional
 
 
 def check_count(option: str, value: Any, least: int) -> None:
-    """Reject a value that is not a whole number.
-
-    Args:
-        option: Name of the option.
-        value: Its value.
-        least: The minimum.
-
-    Raises:
-        ValueError: If it is not a whole number, or below ``least``.
-
-    Example:
-        >>> check_count('num_subnets', 3, least=0)
-    """
+    """Reject a value that is not a whole number of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(
             f'{option} {value!r} is not a whole number of at least {least}'
@@ -25,57 +13,26 @@ def check_count(option: str, value: Any, least: int) -> None:
 
 
 def check_flag(option: str, value: Any) -> None:
-    """Reject a value that is neither True nor False.
-
-    Raises:
-        ValueError: If it is something else.
-    """
+    """Reject a value that is neither True nor False."""
     if not isinstance(value, bool):
         raise ValueError(f'{option} {value!r} is neither True nor False')
 
 
 def check_list(option: str, value: Any, of: str) -> None:
-    """Reject a value that is not a list or a tuple.
-
-    Args:
-        option: Name of the option.
-        value: Its value.
-        of: Description of the entries.
-
-    Raises:
-        ValueError: If it is not one.
-    """
+    """Reject a value that is not a list or a tuple ``of`` something."""
     if not isinstance(value, (list, tuple)):
         raise ValueError(f'{option} {value!r} is not a list of {of}')
 
 
 def check_counts(option: str, value: Any, of: str) -> None:
-    """Reject a value that is not a list of whole numbers of at least 1.
-
-    Args:
-        option: Name of the option.
-        value: Its value.
-        of: Description of the entries.
-
-    Raises:
-        ValueError: If it is not one.
-    """
+    """Reject a value that is not a list of whole numbers of at least 1."""
     check_list(option, value, of)
     for entry in value:
         check_count(f'{option} {list(value)}:', entry, least=1)
 
 
 def check_config(option: str, value: Any, example: str) -> None:
-    """Reject a value that is not a config that something can be built from.
-
-    Args:
-        option: Name of the option.
-        value: Its value.
-        example: An allowed one.
-
-    Raises:
-        ValueError: If it is not a dict with a ``type``.
-    """
+    """Reject a value that is not a dict with a ``type``, as in an example."""
     if not isinstance(value, dict) or 'type' not in value:
         raise ValueError(
             f'{option} {value!r} is not a dict with a type, such as {example}'
@@ -97,17 +54,7 @@ def check_number(
     above: Optional[float] = None,
     least: Optional[float] = None,
 ) -> None:
-    """Reject a value that is not a finite number in a range.
-
-    Args:
-        option: Name of the option.
-        value: Its value.
-        above: The value must be above this.
-        least: The value must be at least this.
-
-    Raises:
-        ValueError: If it is not such a number.
-    """
+    """Reject a value that is not a finite number beyond one of two bounds."""
     if is_number(value):
         if (above is None or value > above) and (
             least is None or value >= least
