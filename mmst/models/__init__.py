@@ -1,6 +1,10 @@
 """Networks, the head that teaches subnets, and its loss."""
 
-from mmst import openmmlab  # noqa: F401
+from mmst.installation import RANGES, check_packages
+
+check_packages(*RANGES)
+
+# ruff: noqa: E402
 from mmst.registry import MODELS
 from mmst.subnets import KLMinusLoss
 

@@ -34,7 +34,7 @@ class CIFARResNet(ResNet_CIFAR):
     def __init__(
         self, depth: int, stem_stride: int = 1, **kwargs: Any
     ) -> None:
-        num_blocks = _divide_depth(self, depth, rest=2)
+        num_blocks = _divide_depth('CIFARResNet', depth, rest=2)
         # Where the base class looks the depth up.
         self.arch_settings = {depth: (BasicBlock, (num_blocks,) * 3)}
         self.stem_stride = stem_stride
@@ -80,7 +80,7 @@ class CIFARDenseNet(DenseNet):
         in_channels: int = 3,
         **kwargs: Any,
     ) -> None:
-        num_layers = _divide_depth(self, depth, rest=4)
+        num_layers = _divide_depth('CIFARDenseNet', depth, rest=4)
         arch = dict(
             growth_rate=growth_rate,
             depths=[num_layers] * 3,
@@ -92,12 +92,12 @@ class CIFARDenseNet(DenseNet):
         self.stem = nn.Sequential(conv)
 
 
-def _divide_depth(network: Any, depth: int, rest: int) -> int:
+def _divide_depth(network: str, depth: int, rest: int) -> int:
     """Compute n of a network with 6n + rest layers."""
-    is_count = isinstance(depth, int) and depth > rest
-    if not is_count or (depth - rest) % 6:
+    num_units = depth // 6 if isinstance(depth, int) else 0
+    if num_units < 1 or depth != 6 * num_units + rest:
         raise ValueError(
-            f'{type(network).__name__}: depth {depth!r} is not 6n + {rest}, '
-            f'such as {18 + rest} or {36 + rest}'
+            f'{network}: depth {depth!r} is not 6n + {rest}, such as '
+            f'{18 + rest} or {36 + rest}'
         )
-    return (depth - rest) // 6
+    return num_units

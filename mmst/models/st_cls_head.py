@@ -86,11 +86,13 @@ class STClsHead(nn.Module):
         init_cfg: Optional[Config] = None,
     ) -> None:
         # The head is built by now: it is this object.
-        inits = _list_configs(init_cfg)
-        for init in inits:
-            check_config('STClsHead: init_cfg', init, "dict(type='Normal')")
-        if inits:
-            self.init_cfg = [*inits, *_list_configs(self.init_cfg)]
+        if init_cfg is not None:
+            inits = _make_list(init_cfg)
+            for init in inits:
+                check_config(
+                    'STClsHead: init_cfg', init, "dict(type='Normal')"
+                )
+            self.init_cfg = [*inits, *_make_list(self.init_cfg or [])]
         example = "dict(type='mmst.KLMinusLoss')"
         check_config('STClsHead: loss_kl', loss_kl, example)
         self.loss_kl = MODELS.build(loss_kl)
@@ -108,12 +110,11 @@ class STClsHead(nn.Module):
                 f'{list(TARGETS)}'
             )
         self.subnet_target = subnet_target
-        if not self._needs_logits():
-            return
-        if not isinstance(self, ClsHead):
-            raise self._make_refusal(NO_LOGITS)
-        if getattr(self, 'num_classes', None) is not None:
-            self._check_losses(self.num_classes)
+        if self._needs_logits():
+            if not isinstance(self, ClsHead):
+                raise self._make_refusal(NO_LOGITS)
+            if getattr(self, 'num_classes', None) is not None:
+                self._check_losses(self.num_classes)
 
     # With the signature of __init__, which gets the same arguments.
     @wraps(__init__, assigned=())  # type: ignore[misc]
@@ -160,12 +161,8 @@ class STClsHead(nn.Module):
 
         Returns:
             dict: The head's own losses (main pass; subnets that learn from
-            labels) and ``loss_kl`` (subnets that learn from the main network).
-
-        Raises:
-            RuntimeError: If a subnet that learns from the main network runs
-                before it.
-            TypeError: If the head's output is not logits of its classes.
+            labels) and ``loss_kl`` (subnets that learn from the main network,
+            which has to run before them).
         """
         if not self._needs_logits():
             return super().loss(feats, data_samples, **kwargs)  # type: ignore[misc]
@@ -223,13 +220,12 @@ class STClsHead(nn.Module):
         finally:
             self._calls = None
         if not calls:
-            raise self._make_refusal(
-                f'its `{method}` does not call the head to get the logits'
-            )
+            reason = f'its `{method}` does not call the head to get the logits'
+            raise self._make_refusal(reason)
 
     def _list_logits(self, output: Any) -> List[Tensor]:
         """List the logits of one or several classifiers."""
-        logits = output if isinstance(output, (list, tuple)) else [output]
+        logits = _make_list(output)
         num_classes = getattr(self, 'num_classes', None)
         for item in logits:
             shape: Any = getattr(item, 'shape', ())
@@ -238,7 +234,7 @@ class STClsHead(nn.Module):
                     f'it returns {tuple(shape) or type(item).__name__}, not '
                     f'logits of shape (N, num_classes={num_classes})'
                 )
-        return list(logits)
+        return logits
 
     def _make_refusal(self, reason: str) -> TypeError:
         return TypeError(
@@ -276,9 +272,7 @@ class STClsHead(nn.Module):
 def check_teaching_head(model: nn.Module) -> None:
     """Refuse a classifier whose subnets would have nothing to learn from.
 
-    Args:
-        model: The model. If it is no classifier, subnets learn from the
-            ground truth.
+    Subnets of other models learn from the ground truth.
 
     Raises:
         ValueError: If it is a classifier and its head is not an ``STClsHead``.
@@ -314,19 +308,18 @@ def check_teaching_head(model: nn.Module) -> None:
 
 
 def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
-    """Return whether a loss applies a softmax to logits.
+    """Try whether a loss applies a softmax to logits, and no sigmoids.
 
-    A softmax does not change if a number is added to all logits; sigmoids do.
-    The loss itself is tried, whatever its name. Normalised logits cannot
-    satisfy sigmoids: their length is fixed, and sigmoids need one large
-    positive logit and N - 1 negative ones. A loss that takes neither labels,
+    Only a softmax stays the same if a number is added to all logits. Sigmoids
+    need one large positive logit and N - 1 negative ones, which normalised
+    logits, of fixed length, cannot be. A loss that takes neither labels,
     (N, ), nor scores, (N, num_classes), is believed to be of a softmax.
     """
     logits = torch.linspace(-1, 2, 2 * num_classes).view(2, num_classes)
     labels = torch.tensor([0, num_classes - 1])
     for target in (labels, F.one_hot(labels, num_classes).float()):
         try:
-            # A copy, on the CPU: some losses have counters.
+            # On a copy: some losses have counters.
             values = [
                 float(deepcopy(loss).cpu()(logits + shift, target))
                 for shift in (0.0, 2.0)
@@ -354,6 +347,5 @@ def _get_plain_name(head: nn.Module) -> str:
     return type(head).__bases__[-1].__name__
 
 
-def _list_configs(init_cfg: Any) -> List[Any]:
-    configs = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return [config for config in configs if config is not None]
+def _make_list(value: Any) -> List[Any]:
+    return [*value] if isinstance(value, (list, tuple)) else [value]

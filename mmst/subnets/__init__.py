@@ -1,8 +1,8 @@
 """Subnets in plain PyTorch, independent of any trainer."""
 
-from mmst.requirements_check import TORCH, check_requirements
+from mmst.installation import check_packages
 
-check_requirements(TORCH)
+check_packages('torch')
 
 # ruff: noqa: E402
 from . import families  # noqa: F401  registers the finders

@@ -2,26 +2,15 @@
 
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from threading import Lock
-from typing import (
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-    Union,
-)
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DataParallel
 
 from .compilation import check_not_compiled
 from .stages import (
-    Block,
     Stage,
     check_branch,
     find_backbone,
@@ -34,9 +23,8 @@ from .subnet import Path, Subnet
 _ACTIVE: ContextVar[Optional[Subnet]] = ContextVar(
     'active_subnet', default=None
 )
-# Backbones that run now, in any thread.
-_RUNNING: Set[nn.Module] = set()
-_LOCK = Lock()
+# Backbones that run now, in any thread, each with a mark of who runs it.
+_RUNNING: Dict[nn.Module, object] = {}
 
 
 def get_active_subnet() -> Optional[Subnet]:
@@ -62,10 +50,9 @@ def activate(
 
     This sets the depth alone; resize the input with
     :func:`mmst.subnets.resize_inputs`. Keep the backward pass inside the
-    context as well, since gradient checkpointing repeats the forward pass in
-    it. Afterwards, even after an exception, the model is the main network
-    again. A copy or a pickle made inside is the main network, too. To run
-    subnets in several threads at once, give each a copy of the model.
+    context, too: gradient checkpointing repeats the forward pass in it.
+    Afterwards, even after an exception, the model is the main network again,
+    as is a copy or a pickle made inside. Give each thread its own copy.
 
     Args:
         model: The model, a backbone or anything around it, DDP included.
@@ -108,38 +95,26 @@ def run_paths(
     subnet: Optional[Subnet],
     preserved: Iterable[nn.Module],
 ) -> Iterator[None]:
-    """Run a backbone as a subnet inside this context, and as no other.
+    """Run a backbone as a subnet, or as the main network, and as no other.
 
-    Args:
-        backbone: The backbone.
-        stages: Its stages.
-        subnet: The subnet; ``None`` for the main network.
-        preserved: Modules whose buffers are restored in the end.
-
-    Raises:
-        RuntimeError: If the backbone already runs as a subnet, in any thread.
-        ValueError: If the subnet does not fit the stages.
+    In the end, the buffers of the ``preserved`` modules are restored.
     """
-    with _LOCK:
-        if backbone in _RUNNING:
-            raise RuntimeError(
-                f'{type(backbone).__name__} already runs as a subnet, and '
-                'only one can run at a time: leave the context of that '
-                'subnet first, or give each thread a copy of the model '
-                '(`copy.deepcopy`)'
-            )
-        _RUNNING.add(backbone)
+    mine = object()
+    if _RUNNING.setdefault(backbone, mine) is not mine:
+        raise RuntimeError(
+            f'{type(backbone).__name__} already runs as a subnet, and only '
+            'one can run at a time: leave the context of that subnet first, '
+            'or give each thread a copy of the model (`copy.deepcopy`)'
+        )
     try:
         with ExitStack() as stack:
             if subnet is not None:
-                token = _ACTIVE.set(subnet)
-                stack.callback(_ACTIVE.reset, token)
+                stack.callback(_ACTIVE.reset, _ACTIVE.set(subnet))
                 _take_paths(stack, stages, subnet)
             stack.enter_context(preserve_buffers(preserved))
             yield
     finally:
-        with _LOCK:
-            _RUNNING.discard(backbone)
+        del _RUNNING[backbone]
 
 
 def _take_paths(
@@ -149,41 +124,32 @@ def _take_paths(
     given = [len(paths) for paths in subnet.paths]
     if there != given:
         raise ValueError(
-            f'the subnet describes stages of {given} blocks, but '
-            f'the model has stages of {there} blocks'
+            f'the subnet describes stages of {given} blocks, but the model '
+            f'has stages of {there} blocks'
         )
     for stage, paths in zip(stages, subnet.paths):
         for block, path in zip(stage.blocks, paths):
-            _take_path(stack, stage, block, path)
+            module, shortcut = block.module, block.shortcut
+            if path is Path.SHORTCUT:
+                if shortcut is None:
+                    raise ValueError(
+                        f'a block of {stage.name} has no shortcut and cannot '
+                        'be skipped'
+                    )
+                stack.enter_context(replace_forward(module, shortcut))
+            elif path is Path.BRANCH:
+                check_branch(stage, block)
+                if shortcut is not None and block.branch_only is not None:
+                    stack.enter_context(block.branch_only(module))
         for reader in stage.readers:
             stack.enter_context(reader.narrow(paths))
 
 
-def _take_path(
-    stack: ExitStack, stage: Stage, block: Block, path: Path
-) -> None:
-    if path is Path.SHORTCUT:
-        if block.shortcut is None:
-            raise ValueError(
-                f'a block of {stage.name} has no shortcut and '
-                'cannot be skipped'
-            )
-        stack.enter_context(replace_forward(block.module, block.shortcut))
-    elif path is Path.BRANCH:
-        check_branch(stage, block)
-        if block.shortcut is not None and block.branch_only is not None:
-            stack.enter_context(block.branch_only(block.module))
-
-
 def check_replicas(stages: Sequence[Stage], subnets: Iterable[Subnet]) -> None:
-    """Reject paths that ``nn.DataParallel`` would run with wrong weights.
-
-    Args:
-        stages: Stages of the network that it copies.
-        subnets: Subnets to run in the copies.
+    """Refuse paths that ``nn.DataParallel`` runs with the original's weights.
 
     Raises:
-        ValueError: If a path of theirs has weights, the original's.
+        ValueError: If a path of the subnets has weights.
     """
     for subnet in subnets:
         for stage, paths in zip(stages, subnet.paths):
@@ -206,9 +172,7 @@ def check_replicas(stages: Sequence[Stage], subnets: Iterable[Subnet]) -> None:
 def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Undo afterwards all changes of buffers inside this context.
 
-    It restores values, whatever changed them: norm layers of every kind, in
-    either mode, also in compiled blocks, and observers of quantisation, whose
-    buffers get their shape in the first pass.
+    Observers of quantisation give theirs a shape in the first pass.
 
     Args:
         modules: Modules whose buffers to restore, without their children's.
@@ -222,13 +186,17 @@ def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
         tensor([0., 0.])
     """
     owned = [(module._buffers, dict(module._buffers)) for module in modules]
-    groups = list(
-        _group_by_kind({id(b): b for _, kept in owned for b in kept.values()})
-    )
-    shapes = [[buffer.shape for buffer in group] for group in groups]
+    groups: Dict[Any, Dict[int, Tensor]] = {}
+    for _, kept in owned:
+        for tensor in kept.values():
+            if tensor is not None:
+                kind = tensor.dtype, tensor.device
+                groups.setdefault(kind, {})[id(tensor)] = tensor
+    # One copy of many: on a GPU, one kernel for all of them.
+    buffers = [[*group.values()] for group in groups.values()]
     with torch.no_grad():
-        # One copy of many: on a GPU, one kernel for all of them.
-        joined = [torch.cat([*map(_flatten, group)]) for group in groups]
+        joined = [_flatten_dense_tensors(group).clone() for group in buffers]
+    copies = [*map(_unflatten_dense_tensors, joined, buffers)]
     try:
         yield
     finally:
@@ -238,37 +206,10 @@ def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
             ):
                 now.clear()
                 now.update(kept)
-        for group, values, was in zip(groups, joined, shapes):
-            _restore(group, values, was)
-
-
-def _group_by_kind(
-    buffers: Dict[int, Optional[Tensor]],
-) -> Iterable[List[Tensor]]:
-    """Group buffers that can be joined."""
-    groups: Dict[Tuple[torch.dtype, torch.device], List[Tensor]] = {}
-    for buffer in buffers.values():
-        if buffer is not None:
-            groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
-    return groups.values()
-
-
-def _flatten(buffer: Tensor) -> Tensor:
-    # Most have one dimension, and there are many.
-    return buffer if buffer.dim() == 1 else buffer.reshape(-1)
-
-
-def _restore(
-    group: List[Tensor], joined: Tensor, shapes: List[torch.Size]
-) -> None:
-    sizes = [shape.numel() for shape in shapes]
-    parts = [
-        part if len(shape) == 1 else part.view(shape)
-        for part, shape in zip(joined.split(sizes), shapes)
-    ]
-    for buffer, part, shape in zip(group, parts, shapes):
-        if buffer.shape != shape:
-            buffer.data = part.clone()
-    # Hidden from autograd: graphs of earlier passes may still need buffers
-    # that were only read inside.
-    torch._foreach_copy_([buffer.data for buffer in group], parts)
+        for group, values in zip(buffers, copies):
+            for buffer, value in zip(group, values):
+                if buffer.shape != value.shape:
+                    buffer.data = value.clone()
+            # Hidden from autograd: graphs of earlier passes may still need
+            # buffers that were only read inside.
+            torch._foreach_copy_([buffer.data for buffer in group], values)

@@ -2,35 +2,16 @@
 
 from contextlib import ExitStack, contextmanager
 from types import FunctionType
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Iterator
 
 import torch
 from torch import nn
 
-from .stages import find_stages, get_original_forward, replace_forward
-
-Forward = Callable[..., Any]
+from .stages import Forward, Replacement, find_stages, replace_forward
 
 
-class _Compiled:
-    """A block's compiled forward.
-
-    Args:
-        module: The block.
-        options: Options of ``torch.compile``.
-    """
-
-    def __init__(self, module: nn.Module, **options: Any) -> None:
-        self.module = module
-        self.plain: Forward = module.forward
-        self._compiled = torch.compile(_copy_code(self.plain), **options)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._compiled(*args, **kwargs)
-
-    def __reduce__(self) -> Tuple[Any, ...]:
-        # A copy of the block has to run its own weights, not the original's.
-        return get_original_forward, (self.module,)
+class _Compiled(Replacement):
+    """A compiled forward; a copy of the block runs its own, uncompiled."""
 
 
 def compile_blocks(model: nn.Module, **options: Any) -> None:
@@ -65,8 +46,10 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
             'the blocks of the model are already compiled: call '
             'compile_blocks only once'
         )
+    options = {'dynamic': True, **options}
     for block in blocks:
-        block.forward = _Compiled(block, **{'dynamic': True, **options})
+        compiled = torch.compile(_copy_code(block.forward), **options)
+        block.forward = _Compiled(block.forward, compiled)
 
 
 def is_compiled(block: nn.Module) -> bool:
@@ -76,33 +59,20 @@ def is_compiled(block: nn.Module) -> bool:
 
 @contextmanager
 def run_uncompiled(model: nn.Module) -> Iterator[None]:
-    """Run compiled blocks as they were before, inside a context.
-
-    For what runs a model once: compiling a block takes seconds.
-
-    Args:
-        model: The model, a backbone or anything around it.
-    """
+    """Run compiled blocks as they were before, as compiling takes seconds."""
     with ExitStack() as stack:
         for module in model.modules():
             forward = vars(module).get('forward')
             if isinstance(forward, _Compiled):
-                stack.enter_context(replace_forward(module, forward.plain))
+                stack.enter_context(replace_forward(module, forward.original))
         yield
 
 
 def check_not_compiled(model: nn.Module) -> None:
-    """Refuse a model that is compiled with its blocks inside.
+    """Raise a ValueError for a model that is compiled, as a whole or in part.
 
     Compiled code does not notice that a block's forward is replaced: a subnet
     would silently be the main network.
-
-    Args:
-        model: The model, a backbone or anything around it.
-
-    Raises:
-        ValueError: If the model, a block or a part that has blocks in it was
-            compiled by ``torch.compile`` or ``nn.Module.compile``.
     """
     for module in model.modules():
         is_wrapper = type(module).__name__ == 'OptimizedModule'
@@ -127,10 +97,5 @@ def _copy_code(forward: Forward) -> Forward:
     def run(*args: Any, **kwargs: Any) -> Any:
         return forward(*args, **kwargs)
 
-    return FunctionType(
-        run.__code__.replace(),
-        run.__globals__,
-        run.__name__,
-        run.__defaults__,
-        run.__closure__,
-    )
+    code = run.__code__.replace()
+    return FunctionType(code, run.__globals__, closure=run.__closure__)

@@ -74,13 +74,13 @@ class BackboneCost:
 
     Attributes:
         total: The whole backbone.
-        blocks: Each block of each stage. If features are concatenated, as in
-            DenseNet, this includes what the layer after the stage spends on
-            the block's features.
+        blocks: Each block of each stage, with what the layer after the stage
+            spends on its features (``after``).
         reads: FLOPs that each block spends on the features of any one
-            earlier block of its stage; zero unless features are concatenated.
+            earlier block of its stage; zero unless features are concatenated,
+            as in DenseNet.
         after: FLOPs that the layer after each stage spends on the features
-            of one block; zero unless features are concatenated.
+            of one block; likewise.
         before: FLOPs between one stage and the next; for the first stage,
             those of the stem.
         is_random: Whether the backbone is random even in evaluation mode, as
@@ -159,42 +159,32 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         True
     """
     backbone, stages = find_backbone(model), find_stages(model)
+    too_small = (
+        f'an input of {image.shape[-2]} x {image.shape[-1]} px leaves no '
+        f'feature map at the end of {type(backbone).__name__}'
+    )
     with ExitStack() as stack, torch.no_grad(), run_uncompiled(backbone):
         stack.enter_context(preserve_modes(backbone))
-        backbone.eval()
-        # Some backbones are random even in evaluation mode, such as MAE's.
         devices = [image.device] if image.is_cuda else []
         stack.enter_context(torch.random.fork_rng(devices))
+        backbone.eval()
         flops = stack.enter_context(count_flops())
         counts, before = _count_modules(stack, stages, flops)
         state = _read_random_state(image)
         try:
             outputs = backbone(image)
         except (AssertionError, RuntimeError) as error:
-            raise ValueError(
-                f'{_explain_too_small(image, backbone)} ({error})'
-            ) from error
+            raise ValueError(f'{too_small} ({error})') from error
+        # Some backbones are random even in evaluation mode, such as MAE's.
         is_random = not torch.equal(state, _read_random_state(image))
     if any(feature.numel() == 0 for feature in iter_tensors(outputs)):
-        raise ValueError(_explain_too_small(image, backbone))
+        raise ValueError(too_small)
     blocks, reads, after = zip(
         *(_count_stage_flops(stage, counts) for stage in stages)
     )
-    firsts = [stage.blocks[0].module for stage in stages]
+    firsts = [before.get(stage.blocks[0].module, 0) for stage in stages]
     return BackboneCost(
-        flops(),
-        blocks,
-        reads,
-        after,
-        tuple(before.get(block, 0) for block in firsts),
-        is_random,
-    )
-
-
-def _explain_too_small(image: Tensor, backbone: nn.Module) -> str:
-    return (
-        f'an input of {image.shape[-2]} x {image.shape[-1]} px leaves no '
-        f'feature map at the end of {type(backbone).__name__}'
+        flops(), blocks, reads, after, tuple(firsts), is_random
     )
 
 
@@ -205,6 +195,7 @@ def _read_random_state(image: Tensor) -> Tensor:
 
 
 def iter_tensors(outputs: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors in lists and dicts of outputs."""
     if isinstance(outputs, Tensor):
         yield outputs
     elif isinstance(outputs, (list, tuple)):
@@ -217,12 +208,7 @@ def iter_tensors(outputs: Any) -> Iterator[Tensor]:
 def _count_modules(
     stack: ExitStack, stages: Sequence[Stage], flops: Callable[[], int]
 ) -> Tuple[Dict[nn.Module, int], Dict[nn.Module, int]]:
-    """Count the FLOPs of the modules that a subnet changes, by hooks.
-
-    Returns:
-        The FLOPs of each module, and for each block those between the
-        previous block and it.
-    """
+    """Count FLOPs of each block and reader, and of what is before a block."""
     counts: Dict[nn.Module, int] = {}
     before: Dict[nn.Module, int] = {}
     blocks = {block.module for stage in stages for block in stage.blocks}
@@ -253,17 +239,15 @@ def _count_modules(
 def _count_stage_flops(
     stage: Stage, counts: Dict[nn.Module, int]
 ) -> Tuple[Tuple[int, ...], Tuple[int, ...], int]:
-    """Compute a stage's entries of :class:`BackboneCost`.
-
-    Returns:
-        ``blocks``, ``reads`` and ``after`` of this stage.
-    """
+    """Compute a stage's ``blocks``, ``reads`` and ``after``."""
     blocks = [counts.get(block.module, 0) for block in stage.blocks]
     reads, after = [0] * len(stage), 0
     for reader in stage.readers:
         if reader.conv is None:
             continue
-        one = reader.count_flops_per_block(counts.get(reader.conv, 0))
+        # Spent on the features of one block.
+        one = counts.get(reader.conv, 0) * reader.growth
+        one //= reader.norm.num_features
         if reader.num_blocks < len(stage):
             # Block i reads the i blocks before it.
             reads[reader.num_blocks] = one

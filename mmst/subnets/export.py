@@ -53,10 +53,9 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
     same. BatchNorm statistics are the main network's, which fit no subnet
     well: re-estimate them.
 
-    Blocks are deleted from their lists, so a stage is as long as its depth.
-    If blocks are not in lists, or one list is the whole backbone (MobileNetV3;
-    the Vision Transformer), ``out_indices`` counts them, so they are replaced
-    by identities.
+    Blocks are deleted from their lists. If blocks are not in lists, or one
+    list is the whole backbone (MobileNetV3; the Vision Transformer),
+    ``out_indices`` counts them, so they are replaced by identities.
 
     In a DenseNet the layers after a shortened stage, up to the classifier,
     lose the input channels of the skipped blocks. A DenseNet backbone alone
@@ -85,21 +84,13 @@ def export_subnet(model: nn.Module, depths: Sequence[int]) -> nn.Module:
 
 
 def list_changes(model: nn.Module, depths: Sequence[int]) -> List[Change]:
-    """List the changes that turn a model into the subnet of these depths.
-
-    Args:
-        model: See :func:`export_subnet`.
-        depths: Number of blocks to keep in each stage.
-
-    Raises:
-        TypeError, ValueError: See :func:`export_subnet`.
-    """
+    """List the changes that :func:`export_subnet` makes to a copy."""
     stages = find_stages(model)
-    # Refuses depths that do not fit.
-    subnet = Subnet.ordered(depths, [len(stage) for stage in stages])
+    # Reject depths that do not fit.
+    Subnet.ordered(depths, [len(stage) for stage in stages])
     return [
         change
-        for stage, depth in zip(stages, subnet.depths)
+        for stage, depth in zip(stages, depths)
         if depth < len(stage)
         for change in _iter_stage_changes(model, stage, depth)
     ]
@@ -110,7 +101,7 @@ def _iter_stage_changes(
 ) -> Iterator[Change]:
     skipped = stage.blocks[depth:]
     if not stage.readers and any(
-        b.shortcut is not keep_input for b in skipped
+        block.shortcut is not keep_input for block in skipped
     ):
         raise ValueError(
             f'{stage.name} cannot be cut to {depth} blocks, because a later '
@@ -120,39 +111,31 @@ def _iter_stage_changes(
     modules = [block.module for block in skipped]
     names = {module: name for name, module in model.named_modules()}
     parent = model.get_submodule(names[modules[0]].rpartition('.')[0])
-    kind = 'identity' if _keeps_positions(model, parent, modules) else 'remove'
+    # In a list that is one of several stages, the last blocks can go. One of
+    # PyTorch's TransformerEncoder counts nothing either.
+    can_go = isinstance(parent, _LISTS) and (
+        [*parent.children()][-len(modules) :] == modules
+        and (
+            len(find_stages(model)) > 1
+            or isinstance(unwrap_block(modules[0]), nn.TransformerEncoderLayer)
+        )
+    )
     for module in modules:
-        yield Change(names[module], kind)
+        yield Change(names[module], 'remove' if can_go else 'identity')
     for reader in stage.readers:
-        if reader.num_blocks == len(stage):
-            missing = len(skipped) * reader.growth
-            width = reader.norm.num_features - missing
-            for layer in _list_narrowed_layers(model, reader):
-                if 'weight' not in layer._parameters:
-                    raise ValueError(
-                        f'{names[layer]} computes its weight (it is pruned or '
-                        'parametrized), which cannot be cut: make it a plain '
-                        'weight first, with torch.nn.utils.prune.remove, '
-                        'parametrize.remove_parametrizations, '
-                        'remove_weight_norm or remove_spectral_norm'
-                    )
-                yield Change(names[layer], 'narrow', width)
-
-
-def _keeps_positions(
-    model: nn.Module, parent: nn.Module, blocks: Sequence[nn.Module]
-) -> bool:
-    """Whether blocks must keep their positions in their parent.
-
-    Not in a list that is one of several stages, if they are its last ones.
-    """
-    if not isinstance(parent, _LISTS):
-        return True
-    if list(parent.children())[-len(blocks) :] != list(blocks):
-        return True
-    if isinstance(unwrap_block(blocks[0]), nn.TransformerEncoderLayer):
-        return False  # whose TransformerEncoder counts nothing
-    return len(find_stages(model)) == 1
+        if reader.num_blocks < len(stage):
+            continue
+        width = reader.norm.num_features - len(skipped) * reader.growth
+        for layer in _list_narrowed_layers(model, reader):
+            if 'weight' not in layer._parameters:
+                raise ValueError(
+                    f'{names[layer]} computes its weight (it is pruned or '
+                    'parametrized), which cannot be cut: make it a plain '
+                    'weight first, with torch.nn.utils.prune.remove, '
+                    'parametrize.remove_parametrizations, '
+                    'remove_weight_norm or remove_spectral_norm'
+                )
+            yield Change(names[layer], 'narrow', width)
 
 
 def _list_narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
@@ -162,9 +145,9 @@ def _list_narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
     # At the network's end: the classifier reads the norm's output.
     backbone, width = find_backbone(model), reader.norm.num_features
     after = reader.list_after_end(model, backbone)
-    found = find_readers(after, width)
     if not after:
         return [reader.norm]
+    found = find_readers(after, width)
     if len(found) == 1 and type(found[0][1]).forward is nn.Linear.forward:
         return [reader.norm, found[0][1]]
     told = ', '.join(f'`{name}`' for name, _ in found or after[:3])
@@ -176,12 +159,7 @@ def _list_narrowed_layers(model: nn.Module, reader: Reader) -> List[nn.Module]:
 
 
 def narrow(layer: nn.Module, width: int) -> None:
-    """Make a norm, convolution or linear layer read its first channels only.
-
-    Args:
-        layer: The layer, changed in place.
-        width: Number of channels to keep.
-    """
+    """Make a norm, convolution or linear layer read its first channels."""
     # Norms have one number per channel; weights have channels second.
     dim = 0 if hasattr(layer, 'num_features') else 1
     for tensor in [

@@ -1,14 +1,16 @@
 """Batched input transforms for subnets (SITrans)."""
 
-from typing import Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from .options import check_flag, check_list
 
+Size = Optional[Union[int, float]]
 
-def get_shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
+
+def get_shorter_side(inputs: Tensor, size: Size) -> int:
     """Return the shorter side, in pixels, of a batch at a subnet's size.
 
     Args:
@@ -29,18 +31,9 @@ def get_shorter_side(inputs: Tensor, size: Optional[Union[int, float]]) -> int:
 
 
 def find_shape(
-    inputs: Tensor, size: Optional[Union[int, float]], multiple: int = 1
+    inputs: Tensor, size: Size, multiple: int = 1
 ) -> Tuple[int, int]:
-    """Find the height and width of a batch at a subnet's size, in pixels.
-
-    Args:
-        inputs: The main batch, (N, C, H, W).
-        size: See :func:`get_shorter_side`. The main batch's own size leaves
-            it as it is.
-        multiple: Number of which both sides become the nearest multiple.
-
-    Raises:
-        ValueError: If the inputs are not images.
+    """Find the height and width that :func:`resize_inputs` gives a batch.
 
     Example:
         >>> find_shape(torch.zeros(1, 3, 32, 48), 15)
@@ -64,9 +57,7 @@ def find_shape(
     return new_height, new_width
 
 
-def resize_inputs(
-    inputs: Tensor, size: Optional[Union[int, float]], multiple: int = 1
-) -> Tensor:
+def resize_inputs(inputs: Tensor, size: Size, multiple: int = 1) -> Tensor:
     """Resize a batch to a shorter side, aspect kept, bilinear (Eq. 8).
 
     Args:
@@ -111,49 +102,26 @@ def pad_inputs(inputs: Tensor, divisor: int, value: float = 0) -> Tensor:
     return F.pad(inputs, (0, right, 0, bottom), value=value)
 
 
-# Takes mean and standard deviation of the main input's pixels on the scale 0
-# to 1, each (3, 1, 1). Only those that use torchvision need it.
-Transform = Callable[[Tensor, Tensor, Tensor], Tensor]
+TRANSFORMS = ('crop', 'flip', 'jitter', 'jitter_normalized', 'normalize')
 
 
-def _crop(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    from torchvision.transforms import RandomResizedCrop
+def _transform(name: str, inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Apply a transform of these; mean and std are on the scale 0 to 1."""
+    if name == 'normalize':
+        return (inputs - mean) / std
+    from torchvision import transforms  # only these need it
 
-    return RandomResizedCrop(tuple(inputs.shape[-2:]), antialias=False)(inputs)
-
-
-def _flip(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    from torchvision.transforms import RandomHorizontalFlip
-
-    return RandomHorizontalFlip()(inputs)
-
-
-def _jitter(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    from torchvision.transforms import ColorJitter
-
+    if name == 'crop':
+        shape = tuple(inputs.shape[-2:])
+        return transforms.RandomResizedCrop(shape, antialias=False)(inputs)
+    if name == 'flip':
+        return transforms.RandomHorizontalFlip()(inputs)
+    jitter = transforms.ColorJitter(0.4, 0.4, 0.4)
+    if name == 'jitter_normalized':
+        # torchvision takes its input for pixels, and clamps it to 0 to 1.
+        return jitter(inputs)
     # Jitter is defined on pixels: undo the normalisation, then redo it.
-    pixels = (inputs * std + mean).clamp(0, 1)
-    return (ColorJitter(0.4, 0.4, 0.4)(pixels) - mean) / std
-
-
-def _jitter_normalized(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    from torchvision.transforms import ColorJitter
-
-    # torchvision takes its input for pixels, and clamps it to 0 to 1.
-    return ColorJitter(0.4, 0.4, 0.4)(inputs)
-
-
-def _normalize(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    return (inputs - mean) / std
-
-
-TRANSFORMS: Dict[str, Transform] = dict(
-    crop=_crop,
-    flip=_flip,
-    jitter=_jitter,
-    jitter_normalized=_jitter_normalized,
-    normalize=_normalize,
-)
+    return (jitter((inputs * std + mean).clamp(0, 1)) - mean) / std
 
 
 class SubnetInputs:
@@ -183,7 +151,7 @@ class SubnetInputs:
         check_list('input_transforms', transforms, 'names of transforms')
         check_flag('chain_inputs', chained)
         for name in transforms:
-            if not isinstance(name, str) or name not in TRANSFORMS:
+            if name not in TRANSFORMS:
                 raise ValueError(
                     f'input_transforms: {name!r} is not one of '
                     f'{list(TRANSFORMS)}'
@@ -199,7 +167,7 @@ class SubnetInputs:
     def __call__(
         self,
         inputs: Tensor,
-        size: Optional[Union[int, float]],
+        size: Size,
         mean: Optional[Tensor] = None,
         std: Optional[Tensor] = None,
         multiple: int = 1,
@@ -214,9 +182,6 @@ class SubnetInputs:
                 the scale 0 to 255; default: zero.
             std: Standard deviation, in the same form; default: one.
             multiple: See :func:`resize_inputs`.
-
-        Raises:
-            ValueError: If the inputs are not images.
         """
         inputs = resize_inputs(inputs, size, multiple)
         if not self.transforms:
@@ -224,5 +189,5 @@ class SubnetInputs:
         mean = inputs.new_zeros(()) if mean is None else mean
         std = inputs.new_ones(()) if std is None else std
         for name in self.transforms:
-            inputs = TRANSFORMS[name](inputs, mean / 255, std / 255)
+            inputs = _transform(name, inputs, mean / 255, std / 255)
         return inputs

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from .options import check_number
 
-#: Allowed values of ``normalize``.
 NORMALIZATIONS = ('l2', 'standardize', None)
 
 # The released code's. Variances below it count as zero.
@@ -18,19 +17,16 @@ EPS = 1e-7
 def normalize_logits(
     logits: Tensor, normalize: Optional[str], scale: float = 1.0
 ) -> Tensor:
-    """Normalise logits, in float32 at least.
+    """Normalise (N, num_classes) logits, in float32 at least.
 
     Args:
-        logits: (N, num_classes).
+        logits: The logits.
         normalize: 'standardize' gives each vector zero mean and unit variance
             over the classes, as the authors' released code does (its norm is
             then the square root of the number of classes). 'l2' divides it by
             its L2 norm, exactly as in the paper (Eq. 4). ``None`` does
             nothing.
         scale: Factor on the result.
-
-    Returns:
-        Tensor: (N, num_classes).
 
     Example:
         >>> normalize_logits(torch.tensor([[3.0, 4.0]]), 'l2')
@@ -107,19 +103,14 @@ def kl_minus(
 
 
 class KLMinusLoss(nn.Module):
-    r"""KL- loss (Eq. 4 to 6): align logit directions, not magnitudes.
-
-    :math:`L = w\,\tau^2\, KL(\mathrm{softmax}(s\,\hat Z_m / \tau) \,\|\,
-    \mathrm{softmax}(s\,\hat Z_s / \tau))`, averaged over the batch, with the
-    main network's logits :math:`Z_m` as a fixed target.
+    """KL- loss (Eq. 4 to 6): align logit directions, not magnitudes.
 
     Args:
         normalize: 'standardize', 'l2' or ``None``, plain KL (Eq. 1 to 3); see
             :func:`mmst.subnets.kl_minus`.
-        scale: Factor s on the normalised logits.
-        temperature: Temperature :math:`\tau`; the usual factor :math:`\tau^2`
-            keeps the gradient's size.
-        loss_weight: Weight w; the paper's lambda.
+        scale: Factor on the normalised logits.
+        temperature: Temperature; its square is a factor on the divergence.
+        loss_weight: Factor on the divergence, the paper's lambda.
 
     Raises:
         ValueError: If the value of an option is not allowed.
@@ -152,15 +143,7 @@ class KLMinusLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, subnet_logits: Tensor, main_logits: Tensor) -> Tensor:
-        """Compute the divergence of a subnet from the main network, a scalar.
-
-        Args:
-            subnet_logits: (N, num_classes).
-            main_logits: (N, num_classes); gets no gradient.
-
-        Raises:
-            ValueError: If the two shapes differ.
-        """
+        """Compute :func:`mmst.subnets.kl_minus`, times ``loss_weight``."""
         return self.loss_weight * kl_minus(
             subnet_logits,
             main_logits,
@@ -170,17 +153,12 @@ class KLMinusLoss(nn.Module):
         )
 
     def normalize_logits(self, logits: Tensor) -> Tensor:
-        """Normalise logits as before the softmax, in float32 at least.
-
-        Args:
-            logits: (N, num_classes).
-        """
+        """Normalise (N, num_classes) logits as before the softmax."""
         return normalize_logits(logits, self.normalize, self.scale)
 
     def extra_repr(self) -> str:
         """Return the options, for ``print(model)``."""
         return (
-            f'normalize={self.normalize!r}, scale={self.scale}, '
-            f'temperature={self.temperature}, '
-            f'loss_weight={self.loss_weight}'
+            f'normalize={self.normalize!r}, scale={self.scale}, temperature='
+            f'{self.temperature}, loss_weight={self.loss_weight}'
         )

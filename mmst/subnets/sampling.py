@@ -30,22 +30,20 @@ MAX_ALL = 64
 class SamplingSpace:
     """The depths that subnets may have, stage by stage (Table 2).
 
-    Each stage's depth is drawn uniformly and independently of the others.
-    *Ordered* sampling then keeps the first blocks of the stage; *stochastic*
-    sampling keeps the first block and a random choice among the others;
-    *raw* sampling, the unraveled view, takes the residual branch alone or the
-    shortcut alone of every block, each with probability one half, for any
-    depths of the stage (Fig. 3).
+    Each stage's depth is drawn uniformly and independently. *Ordered* sampling
+    keeps the first blocks of the stage; *stochastic* sampling the first block
+    and a random choice among the others; *raw* sampling, the unraveled view,
+    the residual branch alone or the shortcut alone of every block, each with
+    probability one half (Fig. 3).
 
     Args:
         num_blocks: Number of blocks of each stage, such as (3, 4, 6, 3).
         candidates: The paper's form: for each stage, the number of candidate
             depths, counted down from the full depth. ``[1, 2, 4, 1]`` on
             (3, 4, 6, 3) gives {3}, {4, 3}, {6, 5, 4, 3}, {3}.
-        min_depth: The same for any network: the minimum number of blocks to
-            keep, one number or one per stage. ``min_depth=3`` on (3, 4, 6, 3)
-            is the space above; a stage of fewer blocks stays whole. Default:
-            1, all ordered subnets.
+        min_depth: The same for any network: the fewest blocks to keep, one
+            number or one per stage; 3 is the space above. A stage of fewer
+            blocks stays whole. Default: 1, all ordered subnets.
         strategy: 'ordered', 'stochastic' or 'raw'.
         has_shortcut: For raw sampling: whether each block of each stage has a
             shortcut. A block without one always runs. Default: all have one.
@@ -139,25 +137,22 @@ class SamplingSpace:
                 ),
                 size,
             )
-        kept: List[Sequence[int]] = [
-            range(depths[-1] if smallest else rng.choice(depths))
-            for depths in self.depths
+        depths = [
+            stage[-1] if smallest else rng.choice(stage)
+            for stage in self.depths
         ]
-        if self.strategy == 'stochastic':
-            kept = [
-                [0, *rng.sample(range(1, full), len(first) - 1)]
-                for first, full in zip(kept, self.num_blocks)
-            ]
-        return Subnet(
-            tuple(
+        if self.strategy == 'ordered':
+            return Subnet.ordered(depths, self.num_blocks, size)
+        paths = []
+        for depth, full in zip(depths, self.num_blocks):
+            keep = {0, *rng.sample(range(1, full), depth - 1)}
+            paths.append(
                 tuple(
                     Path.BOTH if i in keep else Path.SHORTCUT
                     for i in range(full)
                 )
-                for keep, full in zip(kept, self.num_blocks)
-            ),
-            size,
-        )
+            )
+        return Subnet(tuple(paths), size)
 
 
 def _check_space(
@@ -220,30 +215,28 @@ class InputSizes:
             )
         self.is_range = size_range is not None
         self.values: Tuple[Size, ...] = ()
+        if sizes is not None:
+            self.values = self._parse('sizes', sizes)
         if size_range is not None:
-            check_list('size_range', size_range, 'two numbers')
-            if len(size_range) != 2:
-                raise ValueError(
-                    f'size_range {tuple(size_range)} is not a '
-                    'pair (L_min, L_max)'
-                )
             self.values = self._parse('size_range', size_range)
+            if len(self.values) != 2:
+                raise ValueError(
+                    f'size_range {self.values} is not a pair (L_min, L_max)'
+                )
             if self.values[0] > self.values[1]:
                 raise ValueError(
-                    f'size_range {tuple(size_range)} has L_min > L_max: put '
-                    'the smaller first'
+                    f'size_range {self.values} has L_min > L_max: put the '
+                    'smaller first'
                 )
-        elif sizes is not None:
-            check_list('sizes', sizes, 'numbers')
-            if len(sizes) == 0:
-                raise ValueError(
-                    'sizes is empty: set at least one size, or '
-                    'leave it out to use the main input unchanged'
-                )
-            self.values = self._parse('sizes', sizes)
 
     @staticmethod
     def _parse(option: str, numbers: Sequence[Size]) -> Tuple[Size, ...]:
+        check_list(option, numbers, 'numbers')
+        if not numbers:
+            raise ValueError(
+                f'{option} is empty: set at least one size, or leave it out '
+                'to use the main input unchanged'
+            )
         is_numeric = all(map(is_number, numbers))
         if is_numeric and all(0 < n <= 1 for n in numbers):
             return tuple(float(n) for n in numbers)

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import (
     Any,
@@ -21,14 +22,7 @@ from torch.nn.parallel import DataParallel
 
 from .activation import check_replicas, run_paths
 from .compilation import check_not_compiled
-from .same_call import (
-    TURN_OFF,
-    Call,
-    Inputs,
-    cut_output,
-    list_trained,
-    read_state,
-)
+from .same_call import TURN_OFF, Call
 from .stages import (
     Stage,
     find_backbone,
@@ -59,16 +53,12 @@ def order_passes(
     which runs every block, is the first on its input.
 
     Args:
-        passes: For each pass, the path through each block, see
-            :func:`list_block_paths`.
+        passes: For each pass, the path through each block.
         inputs: For each pass, a key that is equal for equal inputs.
 
     Returns:
         list: For each input, in the order of their first passes, the indices
         of its passes in the order in which they run.
-
-    Raises:
-        ValueError: If the numbers of passes and inputs differ.
     """
     if len(passes) != len(inputs):
         raise ValueError(
@@ -95,12 +85,7 @@ def count_shared(one: Paths, other: Paths) -> int:
 def list_block_paths(
     stages: Sequence[Stage], subnet: Optional[Subnet]
 ) -> Paths:
-    """List the path through each block, stage after stage.
-
-    Args:
-        stages: The stages of a network.
-        subnet: One of its subnets; ``None`` for the main network.
-    """
+    """List the path through each block, stage after stage."""
     if subnet is None:
         return (Path.BOTH,) * sum(len(stage.blocks) for stage in stages)
     return tuple(
@@ -119,17 +104,16 @@ class PassRunner:
     separate passes; dropout and stochastic depth are drawn once for what is
     shared.
 
-    How: the outputs of calls that the next pass shares are cut from the
-    graph: of blocks, and of layers before and between them. The next pass
-    gets copies instead of running the modules; their own forward hooks still
-    run. Gradients accumulate in the copies, and are backpropagated further
-    once no later pass shares the call.
+    How: outputs of blocks, and of layers before and between them, are cut
+    from the graph where the next pass shares the call. It gets copies instead
+    of running the modules; their own forward hooks still run. Gradients
+    accumulate in the copies, and are backpropagated further once no later
+    pass shares the call.
 
     A call is shared only if it provably is the same call, see
     ``mmst/subnets/same_call.py``. Otherwise the pass goes on by itself from
     there, as it does in parts that are checkpointed as a whole, in modules
     with hooks inside, and where the loss needs gradients of the input.
-    :meth:`verify` compares with passes apart.
 
     Args:
         model: The model, a backbone or anything around it, DDP included
@@ -174,19 +158,18 @@ class PassRunner:
         self._backbone = find_backbone(model)
         self._share = share and not update_running_stats
         self._update_running_stats = update_running_stats
-        if self._share:
-            for module in model.modules():
-                if isinstance(module, DataParallel):
-                    raise ValueError(
-                        'nn.DataParallel runs copies of the network, whose '
-                        'passes cannot share blocks: use '
-                        f'DistributedDataParallel, or {TURN_OFF}'
-                    )
+        is_parallel = any(isinstance(m, DataParallel) for m in model.modules())
+        if self._share and is_parallel:
+            raise ValueError(
+                'nn.DataParallel runs copies of the network, whose passes '
+                'cannot share blocks: use DistributedDataParallel, or '
+                f'{TURN_OFF}'
+            )
         blocks = [block for stage in self.stages for block in stage.blocks]
         self._blocks = {block.module: i for i, block in enumerate(blocks)}
-        self._between: List[nn.Module] = []
+        self._watched = [*self._blocks]
+        _collect_between(self._backbone, self._blocks, self._watched)
         self._versions: List[int] = []
-        _collect_between(self._backbone, self._blocks, self._between)
 
     def plan(
         self,
@@ -212,10 +195,8 @@ class PassRunner:
         Raises:
             ValueError: If a subnet does not fit the model's stages, or the
                 main network is not the first.
-            RuntimeError: If a pass ends without ``backward``, an in-place
-                operation overwrites an output that other passes need,
-                weights change between passes that share them, or the model
-                already runs as a subnet.
+            RuntimeError: If a pass ends without ``backward``, what passes
+                share is overwritten, or the model already runs as a subnet.
         """
         if None in subnets[1:]:
             raise ValueError(
@@ -229,54 +210,40 @@ class PassRunner:
             inputs = [subnet and subnet.size for subnet in subnets]
         if not self._share:
             inputs = range(len(subnets))
+        groups = order_passes(passes, inputs)
         self._modules = [*self._model.modules()]
         self._parameters = [*self._model.parameters()]
-        groups = order_passes(passes, inputs)
-        watched = (*self._blocks, *self._between)
         # Attributes of each watched module and of all modules in it; a pass
         # alone on its input watches none.
         self._parts = {
             module: [vars(part) for part in module.modules()]
-            for module in (watched if len(groups) < len(passes) else ())
+            for module in (self._watched if len(groups) < len(passes) else ())
         }
+        # Layers between the blocks that write into their input, which other
+        # passes need.
+        self._inplace = [
+            layer
+            for layer in self._parts
+            if layer not in self._blocks
+            and getattr(layer, 'inplace', False)
+            and next(layer.children(), None) is None
+        ]
         for group in groups:
             calls: List[Call] = []
-            for index, after in zip(group, [*group[1:], None]):
-                following = None if after is None else passes[after]
-                one = Pass(
-                    self,
-                    index,
-                    subnets[index],
-                    passes[index],
-                    following,
-                    calls,
-                )
+            paths = [passes[index] for index in group]
+            common = [*map(count_shared, paths, paths[1:]), None]
+            for index, num_common in zip(group, common):
+                one = Pass(index, subnets[index], self, calls, num_common)
                 try:
                     yield one
                 except GeneratorExit:
-                    if calls and one.is_done and after is not None:
+                    if calls and one.is_done:
                         warnings.warn(
                             'the loop over the passes ended early: gradients '
                             'of the blocks that they share are incomplete',
                             stacklevel=2,
                         )
                     raise
-
-    def _read_versions(self) -> List[int]:
-        """Read how often each parameter was written into."""
-        return [parameter._version for parameter in self._parameters]
-
-    def _list_inplace(self) -> List[nn.Module]:
-        """List layers between the blocks that write into their input.
-
-        Other passes need that input.
-        """
-        return [
-            layer
-            for layer in self._between
-            if getattr(layer, 'inplace', False)
-            and next(layer.children(), None) is None
-        ]
 
     def run(
         self,
@@ -285,7 +252,7 @@ class PassRunner:
         inputs: Optional[Sequence[Hashable]] = None,
         backward: Backward = torch.autograd.backward,
     ) -> List[Tensor]:
-        """Run and backpropagate passes; parameters accumulate gradients.
+        """Run and backpropagate all passes of :meth:`plan`.
 
         Args:
             subnets: See :meth:`plan`.
@@ -296,9 +263,6 @@ class PassRunner:
 
         Returns:
             list: The losses, detached, in the order of ``subnets``.
-
-        Raises:
-            ValueError, RuntimeError: See :meth:`plan`.
         """
         losses: Dict[int, Tensor] = {}
         for one in self.plan(subnets, inputs):
@@ -317,10 +281,9 @@ class PassRunner:
     ) -> Optional[str]:
         """Compare passes that share with the same passes apart.
 
-        Runs both, forward and backward. Each module draws the same numbers
-        in both from PyTorch's generator; NumPy's and Python's give each pass
-        other ones. Gradients, buffers, modes and random states are as before
-        afterwards.
+        Each module draws the same numbers in both from PyTorch's generator;
+        NumPy's and Python's give each pass other ones. Gradients, buffers,
+        modes and random states are as before afterwards.
 
         Args:
             subnets: See :meth:`plan`.
@@ -331,7 +294,7 @@ class PassRunner:
 
         Returns:
             str: A sentence that names what differs, and how much; ``None``
-            if nothing does, or nothing is shared.
+            if nothing does.
 
         Example:
             >>> def loss(subnet):
@@ -341,9 +304,9 @@ class PassRunner:
         """
         if not self._share:
             return None
-        apart = self._run_for_outcome(False, subnets, loss, inputs)
+        apart = self._record(False, subnets, loss, inputs)
         try:
-            shared = self._run_for_outcome(True, subnets, loss, inputs)
+            shared = self._record(True, subnets, loss, inputs)
         except Exception as error:
             return f'passes that share fail: {type(error).__name__}: {error}'
         if tolerance is None:
@@ -351,17 +314,16 @@ class PassRunner:
             tolerance = usual.get(apart.losses[0].dtype, 0.1)
         return find_difference(subnets, apart, shared, tolerance)
 
-    def _run_for_outcome(
+    def _record(
         self,
         share: bool,
         subnets: Sequence[Optional[Subnet]],
         loss: Loss,
         inputs: Optional[Sequence[Hashable]],
     ) -> Outcome:
-        runner = PassRunner(self._model, share)
-        losses: Dict[int, Tensor] = {}
-        watched = (*self._blocks, *self._between)
-        with run_without_trace(self._model), fix_chance(watched):
+        model, losses = self._model, {}
+        runner = PassRunner(model, share)
+        with run_without_trace(model), fix_chance(self._watched):
             for one in runner.plan(subnets, inputs):
                 with one:
                     seed_pass(one.index)
@@ -369,51 +331,48 @@ class PassRunner:
                     one.backward(value)
                 losses[one.index] = value.detach()
             self.parted = runner.parted
-            return Outcome.read(losses, self._model)
+            return Outcome(
+                losses,
+                {name: p.grad for name, p in model.named_parameters()},
+                {name: b.clone() for name, b in model.named_buffers()},
+            )
 
 
+@dataclass(eq=False)
 class Pass:
     """One pass of a plan: a context in which the model is its network.
-
-    Example:
-        >>> (one,) = PassRunner(model).plan([None])
-        >>> one.index, one.subnet
-        (0, None)
 
     Attributes:
         index: Position of the pass among those that were planned.
         subnet: The subnet; ``None`` for the main network.
         is_done: Whether the pass ended, and not by an exception.
+
+    Example:
+        >>> (one,) = PassRunner(model).plan([None])
+        >>> one.index, one.subnet
+        (0, None)
     """
 
-    def __init__(
-        self,
-        runner: PassRunner,
-        index: int,
-        subnet: Optional[Subnet],
-        paths: Paths,
-        following: Optional[Paths],
-        calls: List[Call],
-    ) -> None:
-        self.index = index
-        self.subnet = subnet
-        self.is_done = False
-        self._runner = runner
-        self._paths = paths
-        self._following = following
-        # Calls that earlier passes made and kept for this one.
-        self._calls = calls
-        self._num_given = len(calls)
-        self._num_made = 0
+    index: int
+    subnet: Optional[Subnet]
+    _runner: PassRunner
+    # Calls that earlier passes made and kept for this one.
+    _calls: List[Call]
+    # Number of first blocks that the next pass shares, if there is one.
+    _num_common: Optional[int]
+    is_done: bool = False
+    _is_backpropagated: bool = False
+    _is_inside: bool = False
+    _num_made: int = 0
+
+    def __post_init__(self) -> None:
+        self._num_given = len(self._calls)
         # Number of calls that the next pass shares, once that is known.
-        self._num_kept: Optional[int] = None if following else 0
-        self._is_inside = False
-        self._is_backpropagated = False
-        self._context = ExitStack()
+        self._num_kept = 0 if self._num_common is None else None
 
     def __enter__(self) -> 'Pass':
         runner = self._runner
-        if self._calls and runner._versions != runner._read_versions():
+        if self._calls and runner._versions != self._read_versions():
             raise RuntimeError(
                 'weights changed between passes that share blocks, whose '
                 'gradients are not complete yet: take a step after the last '
@@ -430,11 +389,11 @@ class Pass:
                     () if updates else runner._modules,
                 )
             )
-            if self._calls or self._following is not None:
+            if self._calls or self._num_common is not None:
                 for module in runner._parts:
                     forward = partial(self._call, module, module.forward)
                     stack.enter_context(replace_forward(module, forward))
-                for layer in runner._list_inplace():
+                for layer in runner._inplace:
                     stack.enter_context(
                         shadow_attribute(layer, 'inplace', False)
                     )
@@ -450,13 +409,14 @@ class Pass:
             loss: The loss, a scalar.
             how: Backpropagates a loss, such as ``lambda loss:
                 scaler.scale(loss).backward()``. If passes share, it gets
-                the value of the loss alone and can scale it. A pass has no
+                the value of the loss alone and can scale it; the pass has no
                 gradients of its own then, to be read, clipped or projected.
 
         Raises:
             RuntimeError: If ``how`` does not backpropagate, or changes
                 gradients.
         """
+        # Calls after the forward pass are those of gradient checkpointing.
         self._go_alone()
         self._is_backpropagated = True
         if how is torch.autograd.backward or not any(
@@ -491,7 +451,7 @@ class Pass:
             # Gradient checkpointing repeats calls. Those of the main network
             # then update its statistics again, as they do without sharing.
             self._send_back(is_main=True)
-            self._runner._versions = self._runner._read_versions()
+            self._runner._versions = self._read_versions()
             self.is_done = True
         elif 'leaf Variable that requires grad' in str(error):
             raise RuntimeError(
@@ -500,8 +460,10 @@ class Pass:
                 f'return a new tensor, or {TURN_OFF}'
             ) from error
 
+    def _read_versions(self) -> List[int]:
+        return [parameter._version for parameter in self._runner._parameters]
+
     def _read_gradients(self) -> List[Tuple[int, ...]]:
-        """Read places and versions of parameters' gradients."""
         return [
             (p._version, p.grad.data_ptr(), p.grad._version)
             for p in self._runner._parameters
@@ -509,11 +471,9 @@ class Pass:
         ]
 
     def _send_back(self, is_main: bool) -> None:
-        """Backpropagate calls that the next pass does not share.
+        """Backpropagate calls of one kind that the next pass does not share.
 
-        Args:
-            is_main: Whether to do so for calls of the main network, or for
-                those of subnets, which come before them.
+        Those of subnets, which are last, come first.
         """
         while (
             len(self._calls) > (self._num_kept or 0)
@@ -522,10 +482,7 @@ class Pass:
             self._calls.pop().backpropagate()
 
     def _go_alone(self) -> None:
-        """Run every call from now on, and share none with the next pass.
-
-        After the forward pass, calls are those of gradient checkpointing.
-        """
+        """Run every call from now on, and share none with the next pass."""
         self._num_given = self._num_made
         self._end_shared()
 
@@ -543,12 +500,8 @@ class Pass:
         """Call a watched module, or take the output of an equal call."""
         if self._is_inside:
             return forward(*args, **kwargs)
-        number = self._runner._blocks.get(module)
-        if (
-            number is not None
-            and self._following is not None
-            and self._paths[number] is not self._following[number]
-        ):
+        number = self._runner._blocks.get(module, -1)
+        if number >= (self._num_common or 0):
             self._end_shared()
         self._is_inside = True
         try:
@@ -568,39 +521,27 @@ class Pass:
         is_given = self._num_made < self._num_given
         if not is_given and self._num_kept is not None:
             return forward(*args, **kwargs)
-        inputs = Inputs(args, kwargs)
-        parts = self._runner._parts[module]
-        state = read_state(parts, forward)
+        parts, is_main = self._runner._parts[module], self.subnet is None
+        call = Call(module, parts, forward, args, kwargs, is_main)
         if is_given:
-            call = self._calls[self._num_made]
-            change = call.find_change(module, state, inputs)
-            if change is None:
-                self._num_made += 1
-                if call.is_intact():
-                    return call.given
-            else:
-                self._runner.parted = change
-                self._go_alone()
-            return forward(*args, **kwargs)
-        trained = list_trained(parts, inputs)
-        name = type(module).__name__
-        why_not = None
-        if state is None:
-            why_not = f'{name} has hooks inside, which run in every pass'
-        elif trained is None:
-            why_not = f'{name} gets tensors whose gradients each pass needs'
+            earlier = self._calls[self._num_made]
+            why_not = call.find_change(earlier)
         elif not torch.is_grad_enabled() or _is_hooked() > self._is_hooked:
             # Checkpointing around this call will repeat it, among others.
-            why_not = f'{name} is in a part that is checkpointed as a whole'
-        if why_not is not None or trained is None:
+            why_not = f'{call.name} is in a part that is checkpointed'
+        else:
+            why_not = call.find_obstacle()
+        if why_not is not None:
             self._runner.parted = why_not
-            self._end_shared()
+            self._go_alone()
             return forward(*args, **kwargs)
-        given, cuts = cut_output(forward(*args, **kwargs))
-        is_main = self.subnet is None
-        self._calls.append(
-            Call(module, is_main, state, inputs, given, cuts, trained)
-        )
+        if is_given:
+            self._num_made += 1
+            if earlier.is_intact():
+                return earlier.given
+            return forward(*args, **kwargs)
+        given = call.cut(forward(*args, **kwargs))
+        self._calls.append(call)
         self._num_made += 1
         return given
 
@@ -610,8 +551,7 @@ def _collect_between(
 ) -> bool:
     """Find the largest modules that neither contain blocks nor are in one.
 
-    Returns:
-        bool: Whether the module is a block or contains one.
+    Returns whether the module is a block or contains one.
     """
     if module in blocks:
         return True

@@ -1,24 +1,12 @@
 """Residual stages: what a block is, how its forward is replaced, who finds it.
 
 The finders of the supported network families are in :mod:`.families`.
-
-To add a family, register one function::
-
-    @register_stage_finder('MyNet')
-    def find_my_stages(backbone):
-        if not isinstance(backbone, MyNet):
-            return None
-        return [
-            Stage(f'stages.{i}', tuple(Block(m) for m in stage))
-            for i, stage in enumerate(backbone.stages)
-        ]
 """
 
 import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -26,16 +14,15 @@ from typing import (
     ContextManager,
     Dict,
     Iterator,
-    NamedTuple,
     Optional,
     Sequence,
     Set,
     Tuple,
 )
 
-import torch
 from torch import nn
 from torch.fx import GraphModule
+from torch.jit import ScriptModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 if TYPE_CHECKING:
@@ -44,37 +31,30 @@ if TYPE_CHECKING:
 Forward = Callable[..., Any]
 
 
-class ReplacedForward:
-    """A replacement for a module's forward that copies do not get.
+class Replacement:
+    """A function in place of a module's attribute, which copies do not get.
 
-    A copy or a pickle of the module has the original forward. Otherwise it
-    would run the original's blocks, and stay a subnet for ever.
+    A copy or a pickle of the module has the original. Otherwise it would run
+    blocks of the module that it was copied from, and stay a subnet for ever.
 
     Args:
-        module: The module.
-        own: The instance's own forward, if it has one.
-        forward: Function that its calls run.
+        original: The attribute's value.
+        function: Function that its calls run.
     """
 
-    def __init__(
-        self, module: nn.Module, own: Optional[Forward], forward: Forward
-    ) -> None:
-        self._module = module
-        self._own = own
-        self._forward = forward
+    def __init__(self, original: Any, function: Forward) -> None:
+        self.original = original
+        self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._forward(*args, **kwargs)
+        return self._function(*args, **kwargs)
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return get_original_forward, (self._module, self._own)
+        return _return_original, (self.original,)
 
 
-def get_original_forward(
-    module: nn.Module, own: Optional[Forward] = None
-) -> Forward:
-    """Get a module's own forward, or else that of its class."""
-    return own or MethodType(type(module).forward, module)
+def _return_original(original: Any) -> Any:
+    return original
 
 
 @contextmanager
@@ -84,12 +64,8 @@ def shadow_attribute(
     """Give one instance another attribute inside a context.
 
     The attribute lies over the class's, or over a submodule of that name, so
-    that the module tree, parameters and state dict stay as they are.
-
-    Args:
-        module: The instance; its class and other instances are not changed.
-        name: The attribute's name.
-        value: Any value but a module, a parameter or a tensor.
+    that the module tree, parameters and state dict stay as they are. The
+    value must be no module, parameter or tensor.
     """
     # An instance may already have its own forward, as set by MMEngine's
     # activation checkpointing: that one must be restored.
@@ -106,16 +82,8 @@ def shadow_attribute(
 def replace_forward(
     module: nn.Module, forward: Forward
 ) -> ContextManager[None]:
-    """Replace the forward of one instance inside a context.
-
-    Copies and pickles made inside have the original forward.
-
-    Args:
-        module: The instance; its class and other instances are not changed.
-        forward: Function that its calls run inside the context.
-    """
-    own = vars(module).get('forward')
-    replaced = ReplacedForward(module, own, forward)
+    """Replace the forward of one instance inside a context."""
+    replaced = Replacement(module.forward, forward)
     return shadow_attribute(module, 'forward', replaced)
 
 
@@ -143,19 +111,6 @@ class Block:
     module: nn.Module
     shortcut: Optional[Forward] = keep_input
     branch_only: Optional[Callable[[nn.Module], ContextManager[None]]] = None
-
-
-def make_sum_block(module: nn.Module) -> Block:
-    """Make a block ``y = branch(x) + x``."""
-    return Block(module, keep_input, _subtract_input)
-
-
-def _subtract_input(module: nn.Module) -> ContextManager[None]:
-    """Make such a block return its branch alone: subtract the input."""
-    forward = module.forward
-    return replace_forward(
-        module, lambda x, *args, **kwargs: forward(x, *args, **kwargs) - x
-    )
 
 
 def unwrap_block(module: nn.Module) -> nn.Module:
@@ -194,11 +149,7 @@ class Stage:
 
 
 def check_branch(stage: Stage, block: Block) -> None:
-    """Refuse a block whose residual branch cannot run alone.
-
-    Raises:
-        ValueError: If it is one.
-    """
+    """Raise a ValueError for a block whose branch cannot run alone."""
     # Without a shortcut the block is its branch.
     if block.shortcut is not None and block.branch_only is None:
         raise ValueError(
@@ -216,8 +167,8 @@ _FINDERS: Dict[str, StageFinder] = {}
 def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
     """Register a function that finds the stages of one network family.
 
-    The function gets a backbone and returns its stages, or ``None`` if the
-    backbone is not of its family. Finders registered later are asked first.
+    It gets a backbone and returns its stages, or ``None`` if the backbone is
+    not of its family. Functions registered later are asked first.
 
     Args:
         family: Name of the family, as shown in error messages.
@@ -239,7 +190,7 @@ def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Return a model without its wrapper for distributed training, if any.
+    """Return a model without its wrapper for distributed training.
 
     Example:
         >>> unwrap_model(nn.DataParallel(model)) is model
@@ -251,9 +202,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """Find the network that has the residual stages, inside a model.
-
-    See :func:`find_stages` for where it is looked for.
+    """Find the network that :func:`find_stages` finds stages in.
 
     Raises:
         TypeError: If there is no known network, or more than one.
@@ -262,7 +211,7 @@ def find_backbone(model: nn.Module) -> nn.Module:
         >>> find_backbone(nn.ModuleDict(dict(backbone=model))) is model
         True
     """
-    return _find_network(model).module
+    return _find_network(model)[1]
 
 
 def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
@@ -270,12 +219,10 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
 
     A model that has a ``backbone`` has its stages there. Any other model is a
     known network itself, or has one somewhere among its submodules, such as
-    the ``module`` of a weight average, the last part of an ``nn.Sequential``,
-    or an ``encoder``.
+    the ``module`` of a weight average, or an ``encoder``.
 
     Args:
-        model: A backbone, or a model around one; wrapped for distributed
-            training or not.
+        model: A backbone, or any model around one.
 
     Raises:
         TypeError: If no registered family knows the backbone, or the model
@@ -288,26 +235,16 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
         >>> len(find_stages(average))
         4
     """
-    network = _find_network(model)
-    _check_distinct(network.module, network.stages)
-    for stage in network.stages:
+    _, backbone, stages = _find_network(model)
+    _check_distinct(backbone, stages)
+    for stage in stages:
         for reader in stage.readers:
-            reader.check_end(unwrap_model(model), network.module)
-    return network.stages
+            reader.check_end(unwrap_model(model), backbone)
+    return stages
 
 
-class _Network(NamedTuple):
-    """A known network in a model.
-
-    Attributes:
-        path: Its name in the model.
-        module: The network.
-        stages: Its stages.
-    """
-
-    path: str
-    module: nn.Module
-    stages: Tuple[Stage, ...]
+# Name in the model, the network, its stages.
+_Network = Tuple[str, nn.Module, Tuple[Stage, ...]]
 
 
 def _find_network(model: nn.Module) -> _Network:
@@ -325,7 +262,7 @@ def _find_network(model: nn.Module) -> _Network:
             '`mmst.subnets.register_stage_finder`'
         )
     if len(networks) > 1:
-        paths = ', '.join(f'`{network.path}`' for network in networks)
+        paths = ', '.join(f'`{path}`' for path, _, _ in networks)
         raise TypeError(
             f'{type(model).__name__} has several networks with residual '
             f'stages, {paths}: pass the one that is to have subnets. A model '
@@ -334,10 +271,11 @@ def _find_network(model: nn.Module) -> _Network:
     return networks[0]
 
 
-#: Packages' networks. Parts of an unknown one are no networks of their own.
+# Packages' networks, whose parts are no networks of their own, but for those
+# of TIMMBackbone and of torchvision's detectors.
 _NETWORK = re.compile(
     r'timm\.models\.|torchvision\.models\.(?!detection)|'
-    r'mm\w+\.models\.backbones\.'
+    r'mm\w+\.models\.backbones\.(?!timm)'
 )
 
 
@@ -361,13 +299,10 @@ def _iter_networks(
             if name.startswith('backbone'):
                 yield from _iter_networks(child, f'{path}{name}.', seen, True)
         return
-    timm_model = getattr(module, 'timm_model', None)
-    if isinstance(timm_model, nn.Module):  # TIMMBackbone's
-        module, path = timm_model, f'{path}timm_model.'
     for finder in reversed(list(_FINDERS.values())):
         stages = finder(module)
         if stages:
-            yield _Network(path[:-1], module, tuple(stages))
+            yield path[:-1], module, tuple(stages)
             return
     if not _NETWORK.match(type(module).__module__):
         for name, child in module.named_children():
@@ -380,34 +315,27 @@ def _describe(model: nn.Module) -> str:
     for attribute in ('backbone', 'timm_model'):
         inner = getattr(backbone, attribute, None)
         backbone = inner if isinstance(inner, nn.Module) else backbone
-    name = type(backbone).__name__
-    if isinstance(backbone, GraphModule):
-        return (
-            f'{name}, a torch.fx GraphModule: tracing left no blocks to skip, '
-            'so pass the model as it was before'
-        )
-    if isinstance(backbone, torch.jit.ScriptModule):
-        return (
-            f'{getattr(backbone, "original_name", name)}, a TorchScript '
-            'module: its blocks cannot be skipped, so pass the model as it '
-            'was before'
-        )
+    name = getattr(backbone, 'original_name', type(backbone).__name__)
+    kinds = {GraphModule: 'torch.fx GraphModule', ScriptModule: 'TorchScript'}
+    for kind, text in kinds.items():
+        if isinstance(backbone, kind):
+            return (
+                f'{name}, a {text} module: its blocks cannot be skipped, so '
+                'pass the model as it was before'
+            )
     return f'{name} of {type(backbone).__module__}'
 
 
 def _check_distinct(backbone: nn.Module, stages: Sequence[Stage]) -> None:
     # A network lists a block that it has twice only once, unless asked.
-    places = Counter(
-        module for _, module in backbone.named_modules(remove_duplicate=False)
-    )
-    listed = Counter(
-        block.module for stage in stages for block in stage.blocks
-    )
-    for stage in stages:
-        for block in stage.blocks:
-            if max(places[block.module], listed[block.module]) > 1:
-                raise TypeError(
-                    f'the network has the same {type(block.module).__name__} '
-                    f'of {stage.name} in two places, and it cannot be skipped '
-                    'in one of them alone: give each place its own block'
-                )
+    named = backbone.named_modules(remove_duplicate=False)
+    places = Counter(module for _, module in named)
+    blocks = [(s.name, block.module) for s in stages for block in s.blocks]
+    listed = Counter(module for _, module in blocks)
+    for stage, module in blocks:
+        if max(places[module], listed[module]) > 1:
+            raise TypeError(
+                f'the network has the same {type(module).__name__} of '
+                f'{stage} in two places, and it cannot be skipped in one of '
+                'them alone: give each place its own block'
+            )

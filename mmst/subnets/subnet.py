@@ -51,8 +51,7 @@ class Subnet:
             size: See :class:`Subnet`.
 
         Raises:
-            ValueError: If there is not one depth per stage, or a depth is not
-                between 1 and the stage's number of blocks.
+            ValueError: If the depths do not fit the stages.
         """
         if len(depths) != len(num_blocks):
             raise ValueError(
@@ -96,14 +95,8 @@ class Subnet:
         text = '-'.join(map(str, self.depths))
         if not self.is_ordered:
             mark = {Path.BOTH: '+', Path.SHORTCUT: '.', Path.BRANCH: '|'}
-            text += (
-                ' ('
-                + ' '.join(
-                    ''.join(mark[path] for path in stage)
-                    for stage in self.paths
-                )
-                + ')'
-            )
+            stages = (''.join(mark[p] for p in paths) for paths in self.paths)
+            text += f' ({" ".join(stages)})'
         if isinstance(self.size, float):
             text += f' at {self.size:.3f} of the input'
         elif self.size is not None:

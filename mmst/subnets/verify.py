@@ -12,7 +12,6 @@ from typing import (
     NamedTuple,
     Optional,
     Sequence,
-    Tuple,
 )
 
 import torch
@@ -26,26 +25,11 @@ Tensors = Mapping[str, Optional[Tensor]]
 
 
 class Outcome(NamedTuple):
-    """What passes leave behind.
-
-    Attributes:
-        losses: Loss of each pass, by its index.
-        gradients: Summed gradient of each parameter, by name.
-        buffers: Each buffer, by name.
-    """
+    """Losses of passes by index; summed gradients and buffers by name."""
 
     losses: Dict[int, Tensor]
-    gradients: Dict[str, Optional[Tensor]]
-    buffers: Dict[str, Tensor]
-
-    @classmethod
-    def read(cls, losses: Dict[int, Tensor], model: nn.Module) -> 'Outcome':
-        """Read the gradients and buffers of a model after its passes."""
-        return cls(
-            losses,
-            {name: p.grad for name, p in model.named_parameters()},
-            {name: b.clone() for name, b in model.named_buffers()},
-        )
+    gradients: Tensors
+    buffers: Tensors
 
 
 @contextmanager
@@ -97,17 +81,7 @@ def find_difference(
     shared: Outcome,
     tolerance: float,
 ) -> Optional[str]:
-    """Name what differs between passes apart and passes that share.
-
-    Args:
-        subnets: The passes.
-        apart: Outcome of the passes apart.
-        shared: Outcome of the passes that share.
-        tolerance: Largest relative difference.
-
-    Returns:
-        str: A sentence; ``None`` if nothing differs.
-    """
+    """Name what differs by more than a relative tolerance, in a sentence."""
     for index, subnet in enumerate(subnets):
         one, other = float(shared.losses[index]), float(apart.losses[index])
         if abs(one - other) > tolerance * (abs(other) + 1e-3):
@@ -116,24 +90,23 @@ def find_difference(
                 f'the loss of {name} (pass {index}) is {one:.4g} when passes '
                 f'share, and {other:.4g} apart'
             )
-    pairs: Sequence[Tuple[str, Tensors, Tensors]] = (
+    for kind, new, old in (
         ('the summed gradient of', shared.gradients, apart.gradients),
         ('the buffer', shared.buffers, apart.buffers),
-    )
-    for kind, new, old in pairs:
+    ):
         numbers = {
             name: tensor
             for name, tensor in old.items()
             if tensor is not None and tensor.is_floating_point()
         }
-        sizes = [float(tensor.norm()) for tensor in numbers.values()]
-        floor = 1e-3 * max(sizes, default=0.0) + 1e-30
+        sizes = {
+            name: float(tensor.norm()) for name, tensor in numbers.items()
+        }
+        floor = 1e-3 * max(sizes.values(), default=0.0) + 1e-30
         for name, tensor in numbers.items():
-            found = new[name]
-            off = 1.0
+            found, off = new[name], 1.0
             if found is not None:
-                change = (found - tensor).norm() / (tensor.norm() + floor)
-                off = float(change)
+                off = float((found - tensor).norm()) / (sizes[name] + floor)
             if off > tolerance:
                 return (
                     f'{kind} {name} differs by {100 * off:.2g} % when passes '

@@ -101,16 +101,9 @@ def test_attention_is_as_it_was_afterwards(efficient):
     try:
         expected = settings()
         assert expected == (True, efficient, True, False, 0)
-        with count_flops():
-            assert settings()[:4] == (False, False, True, True)
-        assert settings() == expected
         with pytest.raises(ZeroDivisionError), count_flops():
+            assert settings()[:4] == (False, False, True, True)
             raise ZeroDivisionError
-        assert settings() == expected
-        with pytest.raises(ValueError, match='leaves no feature map'):
-            measure_cost(
-                torchvision.models.vit_b_16(), torch.zeros(1, 3, 8, 8)
-            )
         assert settings() == expected
     finally:
         enable(before)

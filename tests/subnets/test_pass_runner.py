@@ -295,16 +295,17 @@ def test_model_is_whole_after_an_exception(fail_at, in_backward):
     assert_equal(model, other, runner.run(subnets, loss), expected)
 
 
-def test_main_network_comes_first():
-    model = resnet()
-    for subnets in ([SUBNETS[0], None], [None, None]):
-        with pytest.raises(ValueError, match='once, before all subnets'):
-            PassRunner(model).run(subnets, lambda subnet: None)
-
-
-def test_each_pass_has_an_input():
-    with pytest.raises(ValueError, match='2 passes but 3 inputs'):
-        PassRunner(resnet()).run(SUBNETS[:2], lambda subnet: None, 'abc')
+@pytest.mark.parametrize(
+    'subnets, inputs, message',
+    [
+        ([SUBNETS[0], None], None, 'once, before all subnets'),
+        ([None, None], None, 'once, before all subnets'),
+        (SUBNETS[:2], 'abc', '2 passes but 3 inputs'),
+    ],
+)
+def test_plans_that_are_refused(subnets, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        PassRunner(resnet()).run(subnets, lambda subnet: None, inputs)
 
 
 class TwoViews(nn.Module):
@@ -373,6 +374,15 @@ class Early(Small):
         return early, self.layer2(self.layer1(self.act(stem)))
 
 
+class Masked(Small):
+    """Draws at random between its blocks, and uses the draw twice."""
+
+    def forward(self, images):
+        x = self.layer1(self.act(self.stem(images)))
+        mask = torch.rand(x.shape[-2:], dtype=x.dtype)
+        return mask * self.layer2(mask * x)
+
+
 class InPlace(Small):
     """Writes into a block's output after it was given."""
 
@@ -381,19 +391,20 @@ class InPlace(Small):
         return self.layer2(x.relu_())
 
 
-def test_network_that_goes_another_way():
-    """As chance may have it; passes share until then."""
-    model, other = Wayward(), Wayward()
+@pytest.mark.parametrize(
+    'network, runs', [(Wayward, None), (Early, [1, 2]), (Masked, [1, 4])]
+)
+def test_networks_that_part(network, runs):
+    """By themselves, by chance: each is as apart from there on."""
+    model, other = network(), network()
+    torch.manual_seed(1)
     expected = apart(other, IMAGES, SMALL)
+    counts = count_calls([model.layer1[2], model.layer2[0]])
+    torch.manual_seed(1)
     assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
-
-
-def test_layer_that_overwrites_what_is_read():
-    """It works out of place where passes share, and in place again after."""
-    model, other = Early(), Early()
-    expected = apart(other, IMAGES, SMALL)
-    assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
-    assert model.act.inplace and vars(model.act)['inplace']
+    assert runs in (None, list(counts.values()))
+    if network is Early:  # whose activation works in place again
+        assert model.act.inplace and vars(model.act)['inplace']
 
 
 @pytest.mark.parametrize('frozen', [False, True])
@@ -422,26 +433,6 @@ def test_chance_is_drawn_once_for_what_is_shared():
     assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
 
 
-class Masked(Small):
-    """Draws at random between its blocks, and uses the draw twice."""
-
-    def forward(self, images):
-        x = self.layer1(self.act(self.stem(images)))
-        mask = torch.rand(x.shape[-2:], dtype=x.dtype)
-        return mask * self.layer2(mask * x)
-
-
-def test_network_that_draws_by_itself():
-    """Each pass has a draw of its own, from there on nothing in common."""
-    model, other = Masked(), Masked()
-    torch.manual_seed(1)
-    expected = apart(other, IMAGES, SMALL)
-    counts = count_calls([model.layer1[2], model.layer2[0]])
-    torch.manual_seed(1)
-    assert_equal(model, other, shared(model, IMAGES, SMALL), expected)
-    assert list(counts.values()) == [1, 4]
-
-
 def test_what_follows_the_last_block_is_of_each_pass():
     """A head may know in which pass it runs."""
     model = Small()
@@ -451,10 +442,3 @@ def test_what_follows_the_last_block_is_of_each_pass():
     model.forward = lambda images: model.head(run(model, images))
     shared(model, IMAGES, [SMALL[0]] * 3)
     assert list(counts.values()) == [3, 1]
-
-
-def test_block_that_stands_twice_is_refused():
-    model = resnet()
-    model.layer1[1] = model.layer1[0]
-    with pytest.raises(TypeError, match='BasicBlock of layer1 in two places'):
-        find_stages(model)

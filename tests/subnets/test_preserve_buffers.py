@@ -41,15 +41,11 @@ def check_same(model: nn.Module, before: dict) -> None:
         assert torch.equal(after[name], value), name
 
 
-def keep(model: nn.Module) -> dict:
-    return copy.deepcopy(model.state_dict())
-
-
 @pytest.mark.parametrize('name', OBSERVERS)
 def test_observers_before_and_after_their_first_pass(name):
     model = make_model(name)
     for _ in range(2):
-        before = keep(model)
+        before = copy.deepcopy(model.state_dict())
         with activate(model, (1, 1, 1, 1)):
             model(5 * IMAGES)
             assert any(
@@ -60,9 +56,8 @@ def test_observers_before_and_after_their_first_pass(name):
         model(IMAGES)  # the main network does observe
 
 
-@pytest.mark.parametrize('name', OBSERVERS)
-def test_observers_with_shared_prefixes(name):
-    model = make_model(name)
+def test_observers_with_shared_prefixes():
+    model = make_model('FusedMovingAvgObsFakeQuantize')
     alone = copy.deepcopy(model)
     subnet = Subnet.ordered((1, 1, 1, 1), (2, 2, 2, 2))
     PassRunner(model).run(

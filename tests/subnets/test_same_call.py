@@ -10,14 +10,20 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from mmst.subnets import PassRunner, Path, Subnet, activate, kl_minus
-from tests.subnets.passes_apart import count_calls
+from mmst.subnets import PassRunner, Path, Subnet, activate
+from tests.subnets.passes_apart import (
+    apart,
+    assert_equal,
+    count_calls,
+    do_nothing,
+    shared,
+)
 
 FULL = (2, 2, 2, 2)
 IMAGES = torch.rand(
-    6, 3, 32, 32, generator=torch.Generator().manual_seed(1)
+    4, 3, 16, 16, generator=torch.Generator().manual_seed(1)
 ).double()
-LABELS = torch.arange(6) % 5
+LABELS = torch.arange(4)
 # The second differs from the first in the last stage alone.
 SUBNETS = [
     Subnet.ordered((2, 2, 2, 1), FULL),
@@ -81,7 +87,6 @@ def hook_inside(model):
     model.layer1[0].conv2.register_forward_hook(
         lambda module, args, output: kept.append(output)
     )
-    return lambda subnet: None
 
 
 def replace_layer(model):
@@ -107,21 +112,13 @@ def change_forward(model):
 
 
 def mix_by(draw):
-    def change(model):
-        model.mix = draw
-        return lambda subnet: None
-
-    return change
-
-
-def image_gradient(model):
-    return lambda subnet: None
+    return lambda model: setattr(model, 'mix', draw)
 
 
 # How passes change a network, and how often its first stage then runs for
 # three passes that have it in common.
 CHANGES = dict(
-    nothing=(lambda model: lambda subnet: None, 1),
+    nothing=(lambda model: None, 1),
     dropout=(turn_dropout, 1),
     width=(change_width, 1),
     freeze=(freeze, 3),
@@ -135,41 +132,25 @@ CHANGES = dict(
 )
 
 
-def run(model, prepare, share):
-    """Losses and gradients of three passes, each changed before it runs."""
+def run(how, model, prepare):
+    """Losses of three passes, and how often the first convolution ran."""
     for seed in (torch.manual_seed, np.random.seed, random.seed):
         seed(3)
-    main, runs, losses = [], [], []
-    conv = model.layer1[0].conv1.forward
-    model.layer1[0].conv1.forward = lambda x: runs.append(1) or conv(x)
-    change = prepare(model)
-    for one in PassRunner(model, share).plan([None, *SUBNETS]):
-        with one:
-            change(one.subnet)
-            logits = model(IMAGES)
-            if one.subnet is None:
-                main.append(logits)
-                loss = cross_entropy(logits, LABELS)
-            else:
-                loss = kl_minus(logits, main[0], None)
-            one.backward(loss)
-        losses.append(loss.detach())
-    gradients = {name: p.grad for name, p in model.named_parameters()}
-    return torch.stack(losses), gradients, len(runs)
+    counts = count_calls([model.layer1[0].conv1])
+    before = prepare(model) or do_nothing
+    losses = how(model, [IMAGES] * 3, [None, *SUBNETS], before)
+    return losses, sum(counts.values())
 
 
 @pytest.mark.parametrize('name', CHANGES)
 def test_shared_passes_equal_passes_apart(name):
     prepare, expected_runs = CHANGES[name]
-    losses, gradients, runs = run(resnet(), prepare, False)
+    model, other = resnet(), resnet()
+    expected, runs = run(apart, other, prepare)
     assert runs == 3
-    shared_losses, shared_gradients, runs = run(resnet(), prepare, True)
+    losses, runs = run(shared, model, prepare)
     assert runs == expected_runs
-    torch.testing.assert_close(shared_losses, losses, rtol=1e-10, atol=0)
-    for parameter, gradient in gradients.items():
-        torch.testing.assert_close(
-            shared_gradients[parameter], gradient, rtol=1e-10, atol=1e-12
-        )
+    assert_equal(model, other, losses, expected)
 
 
 @pytest.mark.parametrize('kind', ['other view', 'equal view', 'gradient'])
@@ -196,15 +177,15 @@ def test_inputs_are_the_same_tensors_or_have_equal_values(kind):
         results.append((losses, gradients, found))
         runs = dict([('other view', 3), ('equal view', 1), ('gradient', 3)])
         assert counts[model.conv1] == (runs[kind] if share else 3)
-    for apart, shared in zip(*results):
-        torch.testing.assert_close(shared, apart, rtol=1e-9, atol=1e-12)
+    for expected, found in zip(*results):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_statistics_that_change_between_passes_are_refused():
     """The pass before still needs those that it read."""
-    run(resnet(), change_statistics, False)
+    run(apart, resnet(), change_statistics)
     with pytest.raises(RuntimeError, match='written into.*share=False'):
-        run(resnet(), change_statistics, True)
+        run(shared, resnet(), change_statistics)
 
 
 def test_weights_that_change_between_passes_are_refused():
@@ -248,21 +229,17 @@ def collect(model):
 @pytest.mark.parametrize('make', [clip, collect])
 def test_gradients_of_single_passes_are_refused(make):
     model = resnet()
-    for share in (False, True):
-        runner = PassRunner(model, share)
 
-        def train(runner=runner):
-            return runner.run(
-                [None, *SUBNETS],
-                lambda _: model(IMAGES).square().mean(),
-                backward=make(model),
-            )
+    def train(share):
+        PassRunner(model, share).run(
+            [None, *SUBNETS],
+            lambda _: model(IMAGES).square().mean(),
+            backward=make(model),
+        )
 
-        if not share:
-            train()
-            continue
-        with pytest.raises(RuntimeError, match='no gradients of their own'):
-            train()
+    train(share=False)
+    with pytest.raises(RuntimeError, match='no gradients of their own'):
+        train(share=True)
 
 
 def test_pass_without_backward_is_refused():
@@ -285,28 +262,21 @@ def test_loop_that_ends_early_is_told():
         del one
 
 
-@pytest.mark.parametrize('share', [True, False])
-def test_data_parallel(share):
-    """Copies of the network do not run the original's blocks."""
+def test_data_parallel():
+    """Copies of the network do not run the original's blocks and shortcuts."""
     model = nn.DataParallel(resnet())
-    if share:
-        with pytest.raises(ValueError, match='DataParallel.*share=False'):
-            PassRunner(model)
-    else:
-        losses = PassRunner(model, share=False).run(
-            [None, *SUBNETS], lambda _: model(IMAGES).mean()
-        )
-        assert len(losses) == 3
+    with pytest.raises(ValueError, match='DataParallel.*share=False'):
+        PassRunner(model)
+    runner = PassRunner(model, share=False)
 
+    def loss(subnet):
+        return model(IMAGES).mean()
 
-def test_data_parallel_runs_no_path_with_the_originals_weights():
-    """Here the shortcut of a block that changes the shape."""
-    model = nn.DataParallel(resnet())
+    assert len(runner.run([None, *SUBNETS], loss)) == 3
+    # The shortcut of a block that changes the shape has weights.
     raw = Subnet(tuple((Path.SHORTCUT, Path.BOTH) for _ in FULL))
     with pytest.raises(ValueError, match='DataParallel copies the network'):
-        PassRunner(model, share=False).run(
-            [None, raw], lambda _: model(IMAGES).mean()
-        )
+        runner.run([None, raw], loss)
     with pytest.raises(ValueError, match='DataParallel copies the network'):
         with activate(model, raw):
             pass

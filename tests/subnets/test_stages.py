@@ -1,9 +1,16 @@
-"""Finding stages: who is asked, who is refused."""
+"""Finding stages: who is asked, who is refused, in which words."""
 
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import mmpretrain
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
+from torchvision.models import resnet18
 
 from mmst.subnets import (
     Block,
@@ -13,69 +20,160 @@ from mmst.subnets import (
     measure_cost,
     register_stage_finder,
 )
-from mmst.subnets.stages import _FINDERS
+from tests.subnets.test_families import build, timm
 
 
 @pytest.mark.parametrize(
     'name, options',
     [
+        ('mmpretrain.EfficientNet', dict(arch='b0')),
+        ('mmpretrain.EdgeNeXt', dict(arch='xxsmall')),
+        ('mmpretrain.MlpMixer', dict(arch='s', img_size=64)),
+        ('mmpretrain.MobileViT', dict(arch='xx_small')),
+        ('mmpretrain.ShuffleNetV2', {}),
+        ('mmpretrain.HRNet', dict(arch='w18')),
         ('mmpretrain.VGG', dict(depth=11)),
-        ('mmdet.HourglassNet', dict()),
-        (
-            'mmdet.HRNet',
-            dict(
-                extra=dict(
-                    stage1=dict(
-                        num_modules=1,
-                        num_branches=1,
-                        block='BOTTLENECK',
-                        num_blocks=(4,),
-                        num_channels=(64,),
-                    ),
-                    stage2=dict(
-                        num_modules=1,
-                        num_branches=2,
-                        block='BASIC',
-                        num_blocks=(4, 4),
-                        num_channels=(32, 64),
-                    ),
-                    stage3=dict(
-                        num_modules=1,
-                        num_branches=3,
-                        block='BASIC',
-                        num_blocks=(4, 4, 4),
-                        num_channels=(32, 64, 128),
-                    ),
-                    stage4=dict(
-                        num_modules=1,
-                        num_branches=4,
-                        block='BASIC',
-                        num_blocks=(4, 4, 4, 4),
-                        num_channels=(32, 64, 128, 256),
-                    ),
-                )
-            ),
-        ),
+        ('torchvision.squeezenet1_1', {}),
+        timm('efficientnet_b0'),
+        # Its features leave the network before the next norm.
+        timm('densenet121', features_only=True),
     ],
 )
-def test_other_networks_are_refused(name, options):
-    backbone = ROOT_MODELS.build(dict(type=name, **options))
-    with pytest.raises(TypeError, match='no residual stages found in .*Known'):
-        find_stages(backbone)
+def test_families_that_are_not_known(name, options):
+    with pytest.raises(
+        TypeError, match='no residual stages found in .*[Kk]nown'
+    ):
+        find_stages(build(name, options))
+
+
+def list_timm():
+    """The shortest name of each of timm's modules of networks."""
+    library, modules = pytest.importorskip('timm'), defaultdict(list)
+    for module in library.list_modules():
+        modules[module] = library.list_models(module=module)
+    return {
+        module: min(names, key=lambda name: (len(name), name))
+        for module, names in modules.items()
+        if names
+    }
+
+
+def build_timm(name):
+    create = pytest.importorskip('timm').create_model
+    try:
+        # Without memory: nothing is run.
+        with torch.device('meta'):
+            return create(name)
+    except (NotImplementedError, RuntimeError):  # it computes as it is built
+        return create(name)
+
+
+def is_answered(network):
+    """Whether stages are found; any error but the refusals is raised."""
+    try:
+        stages = find_stages(network)
+    except TypeError as error:
+        assert 'no residual stages found in' in str(error), error
+        return False
+    assert all(
+        block.module in set(network.modules())
+        for stage in stages
+        for block in stage.blocks
+    )
+    return True
+
+
+@pytest.mark.slow
+def test_all_families_of_timm():
+    found = {
+        module
+        for module, name in list_timm().items()
+        if is_answered(build_timm(name))
+    }
+    assert {'resnet', 'resnest', 'convnext', 'deit', 'densenet'} <= found
+    assert not found & {'hrnet', 'vgg', 'mobilenetv3', 'edgenext'}
+
+
+@pytest.mark.slow
+def test_all_families_of_mmpretrain():
+    folder = Path(mmpretrain.__file__).parent / '.mim/configs/_base_/models'
+    configs = {}
+    for path in sorted(folder.rglob('*.py')):
+        model = Config.fromfile(str(path)).get('model') or {}
+        backbone = model.get('backbone')
+        if model.get('type') == 'ImageClassifier' and backbone:
+            configs.setdefault(backbone['type'], backbone)
+    assert len(configs) > 40
+    found = {
+        kind
+        for kind, cfg in configs.items()
+        if is_answered(
+            ROOT_MODELS.build(
+                dict(cfg, type=f'mmpretrain.{kind}', init_cfg=None)
+            )
+        )
+    }
+    assert {'ResNet', 'SwinTransformer', 'ConvNeXt', 'DenseNet'} <= found
+    assert not found & {'HRNet', 'VGG', 'LeNet5', 'EdgeNeXt', 'MlpMixer'}
+
+
+class Odd(nn.Module):
+    """Has the names of all families, and something else by each."""
+
+    stages = layer1 = layer2 = blocks = backbone = len
+    features, transitions, timm_model = 'x', 3, 'resnet18'
+    layers = [1, 'stages', 'nothing']
+
+
+def test_attributes_of_other_types_are_not_taken_for_stages():
+    with pytest.raises(TypeError, match='no residual stages found in Odd of'):
+        find_stages(Odd())
+
+
+def test_downsample_that_is_no_module():
+    net = nn.Sequential()
+    net.layer1, net.layer2 = (nn.Sequential(nn.Tanh()) for _ in range(2))
+    for layer in (net.layer1, net.layer2):
+        layer[0].downsample = False
+        layer[0].relu = nn.ReLU()
+    with pytest.raises(TypeError, match='no residual stages found'):
+        find_stages(net)
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'convnext_atto', 'densenet121'])
+def test_block_that_stands_twice_is_refused(name):
+    network = build_timm(name)
+    if name == 'resnet18':
+        network.layer2.append(network.layer2[1])
+    elif name == 'convnext_atto':
+        network.stages[2].blocks.append(network.stages[2].blocks[1])
+    else:
+        block = network.features.denseblock1
+        block.denselayer4 = block.denselayer3
+    with pytest.raises(TypeError, match='in two places'):
+        find_stages(network)
+
+
+@pytest.mark.parametrize(
+    'trace, message',
+    [
+        (torch.fx.symbolic_trace, 'ResNet, a torch.fx GraphModule'),
+        (torch.jit.script, 'ResNet, a TorchScript module'),
+    ],
+)
+def test_message_says_what_a_traced_network_is(trace, message):
+    with pytest.raises(TypeError, match=message):
+        find_stages(trace(resnet18()))
 
 
 @pytest.mark.parametrize('model', [None, 'resnet18', nn.Linear, [nn.ReLU()]])
 def test_what_is_no_network_is_named(model):
-    with pytest.raises(TypeError) as caught:
+    told = f'expected a network, a torch.nn.Module, not {model!r}'
+    with pytest.raises(TypeError, match=re.escape(told)):
         find_stages(model)
-    assert str(caught.value) == (
-        f'expected a network, a torch.nn.Module, not {model!r}'
-    )
 
 
-def test_a_registered_family_is_found(monkeypatch):
-    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
-
+def test_a_registered_family_is_found():
     class Mine(nn.Module):
         def __init__(self):
             super().__init__()
@@ -102,8 +200,7 @@ def test_a_registered_family_is_found(monkeypatch):
     assert measure_cost(model, x).blocks == ((2025,) * 3,)
 
 
-def test_a_later_finder_goes_before_an_earlier(monkeypatch):
-    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
+def test_a_later_finder_goes_before_an_earlier():
     backbone = ROOT_MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
 
     @register_stage_finder('my ResNets')

@@ -1,6 +1,8 @@
 """DenseNets, whose layers append channels."""
 
-from typing import Any, List, Optional, Sequence, Tuple
+from dataclasses import replace
+from itertools import repeat
+from typing import Any, List, Optional, Sequence
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -29,64 +31,41 @@ def find_dense_stages(backbone: nn.Module) -> Optional[List[Stage]]:
             a layer may read its input's channels in another way than a
             convolution.
     """
-    return [
-        _make_dense_stage(*parts) for parts in _list_dense_blocks(backbone)
-    ]
-
-
-def _list_dense_blocks(
-    backbone: nn.Module,
-) -> List[Tuple[str, List[nn.Module], nn.Module]]:
-    """List the dense blocks: name, layers, and the module that follows."""
-    stages, transitions, features = (
-        _get_part(backbone, name)
-        for name in ('stages', 'transitions', 'features')
-    )
+    lists = []
+    for name in ('stages', 'transitions', 'features'):
+        part: Any = getattr(backbone, name, None)
+        is_module = isinstance(part, nn.Module)
+        lists.append([*part.named_children()] if is_module else [])
     # mmpretrain has two lists; torchvision and timm have one, alternating.
-    parts = [
-        (f'stages.{name}', block, following)
-        for (name, block), following in zip(
-            stages.named_children(), transitions.children()
-        )
-    ]
-    children = list(features.named_children())
-    parts += [
-        (f'features.{name}', block, following)
-        for (name, block), (_, following) in zip(children, children[1:])
-    ]
-    named = [
-        (name, _list_dense_layers(backbone, name, block), following)
-        for name, block, following in parts
-    ]
-    return [part for part in named if part[1]]
+    parts = [*zip(repeat('stages'), lists[0], lists[1])]
+    parts += zip(repeat('features'), lists[2], lists[2][1:])
+    stages = []
+    for prefix, (name, block), (_, following) in parts:
+        layers = _list_layers(backbone, f'{prefix}.{name}', block)
+        if layers:
+            stages.append(_make_stage(f'{prefix}.{name}', layers, following))
+    return stages
 
 
-def _get_part(backbone: nn.Module, name: str) -> nn.Module:
-    """Get a submodule by its name; an empty one if there is none."""
-    part = getattr(backbone, name, None)
-    return part if isinstance(part, nn.Module) else nn.Module()
-
-
-def _list_dense_layers(
+def _list_layers(
     backbone: nn.Module, name: str, block: nn.Module
 ) -> List[nn.Module]:
     block = unwrap_block(block)
     # mmpretrain has the layers in a list inside the block.
-    block = block.block if hasattr(block, 'block') else block
-    children = list(block.children())
-    layers = list(filter(_is_dense_layer, children))
+    children = list(getattr(block, 'block', block).children())
+    names = ('densenet.DenseLayer', 'densenet._DenseLayer')
+    layers = [
+        child
+        for child in children
+        if is_block_of(child, names) and has_known_forward(child)
+    ]
     if layers:
-        others = (child for child in children if child not in layers)
+        others = [child for child in children if child not in layers]
         refuse_mixed(backbone, name, layers[0], others)
     return layers
 
 
-def _is_dense_layer(module: nn.Module) -> bool:
-    names = ('densenet.DenseLayer', 'densenet._DenseLayer')
-    return is_block_of(module, names) and has_known_forward(module)
-
-
-def _make_dense_stage(
+def _make_stage(
     name: str, layers: List[nn.Module], following: nn.Module
 ) -> Stage:
     parts = [unwrap_block(part) for part in (*layers, following)]
@@ -97,17 +76,22 @@ def _make_dense_stage(
     convs = [layer.conv1 for layer in parts[:-1]]
     convs.append(getattr(parts[-1], 'conv', None))
     for conv in convs:
-        _check_conv(conv, name)
-    return Stage(
-        name,
-        tuple(Block(layer, _append_nothing) for layer in layers),
-        tuple(
-            Reader(norm, index, added // len(layers), conv)
-            if conv is not None
-            else Reader(norm, index, added // len(layers), end=following)
-            for index, (norm, conv) in enumerate(zip(norms, convs))
-        ),
-    )
+        if conv is None:
+            continue
+        is_plain = type(conv).forward is nn.Conv2d.forward
+        if not is_plain or conv.groups > 1:
+            raise TypeError(
+                f'{type(conv).__name__} in or after {name} is not a plain '
+                'Conv2d: its input channels cannot be left out'
+            )
+    readers = [
+        Reader(norm, index, added // len(layers), conv)
+        for index, (norm, conv) in enumerate(zip(norms, convs))
+    ]
+    if convs[-1] is None:
+        readers[-1] = replace(readers[-1], end=following)
+    blocks = tuple(Block(layer, _append_nothing) for layer in layers)
+    return Stage(name, blocks, tuple(readers))
 
 
 def _find_norm(part: nn.Module, stage: str) -> _NormBase:
@@ -130,17 +114,6 @@ def _find_norm(part: nn.Module, stage: str) -> _NormBase:
             'computed (pruned or parametrized): channels cannot be left out'
         )
     return norm
-
-
-def _check_conv(conv: Optional[nn.Module], stage: str) -> None:
-    """Refuse a layer in which input channels cannot be left out."""
-    is_plain = isinstance(conv, nn.Conv2d) and conv.groups == 1
-    if conv is None or (is_plain and type(conv).forward is nn.Conv2d.forward):
-        return
-    raise TypeError(
-        f'{type(conv).__name__} in or after {stage} is not a plain Conv2d: '
-        'its input channels cannot be left out'
-    )
 
 
 def _append_nothing(features: Sequence[Tensor], *args: Any) -> Tensor:

@@ -4,17 +4,16 @@ from typing import Iterator, List, Optional, Tuple, Union
 
 from torch import nn
 
-from ..stages import (
-    Block,
-    Stage,
+from ..stages import Block, Stage, register_stage_finder, unwrap_block
+from .known_classes import (
+    has_known_forward,
+    is_block_of,
     make_sum_block,
-    register_stage_finder,
-    unwrap_block,
+    refuse_mixed,
 )
-from .known_classes import has_known_forward, is_block_of, refuse_mixed
 
 # Ends of full class names. All keep the shape of their input, and all but
-# PyTorch's own, which may normalise last, add it last.
+# PyTorch's own add it last.
 _BLOCKS = (
     # Transformers of mmpretrain, mmdet, mmseg and mmpose
     'SwinBlock',
@@ -56,9 +55,11 @@ def _iter_block_lists(
     """Yield each list that has known blocks: its name, its parent, itself."""
     for name, wrapped in module.named_children():
         child = unwrap_block(wrapped)
+        # A stage or an encoder is around a list.
+        inner = (getattr(child, n, None) for n in ('blocks', 'layers'))
         if isinstance(child, _LISTS) and any(map(_is_known, child)):
             yield prefix + name, module, child
-        elif isinstance(child, _LISTS) or _has_list(child):
+        elif any(isinstance(part, _LISTS) for part in (child, *inner)):
             yield from _iter_block_lists(child, f'{prefix}{name}.')
 
 
@@ -66,28 +67,21 @@ def _is_known(block: nn.Module) -> bool:
     return is_block_of(block, _BLOCKS)
 
 
-def _has_list(module: nn.Module) -> bool:
-    """Whether a module is a stage or an encoder around a list."""
-    return any(
-        isinstance(getattr(module, name, None), _LISTS)
-        for name in ('blocks', 'layers')
-    )
-
-
 def _make_stage(
     backbone: nn.Module, name: str, parent: nn.Module, children: Blocks
 ) -> Stage:
     blocks = list(filter(_is_known, children))
-    refuse_mixed(
-        backbone,
-        name,
-        blocks[0],
-        # PVT's lists begin with a position embedding, which has no layers; an
-        # exported ViT has identities where blocks were.
-        (m for m in children if m not in blocks and _has_layers(m)),
-    )
-    # A list hands from block to block is one tensor, as is what goes
-    # through a list in a known package's own network.
+    # PVT's lists begin with a position embedding, and an exported ViT has
+    # identities where blocks were. Neither has layers with weights inside.
+    others = [
+        child
+        for child in children
+        if child not in blocks
+        and any([*inner.parameters()] for inner in child.children())
+    ]
+    refuse_mixed(backbone, name, blocks[0], others)
+    # One tensor goes from block to block in a Sequential, and in a list of a
+    # known package's own network.
     is_chain = isinstance(children, nn.Sequential) or has_known_forward(parent)
     for block in blocks:
         if not is_chain and not has_known_forward(block):
@@ -101,15 +95,8 @@ def _make_stage(
     return Stage(name, tuple(map(_make_block, blocks)))
 
 
-def _has_layers(module: nn.Module) -> bool:
-    """Whether a module has layers with weights inside."""
-    return any([*child.parameters()] for child in module.children())
-
-
 def _make_block(module: nn.Module) -> Block:
-    adds_last = not isinstance(
-        unwrap_block(module), nn.TransformerEncoderLayer
-    )
-    if adds_last and has_known_forward(module):
-        return make_sum_block(module)
-    return Block(module)
+    # PyTorch's own may normalise last.
+    if isinstance(unwrap_block(module), nn.TransformerEncoderLayer):
+        return Block(module)
+    return make_sum_block(module)

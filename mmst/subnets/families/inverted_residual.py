@@ -4,23 +4,8 @@ from typing import List, Optional
 
 from torch import nn
 
-from ..stages import (
-    Block,
-    Stage,
-    make_sum_block,
-    register_stage_finder,
-    unwrap_block,
-)
-from .known_classes import has_known_forward, refuse_mixed
-
-
-def _has_shortcut(module: nn.Module) -> Optional[bool]:
-    """Whether an inverted residual block adds its input; None for others."""
-    for flag in ('with_res_shortcut', 'use_res_connect'):
-        value = getattr(unwrap_block(module), flag, None)
-        if isinstance(value, bool):
-            return value
-    return None
+from ..stages import Block, Stage, register_stage_finder, unwrap_block
+from .known_classes import make_sum_block, refuse_mixed
 
 
 @register_stage_finder(
@@ -43,24 +28,27 @@ def find_inverted_residual_stages(
             return None
         layer = unwrap_block(layer)
         for module in layer if isinstance(layer, nn.Sequential) else [layer]:
-            added = _has_shortcut(module)
-            if added is None:
+            adds_input = _adds_input(module)
+            if adds_input is None:
                 # The stem and the last convolution are no blocks.
                 if type(unwrap_block(module)).__name__ != 'ConvModule':
                     others.append(module)
                 continue
-            if not added or not runs:
+            if not adds_input or not runs:
                 runs.append([])
                 starts.append(name)
-            runs[-1].append(_make_block(module, added))
+            runs[-1].append(
+                make_sum_block(module) if adds_input else Block(module, None)
+            )
     if runs:
         refuse_mixed(backbone, 'layers', runs[0][0].module, others)
     return [Stage(start, tuple(blocks)) for start, blocks in zip(starts, runs)]
 
 
-def _make_block(module: nn.Module, adds_input: bool) -> Block:
-    if not adds_input:
-        return Block(module, shortcut=None)
-    return (
-        make_sum_block(module) if has_known_forward(module) else Block(module)
-    )
+def _adds_input(module: nn.Module) -> Optional[bool]:
+    """Whether an inverted residual block adds its input; None for others."""
+    for flag in ('with_res_shortcut', 'use_res_connect'):
+        value = getattr(unwrap_block(module), flag, None)
+        if isinstance(value, bool):
+            return value
+    return None

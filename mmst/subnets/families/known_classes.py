@@ -1,35 +1,25 @@
 """Classes of the packages whose blocks are known."""
 
-from typing import Any, Iterable, Sequence
+import re
+from typing import ContextManager, Iterable, Sequence
 
 from torch import nn
 
-from ..stages import unwrap_block
+from ..stages import Block, keep_input, replace_forward, unwrap_block
 
-_PACKAGES = {
-    'mmdet',
-    'mmpose',
-    'mmpretrain',
-    'mmseg',
-    'mmst',
-    'timm',
-    'torch',
-    'torchvision',
-}
+_PACKAGES = re.compile(
+    r'(mmdet|mmpose|mmpretrain|mmseg|mmst|timm|torch|torchvision)(\.|$)'
+)
 
 
 def _is_known(cls: type) -> bool:
-    return cls.__module__.partition('.')[0] in _PACKAGES
+    return bool(_PACKAGES.match(cls.__module__))
 
 
 def is_block_of(block: nn.Module, names: Sequence[str]) -> bool:
-    """Whether a block is of a known package's class, or of a subclass.
+    """Whether a block is of a class whose full name ends so, or a subclass.
 
-    A subclass that the package itself has is another kind of block.
-
-    Args:
-        block: The block, with PyTorch's ``CheckpointWrapper`` or without.
-        names: Ends of the classes' full names.
+    A subclass that a known package itself has is another kind of block.
     """
     cls = next(filter(_is_known, type(unwrap_block(block)).__mro__))
     full_name = f'.{cls.__module__}.{cls.__qualname__}'
@@ -37,30 +27,32 @@ def is_block_of(block: nn.Module, names: Sequence[str]) -> bool:
 
 
 def has_known_forward(module: nn.Module) -> bool:
-    """Whether a module's class has its forward from a known package.
-
-    Args:
-        module: The module, with PyTorch's ``CheckpointWrapper`` or without.
-    """
+    """Whether a module's class has its forward from a known package."""
     classes = type(unwrap_block(module)).__mro__
     cls = next(cls for cls in classes if 'forward' in vars(cls))
     return cls is not nn.Module and _is_known(cls)
 
 
+def make_sum_block(module: nn.Module) -> Block:
+    """Make a block that adds its branch to its input in the end."""
+    is_known = has_known_forward(module)
+    return Block(module, keep_input, _subtract_input if is_known else None)
+
+
+def _subtract_input(module: nn.Module) -> ContextManager[None]:
+    forward = module.forward
+    return replace_forward(
+        module, lambda x, *args, **kwargs: forward(x, *args, **kwargs) - x
+    )
+
+
 def refuse_mixed(
-    backbone: nn.Module, place: str, known: Any, others: Iterable[Any]
+    backbone: nn.Module,
+    place: str,
+    known: nn.Module,
+    others: Iterable[nn.Module],
 ) -> None:
-    """Refuse a list in which only some blocks are known.
-
-    Args:
-        backbone: The network.
-        place: Name of the list in the network.
-        known: One of the known blocks.
-        others: The other ones, if any.
-
-    Raises:
-        TypeError: If there are others.
-    """
+    """Raise a TypeError if a list has other modules beside known blocks."""
     names = {type(unwrap_block(other)).__name__ for other in others}
     if names:
         raise TypeError(

@@ -1,13 +1,13 @@
 """ResNets, and networks with their layout."""
 
-from contextlib import contextmanager
 from itertools import count
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, ContextManager, List, Optional
 
 from torch import Tensor, nn
 
 from ..stages import (
     Block,
+    Replacement,
     Stage,
     keep_input,
     register_stage_finder,
@@ -17,37 +17,14 @@ from ..stages import (
 from .known_classes import has_known_forward, refuse_mixed
 
 
-class _NoShortcut:
-    """Stands in for a block's ``downsample`` and adds nothing.
-
-    Args:
-        downsample: The block's own, which copies of the block get.
-    """
-
-    def __init__(self, downsample: Optional[nn.Module]) -> None:
-        self._downsample = downsample
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.new_zeros(())
-
-    def __reduce__(self) -> Tuple[Any, ...]:
-        return _return_downsample, (self._downsample,)
-
-
-def _return_downsample(module: Optional[nn.Module]) -> Optional[nn.Module]:
-    return module
-
-
-@contextmanager
-def _remove_shortcut(block: nn.Module) -> Iterator[None]:
+def _remove_shortcut(block: nn.Module) -> ContextManager[None]:
     """Make a ResNet block add zero instead of its shortcut."""
     block = unwrap_block(block)
-    nothing = _NoShortcut(block.downsample)
-    with shadow_attribute(block, 'downsample', nothing):
-        yield
+    nothing = Replacement(block.downsample, lambda x: x.new_zeros(()))
+    return shadow_attribute(block, 'downsample', nothing)
 
 
-def make_resnet_block(module: nn.Module) -> Block:
+def _make_block(module: nn.Module) -> Block:
     """Make a block that has a ``downsample``, as a ResNet's has.
 
     The branch and the shortcut of a block that changes the shape can run
@@ -61,19 +38,16 @@ def make_resnet_block(module: nn.Module) -> Block:
     branch_only = _remove_shortcut if is_known else None
     if _keeps_shape(block):
         return Block(module, keep_input, branch_only)
-    if not is_known:
-        return Block(module, None)
 
     def downsample(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         out: Tensor = getattr(block, names[0])(block.downsample(x))
         return out
 
-    return Block(module, downsample, branch_only)
+    return Block(module, downsample if is_known else None, branch_only)
 
 
 def _has_downsample(module: nn.Module) -> bool:
-    block = unwrap_block(module)
-    shortcut = getattr(block, 'downsample', 'none of this name')
+    shortcut = getattr(unwrap_block(module), 'downsample', 'none')
     return shortcut is None or isinstance(shortcut, nn.Module)
 
 
@@ -111,5 +85,5 @@ def find_resnet_stages(backbone: nn.Module) -> Optional[List[Stage]]:
             return None
         others = [block for block in layer if block not in blocks]
         refuse_mixed(backbone, name, blocks[0], others)
-        stages.append(Stage(name, tuple(map(make_resnet_block, blocks))))
+        stages.append(Stage(name, tuple(map(_make_block, blocks))))
     return stages
