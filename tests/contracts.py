@@ -37,12 +37,13 @@ CONTRACTS = {
         'export/test_formats.py',
     ),
     'bad input is refused before training starts': (
+        'engine/test_checks.py',
         'engine/test_loops.py',
         'subnets/test_space.py',
         'export/test_refusals.py',
     ),
     'what differs between the stacks makes no difference': (
-        'test_requirements_check.py',
+        'test_installation.py',
         'launch/test_toolbox.py',
         'tools/test_safe_load.py',
     ),

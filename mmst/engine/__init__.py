@@ -1,7 +1,10 @@
 """Stimulative training: the loops, their step, and the hooks."""
 
-from mmst import openmmlab  # noqa: F401
+from mmst.installation import RANGES, check_packages
 
+check_packages(*RANGES)
+
+# ruff: noqa: E402
 from .hooks import ReseedHook, SubnetMetricsHook, SubnetSamplerHook
 from .loops import STEpochBasedTrainLoop, STIterBasedTrainLoop
 from .step import reduce_gradients, st_step

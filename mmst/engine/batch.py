@@ -1,18 +1,10 @@
 """The batch of each pass: the main batch, and what subnets get of it."""
 
 from math import gcd
-from typing import (
-    Any,
-    Hashable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Dict, Hashable, List, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 from mmst.subnets import Subnet, SubnetInputs, pad_inputs
 from mmst.subnets.inputs import find_shape
@@ -23,11 +15,7 @@ from mmst.targets import (
     find_handler,
     resize_samples,
 )
-
-SET_NO_SIZES = (
-    'set neither `size_range` nor `sizes` in SubnetSamplerHook, nor '
-    '`input_transforms` in train_cfg'
-)
+from mmst.targets.fields import NO_SIZES, describe_unknown
 
 
 class PassBatches:
@@ -36,7 +24,8 @@ class PassBatches:
     Images shrink, and what stands in them: data samples by their handlers,
     other entries by rules registered with
     :func:`mmst.targets.register_field`. A batch of full size stays as it is,
-    whatever its form.
+    whatever its form: a dictionary, or a list whose first entries are the
+    images and the data samples.
 
     Args:
         data: The main batch, preprocessed; not changed.
@@ -55,7 +44,8 @@ class PassBatches:
         dataset: Any = None,
         copy_inputs: bool = False,
     ) -> None:
-        self._main = self._last = data
+        self._data = data
+        self._main = self._last = read_entries(data)
         self._last_key: Hashable = None
         self._inputs = subnet_inputs
         self._model = model
@@ -95,14 +85,25 @@ class PassBatches:
                 'pass a copy of its images (copy_inputs=True in st_step; the '
                 'ST train loops find that out in the first iteration)'
             )
-        data = self._choose(subnet)
-        if self._copy_inputs:
-            data = _replace_inputs(data, _copy_tensors(_get_inputs(data)))
+        entries = dict(self._choose(subnet))
+        if self._copy_inputs and 'inputs' in entries:
+            entries['inputs'] = tree_map(
+                lambda x: x.clone() if isinstance(x, Tensor) else x,
+                entries['inputs'],
+            )
         self._handed_out = [
-            (tensor, tensor._version)
-            for tensor in _iter_tensors(_get_inputs(data))
+            (value, value._version)
+            for value in tree_flatten(entries.get('inputs'))[0]
+            if isinstance(value, Tensor)
         ]
-        return _copy_samples(data)
+        samples = entries.get('data_samples')
+        if isinstance(samples, list):  # a pass may write into them
+            entries['data_samples'] = [
+                find_handler(s).copy(s) for s in samples
+            ]
+        if isinstance(self._data, (list, tuple)):
+            return list(entries.values())
+        return entries if isinstance(self._data, dict) else entries['inputs']
 
     def were_inputs_written(self) -> bool:
         """Whether a pass has written into its images, copies or not."""
@@ -111,15 +112,32 @@ class PassBatches:
         )
         return self._are_written
 
-    def _choose(self, subnet: Optional[Subnet]) -> Any:
+    def check_targets(self, subnet: Subnet) -> None:
+        """Reject targets that handlers cannot reproduce at the main size.
+
+        A target that is not the batch's own there would be a wrong one at
+        every other size, too.
+
+        Args:
+            subnet: A subnet; one on the main images needs no targets of its
+                own.
+
+        Raises:
+            ValueError: If a target is not reproduced, by its field.
+        """
+        samples = self._main.get('data_samples')
+        if self._find_key(subnet) is not None and isinstance(samples, list):
+            images = get_images(self._main)
+            check_reproduced(samples, self._describe(images, images, images))
+
+    def _choose(self, subnet: Optional[Subnet]) -> Dict[str, Any]:
         if subnet is None:
             return self._main
         key = self._find_key(subnet)
-        if self._inputs.are_alike and key == self._last_key:
-            return self._last
-        source = self._last if self._inputs.chained else self._main
-        self._last = self._resize(source, subnet)
-        self._last_key = key
+        if not self._inputs.are_alike or key != self._last_key:
+            source = self._last if self._inputs.chained else self._main
+            self._last = self._resize(source, subnet)
+            self._last_key = key
         return self._last
 
     def _find_key(self, subnet: Optional[Subnet]) -> Hashable:
@@ -129,7 +147,7 @@ class PassBatches:
         images = get_images(self._main)
         multiple, _ = self._find_multiples()
         shape = find_shape(images, subnet.size, multiple)
-        return None if shape == _get_shape(images) else shape
+        return None if shape == tuple(images.shape[-2:]) else shape
 
     def _find_multiples(self) -> Tuple[int, int]:
         """Find what the sides of images become multiples of.
@@ -147,7 +165,7 @@ class PassBatches:
             or getattr(preprocessor, 'size_divisor', None)
             or 1
         )
-        samples = get_samples(self._main)
+        samples = self._main.get('data_samples')
         multiple = 1
         if isinstance(samples, list) and samples:
             multiple = find_handler(samples[0]).find_multiple(self._model)
@@ -155,10 +173,12 @@ class PassBatches:
             return multiple, 1
         return 1, divisor * multiple // gcd(divisor, multiple)
 
-    def _resize(self, data: Any, subnet: Subnet) -> Any:
+    def _resize(
+        self, entries: Dict[str, Any], subnet: Subnet
+    ) -> Dict[str, Any]:
         if subnet.size is None and not self._inputs.transforms:
-            return data
-        images = get_images(data)
+            return entries
+        images = get_images(entries)
         preprocessor = self._model.data_preprocessor
         multiple, divisor = self._find_multiples()
         small = self._inputs(
@@ -169,123 +189,57 @@ class PassBatches:
             multiple,
         )
         if small.shape == images.shape:
-            return _replace_inputs(data, small)
+            return dict(entries, inputs=small)
         # Padded as the preprocessor does, but not to a fixed size.
         value = getattr(
             preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)
         )
         padded = pad_inputs(small, divisor, value)
-        resizing = Resizing(
-            _get_shape(images),
-            _get_shape(small),
-            _get_shape(padded),
-            divisor,
-            self._model,
-            self._dataset,
-        )
-        return _resize_entries(_replace_inputs(data, padded), resizing)
+        resizing = self._describe(images, small, padded)
+        return {
+            name: padded
+            if name == 'inputs'
+            else _resize_entry(name, value, resizing)
+            for name, value in entries.items()
+        }
 
-    def check_targets(self, subnet: Subnet) -> None:
-        """Reject targets that handlers cannot reproduce at the main size.
-
-        A target that is not the batch's own there would be a wrong one at
-        every other size, too.
-
-        Args:
-            subnet: A subnet; one on the main images needs no targets of its
-                own.
-
-        Raises:
-            ValueError: If a target is not reproduced, by its field.
-        """
-        samples = get_samples(self._main)
-        if self._find_key(subnet) is None or not isinstance(samples, list):
-            return
-        shape = _get_shape(get_images(self._main))
+    def _describe(self, *images: Tensor) -> Resizing:
+        """Describe how main images were resized, then padded."""
+        main, small, padded = ((x.shape[-2], x.shape[-1]) for x in images)
         _, divisor = self._find_multiples()
-        check_reproduced(
-            samples,
-            Resizing(shape, shape, shape, divisor, self._model, self._dataset),
+        return Resizing(
+            main, small, padded, divisor, self._model, self._dataset
         )
 
 
-def get_images(data: Any) -> Tensor:
+def read_entries(data: Any) -> Dict[str, Any]:
+    """Read a batch's entries by their names.
+
+    The first two of a list are called as MMEngine's models call them.
+    """
+    if isinstance(data, dict):
+        return data
+    if not isinstance(data, (list, tuple)):
+        return dict(inputs=data)
+    names = [f'entry {i}' for i in range(len(data))]
+    names[:2] = ['inputs', 'data_samples']
+    return dict(zip(names, data))
+
+
+def get_images(batch: Any) -> Tensor:
     """Get the preprocessed images, (N, C, H, W), which can be resized.
 
     Raises:
         TypeError: If there is no such tensor.
     """
-    inputs = _get_inputs(data)
+    inputs = read_entries(batch).get('inputs')
     if not isinstance(inputs, Tensor) or inputs.ndim != 4:
         raise TypeError(
             "cannot change a subnet's input: the data preprocessor returns "
-            f'no (N, C, H, W) tensor as `inputs`. S{SET_NO_SIZES[1:]}'
+            f'no (N, C, H, W) tensor as `inputs`: {NO_SIZES}, nor '
+            '`input_transforms` in train_cfg'
         )
     return inputs
-
-
-def _get_shape(images: Tensor) -> Tuple[int, int]:
-    height, width = images.shape[-2:]
-    return height, width
-
-
-def get_samples(data: Any) -> Any:
-    """Get the data samples or labels of a batch; ``None`` if it has none."""
-    if isinstance(data, dict):
-        return data.get('data_samples')
-    return data[1] if isinstance(data, (list, tuple)) and data[1:] else None
-
-
-def _get_inputs(data: Any) -> Any:
-    if isinstance(data, dict):
-        return data.get('inputs')
-    return data[0] if isinstance(data, (list, tuple)) and data else data
-
-
-def _replace_inputs(data: Any, inputs: Any) -> Any:
-    if isinstance(data, dict):
-        return dict(data, inputs=inputs) if 'inputs' in data else data
-    if isinstance(data, (list, tuple)) and data:
-        return [inputs, *data[1:]]
-    return inputs
-
-
-def _copy_tensors(inputs: Any) -> Any:
-    return tree_map(
-        lambda item: item.clone() if isinstance(item, Tensor) else item, inputs
-    )
-
-
-def _iter_tensors(inputs: Any) -> Iterator[Tensor]:
-    if isinstance(inputs, Tensor):
-        yield inputs
-    elif isinstance(inputs, dict):
-        for item in inputs.values():
-            yield from _iter_tensors(item)
-    elif isinstance(inputs, (list, tuple)):
-        for item in inputs:
-            yield from _iter_tensors(item)
-
-
-def _copy_samples(data: Any) -> Any:
-    """Return the batch with samples that a pass may write into."""
-    samples = data.get('data_samples') if isinstance(data, dict) else None
-    if not isinstance(samples, list):
-        return data
-    return dict(data, data_samples=[find_handler(s).copy(s) for s in samples])
-
-
-def _resize_entries(data: Any, resizing: Resizing) -> Any:
-    """Resize all that a batch has besides its images."""
-    if not isinstance(data, dict):
-        own = {f'entry {i}': value for i, value in enumerate(data[1:], 1)}
-        return [data[0], *_resize_entries(own, resizing).values()]
-    return {
-        name: value
-        if name == 'inputs'
-        else _resize_entry(name, value, resizing)
-        for name, value in data.items()
-    }
 
 
 def _resize_entry(name: str, value: Any, resizing: Resizing) -> Any:
@@ -296,35 +250,10 @@ def _resize_entry(name: str, value: Any, resizing: Resizing) -> Any:
     rule = find_batch_rule(name)
     if rule is not None:
         return rule(value, resizing)
-    if isinstance(value, Tensor) and value.ndim == 1:
-        if not value.is_floating_point():  # class labels, one for each image
-            return value
-    raise TypeError(
-        f'cannot give a subnet a smaller input: nothing says how `{name}` of '
-        f'the batch ({type(value).__name__}) shrinks with the images. '
-        'Register a rule for it with '
-        f"`mmst.targets.register_field('{name}')`, which is "
-        '`mmst.targets.keep` if it does not depend on the size, or '
-        f'{SET_NO_SIZES}'
-    )
-
-
-def check_transforms(data: Any, subnet_inputs: SubnetInputs) -> None:
-    """Reject transforms that move pixels but not their annotations.
-
-    Args:
-        data: A batch.
-        subnet_inputs: How subnets' inputs are made from the main input.
-
-    Raises:
-        ValueError: If pixels are moved and annotations say where things are.
-    """
-    moved = {'crop', 'flip'} & set(subnet_inputs.transforms)
-    samples = get_samples(data)
-    for sample in samples if moved and isinstance(samples, list) else ():
-        if find_handler(sample).is_positional:
-            raise ValueError(
-                f'input_transforms in train_cfg has {sorted(moved)}, which '
-                'move pixels under the annotations of '
-                f'{type(sample).__name__}: they are for classification only'
-            )
+    if (
+        isinstance(value, Tensor)
+        and value.ndim == 1
+        and not value.is_floating_point()
+    ):
+        return value  # class labels, one for each image
+    raise TypeError(describe_unknown(name, value, 'the batch'))

@@ -6,9 +6,8 @@ in silence, or failing hours later.
 
 import copy
 import time
-from contextlib import contextmanager
 from random import Random
-from typing import Any, Iterator, List, NamedTuple, NoReturn, Optional
+from typing import Any, List, NamedTuple, NoReturn, Optional
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -33,10 +32,11 @@ from mmst.subnets import (
 )
 from mmst.subnets.cost import iter_tensors
 from mmst.subnets.verify import run_without_trace
+from mmst.targets import find_handler
 
-from .batch import PassBatches, check_transforms, get_images
+from .batch import PassBatches, get_images, read_entries
 from .report import describe_space
-from .step import log_apart, name_pass
+from .step import log_apart, mark_pass, name_place
 
 # The length of these samplers is that of an epoch; others may be endless.
 _FINITE = (
@@ -85,7 +85,7 @@ def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
     model = unwrap_model(runner.model)
     start = time.perf_counter()
     # A copy may share functions with the model, and so train parts of it.
-    with run_without_trace(model), log_apart(True):
+    with run_without_trace(model), log_apart():
         try:
             double = copy.deepcopy(model)
         except Exception as error:
@@ -111,14 +111,7 @@ def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
 
 
 class _Rehearsal:
-    """One iteration on a copy of the model.
-
-    Args:
-        loop: The ST train loop.
-        sampler: The sampler that draws the subnets.
-        data_batch: The first batch.
-        model: The copy.
-    """
+    """One iteration on a copy of the model."""
 
     def __init__(
         self,
@@ -133,15 +126,13 @@ class _Rehearsal:
         self._model = model
         self._wrapper = loop.runner.optim_wrapper
         self._num_images = _count_images(data_batch)
-        first = sampler.find_first(loop.runner.iter)
-        self._subnets = sampler.draw(first)
-        check_transforms(data_batch, loop.subnet_inputs)
         self._batches = self._make_batches(self._num_images)
 
     def _make_batches(self, num_images: int) -> PassBatches:
         """Make the batches of passes on the first images of the batch."""
         batch = copy.deepcopy(self._data_batch)
-        batch = _take_first(batch, self._num_images, num_images)
+        if num_images < self._num_images:
+            batch = _take_first(batch, self._num_images, num_images)
         with self._wrapper.optim_context(self._model):
             data = self._model.data_preprocessor(batch, True)
         return PassBatches(
@@ -173,22 +164,37 @@ class _Rehearsal:
 
     def run(self) -> Findings:
         """Run the passes; reject what cannot be trained."""
+        self._check_transforms()
+        first = self._sampler.find_first(self._loop.runner.iter)
+        subnets = self._sampler.draw(first)
         smallest = self._sampler.draw_smallest(Random(0))
-        batches = self._make_batches(self._num_images)
-        for index, subnet in enumerate([*self._subnets, smallest], 1):
-            with name_pass(index, subnet):
-                batches.check_targets(subnet)
-                batches.make(subnet)
-        why_apart = self._compare()
+        for index, subnet in enumerate([*subnets, smallest], 1):
+            with mark_pass(index, subnet):
+                self._batches.check_targets(subnet)
+                self._batches.make(subnet)
+        why_apart = self._compare(subnets)
         self._try_smallest(smallest)
         found = why_apart, self._batches.were_inputs_written()
         # Passes of all ranks have to share the same blocks.
         reasons, written = zip(*all_gather_object(found))
         return Findings(next(filter(None, reasons), None), any(written))
 
-    def _compare(self) -> Optional[str]:
+    def _check_transforms(self) -> None:
+        """Reject transforms that move pixels but not their annotations."""
+        moved = {'crop', 'flip'} & set(self._loop.subnet_inputs.transforms)
+        samples = read_entries(self._data_batch).get('data_samples')
+        for sample in samples if moved and isinstance(samples, list) else ():
+            if find_handler(sample).is_positional:
+                raise ValueError(
+                    f'input_transforms in train_cfg has {sorted(moved)}, '
+                    'which move pixels under the annotations of '
+                    f'{type(sample).__name__}: they are for classification '
+                    'only'
+                )
+
+    def _compare(self, subnets: List[Subnet]) -> Optional[str]:
         """Run the passes; find why they may not share, if so."""
-        passes = [None, *self._subnets]
+        passes = [None, *subnets]
         keys = self._batches.list_keys(passes)
         runner = PassRunner(
             self._model,
@@ -218,7 +224,9 @@ class _Rehearsal:
             return f'sharing blocks would be wrong here: {difference}'
         if runner.parted is None:
             return None
-        if get_world_size() > 1 and _has_sync_norm(self._model):
+        if get_world_size() > 1 and any(
+            isinstance(m, nn.SyncBatchNorm) for m in self._model.modules()
+        ):
             return (
                 f'{runner.parted}, so ranks could share different blocks, '
                 'and wait for each other in synchronised norm layers'
@@ -237,85 +245,89 @@ class _Rehearsal:
     def _try_smallest(self, subnet: Subnet) -> None:
         """Run the fewest blocks, at the smallest size, on the last batch."""
         least = _count_least_images(self._loop.dataloader, self._num_images)
-        error = self._try(subnet, least)
-        if isinstance(error, _MainFails):
+        cells: List[int] = []
+        handle = find_backbone(self._model).register_forward_hook(
+            lambda module, args, output: cells.extend(
+                _list_cells(args, output)
+            )
+        )
+        error = self._try(None, least)
+        handle.remove()
+        if error is not None:
             self._loop.runner.logger.warning(
                 'The main network itself cannot be trained on the last batch '
-                f'of an epoch, {least} of {self._num_images} images: {error}. '
-                'Set drop_last=True in train_dataloader'
+                f'of an epoch, {least} of {self._num_images} images: '
+                f'{_describe(error)}. Set drop_last=True in train_dataloader'
             )
             least = self._num_images
-            error = self._try(subnet, least)
-            if isinstance(error, _MainFails):
-                raise RuntimeError(f'the main network cannot run: {error}')
+        error = self._try(subnet, least)
         if error is not None:
             self._reject(subnet, least, error)
+        if subnet.size is not None and cells:
+            before, after = (
+                min(get_images(self._batches.make(network)).shape[-2:])
+                for network in (None, subnet)
+            )
+            left = cells[-1] * after / before
+            if left < 0.5:
+                self._blame_size(
+                    subnet,
+                    f'{left:.2g} cells are left of the last feature map',
+                )
 
-    def _try(self, subnet: Subnet, num_images: int) -> Optional[Exception]:
-        """Run the main network and a subnet; return the exception, if any."""
+    def _try(
+        self, subnet: Optional[Subnet], num_images: int
+    ) -> Optional[Exception]:
+        """Run the main network, then a subnet; return their exception."""
         batches = self._make_batches(num_images)
         main, small = batches.make(None), batches.make(subnet)
         with torch.no_grad():
             try:
-                with _watch_cells(self._model) as cells:
-                    self._compute_loss(main)
-            except Exception as error:
-                return _MainFails(_describe(error))
-            try:
-                with activate(
-                    self._model, subnet, self._loop.update_running_stats
-                ):
-                    self._compute_loss(small)
+                self._compute_loss(main)  # which teaches the subnet
+                if subnet is not None:
+                    with activate(
+                        self._model, subnet, self._loop.update_running_stats
+                    ):
+                        self._compute_loss(small)
             except Exception as error:
                 return error
-        if subnet.size is not None and cells:
-            sides = [min(get_images(x).shape[-2:]) for x in (main, small)]
-            left = cells[-1] * sides[1] / sides[0]
-            if left < 0.5:
-                return ValueError(
-                    f'{left:.2g} cells are left of the last feature map'
-                )
         return None
 
     def _reject(
         self, subnet: Subnet, num_images: int, error: Exception
     ) -> NoReturn:
         """Raise a subnet's exception; blame batch or size if it is theirs."""
-        told = f'subnet {subnet}: {_describe(error)}'
         sizes = self._sampler.sizes
         # A rank that fails alone must not wait for others.
-        can_retry = get_world_size() == 1
-        is_least = num_images < self._num_images
-        if is_least and can_retry and not self._try(subnet, self._num_images):
-            raise ValueError(
-                'subnets cannot be trained on the last batch of an epoch, '
-                f'{num_images} of {self._num_images} images ({told}): set '
-                'drop_last=True in train_dataloader, or raise the smallest '
-                'size in `size_range` or `sizes` of SubnetSamplerHook, now '
-                f'{sizes}'
-            ) from error
-        whole = Subnet(subnet.paths)
-        if (
-            sizes.values
-            and can_retry
-            and not self._try(whole, self._num_images)
-        ):
-            images = get_images(self._batches.make(None))
-            side = get_shorter_side(images, subnet.size)
-            raise ValueError(
-                f'subnets of {side} px are too small: {told}. Raise the '
-                'smallest size in `size_range` or `sizes` of '
-                f'SubnetSamplerHook, now {sizes}'
-            ) from error
-        index = next(
-            (k for k, own in enumerate(self._subnets) if own == subnet), 0
-        )
-        with name_pass(index + 1, subnet):
+        if get_world_size() == 1:
+            if num_images < self._num_images and not self._try(
+                subnet, self._num_images
+            ):
+                raise ValueError(
+                    'subnets cannot be trained on the last batch of an epoch, '
+                    f'{num_images} of {self._num_images} images (subnet '
+                    f'{subnet}: {_describe(error)}): set drop_last=True in '
+                    'train_dataloader, or raise the smallest size in '
+                    '`size_range` or `sizes` of SubnetSamplerHook, now '
+                    f'{sizes}'
+                ) from error
+            if sizes.values and not self._try(
+                Subnet(subnet.paths), self._num_images
+            ):
+                self._blame_size(subnet, _describe(error), error)
+        with name_place(f'subnet {subnet}'):
             raise error
 
-
-class _MainFails(Exception):
-    """An exception of the main network's pass."""
+    def _blame_size(
+        self, subnet: Subnet, reason: str, cause: Optional[Exception] = None
+    ) -> NoReturn:
+        images = get_images(self._batches.make(None))
+        raise ValueError(
+            f'subnets of {get_shorter_side(images, subnet.size)} px are too '
+            f'small: subnet {subnet}: {reason}. Raise the smallest size in '
+            '`size_range` or `sizes` of SubnetSamplerHook, now '
+            f'{self._sampler.sizes}'
+        ) from cause
 
 
 def _describe(error: Exception) -> str:
@@ -323,31 +335,18 @@ def _describe(error: Exception) -> str:
     return f'{type(error).__name__}: {words}'
 
 
-def _has_sync_norm(model: nn.Module) -> bool:
-    return any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
-
-
-@contextmanager
-def _watch_cells(model: nn.Module) -> Iterator[List[int]]:
-    """Record the shorter side, in cells, of the backbone's feature maps."""
-    cells: List[int] = []
-
-    def record(module: nn.Module, args: Any, output: Any) -> None:
-        if not args or not isinstance(args[0], Tensor) or args[0].ndim != 4:
-            return
-        height, width = args[0].shape[-2:]
-        for feature in iter_tensors(output):
-            if feature.ndim == 4:
-                rows, columns = feature.shape[-2:]
-                # Features with channels last have other proportions.
-                if 0.5 < height * columns / (width * rows) < 2:
-                    cells.append(min(rows, columns))
-
-    handle = find_backbone(model).register_forward_hook(record)
-    try:
-        yield cells
-    finally:
-        handle.remove()
+def _list_cells(args: Any, output: Any) -> List[int]:
+    """List the shorter side, in cells, of each feature map of a backbone."""
+    if not args or not isinstance(args[0], Tensor) or args[0].ndim != 4:
+        return []
+    height, width = args[0].shape[-2:]
+    maps = [x.shape[-2:] for x in iter_tensors(output) if x.ndim == 4]
+    return [
+        min(rows, columns)
+        for rows, columns in maps
+        # Features with channels last have other proportions.
+        if 0.5 < height * columns / (width * rows) < 2
+    ]
 
 
 def _count_least_images(loader: 'DataLoader[Any]', num_all: int) -> int:
@@ -370,8 +369,6 @@ def _count_images(batch: Any) -> int:
 
 def _take_first(batch: Any, length: int, num_images: int) -> Any:
     """Take the first images of a batch, with their annotations."""
-    if length == num_images:
-        return batch
     if isinstance(batch, dict):
         return {
             k: _take_first(v, length, num_images) for k, v in batch.items()

@@ -10,7 +10,6 @@ from typing import (
     Iterable,
     Iterator,
     List,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -34,13 +33,12 @@ from mmst.subnets import PassRunner, Subnet, SubnetInputs, unwrap_model
 
 from .batch import PassBatches
 
-Batch = Union[Dict[str, Any], Tuple[Any, ...], List[Any]]
 Log = Dict[str, Tensor]
 
 
 def st_step(
     model: Union[BaseModel, MMDistributedDataParallel],
-    data_batch: Batch,
+    data_batch: Union[Dict[str, Any], Tuple[Any, ...], List[Any]],
     optim_wrapper: OptimWrapper,
     subnets: Sequence[Subnet],
     pass_runner: Optional[PassRunner] = None,
@@ -94,9 +92,7 @@ def st_step(
     main_log: Log = {}
     with _accumulate_locally(model):
         for one in pass_runner.plan(passes, keys):
-            with name_pass(one.index, one.subnet), log_apart(
-                one.subnet is not None
-            ), one:
+            with mark_pass(one.index, one.subnet), one:
                 # All passes count as one for gradient accumulation.
                 optim_wrapper._inner_count = count
                 batch = batches.make(one.subnet)
@@ -119,7 +115,7 @@ def st_step(
 
 
 @contextmanager
-def name_place(place: Any) -> Iterator[None]:
+def name_place(place: str) -> Iterator[None]:
     """Prefix the message of any exception raised inside with a place.
 
     The exception keeps its type and traceback.
@@ -132,51 +128,44 @@ def name_place(place: Any) -> Iterator[None]:
     except Exception as error:
         text = f'{place}: {error}'
         error.args = (text, *error.args[1:])
-        if str(place) not in str(error):  # a type that ignores its arguments
+        if place not in str(error):  # a type that ignores its arguments
             raise RuntimeError(text) from error
         raise
 
 
-class _Name(NamedTuple):
-    """Name of a subnet's pass, made only when it is needed."""
-
-    number: int
-    subnet: Subnet
-
-    def __str__(self) -> str:
-        return f'subnet {self.number} ({self.subnet})'
-
-
-def name_pass(index: int, subnet: Optional[Subnet]) -> ContextManager[None]:
-    """Prefix the messages of a subnet's exceptions with its name.
+@contextmanager
+def mark_pass(index: int, subnet: Optional[Subnet]) -> Iterator[None]:
+    """Name a subnet in its exceptions, and keep it out of the message hub.
 
     Args:
         index: Position of the pass; the main network's is 0.
-        subnet: The subnet; nothing is prefixed for the main network.
+        subnet: The subnet; nothing is done for the main network.
     """
     if subnet is None:
-        return nullcontext()
-    return name_place(_Name(index - 1, subnet))
+        yield
+        return
+    try:
+        with log_apart():
+            yield
+    except Exception:
+        with name_place(f'subnet {index - 1} ({subnet})'):
+            raise
 
 
 @contextmanager
-def log_apart(is_apart: bool) -> Iterator[None]:
+def log_apart() -> Iterator[None]:
     """Keep what a pass leaves in the message hub out of the log.
 
     A model may write losses and other scalars there, which are to be the main
     network's.
-
-    Args:
-        is_apart: Whether to do so.
     """
     hub = MessageHub.get_current_instance()
     kept = hub._log_scalars, hub._runtime_info
-    if is_apart:
-        # Buffers replace their arrays when they grow.
-        hub._log_scalars = OrderedDict(
-            (name, copy.copy(buffer)) for name, buffer in kept[0].items()
-        )
-        hub._runtime_info = OrderedDict(kept[1])
+    # Buffers replace their arrays when they grow.
+    hub._log_scalars = OrderedDict(
+        (name, copy.copy(buffer)) for name, buffer in kept[0].items()
+    )
+    hub._runtime_info = OrderedDict(kept[1])
     try:
         yield
     finally:
@@ -217,12 +206,22 @@ def _update(
         is_bad = is_bad[:0]  # it skips steps whose gradients are not finite
     updates = optim_wrapper.should_update()
     if updates and is_distributed():
-        trained = [p for p in model.parameters() if p.requires_grad]
-        bad, used = _read_flags(is_bad, trained)
-        _check_finite(losses, bad, subnets)
-        _average_gradients(trained, used)
+        bad = _reduce(model.parameters(), is_bad)
     else:
-        _check_finite(losses, is_bad.tolist(), subnets)
+        bad = is_bad.tolist()
+    if any(bad):
+        names = ['the main network'] + [
+            f'subnet {k} ({subnet})' for k, subnet in enumerate(subnets)
+        ]
+        values = [
+            f'{name}: {loss.item()}'
+            + (' here, not finite on another rank' if loss.isfinite() else '')
+            for name, loss, fails in zip(names, losses, bad)
+            if fails
+        ]
+        raise FloatingPointError(
+            f'loss is not finite in {"; ".join(values)}. Nothing was updated'
+        )
     if updates:
         optim_wrapper.step()
         optim_wrapper.zero_grad()
@@ -251,56 +250,22 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     Example:
         >>> reduce_gradients(model.parameters())  # one process: no change
     """
-    if not is_distributed():
-        return
+    if is_distributed():
+        _reduce(parameters, torch.zeros(0, dtype=torch.bool))
+
+
+def _reduce(parameters: Iterable[nn.Parameter], is_bad: Tensor) -> List[bool]:
+    """Average gradients; tell, by the same flags, which losses are bad."""
     trained = [p for p in parameters if p.requires_grad]
-    no_losses = torch.zeros(0, dtype=torch.bool, device=trained[0].device)
-    _, used = _read_flags(no_losses, trained)
-    _average_gradients(trained, used)
-
-
-def _read_flags(
-    is_bad: Tensor, trained: Sequence[nn.Parameter]
-) -> Tuple[List[bool], List[bool]]:
-    """Read, with a single wait for the device, what holds on any rank.
-
-    Returns:
-        Which losses are bad, and which parameters have a gradient.
-    """
-    used = [p.grad is not None for p in trained]
-    flags = torch.cat([is_bad, is_bad.new_tensor(used)]).to(torch.uint8)
+    has_gradient = torch.tensor([p.grad is not None for p in trained])
+    flags = torch.cat([is_bad, has_gradient.to(is_bad.device)]).byte()
     all_reduce(flags, 'max')
-    read = flags.bool().tolist()
-    return read[: len(is_bad)], read[len(is_bad) :]
-
-
-def _average_gradients(
-    trained: Sequence[nn.Parameter], used: Sequence[bool]
-) -> None:
+    bad_or_used = flags.bool().tolist()
     gradients = []
-    for parameter, is_used in zip(trained, used):
+    for parameter, is_used in zip(trained, bad_or_used[len(is_bad) :]):
         if is_used:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
     all_reduce_params(gradients, bucket_size_mb=25, op='mean')
-
-
-def _check_finite(
-    losses: Sequence[Tensor], bad: Sequence[bool], subnets: Sequence[Subnet]
-) -> None:
-    """Reject losses that are bad here or on another rank, by name."""
-    if not any(bad):
-        return
-    names = ['the main network'] + [
-        f'subnet {k} ({subnet})' for k, subnet in enumerate(subnets)
-    ]
-    values = [
-        f'{name}: {loss.item()}'
-        + (' here, not finite on another rank' if loss.isfinite() else '')
-        for name, loss, is_bad in zip(names, losses, bad)
-        if is_bad
-    ]
-    raise FloatingPointError(
-        f'loss is not finite in {"; ".join(values)}. Nothing was updated'
-    )
+    return bad_or_used[: len(is_bad)]

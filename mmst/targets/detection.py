@@ -1,5 +1,6 @@
 """Samples of mmdet."""
 
+from functools import partial
 from math import ceil
 from typing import Any, Dict, Sequence, Tuple
 
@@ -7,12 +8,19 @@ from torch import Tensor
 
 from .fields import FieldRule, find_user_rule, keep, resize_fields
 from .handler import Resizing, SampleHandler, register_handler
-from .pixel_map import check_ignored, find_ignored_labels, resize_label_map
+from .pixel_map import check_ignored, resize_label_map
+
+_MAPS = (
+    'gt_sem_seg.sem_seg',
+    'gt_panoptic_seg.sem_seg',
+    'gt_panoptic_seg.pan_seg',
+    'gt_panoptic_seg.panoptic_seg',
+)
 
 
 @register_handler('mmdet.structures.det_data_sample.DetDataSample')
 class DetectionSamples(SampleHandler):
-    """Samples of mmdet."""
+    """Boxes, masks and maps shrink with their image."""
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Resize boxes, masks, maps and the shapes that heads read.
@@ -29,10 +37,15 @@ class DetectionSamples(SampleHandler):
             ValueError: If boxes are no corners, or a map is of another size
                 than its image.
         """
+        maps = partial(
+            resize_label_map,
+            pad_name='seg_pad_value',
+            image_shape=sample.img_shape[:2],
+        )
         small = resize_fields(
             sample,
             resizing,
-            {**_RULES, **_map_rules(sample)},
+            {**_RULES, **dict.fromkeys(_MAPS, maps)},
             _resize_shapes(sample, resizing),
         )
         for name, least in (('gt_instances', 1), ('ignored_instances', 0)):
@@ -47,42 +60,16 @@ class DetectionSamples(SampleHandler):
         return small
 
     def check_padding(self, sample: Any, resizing: Resizing) -> None:
-        """Refuse labels of maps that a semantic head does not ignore.
+        """Reject labels of maps that a semantic head does not ignore.
 
         Raises:
             ValueError: If the padding of a map would be learned.
         """
         if 'gt_sem_seg' in sample or 'gt_panoptic_seg' in sample:
-            ignored = {
-                path: label
-                for path, label in find_ignored_labels(resizing.model).items()
-                if 'semantic' in path  # others learn from boxes and masks
-            }
-            check_ignored(ignored, 'seg_pad_value', _get_pad_value(resizing))
-
-
-def _map_rules(sample: Any) -> Dict[str, FieldRule]:
-    def resize(label_map: Tensor, resizing: Resizing) -> Tensor:
-        return resize_label_map(
-            label_map,
-            resizing,
-            _get_pad_value(resizing),
-            sample.img_shape[:2],
-        )
-
-    return dict.fromkeys(
-        (
-            'gt_sem_seg.sem_seg',
-            'gt_panoptic_seg.sem_seg',
-            'gt_panoptic_seg.pan_seg',
-            'gt_panoptic_seg.panoptic_seg',
-        ),
-        resize,
-    )
-
-
-def _get_pad_value(resizing: Resizing) -> float:
-    return resizing.get_pad_value('seg_pad_value', 255)
+            # Other heads learn from boxes and masks.
+            check_ignored(
+                resizing, 'seg_pad_value', lambda path, _: 'semantic' in path
+            )
 
 
 def _find_visible(old: Any, new: Any, least: int) -> Tensor:

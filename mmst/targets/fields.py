@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 if TYPE_CHECKING:
     from .handler import Resizing
 
+#: Advice that helps wherever subnets cannot get smaller inputs.
+NO_SIZES = 'set neither `size_range` nor `sizes` in SubnetSamplerHook'
+
 # Takes a field's value and how the images were resized; returns a new value.
 FieldRule = Callable[[Any, 'Resizing'], Any]
 
@@ -111,7 +114,8 @@ def resize_fields(
     Raises:
         TypeError: If a field is unknown.
     """
-    small = _resize_element(sample, '', type(sample), resizing, rules)
+    owner = type(sample).__name__
+    small = _resize_element(sample, '', owner, resizing, rules)
     new = dict(metainfo or {})
     for name, value in sample.metainfo_items():
         rule = find_user_rule(name, value)
@@ -119,7 +123,7 @@ def resize_fields(
             continue
         rule = rule or _find_rule(name, value, {**ORIGIN, **rules})
         if rule is None:
-            raise TypeError(_describe_unknown(name, value, type(sample)))
+            raise TypeError(describe_unknown(name, value, owner))
         if rule is not keep:
             new[name] = rule(value, resizing)
         else:
@@ -131,7 +135,7 @@ def resize_fields(
 def _resize_element(
     element: Any,
     prefix: str,
-    sample_type: type,
+    owner: str,
     resizing: 'Resizing',
     rules: Mapping[str, FieldRule],
 ) -> Any:
@@ -145,11 +149,9 @@ def _resize_element(
         if rule is not None:
             new = rule(value, resizing)
         elif isinstance(value, BaseDataElement):
-            new = _resize_element(
-                value, f'{path}.', sample_type, resizing, rules
-            )
+            new = _resize_element(value, f'{path}.', owner, resizing, rules)
         else:
-            raise TypeError(_describe_unknown(path, value, sample_type))
+            raise TypeError(describe_unknown(path, value, owner))
         if new is not value:
             small.set_field(new, name)
     return small
@@ -173,10 +175,8 @@ def _look_up(
 ) -> Optional[FieldRule]:
     """Look up a field's path, its name and the classes of its value."""
     classes = [f'{c.__module__}.{c.__qualname__}' for c in type(value).__mro__]
-    for name in (path, path.rpartition('.')[2], *classes):
-        if name in rules:
-            return rules[name]
-    return None
+    names = (path, path.rpartition('.')[2], *classes)
+    return next((rules[name] for name in names if name in rules), None)
 
 
 def _is_no_number(value: Any) -> bool:
@@ -188,12 +188,17 @@ def _is_no_number(value: Any) -> bool:
     return value is None or isinstance(value, (str, bool))
 
 
-def _describe_unknown(path: str, value: Any, sample_type: type) -> str:
+def describe_unknown(path: str, value: Any, owner: str) -> str:
+    """Describe a field without a rule, and how to register one.
+
+    Args:
+        path: Path of the field, or name of a batch's entry.
+        value: Its value.
+        owner: Name of the sample's type, or of the batch.
+    """
     return (
-        f'cannot give a subnet a smaller input: nothing says how `{path}` '
-        f'({type(value).__name__}) of {sample_type.__name__} shrinks with '
-        'its image. Register a rule for it with '
-        f"`mmst.targets.register_field('{path}')`, which is "
-        '`mmst.targets.keep` if it does not depend on the size, or set '
-        'neither `size_range` nor `sizes` in SubnetSamplerHook'
+        f'cannot give a subnet a smaller input: nothing says how `{path}` of '
+        f'{owner} ({type(value).__name__}) shrinks with its image. Register a '
+        f"rule for it with `mmst.targets.register_field('{path}')`, which is "
+        f'`mmst.targets.keep` if it does not depend on the size, or {NO_SIZES}'
     )

@@ -120,14 +120,13 @@ class SampleHandler:
         """
         raise TypeError(
             'cannot give a subnet a smaller input: '
-            f'{_get_name(type(sample))} has no '
-            f'handler. Known: {", ".join(_HANDLERS)}. Set neither '
-            '`size_range` nor `sizes` in SubnetSamplerHook, or register one '
-            'with `mmst.targets.register_handler`'
+            f'{_get_name(type(sample))} has no handler. Known: '
+            f'{", ".join(_HANDLERS)}. Register one with '
+            f'`mmst.targets.register_handler`, or {fields.NO_SIZES}'
         )
 
     def check_padding(self, sample: Any, resizing: Resizing) -> None:
-        """Refuse padding that the losses would learn.
+        """Reject padding that the losses would learn.
 
         Called if the subnet's batch is padded after it was resized.
 
@@ -262,7 +261,7 @@ def resize_samples(
 def check_reproduced(
     samples: Optional[Sequence[Any]], resizing: Resizing
 ) -> None:
-    """Refuse targets that handlers do not reproduce at the main size.
+    """Reject targets that handlers do not reproduce at the main size.
 
     A handler that knows how targets were made returns the batch's own where
     nothing is resized. If it does not, it would not make the right ones for a
@@ -298,8 +297,7 @@ def check_reproduced(
                 'GenerateTarget. Register a rule for it with '
                 f"`mmst.targets.register_field('{path}')` or a handler with "
                 f"`mmst.targets.register_handler('{_get_name(type(sample))}')`"
-                ', or set neither `size_range` nor `sizes` in '
-                'SubnetSamplerHook'
+                f', or {fields.NO_SIZES}'
             )
 
 
@@ -316,13 +314,9 @@ def find_difference(old: Any, new: Any) -> Optional[str]:
     """
     if old is new:
         return None
-    if any(isinstance(value, (Tensor, np.ndarray)) for value in (old, new)):
-        return None if _are_close(old, new) else ''
-    if isinstance(old, float) and isinstance(new, (float, int)):
-        return None if _are_close(old, new) else ''
     parts, others = _get_parts(old), _get_parts(new)
-    if parts is None or others is None:
-        return None if old == new else ''
+    if parts is None or others is None:  # a number, text or an array
+        return None if _are_close(old, new) else ''
     if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
         if len(old) != len(new):
             return ''
@@ -331,12 +325,14 @@ def find_difference(old: Any, new: Any) -> Optional[str]:
     for name, part in parts.items():
         path = find_difference(part, others[name]) if name in others else ''
         if path is not None:
-            return f'{name}.{path}' if path else name
+            return f'{name}.{path}'.rstrip('.')
     return None
 
 
 def _get_parts(value: Any) -> Optional[Dict[str, Any]]:
     """Get the parts of a value by their names; ``None`` if it has none."""
+    if isinstance(value, Tensor):
+        return None
     if hasattr(value, 'all_items'):  # MMEngine's elements
         return dict(value.all_items())
     if isinstance(value, (list, tuple)):
@@ -348,9 +344,9 @@ def _get_parts(value: Any) -> Optional[Dict[str, Any]]:
 
 def _are_close(old: Any, new: Any) -> bool:
     try:
-        one, other = (torch.as_tensor(value).cpu() for value in (old, new))
-    except (TypeError, ValueError):  # an array of text, or no numbers at all
+        one, other = (torch.as_tensor(x).cpu().double() for x in (old, new))
+    except (RuntimeError, TypeError, ValueError):  # text, or no numbers at all
         return bool(np.array_equal(np.asarray(old), np.asarray(new)))
     return one.shape == other.shape and torch.allclose(
-        one.double(), other.double(), rtol=0, atol=1e-3, equal_nan=True
+        one, other, rtol=0, atol=1e-3, equal_nan=True
     )

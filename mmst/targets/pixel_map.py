@@ -1,18 +1,19 @@
 """Maps with one label per pixel."""
 
-from typing import Any, Dict, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from .fields import NO_SIZES
 from .handler import Resizing
 
 
 def resize_label_map(
     label_map: Tensor,
     resizing: Resizing,
-    pad_value: float,
+    pad_name: str,
     image_shape: Sequence[int],
 ) -> Tensor:
     """Resize a map of labels to the nearest pixel.
@@ -26,7 +27,7 @@ def resize_label_map(
         label_map: (..., H, W), of any type, as large as the main batch, or
             only as large as the image, which the data preprocessor left so.
         resizing: How the images were resized.
-        pad_value: Value of the padding: the ignored label.
+        pad_name: Name of the data preprocessor's option for the padding.
         image_shape: (H, W) of the image in the main batch.
 
     Returns:
@@ -42,7 +43,8 @@ def resize_label_map(
         small = _take_nearest(label_map, resizing.resized_shape)
         height, width = resizing.padded_shape
         below, right = height - small.shape[-2], width - small.shape[-1]
-        return F.pad(small, (0, right, 0, below), value=pad_value)
+        padding = resizing.get_pad_value(pad_name, 255)
+        return F.pad(small, (0, right, 0, below), value=padding)
     if shape == tuple(image_shape):
         return _take_nearest(label_map, resizing.resize_shape(image_shape))
     raise ValueError(
@@ -54,59 +56,45 @@ def resize_label_map(
 
 
 def _take_nearest(label_map: Tensor, shape: Sequence[int]) -> Tensor:
-    rows, columns = (
-        _find_nearest(old, new, label_map.device)
-        for old, new in zip(label_map.shape[-2:], shape)
-    )
+    indices = []
+    for old, new in zip(label_map.shape[-2:], shape):
+        steps = torch.arange(new, dtype=torch.float64, device=label_map.device)
+        # In OpenCV's order of operations, because of ties.
+        positions = steps * (1 / (new / old))
+        indices.append(positions.floor().long().clamp(max=old - 1))
+    rows, columns = indices
     return label_map[..., rows[:, None], columns]
 
 
-def _find_nearest(old: int, new: int, device: torch.device) -> Tensor:
-    """Find the index, 0 to ``old - 1``, that each of ``new`` pixels takes."""
-    # In OpenCV's order of operations, because of ties.
-    step = 1 / (new / old)
-    positions = torch.arange(new, dtype=torch.float64, device=device) * step
-    return positions.floor().long().clamp(max=old - 1)
-
-
-def find_ignored_labels(model: nn.Module) -> Dict[str, Any]:
-    """Find the label that each head and loss of a model ignores.
-
-    Returns:
-        The labels by their paths, such as ``decode_head.ignore_index``.
-    """
-    return {
-        f'{path}.{name}'.lstrip('.'): vars(module)[name]
-        for path, module in model.named_modules()
-        for name in ('ignore_index', 'ignore_label')
-        if name in vars(module)
-    }
-
-
 def check_ignored(
-    ignored: Dict[str, Any], pad_name: str, pad_value: float
+    resizing: Resizing, pad_name: str, counts: Callable[[str, Any], bool]
 ) -> None:
-    """Refuse to pad maps of labels with a label that is not ignored.
+    """Reject padding of label maps with a label that is not ignored.
 
     Args:
-        ignored: The labels that heads and losses ignore, by their paths.
+        resizing: How the images were resized, and the model.
         pad_name: Name of the data preprocessor's option for the padding.
-        pad_value: Its value.
+        counts: Function that says of a head's or loss's ignored label, by its
+            path in the model and its value, whether it has to be that of the
+            padding.
 
     Raises:
-        ValueError: If they are not the same.
+        ValueError: If one is not.
     """
+    padding = resizing.get_pad_value(pad_name, 255)
     others = [
-        f'{path}={label}'
-        for path, label in ignored.items()
-        if label != pad_value
+        f'{path}.{name}={vars(module)[name]}'.lstrip('.')
+        for path, module in resizing.model.named_modules()
+        for name in ('ignore_index', 'ignore_label')
+        if name in vars(module)
+        and counts(path, vars(module)[name])
+        and vars(module)[name] != padding
     ]
     if others:
         raise ValueError(
             "cannot pad a subnet's label map: model.data_preprocessor pads "
-            f'with {pad_name}={pad_value}, which the losses would learn, as '
+            f'with {pad_name}={padding}, which the losses would learn, as '
             f'they ignore another label: {", ".join(others)}. Set '
             f'{pad_name} and every ignore_index of the model to the same '
-            'label, or set neither `size_range` nor `sizes` in '
-            'SubnetSamplerHook'
+            f'label, or {NO_SIZES}'
         )

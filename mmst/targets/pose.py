@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .fields import FieldRule, keep, resize_fields
+from .fields import NO_SIZES, FieldRule, keep, resize_fields
 from .handler import (
     Resizing,
     SampleHandler,
@@ -21,16 +21,11 @@ from .handler import (
 
 Array = NDArray[Any]
 
-# A multiple of every backbone's stride, so that feature maps have whole cells.
-FEATURE_STRIDE = 32
-
 # Parts of a sample with targets: the codec's table of their names there.
 _TARGETS = dict(
     gt_fields='field_mapping_table', gt_instance_labels='label_mapping_table'
 )
 _WEIGHTS = 'gt_instance_labels.keypoint_weights'
-
-_NO_SIZES = 'set neither `size_range` nor `sizes` in SubnetSamplerHook'
 
 # Kept: in pixels of the image file, as metrics need them, or independent of
 # the size.
@@ -58,7 +53,7 @@ _KEPT: Dict[str, FieldRule] = dict.fromkeys(
 
 @register_handler('mmpose.structures.pose_data_sample.PoseDataSample')
 class PoseSamples(SampleHandler):
-    """Samples of mmpose."""
+    """Keypoints shrink with their image, and are encoded again."""
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Shrink keypoints, and encode them for this size.
@@ -79,7 +74,7 @@ class PoseSamples(SampleHandler):
         """
         _check_model(resizing.model)
         codec = _find_encoder(resizing)
-        keypoints = _get_keypoints(sample, resizing)
+        keypoints = _get_keypoints(sample)
         rules = {
             **_KEPT,
             'transformed_keypoints': _shrink,
@@ -104,7 +99,7 @@ class PoseSamples(SampleHandler):
         codec = _find_decoder(getattr(model, 'head', None))
         # A head without a codec may learn those of the pipeline's encoder.
         makes_heatmaps = codec is None or hasattr(codec, 'heatmap_size')
-        return FEATURE_STRIDE if makes_heatmaps else 1
+        return 32 if makes_heatmaps else 1  # no backbone has a larger stride
 
 
 def _make_target_rules(
@@ -179,7 +174,7 @@ def _take(
             'batch: its subnets cannot get smaller inputs. Make it the one '
             "encoder of the pipeline's GenerateTarget and the decoder of "
             'model.head, register a rule with '
-            f"`mmst.targets.register_field('{path}')`, or {_NO_SIZES}"
+            f"`mmst.targets.register_field('{path}')`, or {NO_SIZES}"
         )
     return torch.as_tensor(new, dtype=old.dtype, device=old.device)
 
@@ -210,7 +205,7 @@ def resize_codec(codec: Any, input_size: Tuple[int, int]) -> Any:
         raise TypeError(
             f'{_name(codec)} cannot be built for another input size, '
             f'as it does not keep its options {lost} as attributes: keep '
-            f'them, or {_NO_SIZES}'
+            f'them, or {NO_SIZES}'
         )
     options = {name: getattr(codec, name) for name in names}
     options['input_size'] = input_size
@@ -225,11 +220,14 @@ def resize_codec(codec: Any, input_size: Tuple[int, int]) -> Any:
 
 
 def _check_model(model: nn.Module) -> None:
-    """Refuse models that cannot learn from smaller inputs."""
+    """Reject models that cannot learn from smaller inputs."""
     from mmpose.models import BottomupPoseEstimator
 
     if isinstance(model, BottomupPoseEstimator):
-        raise ValueError(_describe_bottom_up(f'{_name(model)} is bottom-up'))
+        raise ValueError(
+            'among pose models, top-down models alone can have subnets with '
+            f'smaller inputs, but {_name(model)} is bottom-up: {NO_SIZES}'
+        )
     # Layers over all cells of a feature map or heat-map of one size.
     if any(
         hasattr(part, attribute)
@@ -238,43 +236,27 @@ def _check_model(model: nn.Module) -> None:
     ):
         raise TypeError(
             f'{_name(model.head)} has layers for one input size: its '
-            f'subnets cannot get smaller ones; {_NO_SIZES}'
+            f'subnets cannot get smaller ones; {NO_SIZES}'
         )
 
 
-def _describe_bottom_up(reason: str) -> str:
-    return (
-        'among pose models, top-down models alone can have subnets with '
-        f'smaller inputs, but {reason}: {_NO_SIZES}'
-    )
-
-
-def _get_keypoints(sample: Any, resizing: Resizing) -> Array:
+def _get_keypoints(sample: Any) -> Array:
     """Get keypoints in pixels of the input, (N, K, 2 or 3)."""
-    from mmpose.datasets.transforms import TopdownAffine
-
     instances = sample.gt_instances
-    if 'transformed_keypoints' in instances:
-        keypoints: Array = instances.transformed_keypoints
-        return keypoints
-    if resizing.dataset is not None and not any(
-        isinstance(part, TopdownAffine)
-        for part in _iter_parts(resizing.dataset)
-    ):
+    if 'transformed_keypoints' not in instances:
         raise ValueError(
-            _describe_bottom_up('the train pipeline has no TopdownAffine')
+            "a subnet's targets and their weights are encoded again, by the "
+            'encoder of GenerateTarget, from the keypoints in the input, '
+            'which the samples do not hold: let the train pipeline, with '
+            'TopdownAffine in it, end with '
+            "dict(type='PackPoseInputs', pack_transformed=True). In a config "
+            'that inherits the pipeline that is `train_dataloader = '
+            'dict(dataset=dict(pipeline=[*_base_.train_dataloader.dataset.'
+            "pipeline[:-1], dict(type='PackPoseInputs', "
+            f'pack_transformed=True)]))`. Or {NO_SIZES}'
         )
-    raise ValueError(
-        "a subnet's targets and their weights are encoded again, by the "
-        'encoder of GenerateTarget, from the keypoints in the input, which '
-        'the samples do not hold: let the train pipeline '
-        "end with dict(type='PackPoseInputs', pack_transformed=True). In a "
-        'config that inherits the pipeline that is `train_dataloader = '
-        'dict(dataset=dict(pipeline=[*_base_.train_dataloader.dataset.'
-        "pipeline[:-1], dict(type='PackPoseInputs', pack_transformed=True)]))"
-        '`. Or '
-        f'{_NO_SIZES}'
-    )
+    keypoints: Array = instances.transformed_keypoints
+    return keypoints
 
 
 def _iter_parts(dataset: Any) -> Iterator[Any]:
@@ -313,28 +295,29 @@ def _find_encoder(resizing: Resizing) -> Any:
                 + (f', which differ in {difference}' if difference else '')
                 + ': samples do not tell which of them encodes a '
                 "subnet's targets. Give every GenerateTarget the same "
-                f'encoder, or {_NO_SIZES}'
+                f'encoder, or {NO_SIZES}'
             )
     if codec is None:
-        raise TypeError(
+        reason = (
             f"{_name(head)} has no codec to encode a subnet's targets: set "
             '`decoder` in model.head, or in the head that it wraps, to the '
-            f"codec of the pipeline's GenerateTarget, or {_NO_SIZES}"
+            "codec of the pipeline's GenerateTarget"
         )
-    if isinstance(codec, list):
-        raise TypeError(
+    elif isinstance(codec, list):
+        reason = (
             f'GenerateTarget has a list of encoders, {_name(codec)}: targets '
             'of several encoders, or on several levels, cannot be encoded '
-            'for smaller inputs. Give it one encoder that is no list, or '
-            f'{_NO_SIZES}'
+            'for smaller inputs. Give it one encoder that is no list'
         )
-    if codec.auxiliary_encode_keys:
-        raise TypeError(
+    elif codec.auxiliary_encode_keys:
+        reason = (
             f'{_name(codec)} also needs '
             f'{sorted(codec.auxiliary_encode_keys)}, which samples do not '
-            f'hold at another size: {_NO_SIZES}'
+            'hold at another size: choose another encoder'
         )
-    return codec
+    else:
+        return codec
+    raise TypeError(f'{reason}, or {NO_SIZES}')
 
 
 def _find_decoder(head: Optional[nn.Module]) -> Any:

@@ -1,12 +1,11 @@
 """Samples of mmsegmentation."""
 
+from functools import partial
 from typing import Any, Dict
 
-from torch import Tensor
-
-from .fields import resize_fields
+from .fields import NO_SIZES, resize_fields
 from .handler import Resizing, SampleHandler, register_handler
-from .pixel_map import check_ignored, find_ignored_labels, resize_label_map
+from .pixel_map import check_ignored, resize_label_map
 
 
 @register_handler('mmseg.structures.seg_data_sample.SegDataSample')
@@ -22,29 +21,20 @@ class SegmentationSamples(SampleHandler):
         """
         image_shape = sample.metainfo.get('img_shape', resizing.main_shape)[:2]
 
-        def resize_map(label_map: Tensor, resizing: Resizing) -> Tensor:
-            return resize_label_map(
-                label_map,
-                resizing,
-                _get_pad_value(resizing),
-                image_shape,
-            )
-
         rules = dict.fromkeys(
             ('gt_sem_seg.data', 'gt_edge_map.data', 'gt_depth_map.data'),
-            resize_map,
+            partial(
+                resize_label_map,
+                pad_name='seg_pad_val',
+                image_shape=image_shape,
+            ),
         )
         height, width = resizing.resize_shape(image_shape)
         padded_height, padded_width = resizing.padded_shape
         shapes: Dict[str, Any] = dict(
             img_shape=(height, width),
             pad_shape=resizing.padded_shape,
-            padding_size=(
-                0,
-                padded_width - width,
-                0,
-                padded_height - height,
-            ),
+            padding_size=(0, padded_width - width, 0, padded_height - height),
         )
         if 'scale_factor' in sample:
             shapes['scale_factor'] = resizing.update_scale_factor(
@@ -55,7 +45,7 @@ class SegmentationSamples(SampleHandler):
         return resize_fields(sample, resizing, rules, shapes)
 
     def check_padding(self, sample: Any, resizing: Resizing) -> None:
-        """Refuse depths, and labels that a head or loss does not ignore.
+        """Reject depths, and labels that a head or loss does not ignore.
 
         Raises:
             ValueError: If the padding of a map would be learned.
@@ -67,17 +57,10 @@ class SegmentationSamples(SampleHandler):
                 'which both sides of the images become multiples of '
                 f'{resizing.divisor}, or set `size` in '
                 'model.data_preprocessor to the size of the images in place '
-                'of `size_divisor`, or set neither `size_range` nor `sizes`'
+                f'of `size_divisor`, or {NO_SIZES}'
             )
         if 'gt_sem_seg' in sample:
             # Losses without a label of their own are given their head's.
-            ignored = {
-                path: label
-                for path, label in find_ignored_labels(resizing.model).items()
-                if label is not None
-            }
-            check_ignored(ignored, 'seg_pad_val', _get_pad_value(resizing))
-
-
-def _get_pad_value(resizing: Resizing) -> float:
-    return resizing.get_pad_value('seg_pad_val', 255)
+            check_ignored(
+                resizing, 'seg_pad_val', lambda _, label: label is not None
+            )

@@ -28,12 +28,50 @@ SUBNETS = [
 ]
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture
 def task(request):
     toolbox = TASKS[request.param][0]
     pytest.importorskip(toolbox)
     init_default_scope(toolbox)
     return request.param
+
+
+SLOW = pytest.mark.slow
+
+
+def on(*tasks):
+    """Run a test on these tasks, and on the others with the slow tests."""
+    return pytest.mark.parametrize(
+        'task',
+        [
+            pytest.param(task, marks=[] if task in tasks else pytest.mark.slow)
+            for task in TASKS
+        ],
+        indirect=True,
+    )
+
+
+# Stages with and without gradients, batch statistics, checkpointing.
+BACKBONES = dict(
+    frozen=dict(),  # frozen_stages=1, norm_eval=True
+    trained=dict(frozen_stages=-1, norm_eval=False),
+    checkpointed=dict(frozen_stages=-1, norm_eval=False, with_cp=True),
+)
+
+
+def on_backbones(shift):
+    """Run a test on each task, by default with one of the backbones each."""
+    return pytest.mark.parametrize(
+        'task, backbone',
+        [
+            pytest.param(
+                task, name, marks=[] if (i + shift - j) % 3 == 0 else SLOW
+            )
+            for i, task in enumerate(TASKS)
+            for j, name in enumerate(BACKBONES)
+        ],
+        indirect=['task'],
+    )
 
 
 def build(task, **backbone):
@@ -84,17 +122,10 @@ def gradients(model, data):
     }
 
 
-@pytest.mark.parametrize(
-    'backbone',
-    [
-        dict(),  # frozen_stages=1, norm_eval=True
-        dict(frozen_stages=-1, norm_eval=False, with_cp=True),
-    ],
-    ids=['frozen', 'checkpointed'],
-)
+@on_backbones(0)
 def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     """To 1e-5 of the largest gradient in each parameter, in float32."""
-    model = build(task, **backbone)
+    model = build(task, **BACKBONES[backbone])
     data = model.data_preprocessor(batch(task), True)
     main = copy.deepcopy(model)
     passes = [gradients(main, data)]
@@ -106,19 +137,11 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
         for subnet in SUBNETS
     ]
     optim_wrapper = sgd(model, lr=0.0)
-    seen = {}
-    optim_wrapper.optimizer.register_step_pre_hook(
-        lambda *_: seen.update(
-            {
-                name: parameter.grad.clone()
-                for name, parameter in model.named_parameters()
-                if parameter.grad is not None
-            }
-        )
-    )
+    steps = Steps(optim_wrapper.optimizer, model)
 
     log = st_step(model, batch(task), optim_wrapper, SUBNETS)
 
+    (seen,) = steps.gradients
     for name, (loss, _) in zip(
         ['main_loss'] + [f'subnet{k}_loss' for k in range(3)], passes
     ):
@@ -128,7 +151,7 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
     for name, _ in model.named_parameters():
         parts = [grads[name] for _, grads in passes if name in grads]
         assert (name in seen) == bool(parts), name
-        if not backbone and name.startswith(frozen):
+        if backbone == 'frozen' and name.startswith(frozen):
             assert not parts, name
         if parts:
             expected = sum(parts)
@@ -143,15 +166,7 @@ def test_gradient_is_the_sum_of_the_losses_apart(task, backbone):
         assert torch.equal(one, other), name
 
 
-@pytest.mark.parametrize(
-    'backbone',
-    [
-        dict(),
-        dict(frozen_stages=-1, norm_eval=False),
-        dict(frozen_stages=-1, norm_eval=False, with_cp=True),
-    ],
-    ids=['frozen', 'trained', 'checkpointed'],
-)
+@on_backbones(1)
 def test_shared_prefixes_are_exact(task, backbone):
     """Losses, gradients, running statistics (contract 11).
 
@@ -169,7 +184,7 @@ def test_shared_prefixes_are_exact(task, backbone):
     ]
     results = []
     for share in (True, False):
-        model = build(task, **backbone)
+        model = build(task, **BACKBONES[backbone])
         in_double(model)
         data = batch(task)
         optim_wrapper = sgd(model, lr=0.0)
@@ -179,7 +194,7 @@ def test_shared_prefixes_are_exact(task, backbone):
         runner = PassRunner(model, share=share)
         log = st_step(model, data, optim_wrapper, subnets, runner)
         runs = [2, 4] if share else [6, 6]  # of two sizes, and their trees
-        if backbone.get('with_cp'):
+        if backbone == 'checkpointed':
             runs = [2 * n for n in runs]
         assert list(counts.values()) == runs
         results.append((log, steps.gradients[0], dict(model.named_buffers())))
@@ -204,6 +219,7 @@ def in_double(model):
     )
 
 
+@on('panoptic')
 def test_memory_does_not_grow_with_the_number_of_subnets(task):
     """Subnets as large as the main network, drawing the same samples."""
 
@@ -217,6 +233,7 @@ def test_memory_does_not_grow_with_the_number_of_subnets(task):
     assert most(3) == most(1) > 0
 
 
+@on('one_stage_masks', 'segmentation', 'pose')
 def test_samples_stay_as_they_came(task):
     """What passes write stays with them, the main network's included."""
     model = build(task)
@@ -244,11 +261,11 @@ def test_samples_stay_as_they_came(task):
     assert_same(snapshot(again), snapshot(log))
 
 
-@pytest.mark.parametrize('task', ['two_stage', 'one_stage', 'panoptic'])
+@pytest.mark.parametrize(
+    'task', ['two_stage', 'one_stage', 'panoptic'], indirect=True
+)
 def test_subnet_that_sees_no_instance(task):
     """All boxes of an image, then of the batch, shrink under a pixel."""
-    pytest.importorskip('mmdet')
-    init_default_scope('mmdet')
     model = build(task)
     data = batch(task)
     for count in (1, 2):
@@ -259,7 +276,7 @@ def test_subnet_that_sees_no_instance(task):
         assert torch.isfinite(log['subnet0_loss'])
 
 
-def train(task, folder, loop, hooks=(), **cfg):
+def train(task, folder, loop, hooks=()):
     """Two iterations by the runner; all that training has changed."""
     forget_earlier_runs()
     runner = Runner.from_cfg(
@@ -281,7 +298,6 @@ def train(task, folder, loop, hooks=(), **cfg):
                 default_scope=TASKS[task][0],
                 randomness=dict(seed=0),
                 experiment_name=str(folder),
-                **cfg,
             )
         )
     )
@@ -290,6 +306,7 @@ def train(task, folder, loop, hooks=(), **cfg):
     return dict(runner.model.state_dict()), snapshot(state)
 
 
+@on('panoptic', 'segmentation', 'pose')
 def test_no_subnets_is_the_toolbox_s_own_training(task, tmp_path):
     """Bit for bit, optimizer state included; with subnets it is another."""
     hook = dict(type='mmst.SubnetSamplerHook', min_depth=1)

@@ -1,25 +1,43 @@
 """Two real processes, gloo on a CPU: one pair runs all that is tested."""
 
 import logging
+import os
+import tempfile
 from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_reduce, get_rank
 from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
 from torch import distributed as torch_dist
 from torch import multiprocessing, nn
 from torch.utils.data import DataLoader
 
-from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
-from mmst.engine.checks import check_training
+from mmst.engine import SubnetSamplerHook
 from mmst.engine.rehearsal import rehearse
 from mmst.engine.step import reduce_gradients, st_step
 from mmst.evaluation import reestimate_statistics
-from mmst.subnets import Subnet, SubnetInputs, SubnetSampler
-from tests.conftest import batch, build_classifier, load_run, sgd
+from mmst.subnets import Subnet, SubnetInputs, SubnetSampler, activate
+from tests.analysis.evaluation_by_hand import (
+    NUM_TRAIN,
+    NUM_VAL,
+    VALIDATION,
+    loader,
+)
+from tests.conftest import (
+    TinyImages,
+    batch,
+    build_classifier,
+    classifier,
+    load_run,
+    logged,
+    sgd,
+)
+from tests.engine.test_checks import check
 
 FULL = (3, 3, 3)
 # The last block of the first stage is left out by all of these, on both
@@ -40,6 +58,7 @@ SUBNETS = [
 def start_ranks(rank, folder, functions):
     """Save what functions return on one of two ranks."""
     torch.set_num_threads(1)
+    os.environ['LOCAL_RANK'] = str(rank)
     # A file as the meeting point: no port that another test may take.
     torch_dist.init_process_group(
         'gloo',
@@ -88,20 +107,14 @@ def train(wrap, accumulative_counts=1):
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
-def train_wrapped():
-    return train(True)
+def trained():
+    return {counts: train(True, counts) for counts in (1, 2)}
 
 
-def train_wrapped_accumulating():
-    return train(True, 2)
-
-
-@pytest.mark.parametrize(
-    'function, counts', [(train_wrapped, 1), (train_wrapped_accumulating, 2)]
-)
-def test_ranks_agree_with_each_other_and_with_one(ranks, function, counts):
+@pytest.mark.parametrize('counts', [1, 2])
+def test_ranks_agree_with_each_other_and_with_one(ranks, counts):
     """Contract 5: bit for bit, and as one process on the joined batch."""
-    first, second = (rank[function.__name__] for rank in ranks)
+    first, second = (rank['trained'][counts] for rank in ranks)
     single = train(False, counts)
     for name, parameter in single.items():
         assert torch.equal(first[name], second[name]), name
@@ -183,36 +196,105 @@ def test_no_rank_steps_where_one_has_a_bad_loss(ranks):
         assert all(is_same)
 
 
+SHARES = ((4, 6), (0, 10))
+
+
 def pooled_statistics():
-    """Each rank re-estimates BatchNorm from its half of the images."""
-    torch.manual_seed(0)
-    model = build_classifier()
-    images = batch(10)
-    cut = [slice(0, 4), slice(4, 10)][get_rank()]
-    half = dict(
-        inputs=images['inputs'][cut], data_samples=images['data_samples'][cut]
-    )
-    with reestimate_statistics(model, [half]):
-        norm = model.backbone.norm1
-        return [norm.running_mean.clone(), norm.running_var.clone()]
+    """Each rank re-estimates BatchNorm from its share of the images."""
+    found = []
+    for first, second in SHARES:
+        torch.manual_seed(0)
+        model = build_classifier()
+        data = batch(10)
+        start, end = [(0, first), (first, first + second)][get_rank()]
+        share = {name: part[start:end] for name, part in data.items()}
+        with reestimate_statistics(model, [share] if end > start else []):
+            norm = model.backbone.norm1
+            found.append((norm.running_mean.clone(), norm.running_var.clone()))
+    return found
 
 
 def test_statistics_are_pooled_over_processes(ranks):
+    """Also where one of them has no image."""
     torch.manual_seed(0)
     model = build_classifier()
     x = model.backbone.conv1((batch(10)['inputs'] - 127.5) / 64)
-    for mean, var in (rank['pooled_statistics'] for rank in ranks):
-        torch.testing.assert_close(mean, x.mean((0, 2, 3)))
-        # Each half's variance is the unbiased one: one part in 1024.
-        torch.testing.assert_close(
-            var, x.var((0, 2, 3), unbiased=False), rtol=2e-3, atol=0
+    for rank in ranks:
+        for mean, var in rank['pooled_statistics']:
+            torch.testing.assert_close(mean, x.mean((0, 2, 3)))
+            # Each share's variance is the unbiased one: one part in 1024.
+            torch.testing.assert_close(
+                var, x.var((0, 2, 3), unbiased=False), rtol=2e-3, atol=0
+            )
+
+
+def reported():
+    """Weights after two epochs without and with reports on subnets."""
+    ends = {}
+    for name in ('without', 'with'):
+        hooks = [dict(type='mmst.SubnetSamplerHook', num_subnets=1)]
+        if name == 'with':
+            hooks.append(dict(type='mmst.SubnetMetricsHook'))
+        settings = dict(
+            model=classifier(),
+            work_dir=tempfile.mkdtemp(),
+            train_dataloader=loader(NUM_TRAIN // 2, NUM_TRAIN),
+            train_cfg=dict(type='mmst.STEpochBasedTrainLoop', max_epochs=2),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
+            custom_hooks=hooks,
+            visualizer=dict(
+                type='UniversalVisualizer',
+                vis_backends=[dict(type='LocalVisBackend')],
+            ),
+            model_wrapper_cfg=dict(
+                type='MMDistributedDataParallel', device_ids=None
+            ),
+            default_scope='mmpretrain',
+            randomness=dict(seed=0),
+            launcher='pytorch',
+            experiment_name=name,
+            **dict(VALIDATION, val_evaluator=dict(type='MeanScore')),
         )
+        runner = Runner.from_cfg(Config(settings))
+        runner.train()
+        ends[name] = runner.model.module.state_dict()
+        ends['lines'] = logged(runner.work_dir, 'subnets.json')
+    return ends
+
+
+def test_reports_on_subnets(ranks):
+    """Ranks train as without them; the subnet is that of joined data."""
+    ends = [rank['reported'] for rank in ranks]
+    for end in ends:
+        for name, value in end['without'].items():
+            assert torch.equal(end['with'][name], value), name
+    line = [x for x in ends[0]['lines'] if 'subnet_1-1-1/mean_score' in x][-1]
+    assert line['step'] == 2
+    model = build_classifier(double=False)
+    model.load_state_dict(ends[0]['with'])
+    images = TinyImages(NUM_TRAIN, flip=False).images
+    halves = [
+        dict(inputs=list(images[rank::2]), data_samples=None)
+        for rank in range(2)
+    ]
+    validation = TinyImages(NUM_VAL, flip=False)
+    for depths in ((1, 1, 1), (2, 2, 2)):
+        with activate(
+            model, depths, update_running_stats=True
+        ), reestimate_statistics(model, halves), torch.no_grad():
+            model.eval()
+            logits = model((validation.images.float() - 127.5) / 64)
+        p = logits.softmax(1)[range(NUM_VAL), validation.labels]
+        score = line['subnet_{}-{}-{}/mean_score'.format(*depths)]
+        assert score == pytest.approx(100 * p.mean().item(), rel=1e-5)
 
 
 def drawn():
     """Subnets of a few iterations; the ranks' own seeds differ."""
     model = MMDistributedDataParallel(build_classifier())
-    runner = SimpleNamespace(model=model, seed=5 + get_rank())
+    runner = SimpleNamespace(
+        model=model, seed=5 + get_rank(), train_loop=None, max_iters=5
+    )
     sampler = SubnetSamplerHook(num_subnets=3).fit(runner)
     return [sampler.draw(iteration) for iteration in range(5)]
 
@@ -232,11 +314,7 @@ class OwnStep(MMDistributedDataParallel):
 
 
 def checked():
-    """Whether a wrapped model is taken, and a wrapped plain head refused."""
-    hook = SubnetSamplerHook()
-    loop = object.__new__(STEpochBasedTrainLoop)
-    loop.subnet_inputs = SubnetInputs()
-    loop._runner = runner = SimpleNamespace(hooks=[hook])
+    """Message on each wrapped model, or that it is taken."""
     messages = []
     for wrapper, st, options in (
         (MMDistributedDataParallel, True, dict()),
@@ -244,10 +322,8 @@ def checked():
         (MMDistributedDataParallel, True, dict(static_graph=True)),
         (OwnStep, True, dict()),
     ):
-        runner.model = wrapper(build_classifier(st=st), **options)
-        runner.optim_wrapper = sgd(runner.model)
         try:
-            check_training(loop, hook)
+            check(wrapper(build_classifier(st=st), **options))
             messages.append('taken')
         except ValueError as error:
             messages.append(str(error))
@@ -324,8 +400,7 @@ def test_rehearsals_of_all_ranks_agree(ranks):
 
 
 FUNCTIONS = (
-    train_wrapped,
-    train_wrapped_accumulating,
+    trained,
     broadcast,
     reduce_some,
     one_bad_loss,
@@ -333,4 +408,5 @@ FUNCTIONS = (
     drawn,
     checked,
     rehearsed,
+    reported,
 )

@@ -53,6 +53,7 @@ def test_classifier(tiny_runner):
     runner = tiny_runner(
         model=classifier(normalize_main=True),
         sampler=dict(num_subnets=3, size_range=(0.5, 0.9), interval=6),
+        max_epochs=1,
     )
     files, entered = trace(runner, 1)
     check(files, entered)
@@ -82,7 +83,7 @@ def test_detector(tiny_runner):
         ),
         default_scope='mmdet',
         visualizer=None,
-        max_epochs=4,
+        max_epochs=1,
     )
     files, entered = trace(runner, 1)
     check(files, entered)

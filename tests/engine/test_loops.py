@@ -6,16 +6,10 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 
 from mmst.checkpoints.safe_load import safe_load
-from mmst.engine.batch import PassBatches
-from mmst.subnets import Subnet, SubnetInputs
-from mmst.targets import SampleHandler, register_handler
-from mmst.targets.handler import _HANDLERS
 from tests.conftest import classifier, logged
 
 SAMPLER = dict(num_subnets=2, min_depth=1, size_range=(0.5, 1.0))
@@ -312,61 +306,12 @@ def test_too_small_an_input_is_refused_before_the_first_step(tiny_runner):
     assert_equal(before, weights(runner))
 
 
-def test_own_train_step_is_refused(tiny_runner):
-    runner = tiny_runner(model=dict(type='OwnStep'), sampler=dict())
-    with pytest.raises(ValueError, match='OwnStep overrides train_step'):
-        runner.train()
-
-
 @pytest.mark.parametrize('model', [dict(type='OwnStep'), classifier(st=False)])
 def test_no_subnets_need_nothing_special(tiny_runner, model):
     """Contract 1: the step is the model's own, whatever its head."""
     runner = tiny_runner(model=model, sampler=dict(num_subnets=0))
     runner.train()
     assert runner.iter == 6 and getattr(runner.model, 'steps', 6) == 6
-
-
-def test_other_wrappers_are_refused(tiny_runner):
-    runner = tiny_runner(sampler=dict())
-    runner.model = torch.nn.DataParallel(runner.model)
-    with pytest.raises(ValueError, match='not with DataParallel: change'):
-        runner.train()
-
-
-def test_several_optimizers_are_refused(tiny_runner):
-    runner = tiny_runner(sampler=dict(), param_scheduler=None)
-    parameters = runner.model.backbone, runner.model.head
-    runner.optim_wrapper = OptimWrapperDict(
-        **{
-            name: OptimWrapper(torch.optim.SGD(part.parameters(), 0.1))
-            for name, part in zip(('backbone', 'head'), parameters)
-        }
-    )
-    with pytest.raises(ValueError, match='OptimWrapperDict does not allow'):
-        runner.train()
-
-
-class OwnUpdate(OptimWrapper):
-    def update_params(self, loss, **kwargs):
-        super().update_params(2 * loss, **kwargs)
-
-
-def test_update_of_its_own_is_refused(tiny_runner):
-    runner = tiny_runner(sampler=dict())
-    runner.optim_wrapper = OwnUpdate(
-        torch.optim.SGD(runner.model.parameters(), 0.1)
-    )
-    with pytest.raises(
-        ValueError, match='OwnUpdate does not .*override `update_params`'
-    ):
-        runner.train()
-
-
-def test_classifier_without_a_head_is_refused(tiny_runner):
-    runner = tiny_runner(sampler=dict())
-    del runner.model.head
-    with pytest.raises(ValueError, match='model.head is NoneType'):
-        runner.train()
 
 
 def test_nonfinite_loss_names_iteration(tiny_runner):
@@ -411,81 +356,3 @@ class NoPadding(torch.nn.Module):
 
     def forward(self, x):
         return (self.layer3(self.layer2(self.layer1(self.stem(x)))),)
-
-
-def at_size(data, size):
-    subnet = Subnet.ordered((3,), (3,), size)
-    model = torch.nn.Module()
-    model.data_preprocessor = torch.nn.Module()
-    return PassBatches(data, SubnetInputs(), model).make(subnet)
-
-
-def test_unknown_sample_type_is_refused_with_a_size():
-    data = dict(inputs=torch.zeros(1, 3, 8, 8), data_samples=[object()])
-    with pytest.raises(TypeError, match='builtins.object has no handler'):
-        at_size(data, 4)
-    data['data_samples'] = [DataSample()]
-    small = at_size(data, 4)
-    assert small['inputs'].shape == (1, 3, 4, 4)
-    assert data['inputs'].shape == (1, 3, 8, 8)
-
-
-class Boxes:
-    """A sample that knows the shape of its image."""
-
-    def __init__(self, shape):
-        self.shape = shape
-
-
-def test_samples_are_resized_with_their_images(monkeypatch):
-    monkeypatch.setattr('mmst.targets.handler._HANDLERS', dict(_HANDLERS))
-
-    @register_handler(f'{__name__}.Boxes')
-    class BoxesHandler(SampleHandler):
-        def resize(self, sample, resizing):
-            assert sample.shape == resizing.main_shape
-            return Boxes(resizing.resized_shape)
-
-    sample = Boxes((8, 12))
-    data = dict(inputs=torch.zeros(1, 3, 8, 12), data_samples=[sample])
-    small = at_size(data, 4)
-    assert small['data_samples'][0].shape == (4, 6)
-    assert data['data_samples'] == [sample] and sample.shape == (8, 12)
-    whole = at_size(data, None)
-    assert whole['data_samples'] == [sample]
-
-
-@pytest.mark.parametrize(
-    'data',
-    [
-        dict(inputs=[torch.zeros(3, 8, 8)]),
-        dict(inputs=torch.zeros(3, 8, 8)),
-        dict(
-            inputs=dict(sup=torch.zeros(1, 3, 8, 8)), data_samples=dict(sup=[])
-        ),
-        dict(points=torch.zeros(1, 3)),
-        (torch.zeros(3, 8, 8),),
-    ],
-)
-def test_inputs_that_are_no_batch_of_images(data):
-    assert at_size(data, None) is data
-    with pytest.raises(TypeError, match=r'no \(N, C, H, W\) tensor as `inp'):
-        at_size(data, 4)
-
-
-@pytest.mark.parametrize('form', [dict, tuple])
-def test_batches_of_any_form(form):
-    """Labels as tensors stay, other entries need a rule, none is added."""
-    images, labels = torch.rand(2, 3, 8, 8), torch.arange(2)
-    if form is dict:
-        small = at_size(dict(inputs=images, target=labels, name='a'), 4)
-        assert list(small) == ['inputs', 'target', 'name']
-        small, kept = small['inputs'], small['target']
-        other, word = dict(inputs=images, corners=images[0]), 'corners'
-    else:
-        small, kept = at_size((images, labels), 4)
-        other, word = (images, torch.rand(2, 2)), 'entry 1'
-    assert small.shape == (2, 3, 4, 4) and kept is labels
-    with pytest.raises(TypeError, match=f'how `{word}` of the batch'):
-        at_size(other, 4)
-    assert at_size(other, None) is other

@@ -61,7 +61,7 @@ def plain_loss(model, data, subnets, normal=lambda z: z, normal_main=False):
     ],
 )
 def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
-    """Contract 2, where passes share prefixes and where they do not."""
+    """Contracts 2 and 3, where passes share prefixes and where they do not."""
     subnets = [
         *SUBNETS,
         Subnet.ordered((3, 2, 1), FULL, 12),
@@ -92,7 +92,7 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
 
     log = st_step(model, batch(), optim_wrapper, subnets)
 
-    assert len(steps) == 1
+    assert len(steps) == 1 and optim_wrapper.inner_count == 1
     for (name, _), gradient in zip(model.named_parameters(), gradients):
         torch.testing.assert_close(
             steps.gradients[0][name], gradient, rtol=1e-10, atol=1e-12
@@ -103,18 +103,6 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
     )
     torch.testing.assert_close(log['loss'], sum(expected).detach())
     assert not any(value.requires_grad for value in log.values())
-
-
-@pytest.mark.parametrize('num_subnets', [1, 3])
-def test_one_step_an_iteration(num_subnets):
-    """Contract 3."""
-    model = build_classifier()
-    optim_wrapper = sgd(model)
-    steps = Steps(optim_wrapper.optimizer, model)
-    for _ in range(4):
-        st_step(model, batch(), optim_wrapper, SUBNETS[:num_subnets])
-    assert len(steps) == 4
-    assert optim_wrapper.inner_count == 4
 
 
 def halves(data):
@@ -347,25 +335,8 @@ def test_memory_does_not_grow_with_the_number_of_subnets():
     assert most(6) == most(1)
 
 
-def test_raw_subnets_train():
-    """Blocks reduced to one path leave the others' gradients alone."""
-    model = build_classifier()
-    branch, shortcut = Path.BRANCH, Path.SHORTCUT
-    subnet = Subnet(
-        (
-            (branch, shortcut, branch),
-            (shortcut, branch, shortcut),
-            (shortcut, shortcut, branch),
-        ),
-        8,
-    )
-    log = st_step(model, batch(), sgd(model), [subnet])
-    assert torch.isfinite(log['loss'])
-    assert not any('forward' in vars(m) for m in model.modules())
-
-
 def test_checkpointing_recomputes_inside_the_subnet():
-    """Of the subnet's paths, and without its running statistics."""
+    """Of the raw subnet's paths, and without its running statistics."""
     plain, saving, main = (build_classifier() for _ in range(3))
     for model in (saving, main):
         model.load_state_dict(plain.state_dict())
@@ -383,6 +354,7 @@ def test_checkpointing_recomputes_inside_the_subnet():
         torch.testing.assert_close(
             gradients[1][name], gradient, rtol=1e-10, atol=1e-12
         )
+    assert not any('forward' in vars(m) for m in saving.modules())
     # A main pass recomputes too, and updates its statistics twice.
     main.train_step(batch(), sgd(main))
     for (name, a), b in zip(main.named_buffers(), saving.buffers()):

@@ -4,32 +4,30 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
+from torch import nn
 from torch.utils.data import Dataset
 
+from mmst.engine.batch import PassBatches, read_entries
 from mmst.engine.step import st_step
 from mmst.subnets import Subnet, SubnetInputs, pad_inputs
+from mmst.targets import SampleHandler, register_handler
+from mmst.targets.handler import _HANDLERS
 from tests.conftest import batch, build_classifier, sgd
+from tests.targets.snapshot import assert_same
 
 FULL = (3, 3, 3)
 MEAN, STD = 127.5, 64.0
 
 
-def seen_inputs(subnets, *options, model=None):
+def seen_inputs(subnets, *options):
     """What the network saw in each pass of one iteration."""
-    model = model or build_classifier()
+    model = build_classifier()
     seen = []
-    handle = model.backbone.register_forward_pre_hook(
+    model.backbone.register_forward_pre_hook(
         lambda module, args: seen.append(args[0])
     )
-    st_step(
-        model,
-        batch(),
-        sgd(model, lr=0.0),
-        subnets,
-        False,
-        SubnetInputs(*options),
-    )
-    handle.remove()
+    inputs = SubnetInputs(*options)
+    st_step(model, batch(), sgd(model), subnets, subnet_inputs=inputs)
     return seen
 
 
@@ -109,6 +107,85 @@ def test_jitter_as_released_cuts_what_is_normalised(monkeypatch):
     torch.testing.assert_close(jitter, expected)
 
 
+def at_size(data, size):
+    model = nn.Module()
+    model.data_preprocessor = nn.Module()
+    return PassBatches(data, SubnetInputs(), model).make(at(size))
+
+
+class Boxes:
+    """A sample that knows the shape of its image."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+
+@pytest.mark.parametrize('form', [dict, tuple])
+def test_samples_are_resized_with_their_images(monkeypatch, form):
+    monkeypatch.setattr('mmst.targets.handler._HANDLERS', dict(_HANDLERS))
+    sample = Boxes((8, 12))
+    data = dict(inputs=torch.zeros(1, 3, 8, 12), data_samples=[sample])
+    if form is tuple:
+        data = tuple(data.values())
+    with pytest.raises(TypeError, match='Boxes has no handler'):
+        at_size(data, 4)
+
+    @register_handler(f'{__name__}.Boxes')
+    class BoxesHandler(SampleHandler):
+        def resize(self, sample, resizing):
+            assert sample.shape == resizing.main_shape
+            return Boxes(resizing.resized_shape)
+
+        def copy(self, sample):
+            return sample
+
+    images, (small,) = read_entries(at_size(data, 4)).values()
+    assert images.shape == (1, 3, 4, 6) and small.shape == (4, 6)
+    images, samples = read_entries(at_size(data, None)).values()
+    assert images.shape == (1, 3, 8, 12)
+    assert samples == [sample] and sample.shape == (8, 12)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        dict(inputs=[torch.zeros(3, 8, 8)]),
+        dict(inputs=torch.zeros(3, 8, 8)),
+        dict(
+            inputs=dict(sup=torch.zeros(1, 3, 8, 8)), data_samples=dict(sup=[])
+        ),
+        dict(points=torch.zeros(1, 3)),
+        [torch.zeros(3, 8, 8)],
+        torch.zeros(3, 8, 8),
+    ],
+)
+def test_inputs_that_are_no_batch_of_images(data):
+    assert_same(at_size(data, None), data)
+    with pytest.raises(TypeError, match=r'no \(N, C, H, W\) tensor as `inp'):
+        at_size(data, 4)
+
+
+@pytest.mark.parametrize('form', [dict, list])
+def test_batches_of_any_form(form):
+    """Labels as tensors stay, other entries need a rule, none is added."""
+    images, labels = torch.rand(2, 3, 8, 8), torch.arange(2)
+    data = dict(inputs=images, target=labels, name='a')
+    other, word = dict(inputs=images, corners=images[0]), 'corners'
+    if form is list:
+        data = [*data.values()]
+        other, word = [images, labels, torch.rand(2, 2)], 'entry 2'
+    small = at_size(data, 4)
+    assert type(small) is form
+    if form is dict:
+        assert list(small) == list(data)
+        small = list(small.values())
+    assert small[0].shape == (2, 3, 4, 4)
+    assert small[1] is labels and small[2] == 'a'
+    with pytest.raises(TypeError, match=f'how `{word}` of the batch'):
+        at_size(other, 4)
+    assert_same(at_size(other, None), other)
+
+
 def test_unknown_transform():
     with pytest.raises(ValueError, match=r"'blur' is not one of \['crop'"):
         SubnetInputs(['blur'])
@@ -137,17 +214,6 @@ def test_loop_hands_them_on(tiny_runner):
             subnet, (main - MEAN / 255) / (STD / 255), rtol=1e-4, atol=1e-4
         )
     assert len(passes) == 6
-
-
-def test_chained_fractions_are_refused(tiny_runner):
-    runner = tiny_runner(
-        sampler=dict(size_range=(0.5, 1.0)),
-        train_cfg=dict(
-            type='mmst.STEpochBasedTrainLoop', max_epochs=1, chain_inputs=True
-        ),
-    )
-    with pytest.raises(ValueError, match='fractions, which chain_inputs'):
-        runner.train()
 
 
 @pytest.mark.parametrize('moved', ['crop', 'flip'])

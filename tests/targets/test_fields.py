@@ -1,4 +1,4 @@
-"""Every field of a sample shrinks by a rule, or is refused by its name."""
+"""Samples shrink by the handler of their type, each field by a rule."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,15 @@ from torch import nn
 
 from mmst.targets import (
     Resizing,
+    SampleHandler,
     fields,
     find_batch_rule,
     keep,
     register_field,
+    register_handler,
     resize_samples,
 )
+from mmst.targets.handler import _HANDLERS
 
 SHAPE = (96, 128)
 
@@ -22,6 +25,40 @@ SHAPE = (96, 128)
 @pytest.fixture(autouse=True)
 def rules(monkeypatch):
     monkeypatch.setattr(fields, '_RULES', {})
+    monkeypatch.setattr('mmst.targets.handler._HANDLERS', dict(_HANDLERS))
+
+
+def test_scale_and_shapes():
+    resizing = Resizing((8, 12), (4, 7), (8, 8), 8, nn.Module())
+    assert resizing.scale == (4 / 8, 7 / 12)
+    assert resizing.resize_shape((6, 9)) == (3, 5)
+    assert resizing.resize_shape((1, 1)) == (1, 1)
+    assert resizing.update_scale_factor((2.0, 3.0)) == (2.0 * 7 / 12, 3.0 / 2)
+    assert resize_samples(None, resizing) is None
+
+
+class Sample:
+    pass
+
+
+class Derived(Sample):
+    pass
+
+
+def test_subclasses_are_resized_as_their_base():
+    @register_handler(f'{__name__}.Sample')
+    class Samples(SampleHandler):
+        def resize(self, sample, resizing):
+            return sample, resizing.scale
+
+    for sample in (Sample(), Derived()):
+        assert resized(sample) == (sample, (0.5, 0.5))
+    with pytest.raises(
+        TypeError,
+        match='builtins.int has no handler. Known: .*DataSample, .*Sample. '
+        'Register one .*register_handler`, or set neither',
+    ):
+        resized(7)
 
 
 def resized(sample):

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmpose')
 from mmpose.codecs import MSRAHeatmap  # noqa: E402
-from mmpose.registry import MODELS, TRANSFORMS  # noqa: E402
+from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS  # noqa: E402
 
 from tests.targets.batches import shrunk  # noqa: E402
 from tests.targets.people import (  # noqa: E402
@@ -38,26 +38,19 @@ def follow(advice, folder):
     return Config.fromfile(folder / 'mine.py')
 
 
-@pytest.mark.parametrize('is_known', [False, True])
-def test_keypoints_have_to_be_packed(is_known, tmp_path):
+def test_keypoints_have_to_be_packed(tmp_path):
     """The error has the line to add."""
     model = model_for(head_cfg('msra'))
     people = People(pipeline('msra', pack=False))
     data = packed(model, people.pipeline)
     with pytest.raises(ValueError) as error:
-        shrunk(data, 83, model, people if is_known else None)
+        shrunk(data, 83, model, people)
     line = re.search('`(train_dataloader = .*)`. Or', str(error.value))[1]
     end = follow(line, tmp_path).train_dataloader.dataset.pipeline[-1]
     assert end == dict(type='PackPoseInputs', pack_transformed=True)
     own = people.pipeline.transforms
     own[-1] = TRANSFORMS.build(end)
     assert shrunk(packed(model, people.pipeline), 83, model, people)
-
-
-def is_bottom_up(error):
-    text = str(error.value)
-    assert 'top-down models alone' in text and 'set neither' in text
-    assert 'pack_transformed' not in text
 
 
 def test_bottom_up_models_are_refused():
@@ -81,66 +74,54 @@ def test_bottom_up_models_are_refused():
             ),
         )
     )
-    model = model_for(head_cfg('msra'))
-    bottom_up = People(pipeline('msra', pack=False))
-    data = packed(model, bottom_up.pipeline)
+    data = packed(model_for(head_cfg('msra')), pipeline('msra', pack=False))
     with pytest.raises(ValueError) as error:
         shrunk(data, 83, dekr)
-    is_bottom_up(error)
-    # Known by the pipeline.
-    del bottom_up.pipeline.transforms[3]
-    with pytest.raises(ValueError) as error:
-        shrunk(data, 83, model, bottom_up)
-    is_bottom_up(error)
+    text = str(error.value)
+    assert 'top-down models alone' in text and 'set neither' in text
+    assert 'pack_transformed' not in text
 
 
-FIXED = [
-    dict(
-        type='SimCCHead',
-        in_channels=64,
-        out_channels=JOINTS,
-        input_size=(128, 256),
-        in_featuremap_size=(4, 8),
-        deconv_out_channels=None,
-    ),
-    dict(
-        type='RTMCCHead',
-        in_channels=64,
-        out_channels=JOINTS,
-        input_size=(128, 256),
-        in_featuremap_size=(4, 8),
-    ),
-    dict(
-        type='IntegralRegressionHead',
-        in_channels=64,
-        num_joints=JOINTS,
-        in_featuremap_size=(4, 8),
-        deconv_out_channels=(8,),
-        deconv_kernel_sizes=(4,),
-    ),
-    dict(
-        type='DSNTHead',
-        in_channels=64,
-        num_joints=JOINTS,
-        in_featuremap_size=(4, 8),
-        deconv_out_channels=(8,),
-        deconv_kernel_sizes=(4,),
-    ),
-]
+@KEYPOINT_CODECS.register_module()
+class Forgetful(MSRAHeatmap):
+    """A codec that cannot be built for another size."""
+
+    def __init__(self, size, cells, spread):
+        super().__init__(size, cells, spread)
 
 
-@pytest.mark.parametrize('head', FIXED, ids=[h['type'] for h in FIXED])
-def test_heads_of_one_size_are_refused(head):
+ONE_SIZE = dict(in_channels=64, in_featuremap_size=(4, 8))
+PER_CELL = dict(ONE_SIZE, out_channels=JOINTS, input_size=(128, 256))
+UPSAMPLED = dict(
+    **dict(ONE_SIZE, num_joints=JOINTS),
+    **dict(deconv_out_channels=(8,), deconv_kernel_sizes=(4,)),
+)
+FORGETFUL = dict(type='Forgetful', size=(128, 256), cells=(32, 64), spread=2.0)
+ANNOTATION = dict(type='YOLOXPoseAnnotationProcessor')
+HEADS = {
+    'SimCCHead has layers': dict(PER_CELL, deconv_out_channels=None),
+    'RTMCCHead has layers': PER_CELL,
+    'IntegralRegressionHead has layers': UPSAMPLED,
+    'DSNTHead has layers': UPSAMPLED,
+    'HeatmapHead has no codec': dict(decoder=None),
+    # If the pipeline is not known; its encoder decides elsewhere.
+    'RegressionLabel does not encode `gt_fields.heatmaps`': dict(
+        decoder=codec_cfg('regression')
+    ),
+    r"options \['size', 'cells', 'spread'\] as": dict(decoder=FORGETFUL),
+    r"also needs \['bbox', 'category_id'\]": dict(decoder=ANNOTATION),
+}
+
+
+@pytest.mark.parametrize('told', HEADS)
+def test_heads_and_codecs_of_one_size_are_refused(told):
+    if 'decoder' in HEADS[told]:
+        head, name = dict(head_cfg('msra'), **HEADS[told]), 'msra'
+    else:
+        head, name = dict(HEADS[told], type=told.split()[0]), 'simcc'
     model = model_for(head)
-    data = packed(model, pipeline('simcc'))
-    with pytest.raises(TypeError, match=head['type'] + ' has layers for one'):
-        shrunk(data, 83, model)
-
-
-def test_a_head_without_codec_is_refused():
-    model = model_for(dict(head_cfg('msra'), decoder=None))
-    data = packed(model, pipeline('msra'))
-    with pytest.raises(TypeError, match='HeatmapHead has no codec'):
+    data = packed(model, pipeline(name))
+    with pytest.raises(TypeError, match=f'{told}.* set neither'):
         shrunk(data, 83, model)
 
 
@@ -166,16 +147,6 @@ def test_encoders_in_a_list_are_refused(several, field):
         shrunk(data, 83, model)
 
 
-def test_another_codec_than_the_pipeline_s_is_refused():
-    """If the pipeline is not known; its encoder decides elsewhere."""
-    model = model_for(dict(head_cfg('msra'), decoder=codec_cfg('regression')))
-    data = packed(model, pipeline('msra'))
-    with pytest.raises(
-        TypeError, match='RegressionLabel does not encode `gt_fields.heatmaps`'
-    ):
-        shrunk(data, 83, model)
-
-
 @pytest.mark.parametrize(
     'other, told',
     [
@@ -194,29 +165,3 @@ def test_encoders_that_differ_are_refused(other, told):
     )
     with pytest.raises(ValueError, match=f'several encoders, .*{told}'):
         shrunk(data, 83, model, ConcatDataset(sets))
-
-
-class Forgetful(MSRAHeatmap):
-    """A codec that cannot be built for another size."""
-
-    def __init__(self, size, cells, spread):
-        super().__init__(size, cells, spread)
-
-
-def test_a_codec_that_forgets_its_options_is_refused():
-    model = model_for(head_cfg('msra'))
-    model.head.decoder = Forgetful((128, 256), (32, 64), 2.0)
-    data = packed(model, pipeline('msra'))
-    with pytest.raises(TypeError, match=r"options \['size', 'cells', 'spr"):
-        shrunk(data, 83, model)
-
-
-def test_a_codec_that_needs_more_is_refused():
-    model = model_for(
-        dict(
-            head_cfg('msra'), decoder=dict(type='YOLOXPoseAnnotationProcessor')
-        )
-    )
-    data = packed(model, pipeline('msra'))
-    with pytest.raises(TypeError, match=r"also needs \['.*'\]"):
-        shrunk(data, 83, model)

@@ -1,7 +1,6 @@
 """Make a resumed run draw the same random numbers as without the stop."""
 
-from functools import partial
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Dict, Optional
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -42,12 +41,21 @@ class ReseedHook(Hook):
         set_random_seed(mixed % 2**32)
 
     def before_train(self, runner: Runner) -> None:
-        """Make OneDL's MMEngine read seen batches again, as MMEngine does."""
-        batches = getattr(runner.train_loop, 'dataloader_iterator', None)
-        if batches is not None and hasattr(batches, 'skip_iter'):
-            runner.train_loop.dataloader_iterator = _BatchesReadAgain(
-                batches, partial(self._reseed, runner)
-            )
+        """Make OneDL's MMEngine read seen batches again, as MMEngine does.
+
+        It would skip them, and seed its workers only then.
+        """
+        batches: Any = getattr(runner.train_loop, 'dataloader_iterator', None)
+        if not hasattr(batches, 'skip_iter'):
+            return
+
+        def read_again(num_iters: int) -> None:
+            self._reseed(runner, 0)
+            for _ in range(num_iters):
+                next(batches)
+            self._reseed(runner, num_iters)
+
+        batches.skip_iter = read_again
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed the first iteration of an epoch, and its workers."""
@@ -69,30 +77,6 @@ class ReseedHook(Hook):
         # data set included.
         if isinstance(runner._train_loop, BaseLoop):
             self._reseed(runner, runner.iter)
-
-
-class _BatchesReadAgain:
-    """Batches of a loop that would skip seen ones without reading them.
-
-    Such a loop also starts its workers only with the first batch, so that
-    they would take their seed from that iteration.
-    """
-
-    def __init__(
-        self, batches: Iterator[Any], reseed: Callable[[int], None]
-    ) -> None:
-        self._batches = batches
-        self._reseed = reseed
-
-    def __next__(self) -> Any:
-        return next(self._batches)
-
-    def skip_iter(self, num_iters: int) -> None:
-        """Read the batches of the iterations before ``num_iters``."""
-        self._reseed(0)
-        for _ in range(num_iters):
-            next(self._batches)
-        self._reseed(num_iters)
 
 
 @FUNCTIONS.register_module()

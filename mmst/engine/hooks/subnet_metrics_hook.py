@@ -6,7 +6,6 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import nn
 from torch.utils.data import Dataset
 
 from mmst.evaluation import (
@@ -26,6 +25,7 @@ from mmst.subnets.options import (
 )
 
 from ..report import add_subnet_scalars
+from ..step import name_place
 
 
 @HOOKS.register_module()
@@ -66,11 +66,8 @@ class SubnetMetricsHook(Hook):
         depths: Optional[Sequence[Sequence[int]]] = None,
         num_samples: int = 2000,
     ) -> None:
-        for name, value in (
-            ('interval', interval),
-            ('num_samples', num_samples),
-        ):
-            check_count(f'SubnetMetricsHook: {name}', value, least=1)
+        check_count('SubnetMetricsHook: interval', interval, least=1)
+        check_count('SubnetMetricsHook: num_samples', num_samples, least=1)
         check_flag('SubnetMetricsHook: by_epoch', by_epoch)
         if depths is not None:
             check_list('SubnetMetricsHook: depths', depths, 'lists of depths')
@@ -80,10 +77,11 @@ class SubnetMetricsHook(Hook):
         self.by_epoch = by_epoch
         self.depths = depths
         self.num_samples = num_samples
+        self._subnets: Sequence[Sequence[int]] = ()
         self._dataset: Optional[Dataset[Any]] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse settings that cannot be evaluated."""
+        """Reject settings that cannot be evaluated."""
         get_validation_loader(runner)
         if not isinstance(runner.cfg.get('train_dataloader'), dict):
             raise ValueError(
@@ -99,27 +97,18 @@ class SubnetMetricsHook(Hook):
                 f'but {type(runner.train_loop).__name__} has none: set '
                 'by_epoch=False'
             )
-        self._list_subnets(runner.model)
-
-    def _list_subnets(self, model: nn.Module) -> Sequence[Sequence[int]]:
-        """List the depths to evaluate; refuse those that do not fit."""
-        blocks = [len(stage) for stage in find_stages(model)]
-        subnets = (
+        blocks = [len(stage) for stage in find_stages(runner.model)]
+        self._subnets = (
             list_uniform_depths(blocks) if self.depths is None else self.depths
         )
-        for depths in subnets:
-            try:
+        with name_place('SubnetMetricsHook in custom_hooks'):
+            for depths in self._subnets:
                 Subnet.ordered(depths, blocks)
-            except ValueError as error:
-                raise ValueError(
-                    f'SubnetMetricsHook in custom_hooks: {error}'
-                ) from error
-        return subnets
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Report after every ``interval`` epochs."""
         if self.by_epoch and self.every_n_epochs(runner, self.interval):
-            self._report(runner, runner.epoch + 1)
+            self._report(runner, f'epoch {runner.epoch + 1}', runner.epoch + 1)
 
     def after_train_iter(
         self,
@@ -132,23 +121,18 @@ class SubnetMetricsHook(Hook):
         if not self.by_epoch and self.every_n_train_iters(
             runner, self.interval
         ):
-            self._report(runner, runner.iter + 1)
+            self._report(
+                runner, f'iteration {runner.iter + 1}', runner.iter + 1
+            )
 
-    def _report(self, runner: Runner, step: int) -> None:
-        unit = 'epoch' if self.by_epoch else 'iteration'
+    def _report(self, runner: Runner, now: str, step: int) -> None:
         scalars = {}
         for depths, metrics in self.evaluate(runner):
             name = '-'.join(map(str, depths))
-            line = '  '.join(
-                f'{key}: {value:.4f}' for key, value in metrics.items()
-            )
-            runner.logger.info(f'Subnet(val) [{unit} {step}]  {name}  {line}')
-            scalars.update(
-                {
-                    f'subnet_{name}/{key}': value
-                    for key, value in metrics.items()
-                }
-            )
+            line = '  '.join(f'{key}: {x:.4f}' for key, x in metrics.items())
+            runner.logger.info(f'Subnet(val) [{now}]  {name}  {line}')
+            for key, value in metrics.items():
+                scalars[f'subnet_{name}/{key}'] = value
         add_subnet_scalars(runner.visualizer, scalars, step, runner.iter + 1)
 
     def evaluate(
@@ -162,53 +146,41 @@ class SubnetMetricsHook(Hook):
         results = []
         with preserve_random_state(), preserve_modes(
             runner.model
-        ), _swap_validated_weights(runner), _remove_hooks(runner):
+        ), _prepare_validation(runner):
             if self._dataset is None:
                 # The training's own may be in use.
                 self._dataset = build_train_loader(runner).dataset
-            for depths in self._list_subnets(runner.model):
+            for depths in self._subnets:
                 metrics = evaluate_subnet(
                     runner, depths, self.num_samples, self._dataset
                 )
-                results.append(
-                    (
-                        depths,
-                        {
-                            key: float(value)
-                            for key, value in metrics.items()
-                            if isinstance(value, (int, float, np.number))
-                        },
-                    )
-                )
+                numbers = {
+                    key: float(value)
+                    for key, value in metrics.items()
+                    if isinstance(value, (int, float, np.number))
+                }
+                results.append((depths, numbers))
         return results
 
 
 @contextmanager
-def _swap_validated_weights(runner: Runner) -> Iterator[None]:
-    """Swap in averaged weights where validation would."""
-    hooks = [
+def _prepare_validation(runner: Runner) -> Iterator[None]:
+    """Swap in the weights that are validated; let no hook log the metrics."""
+    hooks = runner._hooks
+    averages = [
         hook
-        for hook in runner.hooks
+        for hook in hooks
         if isinstance(hook, EMAHook)
         # mmpretrain's may be set to evaluate the plain weights.
         and getattr(hook, 'evaluate_on_ema', True)
     ]
+    runner._hooks = []
     # Not by its hook points, where mmpretrain's validates once more.
-    for hook in hooks:
+    for hook in averages:
         hook._swap_ema_parameters()
     try:
         yield
     finally:
-        for hook in hooks:
+        for hook in averages:
             hook._swap_ema_parameters()
-
-
-@contextmanager
-def _remove_hooks(runner: Runner) -> Iterator[None]:
-    """Keep other hooks from logging a subnet's metrics as the network's."""
-    hooks = runner._hooks
-    runner._hooks = []
-    try:
-        yield
-    finally:
         runner._hooks = hooks
