@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, List, Optional, Sequence
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -17,14 +18,55 @@ from mmengine.runner import Runner, set_random_seed
 from mmengine.utils import ManagerMixin
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from PIL import Image
 from torch.utils.data import Dataset
 
 import mmst  # noqa: F401  registers its modules
+from mmst.launch.toolbox import find_bases_by_import_name
+from mmst.launch.trained_runner import load_trained_runner
 
 from .contracts import CONTRACTS
 
 ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 4
+# The config of the network that is trained once a session.
+CONFIG = """
+default_scope = 'mmpretrain'
+data_root = {data_root!r}
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet_CIFAR', depth=18, base_channels=8,
+                  stem_channels=8),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=64),
+    data_preprocessor=dict(num_classes=2))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=2, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type='CustomDataset', data_root=data_root,
+                 data_prefix='train', pipeline=pipeline))
+val_dataloader = dict(
+    batch_size=4, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='CustomDataset', data_root=data_root,
+                 data_prefix='train', pipeline=pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1, ))
+test_evaluator = val_evaluator
+train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+param_scheduler = dict(type='MultiStepLR', milestones=[1, 3], by_epoch=True)
+default_hooks = dict(logger=dict(type='LoggerHook', interval=1),
+                     visualization=dict(type='VisualizationHook'))
+visualizer = dict(type='UniversalVisualizer',
+                  vis_backends=[dict(type='LocalVisBackend')])
+randomness = dict(seed=0)
+"""
+
+find_bases_by_import_name()  # tests read configs by MMEngine itself too
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -352,3 +394,51 @@ def train(load_tool):
 @pytest.fixture(scope='session')
 def test(load_tool):
     return run_alone(load_tool('tools/test').main)
+
+
+@pytest.fixture(scope='session')
+def config(tmp_path_factory) -> str:
+    """A tiny classifier on four images of two classes: two iterations."""
+    root = tmp_path_factory.mktemp('tools')
+    generator = np.random.default_rng(0)
+    for label in 'ab':
+        folder = root / 'images' / 'train' / label
+        folder.mkdir(parents=True)
+        for index in range(2):
+            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f'{label}{index}.png')
+    path = root / 'tiny.py'
+    path.write_text(CONFIG.format(data_root=str(root / 'images')))
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def trained(train, config, tmp_path_factory) -> Path:
+    """The work dir of one epoch; not to be written to."""
+    work_dir = tmp_path_factory.mktemp('trained')
+    train([config, '--work-dir', str(work_dir)])
+    return work_dir
+
+
+@pytest.fixture
+def load(config, trained, tmp_path) -> Callable[..., Runner]:
+    """Load it, changed so that its subnets and images have different scores.
+
+    Options change the config; training images come in order.
+    """
+
+    def load(**options: Any) -> Runner:
+        forget_earlier_runs()
+        cfg_options = {'train_dataloader.sampler.shuffle': False}
+        for name, value in options.items():
+            cfg_options[name.replace('__', '.')] = value
+        runner = load_trained_runner(
+            config, str(trained / 'epoch_1.pth'), tmp_path / 'log', cfg_options
+        )
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in runner.model.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        return runner
+
+    return load

@@ -1,7 +1,7 @@
 """Score and cost of each subnet of one trained network, and how to choose.
 
 The numbers are those of a subnet as a separate model, at the images' own size
-or at a smaller one.
+or at a smaller one. A multiply-add counts as one FLOP.
 """
 
 import time
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 # For each cost: its label with the unit, and the factor to that unit.
 COSTS = dict(
-    flops=('multiply-adds of one image (M)', 1e6),
+    flops=('FLOPs of one image (M)', 1e6),
     params=('parameters (M)', 1e6),
     latency=('time for one image (ms)', 1.0),
 )
@@ -66,7 +66,7 @@ class MeasuredNetwork(NamedTuple):
     Attributes:
         depths: Number of blocks in each stage.
         score: Value of the metric.
-        flops: Multiply-adds of the whole model on one image.
+        flops: FLOPs of the whole model on one image.
         params: Number of the whole model's parameters.
         latency: Time of the whole model on one image, in ms.
         size: Shorter side of its images in px; ``None`` for that of the
@@ -90,7 +90,7 @@ class MeasuredNetwork(NamedTuple):
         """Write name, score and costs in one line."""
         return (
             f'{self.name}: {metric} {self.score:.4g}, '
-            f'{self.flops / 1e6:,.4g} M multiply-adds, '
+            f'{self.flops / 1e6:,.4g} M FLOPs, '
             f'{self.params / 1e6:,.4g} M parameters, {self.latency:.4g} ms'
         )
 
@@ -169,20 +169,15 @@ def measure_family(
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # fail now, not after an hour
     family = list(dict.fromkeys([*map(tuple, subnets), blocks]))
-    with show_progress(family, 'networks') as steps:
-        for depths in steps:
-            metrics = evaluate_subnet(
-                runner, None if depths == blocks else depths, num_samples
-            )
-            metric = choose_metric(metrics, metric)
-            small = export_subnet(model, depths)
-            networks.append(
-                MeasuredNetwork(
-                    depths,
-                    float(metrics[metric]),
-                    *measure_model(small, data, seconds),
-                )
-            )
+    for depths in show_progress(family, 'networks'):
+        metrics = evaluate_subnet(
+            runner, None if depths == blocks else depths, num_samples
+        )
+        metric = choose_metric(metrics, metric)
+        costs = measure_model(export_subnet(model, depths), data, seconds)
+        networks.append(
+            MeasuredNetwork(depths, float(metrics[metric]), *costs)
+        )
     assert metric is not None  # the main network was measured
     return metric, networks
 
@@ -198,16 +193,15 @@ def load_first_image(runner: Runner) -> Dict[str, Any]:
         torch.Size([1, 3, 16, 16])
     """
     data = next(iter(get_validation_loader(runner)))
-    model = unwrap_model(runner.model)
     first = {key: value[:1] for key, value in data.items()}
-    return model.data_preprocessor(first, False)
+    return unwrap_model(runner.model).data_preprocessor(first, False)
 
 
 @torch.no_grad()
 def measure_model(
     model: nn.Module, data: Dict[str, Any], seconds: float
 ) -> Tuple[int, int, float]:
-    """Measure multiply-adds, parameters, and time in ms on a batch.
+    """Measure FLOPs, parameters, and time in ms on a batch.
 
     The time is the shortest of many: other load on the machine can only
     add to it.
@@ -235,11 +229,8 @@ def measure_model(
     # Afterwards: it slows down what it counts.
     with count_flops() as flops:
         model._run_forward(data, mode='tensor')
-    return (
-        flops(),
-        sum(parameter.numel() for parameter in model.parameters()),
-        1e3 * min(times),
-    )
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return flops(), params, 1e3 * min(times)
 
 
 def pick_network(
@@ -256,7 +247,7 @@ def pick_network(
         networks: Networks to choose from.
         min_score: Take the one with the fewest FLOPs among those with this
             score or a better one; without it, the one with the best score.
-        max_flops: Limit of multiply-adds.
+        max_flops: Limit of FLOPs.
         max_params: Limit of parameters.
         max_latency: Limit of the time, in ms.
         rule: Whether a 'greater' score is better, or one that is 'less'.
@@ -271,14 +262,17 @@ def pick_network(
         (1, 1)
     """
     sign = -1 if rule == LESS else 1
-    limits = dict(flops=max_flops, params=max_params, latency=max_latency)
+    limits = {
+        cost: limit
+        for cost, limit in zip(COSTS, (max_flops, max_params, max_latency))
+        if limit is not None
+    }
 
     def measure_excess(network: MeasuredNetwork) -> float:
         """Sum how far a network is past each limit, relative to it."""
         excess = [
             getattr(network, cost) / limit - 1 if limit else float('inf')
             for cost, limit in limits.items()
-            if limit is not None
         ]
         if min_score is not None:
             missing = sign * (min_score - network.score)
@@ -290,7 +284,6 @@ def pick_network(
         asked = [
             f'at most {limit / COSTS[cost][1]:.4g} {COSTS[cost][0]}'
             for cost, limit in limits.items()
-            if limit is not None
         ]
         if min_score is not None:
             side = 'most' if rule == LESS else 'least'
@@ -337,7 +330,7 @@ def format_family_table(
 ) -> str:
     """Format a table of the networks, the cheapest first.
 
-    An asterisk marks those that are the best at their multiply-adds.
+    An asterisk marks those that are the best at their FLOPs.
 
     Args:
         networks: The networks.
@@ -349,24 +342,25 @@ def format_family_table(
         >>> format_family_table([small], 'top-1 (%)').split()[-6:]
         ['1-1', '90.00', '2.000', '0.030', '1.000', '*']
     """
-    digits = choose_digits(max(network.score for network in networks))
+    digits = choose_digits(network.score for network in networks)
     best = find_best_at_their_cost(networks, 'flops', rule)
-    rows = [
-        [
-            network.name,
-            f'{network.score:.{digits}f}',
-            *(
-                f'{getattr(network, cost) / unit:.3f}'
-                for cost, (_, unit) in COSTS.items()
-            ),
-            '*' if network in best else '',
-        ]
-        for network in sorted(networks, key=lambda n: n.flops)
-    ]
     return format_table(
-        ['blocks', metric, *(title for title, _ in COSTS.values()), 'best'],
-        rows,
+        ['blocks', metric, *(label for label, _ in COSTS.values()), 'best'],
+        [
+            [
+                network.name,
+                f'{network.score:.{digits}f}',
+                *(f'{_convert(network, cost):.3f}' for cost in COSTS),
+                '*' if network in best else '',
+            ]
+            for network in sorted(networks, key=lambda n: n.flops)
+        ],
     )
+
+
+def _convert(network: MeasuredNetwork, cost: str) -> float:
+    """Convert a network's cost to the unit that it is shown in."""
+    return getattr(network, cost) / COSTS[cost][1]
 
 
 def draw_family(
@@ -394,13 +388,11 @@ def draw_family(
     fronts = [find_best_at_their_cost(networks, cost, rule) for cost in COSTS]
     for axes, cost, front in zip(panels, COSTS, fronts):
         _draw_panel(axes, networks, front, cost)
-        axes.set_xlabel(COSTS[cost][0])
     panels[0].set_ylabel(metric)
     place_legend_below(figure, *panels[0].get_legend_handles_labels())
     for axes, cost, front in zip(panels, COSTS, fronts):
         order = front + [n for n in networks if n not in front]
-        unit = COSTS[cost][1]
-        points = [(getattr(n, cost) / unit, n.score) for n in order]
+        points = [(_convert(n, cost), n.score) for n in order]
         named = order if axes is panels[0] else front
         name_points(axes, points, [n.name for n in named])
     return figure
@@ -412,30 +404,22 @@ def _draw_panel(
     front: Sequence[MeasuredNetwork],
     cost: str,
 ) -> None:
-    unit = COSTS[cost][1]
-
     def plot(group: Sequence[MeasuredNetwork], **style: Any) -> None:
-        axes.plot(
-            [getattr(n, cost) / unit for n in group],
-            [n.score for n in group],
-            **style,
-        )
+        x = [_convert(network, cost) for network in group]
+        axes.plot(x, [network.score for network in group], **style)
 
-    sizes = list(dict.fromkeys(network.size for network in networks))
-    for size, marker in zip(sizes, MARKERS * len(sizes)):
+    for k, size in enumerate(dict.fromkeys(n.size for n in networks)):
         plot(
-            [n for n in networks if n.size == size],
+            [network for network in networks if network.size == size],
             label='subnets' if size is None else f'subnets at {size} px',
             linestyle='none',
-            marker=marker,
+            marker=MARKERS[k % len(MARKERS)],
             color=GREY,
         )
-    style = dict(choose_line_styles(['ST++'])['ST++'], linestyle='-')
-    style.update(marker='.', markeredgewidth=0)
-    plot(front, label='best at their cost', **style)
-    main = max(networks, key=lambda n: (n.depths, n.size is None))
+    blue = choose_line_styles(['ST++'])['ST++']['color']
+    plot(front, label='best at their cost', marker='.', color=blue)
     plot(
-        [main],
+        [max(networks, key=lambda n: (n.depths, n.size is None))],
         label='main network',
         linestyle='none',
         marker='o',
@@ -443,5 +427,6 @@ def _draw_panel(
         markerfacecolor='none',
         color='black',
     )
+    axes.set_xlabel(COSTS[cost][0])
     axes.grid(alpha=0.3)
     axes.margins(x=0.12, y=0.12)

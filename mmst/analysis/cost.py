@@ -1,6 +1,6 @@
 """Training cost and the scores it reaches (Fig. 9, Table 5)."""
 
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Sequence
 
 from mmst.engine.loops import explain_apart
 from mmst.launch.configured_training import (
@@ -60,11 +60,6 @@ class TrainingCost(NamedTuple):
     scores: Sequence[float]
     rule: str = GREATER
 
-    @property
-    def best(self) -> float:
-        """The best score."""
-        return (min if self.rule == LESS else max)(self.scores)
-
 
 # For each run by its name.
 Results = Dict[str, TrainingCost]
@@ -96,7 +91,17 @@ def measure_training_cost(
         >>> run.metric, run.epochs
         ('accuracy/top1', [1.0])
     """
-    metric = _choose_logged_metric(log, metric)
+    logged: Dict[str, Any] = {}
+    for line in log.metrics.values():
+        logged.update(line)
+    if not logged:
+        raise ValueError(
+            'the log has no validation scores to compare with the cost'
+        )
+    metric = choose_metric(
+        {n: value for n, value in logged.items() if n not in NO_METRICS},
+        metric,
+    )
     backbone = build_backbone(log.config)
     image = make_training_image(log.config, size)
     sampler = read_sampler(log.config, backbone, log.epoch_length)
@@ -104,7 +109,8 @@ def measure_training_cost(
     if sampler is not None:
         share = explain_apart(**log.config.train_cfg) is None
         ratio = predict_iteration_cost(backbone, image, sampler, share)
-    plain = _count_plain_flops(log, measure_cost(backbone, image).total)
+    num_images = log.config.train_dataloader.batch_size * log.num_processes
+    plain = PASSES * measure_cost(backbone, image).total * num_images
 
     def count_flops(iterations: int) -> float:
         with_subnets = sampler.count_iterations(iterations) if sampler else 0
@@ -125,29 +131,6 @@ def measure_training_cost(
     )
 
 
-def _count_plain_flops(log: TrainingLog, forward: int) -> int:
-    """Count the FLOPs of a plain iteration, given one image's forward pass."""
-    batch_size = log.config.train_dataloader.batch_size
-    return PASSES * forward * batch_size * log.num_processes
-
-
-def _choose_logged_metric(log: TrainingLog, metric: Optional[str]) -> str:
-    """Choose which metric of a run's validations to read."""
-    if not log.metrics:
-        raise ValueError(
-            'the log has no validation scores to compare with the cost'
-        )
-    return choose_metric(
-        {
-            name: value
-            for line in log.metrics.values()
-            for name, value in line.items()
-            if name not in NO_METRICS
-        },
-        metric,
-    )
-
-
 def format_cost_table(results: Results) -> str:
     """Format a row for each run: its cost, its last score and its best.
 
@@ -158,20 +141,14 @@ def format_cost_table(results: Results) -> str:
         ['epochs', 'iterations', 'K']
     """
     first = next(iter(results.values()))
-    digits = choose_digits(max(max(run.scores) for run in results.values()))
-    return format_table(
-        [
-            '',
-            'epochs',
-            'iterations',
-            'K',
-            'cost of an iteration',
-            'training FLOPs',
-            f'of {next(iter(results))}',
-            f'last {label_metric(first.metric, first.rule)}',
-            'best',
-        ],
-        [
+    digits = choose_digits(max(run.scores) for run in results.values())
+    head = ['', 'epochs', 'iterations', 'K', 'cost of an iteration']
+    head += ['training FLOPs', f'of {next(iter(results))}']
+    head += [f'last {label_metric(first.metric, first.rule)}', 'best']
+    rows = []
+    for name, run in results.items():
+        best = (min if run.rule == LESS else max)(run.scores)
+        rows.append(
             [
                 name,
                 f'{run.epochs[-1]:g}' if run.epochs else '-',
@@ -181,11 +158,10 @@ def format_cost_table(results: Results) -> str:
                 f'{run.flops:.3g}',
                 f'{run.flops / first.flops:.2f}',
                 f'{run.scores[-1]:.{digits}f}',
-                f'{run.best:.{digits}f}',
+                f'{best:.{digits}f}',
             ]
-            for name, run in results.items()
-        ],
-    )
+        )
+    return format_table(head, rows)
 
 
 def draw_costs(results: Results) -> 'Figure':
@@ -199,18 +175,17 @@ def draw_costs(results: Results) -> 'Figure':
         >>> draw_costs({'ST': run}).savefig(folder / 'cost.png')
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     first = next(iter(results.values()))
     by_epoch = all(run.epochs for run in results.values())
-    unit, prefix = _choose_unit(max(run.flops for run in results.values()))
     figure = Figure(figsize=(9, 4.4), layout='constrained')
-    axes = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2, sharey=True)
     styles = choose_line_styles(results)
     for name, run in results.items():
         steps = run.epochs if by_epoch else run.iterations_there
-        there = [flops / unit for flops in run.flops_there]
-        for axis, cost in zip(axes, (steps, there)):
-            axis.plot(
+        for axes, cost in ((left, steps), (right, run.flops_there)):
+            axes.plot(
                 cost,
                 run.scores,
                 label=name,
@@ -218,20 +193,13 @@ def draw_costs(results: Results) -> 'Figure':
                 # Mark at most about 25 points.
                 markevery=1 + len(run.scores) // 25,
             )
-    axes[0].set_xlabel('epochs' if by_epoch else 'iterations')
-    axes[1].set_xlabel(f'training cost in the backbone ({prefix}FLOPs)')
-    axes[0].set_ylabel(label_metric(first.metric, first.rule))
-    axes[0].xaxis.get_major_locator().set_params(integer=True)
-    for axis in axes:
-        axis.set_xlim(left=0)
-        axis.grid(alpha=0.3)
-    place_legend_below(figure, *axes[0].get_legend_handles_labels())
+    left.set_xlabel('epochs' if by_epoch else 'iterations')
+    left.set_ylabel(label_metric(first.metric, first.rule))
+    left.xaxis.get_major_locator().set_params(integer=True)
+    right.set_xlabel('training cost in the backbone (FLOPs)')
+    right.xaxis.set_major_formatter(EngFormatter())
+    for axes in (left, right):
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    place_legend_below(figure, *left.get_legend_handles_labels())
     return figure
-
-
-def _choose_unit(flops: float) -> Tuple[float, str]:
-    """Choose the unit in which FLOPs are easy to read, and its prefix."""
-    for power, prefix in ((21, 'Z'), (18, 'E'), (15, 'P'), (12, 'T')):
-        if flops >= 10**power:
-            return 10.0**power, prefix
-    return 1e9, 'G'

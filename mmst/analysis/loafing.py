@@ -5,19 +5,14 @@ a network of its size could be (Fig. 1); stimulative training is meant to fix
 that (Fig. 8).
 """
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from mmengine.runner import Runner
 
 from mmst.evaluation import evaluate_subnet
 
 from .plots import draw_score_panels
-from .results import (
-    choose_digits,
-    choose_metric,
-    format_table,
-    show_progress,
-)
+from .results import choose_digits, choose_metric, format_table, show_progress
 from .scores import (
     Scores,
     format_mean,
@@ -30,24 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Measured(NamedTuple):
-    """Scores of one run.
-
-    Attributes:
-        metric: Name of the metric in the evaluator's output.
-        scores: Score of each network.
-    """
-
-    metric: str
-    scores: Scores
-
-
 def measure_loafing(
     runner: Runner,
     metric: Optional[str] = None,
     num_samples: int = 2000,
     subnets: Optional[Sequence[Sequence[int]]] = None,
-) -> Measured:
+) -> Tuple[str, Scores]:
     """Score the main network and subnets of it.
 
     Args:
@@ -58,6 +41,10 @@ def measure_loafing(
         num_samples: Training images to re-estimate BatchNorm statistics from,
             for each subnet.
         subnets: The depths of each subnet. Default: uniform ones.
+
+    Returns:
+        tuple: Name of the metric in the evaluator's output, and the score of
+        each network.
 
     Raises:
         ValueError: If the evaluator does not return that metric, or a subnet
@@ -70,13 +57,13 @@ def measure_loafing(
         ('accuracy/top1', ['main', '1-2-1'])
     """
     scores = {}
-    with show_progress(list_networks(runner, subnets), 'networks') as networks:
-        for depths in networks:
-            metrics = evaluate_subnet(runner, depths, num_samples)
-            metric = choose_metric(metrics, metric)
-            scores[name_network(depths)] = float(metrics[metric])
+    networks = list_networks(runner, subnets)
+    for depths in show_progress(networks, 'networks'):
+        metrics = evaluate_subnet(runner, depths, num_samples)
+        metric = choose_metric(metrics, metric)
+        scores[name_network(depths)] = float(metrics[metric])
     assert metric is not None  # the main network was measured
-    return Measured(metric, scores)
+    return metric, scores
 
 
 def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
@@ -93,34 +80,22 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
         main   92.00
         1-1-1  80.00
     """
-    networks, methods = sort_networks(results), list(results)
-    largest = max(
+    digits = choose_digits(
         abs(score)
         for runs in results.values()
         for run in runs
         for score in run.values()
     )
-    digits = choose_digits(largest)
-
-    def format_cell(method: str, network: str) -> str:
-        values = [run[network] for run in results[method] if network in run]
-        return format_mean(values, digits)
-
-    if len(methods) > len(networks):
-        return format_table(
-            ['', *networks],
-            [
-                [method, *(format_cell(method, n) for n in networks)]
-                for method in methods
-            ],
-        )
-    return format_table(
-        ['', *methods],
-        [
-            [network, *(format_cell(m, network) for m in methods)]
-            for network in networks
-        ],
-    )
+    networks = sort_networks(results)
+    table = [['', *results]]
+    for name in networks:
+        table.append([name])
+        for runs in results.values():
+            values = [run[name] for run in runs if name in run]
+            table[-1].append(format_mean(values, digits))
+    if len(results) > len(networks):
+        table = [list(column) for column in zip(*table)]
+    return format_table(table[0], table[1:])
 
 
 def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':

@@ -5,13 +5,7 @@ learns from the main network's logits has to copy that length too; KL- removes
 it from the comparison.
 """
 
-from typing import (
-    TYPE_CHECKING,
-    Dict,
-    NamedTuple,
-    Optional,
-    Sequence,
-)
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.runner import Runner
@@ -33,6 +27,8 @@ from .scores import MAIN, Scores, list_networks, name_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+AMPLITUDE = 'mean L2 norm of logits'
 
 
 class Amplitudes(NamedTuple):
@@ -82,13 +78,14 @@ def measure_amplitudes(
         ['main', '1-2-1']
     """
     scores, amplitudes = {}, {}
-    with show_progress(list_networks(runner, subnets), 'networks') as networks:
-        for depths in networks:
-            with run_as_subnet(runner, depths, num_samples):
-                amplitudes[name_network(depths)] = _average_norm(runner)
-                metrics = runner.val_loop.run()
-            metric = choose_metric(metrics, metric)
-            scores[name_network(depths)] = float(metrics[metric])
+    networks = list_networks(runner, subnets)
+    for depths in show_progress(networks, 'networks'):
+        name = name_network(depths)
+        with run_as_subnet(runner, depths, num_samples):
+            amplitudes[name] = _average_norm(runner)
+            metrics = runner.val_loop.run()
+        metric = choose_metric(metrics, metric)
+        scores[name] = float(metrics[metric])
     assert metric is not None  # the main network was measured
     return Amplitudes(metric, scores, amplitudes)
 
@@ -116,15 +113,11 @@ def format_amplitude_table(results: Results) -> str:
     """
     first = next(iter(results.values()))
     digits = choose_digits(
-        max(max(run.scores.values()) for run in results.values())
+        score for run in results.values() for score in run.scores.values()
     )
+    label = label_metric(first.metric, first.rule)
     return format_table(
-        [
-            '',
-            'network',
-            'mean L2 norm of logits',
-            label_metric(first.metric, first.rule),
-        ],
+        ['', 'network', AMPLITUDE, label],
         [
             [
                 name,
@@ -153,11 +146,10 @@ def draw_amplitudes(results: Results) -> 'Figure':
     """
     first = next(iter(results.values()))
     panels = {
-        label: {name: [getattr(run, kind)] for name, run in results.items()}
-        for label, kind in (
-            ('mean L2 norm of logits', 'amplitudes'),
-            (label_metric(first.metric, first.rule), 'scores'),
-        )
+        AMPLITUDE: {n: [run.amplitudes] for n, run in results.items()},
+        label_metric(first.metric, first.rule): {
+            name: [run.scores] for name, run in results.items()
+        },
     }
     if all(list(run.scores) == [MAIN] for run in results.values()):
         runs = {

@@ -4,9 +4,9 @@ Matplotlib is imported by the functions that draw, so that numbers work on
 machines without it.
 """
 
-import textwrap
 from itertools import count
 from math import ceil, cos, pi, sin
+from textwrap import fill
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
+Styles = Dict[str, Dict[str, Any]]
 
 # The colours of Okabe and Ito, which colour-blind readers can tell apart.
 COLORS = (
@@ -46,6 +47,8 @@ MARKERS = 'os^DvP*X<>'
 LINES = ('-', '--', '-.', ':')
 # Styles that mean the same in every picture, whatever else is in it.
 METHODS = {'CT': 0, 'ST++': 1, 'ST': 2, 'ST*': 3, MAIN: 4}
+# Characters in a line of a name.
+WIDTH = 40
 DEPTHS = 'network: blocks kept in each stage, or the main network'
 
 
@@ -69,7 +72,7 @@ def choose_line_style(index: int) -> Dict[str, Any]:
     )
 
 
-def choose_line_styles(names: Iterable[str]) -> Dict[str, Dict[str, Any]]:
+def choose_line_styles(names: Iterable[str]) -> Styles:
     """Choose the style of each series of a picture by its name.
 
     The names in METHODS have a style of their own; others get those that are
@@ -89,16 +92,6 @@ def choose_line_styles(names: Iterable[str]) -> Dict[str, Dict[str, Any]]:
     }
 
 
-def wrap_name(name: str, width: int = 40) -> str:
-    """Wrap a name to several lines if necessary.
-
-    Args:
-        name: Name of a run or a network.
-        width: Maximum number of characters per line.
-    """
-    return textwrap.fill(name, width)
-
-
 def place_legend_below(
     figure: 'Figure', handles: List[Any], labels: List[str]
 ) -> None:
@@ -115,7 +108,7 @@ def place_legend_below(
     for rows in range(1, len(labels) + 1):
         legend = figure.legend(
             handles,
-            list(map(wrap_name, labels)),
+            [fill(label, WIDTH) for label in labels],
             loc='outside lower center',
             ncols=ceil(len(labels) / rows),
             frameon=False,
@@ -132,6 +125,7 @@ def draw_score_panels(
     networks: Optional[Sequence[str]] = None,
     xlabel: str = DEPTHS,
     legend: bool = True,
+    styles: Optional[Styles] = None,
 ) -> 'Figure':
     """Draw panels below one another, with a line per method over networks.
 
@@ -143,21 +137,20 @@ def draw_score_panels(
             shallowest subnet to the main network.
         xlabel: Label of the x axis.
         legend: Whether to name the methods.
+        styles: Style of each method; default: by its name.
     """
     from matplotlib.figure import Figure
 
-    results = next(iter(panels.values()))
     if networks is None:
-        found = sort_networks(results)
-        networks = [n for n in found if n != MAIN]
-        networks += [MAIN] if MAIN in found else []
+        found = sort_networks(next(iter(panels.values())))
+        networks = sorted(found, key=lambda name: name == MAIN)
     figure = Figure(
         figsize=(max(6.4, 0.5 * len(networks)), 3.6 + 1.2 * len(panels)),
         layout='constrained',
     )
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, panel) in zip(rows, panels.items()):
-        draw_scores(axes, panel, networks)
+        draw_scores(axes, panel, networks, styles)
         axes.set_ylabel(label)
     label_networks(rows[-1], networks)
     rows[-1].set_xlabel(xlabel)
@@ -167,7 +160,10 @@ def draw_score_panels(
 
 
 def draw_scores(
-    axes: 'Axes', results: Dict[str, List[Scores]], networks: Sequence[str]
+    axes: 'Axes',
+    results: Dict[str, List[Scores]],
+    networks: Sequence[str],
+    styles: Optional[Styles] = None,
 ) -> None:
     """Draw one line per method over the networks.
 
@@ -175,22 +171,24 @@ def draw_scores(
         axes: The axes to draw in.
         results: For each method, the scores of each of its runs.
         networks: Names in the order of the axis.
+        styles: Style of each method; default: by its name.
     """
     # Side by side, so that equal scores do not hide one another.
     step = min(0.07, 0.7 / len(results))
-    styles = choose_line_styles(results)
+    styles = styles or choose_line_styles(results)
     for k, (method, runs) in enumerate(results.items()):
-        points = [
-            (
-                x + step * (k - (len(results) - 1) / 2),
-                *compute_mean_and_interval(
-                    [s[name] for s in runs if name in s]
-                ),
+        x, means, halves = zip(
+            *(
+                (
+                    place + step * (k - (len(results) - 1) / 2),
+                    *compute_mean_and_interval(
+                        [scores[name] for scores in runs if name in scores]
+                    ),
+                )
+                for place, name in enumerate(networks)
+                if any(name in scores for scores in runs)
             )
-            for x, name in enumerate(networks)
-            if any(name in scores for scores in runs)
-        ]
-        x, means, halves = zip(*points)
+        )
         axes.errorbar(
             x,
             means,
@@ -212,7 +210,7 @@ def label_networks(axes: 'Axes', networks: Sequence[str]) -> None:
         networks: Names in the order of the axis.
     """
     axes.set_xlim(-0.5, len(networks) - 0.5)
-    axes.set_xticks(range(len(networks)), [wrap_name(n) for n in networks])
+    axes.set_xticks(range(len(networks)), [fill(n, WIDTH) for n in networks])
     figure = axes.figure.figure
     width, height = figure.get_size_inches()
     # The axes take about 80 % of the figure's width.
@@ -225,12 +223,9 @@ def label_networks(axes: 'Axes', networks: Sequence[str]) -> None:
 
 def _measure_largest_label(axes: 'Axes') -> Tuple[float, float]:
     """Measure the largest width and height of the x axis' names, in inches."""
-    extents = [label.get_window_extent() for label in axes.get_xticklabels()]
-    dpi = axes.figure.figure.dpi
-    return (
-        max(extent.width for extent in extents) / dpi,
-        max(extent.height for extent in extents) / dpi,
-    )
+    sizes = [text.get_window_extent().size for text in axes.get_xticklabels()]
+    width, height = np.max(sizes, axis=0) / axes.figure.figure.dpi
+    return width, height
 
 
 def name_points(
@@ -267,8 +262,7 @@ def name_points(
             arrowprops=dict(arrowstyle='-', color=GREY, lw=0.5, shrinkB=3),
         )
         text.set_in_layout(False)
-        extent = text.get_window_extent()
-        half = np.array([extent.width, extent.height]) / 2
+        half = np.array(text.get_window_extent().size) / 2
         offsets = [
             np.array([cos(angle), sin(angle)]) * (half + distance * scale)
             for distance in (4, 10, 18, 28, 40, 56)
@@ -282,7 +276,7 @@ def name_points(
         ]
         best = int(np.argmin(np.round(hidden, 3)))
         taken = np.concatenate([taken, boxes[best][None]])
-        text.set_position(offsets[best] / scale)
+        text.set_position(tuple(offsets[best] / scale))
 
 
 def _sum_overlaps(box: Array, others: Array) -> float:

@@ -5,12 +5,12 @@ tells how much each pixel contributes to it (Luo et al., Understanding the
 effective receptive field in deep convolutional neural networks, 2016).
 """
 
-from contextlib import contextmanager
+from math import ceil
+from textwrap import fill
 from typing import (
     TYPE_CHECKING,
     Any,
     Dict,
-    Iterator,
     List,
     NamedTuple,
     Optional,
@@ -23,6 +23,7 @@ import torch
 from mmengine.runner import Runner
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from torchvision.transforms.functional import center_crop
 
 from mmst.evaluation import get_validation_loader
@@ -36,7 +37,7 @@ from mmst.subnets import (
     unwrap_model,
 )
 
-from .plots import COLORS, LINES, place_legend_below, wrap_name
+from .plots import LINES, choose_line_styles, place_legend_below
 from .results import format_table
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ Array = NDArray[np.float64]
 SHARES = (0.2, 0.3, 0.5, 0.99)
 # Images per pass, so that large inputs fit into memory.
 CHUNK = 8
-# Panels a row where all networks saw one input size.
-PANELS = 4
 
 
 class Field(NamedTuple):
@@ -70,9 +69,11 @@ class Field(NamedTuple):
 
     @property
     def sides(self) -> Dict[float, int]:
-        """Sides of the squares that hold each of SHARES, in pixels."""
+        """Sides in pixels, at most the image's, of squares with SHARES."""
         return {
-            share: measure_square_side(self.contribution, share)
+            share: min(
+                measure_square_side(self.contribution, share), self.size
+            )
             for share in SHARES
         }
 
@@ -130,35 +131,29 @@ def measure_receptive_field(
     total = torch.zeros(
         images.shape[-2:], dtype=torch.float64, device=images.device
     )
-    with preserve_modes(backbone):
+    outputs: List[Any] = []
+    with preserve_modes(backbone), _record_output(stage, outputs):
         backbone.eval()
         for chunk in images.split(CHUNK):
             chunk = chunk.detach().clone().requires_grad_()
-            with torch.enable_grad(), _record_output(stage) as outputs:
+            with torch.enable_grad():
                 backbone(chunk)
-                centre = _take_centre(outputs[-1]).sum()
+                centre = _take_centre(outputs.pop()).sum()
             (gradient,) = torch.autograd.grad(centre, chunk)
             total = total + gradient.abs().double().mean(1).sum(0)
     return (total / len(images)).cpu().numpy()
 
 
-@contextmanager
-def _record_output(stage: Stage) -> Iterator[List[Any]]:
-    """Record a stage's output, after blocks that a subnet skips."""
-    outputs: List[Any] = []
+def _record_output(stage: Stage, outputs: List[Any]) -> RemovableHandle:
+    """Record a stage's output in a list, after blocks that a subnet skips."""
     if stage.readers:
         # Concatenated features are complete where the next layer reads them.
-        handle = stage.readers[-1].norm.register_forward_pre_hook(
+        return stage.readers[-1].norm.register_forward_pre_hook(
             lambda module, args: outputs.append(args[0])
         )
-    else:
-        handle = stage.blocks[-1].module.register_forward_hook(
-            lambda module, args, output: outputs.append(output)
-        )
-    try:
-        yield outputs
-    finally:
-        handle.remove()
+    return stage.blocks[-1].module.register_forward_hook(
+        lambda module, args, output: outputs.append(output)
+    )
 
 
 def _take_centre(output: Any) -> Tensor:
@@ -198,44 +193,21 @@ def measure_square_side(contribution: Array, share: float) -> int:
         share: Share of the total, between 0 and 1.
 
     Returns:
-        int: The side in pixels; odd, or the longer side of the image, which
-        is the maximum.
+        int: The side in pixels, odd. A square may reach past the image's
+        border, where there is nothing to hold.
 
     Example:
         >>> measure_square_side(np.eye(5), 0.5)
         3
     """
-    side = 2 * measure_square_reach(contribution, share) + 1
-    return min(side, max(contribution.shape))
-
-
-def measure_square_reach(contribution: Array, share: float) -> int:
-    """How far that square reaches from its central pixel.
-
-    The part outside of the image holds nothing.
-
-    Args:
-        contribution: Contribution of each pixel, (H, W).
-        share: Share of the total, between 0 and 1.
-
-    Returns:
-        int: Pixels to either side, the central one not counted.
-
-    Example:
-        >>> measure_square_reach(np.eye(5), 0.5)
-        1
-    """
+    height, width = contribution.shape
+    y, x = find_field_centre(contribution)
     distance = np.maximum.outer(
-        *(
-            np.abs(np.arange(length) - middle)
-            for length, middle in zip(
-                contribution.shape, find_field_centre(contribution)
-            )
-        )
+        abs(np.arange(height) - y), abs(np.arange(width) - x)
     )
     held = np.bincount(distance.ravel(), contribution.ravel()).cumsum()
     # Sums in another order differ in the last digits.
-    return int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
+    return 1 + 2 * int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
 
 
 def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
@@ -290,21 +262,28 @@ def format_receptive_field_table(fields: Sequence[Field]) -> str:
 
 
 def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
-    """Heat maps, one panel per field.
+    """Heat maps, one panel per field, with squares in the run's colour.
 
-    Rows are networks and columns input sizes; of a single size, panels follow
-    one another.
+    Panels follow one another in rows, those of a network in one of them.
 
     Example:
         >>> figure = draw_receptive_fields([Field('ST', 'main', 5, np.eye(5))])
         >>> figure.savefig(folder / 'fields.png')
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    cells = _place_panels(fields)
-    rows, columns = (1 + max(numbers) for numbers in zip(*cells))
+    num_sizes = len({field.size for field in fields})
+    # Panels are largest on a screen that is 16 wide and 9 high.
+    rows, columns = min(
+        (
+            (ceil(len(fields) / columns), columns)
+            for columns in range(num_sizes, len(fields) + 1, num_sizes)
+        ),
+        key=lambda shape: max(shape[0] / 9, shape[1] / 16),
+    )
     titles = [
-        wrap_name(f'{field.run}: {field.network}', 30)
+        fill(f'{field.run}: {field.network}', 30)
         + f'\n{field.size} px; sides: '
         + f'{" / ".join(map(str, field.sides.values()))} px'
         for field in fields
@@ -316,12 +295,14 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
         # Axes as square as the maps, without gaps between them.
         layout='compressed',
     )
-    grid = figure.add_gridspec(rows, columns)
-    panels = []
-    for field, cell, title in zip(fields, cells, titles):
-        panels.append(figure.add_subplot(grid[cell]))
-        picture = _draw_field(panels[-1], field)
-        panels[-1].set_title(title, fontsize='medium')
+    panels = [
+        figure.add_subplot(rows, columns, number)
+        for number in range(1, len(fields) + 1)
+    ]
+    styles = choose_line_styles(dict.fromkeys(field.run for field in fields))
+    for axes, field, title in zip(panels, fields, titles):
+        picture = _draw_field(axes, field, styles[field.run]['color'])
+        axes.set_title(title, fontsize='medium')
     figure.colorbar(
         picture,
         ax=panels,
@@ -329,23 +310,15 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
         aspect=30,
         label='contribution, relative to the largest',
     )
-    place_legend_below(figure, *panels[-1].get_legend_handles_labels())
+    place_legend_below(
+        figure,
+        [Line2D([], [], color='black', ls=line) for line in LINES],
+        [f'{share:.0%} of the contribution' for share in SHARES],
+    )
     return figure
 
 
-def _place_panels(fields: Sequence[Field]) -> List[Tuple[int, int]]:
-    """Assign a row and a column to each field's panel."""
-    networks = list(dict.fromkeys((f.run, f.network) for f in fields))
-    sizes = list(dict.fromkeys(f.size for f in fields))
-    if len(sizes) == 1:
-        return [divmod(number, PANELS) for number in range(len(fields))]
-    return [
-        (networks.index((f.run, f.network)), sizes.index(f.size))
-        for f in fields
-    ]
-
-
-def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
+def _draw_field(axes: 'Axes', field: Field, color: str) -> 'AxesImage':
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
@@ -353,24 +326,23 @@ def _draw_field(axes: 'Axes', field: Field) -> 'AxesImage':
     picture = axes.imshow(
         field.contribution / field.contribution.max(),
         norm=LogNorm(1e-3, 1, clip=True),
-        cmap='magma_r',
+        cmap='Greys',
     )
     y, x = find_field_centre(field.contribution)
     for share, line in zip(SHARES, LINES):
-        # Half a pixel more, to its border. The axes cut what is outside.
-        reach = measure_square_reach(field.contribution, share) + 0.5
+        # To the pixels' borders. The axes cut what is outside.
+        side = measure_square_side(field.contribution, share)
         axes.add_patch(
             Rectangle(
-                (x - reach, y - reach),
-                2 * reach,
-                2 * reach,
+                (x - side / 2, y - side / 2),
+                side,
+                side,
                 fill=False,
-                edgecolor=COLORS[1],
+                edgecolor=color,
                 linestyle=line,
                 linewidth=1.5,
                 # Visible where the map is dark.
                 path_effects=[withStroke(linewidth=3.5, foreground='white')],
-                label=f'{share:.0%} of the contribution',
             )
         )
     axes.set_xlabel('x (px)')

@@ -1,25 +1,10 @@
-"""Metrics of an evaluator, and the tables and files of an analysis."""
+"""Metrics of an evaluator, and the tables of an analysis."""
 
-import io
-import json
 import re
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    TypeVar,
-)
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, TypeVar
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import track
 
 T = TypeVar('T')
 
@@ -136,58 +121,15 @@ def label_metric(metric: str, rule: str = GREATER) -> str:
     return f'{metric} ({", ".join(notes)})' if notes else metric
 
 
-@contextmanager
-def show_progress(items: Iterable[T], title: str) -> Iterator[Iterable[T]]:
-    """Show on the terminal how far a loop has come.
-
-    Args:
-        items: The items of the loop.
-        title: A word for them.
-
-    Yields:
-        The items.
-    """
-    from rich.console import Console
-    from rich.progress import track
-
-    steps = track(
-        list(items), title, transient=True, console=Console(stderr=True)
-    )
-    # track() is a generator, though its hint says less.
-    with closing(steps):  # type: ignore[type-var]
-        yield steps
+def show_progress(items: Sequence[T], title: str) -> Iterable[T]:
+    """Iterate, and show on the terminal how far the loop has come."""
+    console = Console(stderr=True)
+    return track(items, title, transient=True, console=console)
 
 
-def write_results(
-    folder: Path, name: str, numbers: Any, figure: 'Figure'
-) -> None:
-    """Write ``name``.json and ``name``.png, and say so.
-
-    Both are made before either is written, so that an error leaves nothing
-    half done.
-
-    Args:
-        folder: Output folder; created if needed.
-        name: Name of both files, without ending.
-        numbers: Anything that JSON can hold.
-        figure: The picture.
-    """
-    picture = io.BytesIO()
-    figure.savefig(picture, format='png', dpi=150)
-    text = json.dumps(numbers, indent=1)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f'{name}.json').write_text(text)
-    (folder / f'{name}.png').write_bytes(picture.getvalue())
-    print(f'Written to {folder}/{name}.json and {folder}/{name}.png')
-
-
-def choose_digits(largest: float) -> int:
-    """Choose the digits after the point: of percentages, or of fractions.
-
-    Args:
-        largest: The largest of the scores.
-    """
-    return 2 if largest > 1 else 4
+def choose_digits(scores: Iterable[float]) -> int:
+    """Choose the digits after the point: of percentages, or of fractions."""
+    return 2 if max(scores) > 1 else 4
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -197,14 +139,11 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         head: Titles of the columns.
         rows: Cells of each row.
     """
-    lines: List[Sequence[str]] = [head, *rows]
-    first, *others = (
-        max(len(line[column]) for line in lines) for column in range(len(head))
-    )
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
     return '\n'.join(
-        f'{line[0]:<{first}}'
-        + ''.join(
-            f'  {cell:>{width}}' for cell, width in zip(line[1:], others)
+        '  '.join(
+            [f'{line[0]:<{widths[0]}}']
+            + [f'{x:>{width}}' for x, width in zip(line[1:], widths[1:])]
         )
-        for line in lines
+        for line in [head, *rows]
     )

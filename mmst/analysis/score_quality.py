@@ -5,15 +5,7 @@ logits is not trained: cross-entropy and calibration of their softmax show it.
 """
 
 from math import exp, log
-from typing import (
-    TYPE_CHECKING,
-    Dict,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
 import torch.nn.functional as F
 from mmengine.runner import Runner
@@ -29,14 +21,14 @@ from mmst.evaluation import (
 from mmst.models import STClsHead
 from mmst.subnets import unwrap_model
 
-from .plots import draw_score_panels
+from .plots import choose_line_styles, draw_score_panels
 from .results import format_table, show_progress
-from .scores import MAIN, list_networks, name_network
+from .scores import MAIN, Scores, list_networks, name_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RAW, PREDICTED, CALIBRATED = 'raw', 'predicted', 'calibrated'
+RAW, PREDICTED, CALIBRATED = FORMS = ('raw', 'predicted', 'calibrated')
 
 
 class NetworkScores(NamedTuple):
@@ -113,42 +105,35 @@ def measure_scores(
         >>> list(report.networks)
         ['main', '1-2-1']
     """
+    head = getattr(unwrap_model(runner.model), 'head', None)
     networks: Dict[str, NetworkScores] = {}
     predicted: List[Tensor] = []
-    with show_progress(list_networks(runner, subnets), 'networks') as steps:
-        for depths in steps:
-            with run_as_subnet(runner, depths, num_samples):
-                logits, labels = collect_validation_logits(runner)
-                fitted_on = collect_training_logits(runner, num_samples)
-            temperature = fit_temperature(*fitted_on)
-            predicted.append(_normalize(runner, logits))
-            forms = {
-                RAW: logits,
-                PREDICTED: predicted[-1],
-                CALIBRATED: logits / temperature,
-            }
-            qualities = {
-                k: measure_quality(z, labels) for k, z in forms.items()
-            }
-            right = (logits.argmax(1) == labels).double().mean().item()
-            networks[name_network(depths)] = NetworkScores(
-                100 * right,
-                temperature,
-                {k: q.cross_entropy for k, q in qualities.items()},
-                {k: q.calibration_error for k, q in qualities.items()},
-            )
+    found = list_networks(runner, subnets)
+    for depths in show_progress(found, 'networks'):
+        with run_as_subnet(runner, depths, num_samples):
+            logits, labels = collect_validation_logits(runner)
+            fitted_on = collect_training_logits(runner, num_samples)
+        temperature = fit_temperature(*fitted_on)
+        # The scores that the model predicts are the softmax of these.
+        seen = logits
+        if isinstance(head, STClsHead):
+            seen = head.normalize_main_logits(logits)
+        predicted.append(seen)
+        qualities = {
+            form: measure_quality(z, labels)
+            for form, z in zip(FORMS, (logits, seen, logits / temperature))
+        }
+        right = (logits.argmax(1) == labels).double().mean().item()
+        networks[name_network(depths)] = NetworkScores(
+            100 * right,
+            temperature,
+            {form: q.cross_entropy for form, q in qualities.items()},
+            {form: q.calibration_error for form, q in qualities.items()},
+        )
     main, *others = predicted
     return ScoreReport(
         networks, compute_bound(main, others, labels) if others else None
     )
-
-
-def _normalize(runner: Runner, logits: Tensor) -> Tensor:
-    """Compute the logits behind the scores that the model predicts."""
-    head = getattr(unwrap_model(runner.model), 'head', None)
-    if isinstance(head, STClsHead):
-        return head.normalize_main_logits(logits)
-    return logits
 
 
 def compute_bound(
@@ -171,17 +156,14 @@ def compute_bound(
         0.0
     """
     log_p = main.log_softmax(1)
-    main_loss = F.nll_loss(log_p, labels).item()
-    losses, divergences = [], []
-    for logits in subnets:
-        log_q = logits.log_softmax(1)
-        losses.append(F.nll_loss(log_q, labels).item())
-        divergences.append(
-            F.kl_div(
-                log_q, log_p, reduction='batchmean', log_target=True
-            ).item()
-        )
-    divergence = sum(divergences) / len(subnets)
+    log_qs = [logits.log_softmax(1) for logits in subnets]
+    main_loss, *losses = (
+        F.nll_loss(log_q, labels).item() for log_q in (log_p, *log_qs)
+    )
+    divergence = sum(
+        F.kl_div(log_q, log_p, reduction='batchmean', log_target=True).item()
+        for log_q in log_qs
+    ) / len(subnets)
     chance = log(main.shape[1])
     return Bound(
         main_loss,
@@ -200,44 +182,42 @@ def format_score_table(results: Results) -> str:
         >>> format_score_table({'ST': report}).split()[:2]
         ['network', 'top-1']
     """
-    forms = (RAW, PREDICTED, CALIBRATED)
-    rows = [
-        [
-            run,
-            name,
-            f'{network.top1:.2f}',
-            *(f'{network.cross_entropy[k]:.3f}' for k in forms),
-            *(
-                f'{100 * network.calibration_error[form]:.1f}'
-                for form in forms
-            ),
-            f'{network.temperature:.3g}',
-        ]
-        for run, report in results.items()
-        for name, network in report.networks.items()
-    ]
     head = ['', 'network', 'top-1 (%)']
-    head += [f'CE {form}' for form in forms]
-    head += [f'ECE {form} (%)' for form in forms]
-    parts = [format_table([*head, 'temperature'], rows)]
-    bounds: List[Tuple[str, Bound]] = [
-        (run, report.bound)
+    head += [f'CE {form}' for form in FORMS]
+    head += [f'ECE {form} (%)' for form in FORMS]
+    table = format_table(
+        [*head, 'temperature'],
+        [
+            [
+                run,
+                name,
+                f'{network.top1:.2f}',
+                *(f'{network.cross_entropy[form]:.3f}' for form in FORMS),
+                *(
+                    f'{100 * network.calibration_error[form]:.1f}'
+                    for form in FORMS
+                ),
+                f'{network.temperature:.3g}',
+            ]
+            for run, report in results.items()
+            for name, network in report.networks.items()
+        ],
+    )
+    bounds = [
+        [run, *(f'{value:.3f}' for value in report.bound)]
         for run, report in results.items()
         if report.bound is not None
     ]
-    if bounds:
-        parts.append(
-            'Eq. 12, in nats\n'
-            + format_table(
-                ['', MAIN, 'divergence', 'gap', 'bound', 'chance'],
-                [[run, *(f'{x:.3f}' for x in bound)] for run, bound in bounds],
-            )
-        )
-    return '\n\n'.join(parts)
+    if not bounds:
+        return table
+    head = ['', MAIN, 'divergence', 'gap', 'bound', 'chance']
+    return f'{table}\n\nEq. 12, in nats\n{format_table(head, bounds)}'
 
 
 def draw_score_quality(results: Results) -> 'Figure':
     """Draw cross-entropy and calibration error of subnets, in two panels.
+
+    Filled markers are predicted scores, hollow ones calibrated.
 
     Args:
         results: For each run, its scores.
@@ -247,23 +227,23 @@ def draw_score_quality(results: Results) -> 'Figure':
         >>> figure = draw_score_quality({'ST': report})
         >>> figure.savefig(folder / 'score_quality.png')
     """
+    entropies: Dict[str, List[Scores]] = {}
+    errors: Dict[str, List[Scores]] = {}
+    styles = {}
+    changes: Dict[str, Dict[str, str]] = {
+        PREDICTED: {},
+        CALIBRATED: dict(markerfacecolor='white', linestyle=':'),
+    }
+    for run, style in choose_line_styles(results).items():
+        found = results[run].networks.items()
+        for form, change in changes.items():
+            name = f'{run}, {form}'
+            styles[name] = {**style, **change}
+            entropies[name] = [{n: x.cross_entropy[form] for n, x in found}]
+            errors[name] = [{n: x.calibration_error[form] for n, x in found}]
     figure = draw_score_panels(
-        {
-            label: {
-                f'{run}, {form}': [
-                    {
-                        name: getattr(network, kind)[form]
-                        for name, network in report.networks.items()
-                    }
-                ]
-                for run, report in results.items()
-                for form in (PREDICTED, CALIBRATED)
-            }
-            for label, kind in (
-                ('cross-entropy (nats)', 'cross_entropy'),
-                ('calibration error', 'calibration_error'),
-            )
-        }
+        {'cross-entropy (nats)': entropies, 'calibration error': errors},
+        styles=styles,
     )
     for axes in figure.axes:
         axes.set_ylim(bottom=0)

@@ -74,11 +74,10 @@ def compute_mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
         >>> f'{mean:.2f} +- {half:.2f}'
         '81.00 +- 2.48'
     """
-    array = np.asarray(values, dtype=float)
-    mean = float(array.mean())
-    if len(array) < 2:
+    mean = float(np.mean(values))
+    if len(values) < 2:
         return mean, float('nan')
-    half = stats.t.ppf(0.975, len(array) - 1) * stats.sem(array)
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return mean, float(half)
 
 

@@ -20,6 +20,7 @@ from typing import (
     Union,
 )
 
+import numpy as np
 from torch import Tensor, nn
 
 from mmst.subnets import (
@@ -105,8 +106,15 @@ def measure_stage_layout(
     """
     blocks = {stage.name: len(stage) for stage in find_stages(backbone)}
     num_subnets = sampler.num_subnets if sampler else 1
-    backbone, image = _prepare_for_counting(backbone, image)
-    cost = measure_cost(backbone, image)
+    cost = None
+    if image.shape[-2:].numel() > LARGE:
+        try:
+            shapes = copy.deepcopy(backbone).to('meta'), image.to('meta')
+            cost = measure_cost(*shapes)
+            backbone, image = shapes
+        except (NotImplementedError, ValueError):
+            pass  # an operation that cannot do without values
+    cost = cost or measure_cost(backbone, image)
     proposals = []
     for depth in min_depths:
         lowest = [min(depth, count) for count in blocks.values()]
@@ -128,20 +136,6 @@ def measure_stage_layout(
         )
     height, width = image.shape[-2:]
     return Layout(blocks, (height, width), num_subnets, proposals)
-
-
-def _prepare_for_counting(
-    backbone: nn.Module, image: Tensor
-) -> Tuple[nn.Module, Tensor]:
-    """Replace large tensors by such that have a shape and no values."""
-    if image.shape[-2:].numel() > LARGE:
-        try:
-            shapes = copy.deepcopy(backbone).to('meta'), image.to('meta')
-            measure_cost(*shapes)
-            return shapes
-        except (NotImplementedError, ValueError):
-            pass  # an operation that cannot do without values
-    return backbone, image
 
 
 def _average_cost(cost: BackboneCost, space: SamplingSpace) -> float:
@@ -174,14 +168,10 @@ def format_layout_table(name: str, layout: Layout) -> str:
     blocks = ', '.join(
         f'{stage} {count}' for stage, count in layout.blocks.items()
     )
+    head = ['min_depth', 'space', 'subnets', 'mean cost of a subnet']
+    head.append(f'of an iteration, K = {layout.num_subnets}')
     return f'{name}: {blocks}; {height} x {width} px\n' + format_table(
-        [
-            'min_depth',
-            'space',
-            'subnets',
-            'mean cost of a subnet',
-            f'of an iteration, K = {layout.num_subnets}',
-        ],
+        head,
         [
             [
                 str(p.min_depth),
@@ -218,10 +208,7 @@ def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
     for k, (name, layout) in enumerate(layouts.items()):
         counts = list(layout.blocks.values())
         bars = axes.bar(
-            [
-                stage + width * (k - (len(layouts) - 1) / 2)
-                for stage in range(1, len(counts) + 1)
-            ],
+            np.arange(len(counts)) + 1 + width * (k - (len(layouts) - 1) / 2),
             counts,
             width,
             label=name,

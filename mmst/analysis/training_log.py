@@ -4,13 +4,16 @@ import json
 import re
 from math import ceil
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple
 
 from mmengine.config import Config
 
 EPOCH_LENGTH = re.compile(r'Epoch\(train\)\s+\[\d+\]\[\s*\d+/(\d+)\]')
 NUM_PROCESSES = re.compile(r'GPU number: (\d+)')
 RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
+
+# Lines of validation, by the number of iterations before it.
+Metrics = Dict[int, Dict[str, Any]]
 
 
 class TrainingLog(NamedTuple):
@@ -28,7 +31,7 @@ class TrainingLog(NamedTuple):
     num_processes: int
     epoch_length: int
     iterations: int
-    metrics: Dict[int, Dict[str, Any]]
+    metrics: Metrics
 
 
 def read_training_log(work_dir: str) -> TrainingLog:
@@ -49,55 +52,46 @@ def read_training_log(work_dir: str) -> TrainingLog:
         >>> log.epoch_length, log.iterations
         (3, 3)
     """
-    starts = [
-        _read_start(file)
-        for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    ]
-    starts = _find_last_training([start for start in starts if start.lines])
+    starts = []
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        lines = _read_lines(file)
+        if lines:
+            starts.append(_read_start(file, lines))
     if not starts:
         raise ValueError(
             f'{work_dir} has no training log: no */vis_data/scalars.json '
             'of LocalVisBackend with any line in it'
         )
     cfg = starts[-1].config
-    by_epoch = _is_by_epoch(cfg)
     text = ''.join(start.text for start in starts)
-    lengths = EPOCH_LENGTH.findall(text)
-    if by_epoch and not lengths:
-        raise ValueError(
-            f'{work_dir} has no *.log with a training line, '
-            'which shows the number of iterations per epoch'
-        )
-    length = int(lengths[-1]) if by_epoch else 0
-    processes = NUM_PROCESSES.findall(text)
-    trained, metrics = _join(starts, cfg, length)
+    length = 0
+    by_iter = 'IterBased' in str(cfg.train_cfg.get('type', ''))
+    if cfg.train_cfg.get('by_epoch', not by_iter):
+        lengths = EPOCH_LENGTH.findall(text)
+        if not lengths:
+            raise ValueError(
+                f'{work_dir} has no *.log with a training line, '
+                'which shows the number of iterations per epoch'
+            )
+        length = int(lengths[-1])
+    last = 0
+    metrics: Metrics = {}
+    for start in starts:
+        # Iterations after the checkpoint that it resumed from were repeated;
+        # a training that began replaces the one before.
+        at = start.resumed_at
+        metrics = {i: line for i, line in metrics.items() if i <= at}
+        metrics.update(_read_metrics(start, cfg, length))
+        trained = [line['iter'] for line in start.lines if 'iter' in line]
+        last = max([min(last, at), *trained])
+    processes = NUM_PROCESSES.findall(text) or [1]
     return TrainingLog(
         cfg,
-        int(processes[-1]) if processes else 1,
+        int(processes[-1]),
         length,
-        max([*trained, *metrics], default=0),
+        max([last, *metrics]),
         dict(sorted(metrics.items())),
     )
-
-
-def _join(
-    starts: 'Sequence[_Start]', cfg: Config, epoch_length: int
-) -> Tuple[List[int], Dict[int, Dict[str, Any]]]:
-    """Join what several starts of a training have logged.
-
-    Returns:
-        tuple: Iterations that have a line, and lines of validation.
-    """
-    trained: List[int] = []
-    metrics: Dict[int, Dict[str, Any]] = {}
-    for start in starts:
-        # Iterations after the checkpoint that it resumed from were repeated.
-        at = start.resumed_at
-        trained = [i for i in trained if i <= at]
-        metrics = {i: line for i, line in metrics.items() if i <= at}
-        trained += [line['iter'] for line in start.lines if 'iter' in line]
-        metrics.update(_read_metrics(start, cfg, epoch_length))
-    return trained, metrics
 
 
 class _Start(NamedTuple):
@@ -107,44 +101,35 @@ class _Start(NamedTuple):
         config: Its config.
         lines: Lines of ``scalars.json``.
         text: Its log.
-        is_resumed: Whether it resumed from a checkpoint.
-        resumed_at: Iteration of that checkpoint; 0 for a training that began.
+        resumed_at: Iteration of the checkpoint that it resumed from; 0 for a
+            training that began.
     """
 
     config: Config
     lines: List[Dict[str, Any]]
     text: str
-    is_resumed: bool
     resumed_at: int
 
 
-def _read_start(file: Path) -> _Start:
-    """Read the start that has this ``scalars.json``."""
-    lines, config = _read_lines(file), Config()
-    if lines:
-        path = file.with_name('config.py')
-        if not path.exists():
-            raise ValueError(
-                f'{path} does not exist: it is the config of the training in '
-                f'{file.parents[1]}'
-            )
-        try:
-            config = Config.fromfile(path)
-        except Exception as error:
-            raise ValueError(
-                f'{path}, the config of the training in {file.parents[1]}, '
-                f'cannot be read: {error}'
-            ) from error
-    logs = sorted(file.parents[1].glob('*.log'))
+def _read_start(file: Path, lines: List[Dict[str, Any]]) -> _Start:
+    """Read the start that has this ``scalars.json``, with these lines."""
+    path, folder = file.with_name('config.py'), file.parents[1]
+    if not path.exists():
+        raise ValueError(
+            f'{path} does not exist: it is the config of the training in '
+            f'{folder}'
+        )
+    try:
+        config = Config.fromfile(path)
+    except Exception as error:
+        raise ValueError(
+            f'{path}, the config of the training in {folder}, '
+            f'cannot be read: {error}'
+        ) from error
+    logs = sorted(folder.glob('*.log'))
     text = ''.join(log.read_text(errors='replace') for log in logs)
     resumed = RESUMED.search(text)
-    return _Start(
-        config,
-        lines,
-        text,
-        resumed is not None,
-        int(resumed[1]) if resumed else 0,
-    )
+    return _Start(config, lines, text, int(resumed[1]) if resumed else 0)
 
 
 def _read_lines(file: Path) -> List[Dict[str, Any]]:
@@ -163,32 +148,15 @@ def _read_lines(file: Path) -> List[Dict[str, Any]]:
     return lines
 
 
-def _find_last_training(starts: List[_Start]) -> List[_Start]:
-    """Return the last start that began a training, and its resumes."""
-    begins = [i for i, start in enumerate(starts) if not start.is_resumed]
-    return starts[begins[-1] if begins else 0 :]
-
-
-def _is_by_epoch(cfg: Config) -> bool:
-    """Whether the loop counts epochs."""
-    train = cfg.train_cfg
-    by_epoch: bool = train.get(
-        'by_epoch', 'IterBased' not in str(train.get('type', ''))
-    )
-    return by_epoch
-
-
-def _read_metrics(
-    start: _Start, cfg: Config, epoch_length: int
-) -> Dict[int, Dict[str, Any]]:
-    """Read the lines of validation, by iteration.
+def _read_metrics(start: _Start, cfg: Config, epoch_length: int) -> Metrics:
+    """Read the lines of validation.
 
     Lines of training have the iteration; other lines may share a step.
     """
     hooks = cfg.get('default_hooks') or {}
     logs_epochs = (hooks.get('logger') or {}).get('log_metric_by_epoch', True)
     every = cfg.train_cfg.get('val_interval', 1)
-    found: Dict[int, Dict[str, Any]] = {}
+    found: Metrics = {}
     now = start.resumed_at
     for line in start.lines:
         if 'iter' in line:

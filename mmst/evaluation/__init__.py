@@ -1,6 +1,10 @@
 """Evaluate a network's subnets, during training or after it."""
 
-from mmst import openmmlab  # noqa: F401
+from mmst.installation import RANGES, check_packages
+
+check_packages(*RANGES)
+
+# ruff: noqa: E402
 from mmst.subnets.preserve import preserve_random_state
 
 from .batch_norm import reestimate_statistics

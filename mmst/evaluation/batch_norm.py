@@ -1,7 +1,7 @@
 """Re-estimate BatchNorm statistics for a subnet, and restore them."""
 
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+from typing import Any, Iterable, Iterator, List, Tuple
 
 import torch
 from mmengine.dist import all_reduce
@@ -11,10 +11,6 @@ from mmst.subnets import preserve_modes, unwrap_model
 from mmst.subnets.activation import preserve_buffers
 
 from .data_loaders import preprocess_unmixed
-
-# For each layer with C channels, (2 C + 1,): weighted sums, over its calls, of
-# the batch's means and mean squares, and the sum of the weights.
-Sums = Dict[nn.Module, Tensor]
 
 
 @contextmanager
@@ -83,54 +79,42 @@ def _estimate(
     data_loader: Iterable[Any],
     num_samples: int,
 ) -> None:
-    sums: Sums = {
-        layer: torch.zeros(
-            2 * len(layer.running_mean) + 1,
-            dtype=torch.float64,
-            device=layer.running_mean.device,
+    """Write statistics pooled over calls and processes into the layers."""
+    # For C channels, (2 C + 1,): weighted sums, over a layer's calls, of the
+    # batch's means and mean squares, and the sum of the weights.
+    sums = {
+        layer: layer.running_mean.new_zeros(
+            2 * len(layer.running_mean) + 1, dtype=torch.float64
         )
         for layer in layers
     }
-    seen = 0
-    with preserve_modes(model), _sum_batch_statistics(sums):
-        model.eval()
-        for layer in layers:
-            layer.train()
-        for data in data_loader:
-            data = preprocess_unmixed(model, data)
-            model._run_forward(data, mode='tensor')
-            seen += len(data['inputs'])
-            if seen >= num_samples:
-                break
-    _write(sums, seen)
 
-
-@contextmanager
-def _sum_batch_statistics(sums: Sums) -> Iterator[None]:
-    """Make layers use each call's statistics, and sum these up."""
-
-    def add(layer: nn.Module, args: Tuple[Any, ...], output: Any) -> None:
+    def add(layer: nn.Module, args: Tuple[Tensor, ...], output: Any) -> None:
         mean = layer.running_mean.double()
         square = layer.running_var + mean**2
         sums[layer] += len(args[0]) * torch.cat(
             [mean, square, mean.new_ones(1)]
         )
 
+    seen = torch.zeros(1, dtype=torch.float64)
     with ExitStack() as stack:
-        for layer in sums:
+        stack.enter_context(preserve_modes(model))
+        model.eval()
+        for layer in layers:
+            layer.train()
+            stack.enter_context(layer.register_forward_hook(add))
             stack.callback(setattr, layer, 'momentum', layer.momentum)
-            stack.callback(layer.register_forward_hook(add).remove)
             # Running statistics become the call's. (PyTorch's type hint for
             # attributes of modules allows only tensors and modules.)
             layer.momentum = 1.0  # type: ignore[assignment]
-        yield
-
-
-def _write(sums: Sums, seen: int) -> None:
-    """Pool over processes and write the layers' running statistics."""
-    total = torch.tensor([float(seen)], dtype=torch.float64)
-    all_reduce(total)
-    if total.item() == 0:
+        for data in data_loader:
+            data = preprocess_unmixed(model, data)
+            model._run_forward(data, mode='tensor')
+            seen += len(data['inputs'])
+            if seen >= num_samples:
+                break
+    all_reduce(seen)
+    if seen == 0:
         raise ValueError(
             'no samples to re-estimate BatchNorm statistics from: the data '
             'loader is empty'

@@ -6,18 +6,20 @@ factor on the last layer's weight and bias calibrates the scores and does not
 change the class.
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from math import exp, log
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
 import torch.nn.functional as F
 from mmengine.runner import Runner
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from mmst.subnets import preserve_modes, unwrap_model
 
 from .logits import (
-    Logits,
     collect_training_logits,
     collect_validation_logits,
     compute_logits,
@@ -87,24 +89,18 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             'no temperature can be fitted: the logits are not finite, or '
             'the same for every class'
         )
-    # In the logarithm, starting from logits of unit size.
-    log_scale = (-size.log()).detach().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [log_scale], max_iter=50, line_search_fn='strong_wolfe'
-    )
 
-    def compute_loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(
-            logits * log_scale.exp(),
+    def compute_loss(log_temperature: float) -> float:
+        return F.cross_entropy(
+            logits / exp(log_temperature),
             labels,
             label_smoothing=1 / (len(labels) + 2),
-        )
-        value.backward()
-        return value
+        ).item()
 
-    optimizer.step(compute_loss)  # type: ignore[arg-type]
-    return (-log_scale).exp().item()
+    # Around the temperature that makes logits of unit size.
+    bounds = log(size) - 15, log(size) + 15
+    found = minimize_scalar(compute_loss, bounds=bounds, method='bounded')
+    return exp(found.x)
 
 
 @contextmanager
@@ -136,21 +132,6 @@ def bake_temperature(
     layer = find_last_layer(model, next(iterate_training_batches(runner, 1)))
     fitted_on = collect_training_logits(runner, num_samples)
     temperature = fit_temperature(*fitted_on)
-    _report(runner, temperature, fitted_on)
-    own = [(p, p.detach().clone()) for p in layer.parameters()]
-    try:
-        with torch.no_grad():
-            for parameter, _ in own:
-                parameter.div_(temperature)
-        yield temperature
-    finally:
-        with torch.no_grad():
-            for parameter, value in own:
-                parameter.copy_(value)
-
-
-def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
-    """Log the temperature's effect, on validation images if there are any."""
     kind, measured_on = 'training', fitted_on
     if runner.val_loop is not None:
         kind, measured_on = 'validation', collect_validation_logits(runner)
@@ -163,34 +144,35 @@ def _report(runner: Runner, temperature: float, fitted_on: Logits) -> None:
         f'calibration error {before.calibration_error:.4f} -> '
         f'{after.calibration_error:.4f}'
     )
+    own = deepcopy(layer.state_dict())
+    try:
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.div_(temperature)
+        yield temperature
+    finally:
+        layer.load_state_dict(own)
 
 
 @torch.no_grad()
 def find_last_layer(model: nn.Module, data: Dict[str, Any]) -> nn.Linear:
-    """Find the linear layer whose output is the logits.
-
-    Args:
-        model: The classifier.
-        data: A preprocessed batch.
+    """Find the linear layer whose output is a preprocessed batch's logits.
 
     Raises:
         TypeError: If there is none.
     """
     outputs: List[Tuple[nn.Linear, Tensor]] = []
-    handles = [
-        module.register_forward_hook(
-            lambda module, _, output: outputs.append((module, output))
-        )
-        for module in model.modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        with preserve_modes(model):
-            model.eval()
-            logits = compute_logits(model, data)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as stack:
+        stack.enter_context(preserve_modes(model))
+        model.eval()
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                stack.enter_context(
+                    module.register_forward_hook(
+                        lambda layer, _, out: outputs.append((layer, out))
+                    )
+                )
+        logits = compute_logits(model, data)
     for layer, output in outputs:
         if output is logits:
             return layer

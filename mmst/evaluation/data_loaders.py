@@ -1,6 +1,6 @@
 """The data loaders of a config, and their batches."""
 
-from typing import Any, Dict, NoReturn, Optional
+from typing import Any, Dict, Optional
 
 from mmengine.runner import Runner
 from torch import nn
@@ -112,22 +112,18 @@ def _find_loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
     """Find the loader of a loop, which is built with it; ``None`` if none."""
     try:
         loop = getattr(runner, f'{kind}_loop')
+        # In batches, since drop_last may leave none. Samplers of MMEngine
+        # cannot iterate over an empty data set.
+        is_empty = loop is not None and len(loop.dataloader) == 0
     except ValueError as error:
         # NumPy's message when MMEngine packs an empty data set.
-        if 'need at least one array to concatenate' in str(error):
-            _refuse_empty(kind, error)
-        raise
-    if loop is None:
-        return None
-    # In batches, since drop_last may leave none. Samplers of MMEngine cannot
-    # iterate over an empty data set.
-    if len(loop.dataloader) == 0:
-        _refuse_empty(kind)
-    return loop.dataloader
-
-
-def _refuse_empty(kind: str, cause: Optional[ValueError] = None) -> NoReturn:
-    raise ValueError(
-        f'no images: {kind}_dataloader of the config yields no batch. Check '
-        'the paths, filters and classes of its data set, and drop_last'
-    ) from cause
+        is_empty = 'need at least one array to concatenate' in str(error)
+        if not is_empty:
+            raise
+    if is_empty:
+        raise ValueError(
+            f'no images: {kind}_dataloader of the config yields no batch. '
+            'Check the paths, filters and classes of its data set, and '
+            'drop_last'
+        )
+    return loop and loop.dataloader

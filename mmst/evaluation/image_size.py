@@ -80,14 +80,14 @@ def _resizes(pipeline: Pipeline) -> bool:
 def _find_shorter_side(pipelines: Dict[str, Pipeline]) -> Optional[int]:
     """Find the shorter side of resized images; ``None`` if none resizes."""
     steps = [step for pipeline in pipelines.values() for step in pipeline]
-    for step in reversed(steps):
+    for step in steps:
         if 'input_size' in step:
             raise ValueError(
                 'images of a pose model cannot be made smaller by the '
                 'pipeline: its codec decodes at `input_size` '
                 f'{step["input_size"]}'
             )
-    if not any(map(_resizes, pipelines.values())):
+    if not _resizes(steps):
         return None
     for step in reversed(steps):
         for name in ('crop_size', 'scale'):

@@ -31,19 +31,8 @@ class Logits(NamedTuple):
 
 
 @torch.no_grad()
-def collect_logits(
-    model: nn.Module, batches: Iterable[Dict[str, Any]]
-) -> Logits:
-    """Run a classifier on batches, in evaluation mode.
-
-    Args:
-        model: The classifier.
-        batches: Preprocessed batches, one label per image.
-
-    Raises:
-        TypeError: If the model does not return one tensor of logits.
-        ValueError: If there are no images.
-    """
+def _collect(model: nn.Module, batches: Iterable[Dict[str, Any]]) -> Logits:
+    """Run a classifier on preprocessed batches, in evaluation mode."""
     logits, labels = [], []
     with preserve_modes(model):
         model.eval()
@@ -51,28 +40,17 @@ def collect_logits(
             output = compute_logits(model, data)
             logits.append(output.double().cpu())
             labels += [int(s.gt_label) for s in data['data_samples']]
-    if not logits:
-        raise ValueError(
-            'no images to collect logits from: the data loader is empty'
-        )
     return Logits(torch.cat(logits), torch.tensor(labels))
 
 
 def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
-    """Compute the head's logits of a batch, (N, num_classes).
-
-    Args:
-        model: The classifier.
-        data: A preprocessed batch.
+    """Compute the logits of a preprocessed batch, (N, num_classes).
 
     Raises:
         TypeError: If the model returns none, or several.
     """
-    output = None
-    if (
-        isinstance(model, BaseClassifier)
-        and getattr(model, 'head', None) is not None
-    ):
+    output, head = None, getattr(model, 'head', None)
+    if isinstance(model, BaseClassifier) and head is not None:
         output = model._run_forward(data, mode='tensor')
     if not isinstance(output, Tensor):
         raise TypeError(
@@ -83,9 +61,7 @@ def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
 
 
 def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
-    """Collect logits of training images, augmented as in training.
-
-    The images are the same each time.
+    """Collect logits of training images, augmented, the same each time.
 
     Args:
         runner: A runner with the model's weights loaded.
@@ -97,18 +73,13 @@ def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
         torch.Size([12, 4])
     """
     model = unwrap_model(runner.model)
-    return collect_logits(model, iterate_training_batches(runner, num_samples))
+    return _collect(model, iterate_training_batches(runner, num_samples))
 
 
 def iterate_training_batches(
     runner: Runner, num_samples: int
 ) -> Iterator[Dict[str, Any]]:
-    """Iterate over preprocessed training batches, the same each time.
-
-    Args:
-        runner: The runner.
-        num_samples: Number of images, rounded up to whole batches.
-    """
+    """Iterate over preprocessed training batches, the same each time."""
     dataset, seen = get_train_loader(runner).dataset, 0
     with preserve_random_state():
         set_random_seed(runner.seed)
@@ -131,10 +102,7 @@ def collect_validation_logits(runner: Runner) -> Logits:
         torch.Size([40, 4])
     """
     model = unwrap_model(runner.model)
-    return collect_logits(
-        model,
-        (
-            model.data_preprocessor(data, False)
-            for data in get_validation_loader(runner)
-        ),
+    loader = get_validation_loader(runner)
+    return _collect(
+        model, (model.data_preprocessor(data, False) for data in loader)
     )

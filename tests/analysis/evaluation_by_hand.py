@@ -42,18 +42,33 @@ VALIDATION = dict(
 )
 
 
-def by_hand(model, depths, num_samples):
-    """Top-1 and mean score, in percent, of the first ``depths`` blocks."""
-    data = TinyImages(NUM_VAL, flip=False)
-    labels = torch.tensor(data.labels)
-    train = TinyImages(NUM_TRAIN, flip=False).images[:num_samples]
-    fit, images = ((x.float() - 127.5) / 64 for x in (train, data.images))
-    p = logits_by_hand(
-        model.backbone, model.head.fc, depths, fit, images
-    ).softmax(1)
+def read(dataset):
+    """All images, (N, 3, H, W), and their labels."""
+    entries = [dataset[index] for index in range(len(dataset))]
+    labels = [int(entry['data_samples'].gt_label) for entry in entries]
+    return torch.stack([e['inputs'] for e in entries]), torch.tensor(labels)
+
+
+def by_hand(model, depths, num_samples, train=None, val=None):
+    """Top-1 and mean score, in percent, of the first ``depths`` blocks.
+
+    The data sets are those of tiny images by default.
+    """
+    fit, _ = read(train or TinyImages(NUM_TRAIN, flip=False))
+    images, labels = read(val or TinyImages(NUM_VAL, flip=False))
+    logits = logits_by_hand(
+        model.backbone,
+        model.head.fc,
+        depths,
+        *(
+            model.data_preprocessor(dict(inputs=x))['inputs']
+            for x in (fit[:num_samples], images)
+        ),
+    )
+    p = logits.softmax(1)
     return (
         100 * (p.argmax(1) == labels).float().mean().item(),
-        100 * p[range(NUM_VAL), labels].mean().item(),
+        100 * p[range(len(labels)), labels].mean().item(),
     )
 
 
@@ -84,8 +99,8 @@ def logits_by_hand(net, fc, depths, fit, images):
 
     pair = conv_norm(net.conv1, net.norm1, (fit, images))
     pair = [x.relu() for x in pair]
-    for i, depth in enumerate(depths or (3, 3, 3), 1):
-        for block in list(getattr(net, f'layer{i}'))[:depth]:
+    for i, name in enumerate(net.res_layers):
+        for block in list(getattr(net, name))[: depths and depths[i]]:
             out = conv_norm(block.conv1, block.norm1, pair)
             out = conv_norm(block.conv2, block.norm2, [x.relu() for x in out])
             if block.downsample is not None:

@@ -1,57 +1,121 @@
 """Subnets of a real detector, by the config's own metric."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from mmengine.runner import Runner
+from PIL import Image
 
 pytest.importorskip('mmdet')
 pytest.importorskip('pycocotools')
 
-from mmengine.runner import Runner  # noqa: E402
-
 from mmst.analysis.loafing import measure_loafing  # noqa: E402
 from mmst.evaluation import reestimate_statistics  # noqa: E402
-from mmst.launch.toolbox import check_toolbox, read_config  # noqa: E402
-from mmst.launch.trained_runner import load_trained_runner  # noqa: E402
+from mmst.launch.toolbox import check_toolbox  # noqa: E402
 from mmst.subnets import activate  # noqa: E402
-from tests.analysis.detector import write_detector  # noqa: E402
-from tests.conftest import forget_earlier_runs  # noqa: E402
+from tests.engine.dense_tasks import model_cfg  # noqa: E402
 
-# Tall and wide ones come in batches of their own; one is left over.
+# Width and height. Tall and wide ones come in batches of their own; one is
+# left over.
 SIZES = [(64, 48), (48, 64), (64, 40), (40, 64), (56, 48)]
 
 
-@pytest.fixture
-def detector(tmp_path):
-    """Make a runner of the detector, its random weights from a checkpoint."""
+@METRICS.register_module()
+class MeanBoxScore(BaseMetric):
+    """Mean score of all boxes: untrained networks have no mAP."""
 
-    def make(norm_eval):
-        config = write_detector(tmp_path / 'data', norm_eval, SIZES)
-        cfg = read_config(config)
-        check_toolbox(cfg)
-        cfg.work_dir = str(tmp_path / 'work')
-        runner = Runner.from_cfg(cfg)
-        torch.manual_seed(0)
-        runner.model.init_weights()
-        torch.save(runner.model.state_dict(), tmp_path / 'random.pth')
-        forget_earlier_runs()
-        return load_trained_runner(
-            config, str(tmp_path / 'random.pth'), tmp_path / 'work'
+    def process(self, data_batch, data_samples):
+        for sample in data_samples:
+            self.results += sample['pred_instances']['scores'].tolist()
+
+    def compute_metrics(self, results):
+        return dict(mean_score=sum(results) / len(results))
+
+
+def write_boxes(folder):
+    """Write random images with one box each, of one of two classes."""
+    rng = np.random.default_rng(0)
+    images, boxes = [], []
+    for index, (width, height) in enumerate(SIZES):
+        name = f'{index}.png'
+        pixels = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        images.append(
+            dict(id=index, file_name=name, width=width, height=height)
         )
+        box = dict(bbox=[4, 6, 20, 20], area=400, iscrowd=0)
+        boxes.append(
+            dict(box, id=index + 1, image_id=index, category_id=index % 2)
+        )
+    categories = [dict(id=0, name='a'), dict(id=1, name='b')]
+    data = dict(images=images, annotations=boxes, categories=categories)
+    (folder / 'boxes.json').write_text(json.dumps(data))
 
-    return make
+
+@pytest.fixture
+def runner(tmp_path):
+    """A runner of the detector with random weights."""
+    write_boxes(tmp_path)
+    options = dict(norm_eval=False, zero_init_residual=False)
+    model = model_cfg('one_stage', frozen_stages=-1, **options)
+    model.bbox_head.num_classes = 2
+    model.test_cfg.update(nms_pre=20, score_thr=0.0, max_per_img=10)
+    model.data_preprocessor.update(mean=[127.5] * 3, std=[64.0] * 3)
+    keys = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
+    train = dict(
+        batch_size=2,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        batch_sampler=dict(type='AspectRatioBatchSampler'),
+        dataset=dict(
+            type='CocoDataset',
+            ann_file=f'{tmp_path}/boxes.json',
+            data_prefix=dict(img=str(tmp_path)),
+            metainfo=dict(classes=('a', 'b')),
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadAnnotations', with_bbox=True),
+                dict(type='Resize', scale=(64, 64), keep_ratio=True),
+                dict(type='PackDetInputs', meta_keys=keys),
+            ],
+        ),
+    )
+    order = dict(type='DefaultSampler', shuffle=False)
+    coco = dict(type='CocoMetric', ann_file=f'{tmp_path}/boxes.json')
+    cfg = Config(
+        dict(
+            default_scope='mmdet',
+            model=model,
+            train_dataloader=train,
+            val_dataloader=dict(train, batch_sampler=None, sampler=order),
+            val_evaluator=[dict(type='MeanBoxScore'), coco],
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            val_cfg=dict(),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+            work_dir=str(tmp_path / 'work'),
+            randomness=dict(seed=0),
+        )
+    )
+    check_toolbox(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.model.init_weights()
+    return runner
 
 
-def test_loafing_by_the_own_metric(detector):
+def test_loafing_by_the_own_metric(runner):
     """Found without being named; a subnet's scores are of its blocks only."""
-    runner = detector(norm_eval=False)
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
     metric, scores = measure_loafing(runner, subnets=[(1, 1, 1, 1)])
     assert metric == 'coco/bbox_mAP'
     assert list(scores) == ['main', '1-1-1-1']
     assert all(0 <= score <= 1 for score in scores.values())
-    fine = measure_loafing(runner, 'mean_score').scores
+    _, fine = measure_loafing(runner, 'mean_score')
     assert len(set(fine.values())) == len(fine) == 3
     for key, value in runner.model.state_dict().items():
         assert torch.equal(value, before[key]), key
@@ -59,11 +123,12 @@ def test_loafing_by_the_own_metric(detector):
         for name, parameter in runner.model.backbone.named_parameters():
             if re.match(r'layer\d\.1\.', name):
                 parameter.normal_()
-    again = measure_loafing(runner, 'mean_score').scores
+    _, again = measure_loafing(runner, 'mean_score')
     assert again['1-1-1-1'] == pytest.approx(fine['1-1-1-1'], abs=1e-6)
     assert again['2-2-2-2'] != pytest.approx(fine['2-2-2-2'], abs=1e-6)
 
 
+@torch.no_grad()
 def by_hand(runner):
     """Mean and mean square, image by image, of what the stem's norm sees."""
     sums = []
@@ -82,11 +147,9 @@ def by_hand(runner):
     return mean, square - mean**2
 
 
-def test_statistics_with_a_batch_sampler(detector):
-    runner = detector(norm_eval=False)
+def test_statistics_with_a_batch_sampler(runner):
     norm = runner.model.backbone.bn1
-    with torch.no_grad():
-        expected = by_hand(runner)
+    expected = by_hand(runner)
     with activate(
         runner.model, (1, 1, 1, 1), update_running_stats=True
     ), reestimate_statistics(runner.model, runner.train_dataloader):
@@ -96,19 +159,3 @@ def test_statistics_with_a_batch_sampler(detector):
             torch.testing.assert_close(
                 value.double(), right, rtol=1e-5, atol=1e-6
             )
-
-
-def test_frozen_statistics_need_no_images(detector):
-    """mmdet freezes the backbone's by default, and has no others here."""
-    runner = detector(norm_eval=True)
-    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
-
-    def no_batches():
-        raise AssertionError('images were read')
-        yield
-
-    with activate(
-        runner.model, (1, 1, 1, 1), update_running_stats=True
-    ), reestimate_statistics(runner.model, no_batches()):
-        for key, value in runner.model.state_dict().items():
-            assert torch.equal(value, before[key]), key

@@ -1,13 +1,124 @@
-"""Legends of any length, in the pictures that have one."""
+"""Every picture has room for its words, and its legend is below it."""
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from mmst.analysis.accuracy_cost import MeasuredNetwork, draw_family
 from mmst.analysis.cost import TrainingCost, draw_costs
-from mmst.analysis.plots import place_legend_below, wrap_name
+from mmst.analysis.loafing import draw_loafing
+from mmst.analysis.logit_amplitude import Amplitudes, draw_amplitudes
+from mmst.analysis.plots import place_legend_below
+from mmst.analysis.receptive_field import Field, draw_receptive_fields
+from mmst.analysis.score_quality import (
+    NetworkScores,
+    ScoreReport,
+    draw_score_quality,
+)
 from mmst.analysis.stage_layout import Layout, draw_layouts
 from tests.analysis.pictures import axes_height, check_texts, long_name
+
+COST = TrainingCost(
+    'accuracy/top1', 1, 2.0, 2, 2e15, None, [1e15, 2e15], [1, 2], [5, 6]
+)
+LAYOUT = Layout(dict(a=3, b=4, c=23, d=3), (32, 32), 1, [])
+
+
+def scores(num_subnets):
+    subnets = [f'3-4-{n}-3' for n in range(1, num_subnets + 1)]
+    return dict.fromkeys(['main', *subnets], 70.0)
+
+
+def loafing(num_subnets, names):
+    results = {name: [scores(num_subnets)] for name in names}
+    return draw_loafing(results, 'accuracy/top1 (%)')
+
+
+def amplitudes(num_subnets, names):
+    run = Amplitudes('accuracy/top1', *[scores(num_subnets)] * 2)
+    return draw_amplitudes(dict.fromkeys(names, run))
+
+
+def fields(sizes, names):
+    return draw_receptive_fields(
+        [
+            Field(name, '3-4-6-3', size, np.ones((5, 5)))
+            for name in names
+            for size in sizes
+        ]
+    )
+
+
+#: Pictures of runs by their names, and how high their axes are at least and
+#: at most, in inches.
+PICTURES = dict(
+    main_alone=(lambda names: loafing(0, names), 4.0, 4.4),
+    loafing=(lambda names: loafing(5, names), 4.0, 4.4),
+    many_subnets=(lambda names: loafing(23, names), 4.0, 4.4),
+    amplitudes_of_main=(lambda names: amplitudes(0, names), 2.4, 2.8),
+    amplitudes=(lambda names: amplitudes(1, names), 2.4, 2.8),
+    costs=(lambda names: draw_costs(dict.fromkeys(names, COST)), 3.5, 3.9),
+    layouts=(
+        lambda names: draw_layouts(dict.fromkeys(names, LAYOUT)),
+        *(3.5, 3.9),
+    ),
+    fields=(lambda names: fields([224], names[:6]), 2.1, 4.9),
+    fields_of_sizes=(
+        lambda names: fields([224, 1024, 2048], names[:2]),
+        *(2.1, 4.9),
+    ),
+)
+
+
+@pytest.mark.parametrize('number, length', [(1, 120), (2, 35), (12, 2)])
+@pytest.mark.parametrize('picture', PICTURES)
+def test_names_have_room(picture, number, length):
+    """And the axes are as high with any of them."""
+    draw, low, high = PICTURES[picture]
+    figure = draw([long_name(k, length) for k in range(number)])
+    check_texts(figure)
+    assert low < axes_height(figure.axes[0]) < high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number, length', [(2, 120), (12, 35), (12, 120)])
+@pytest.mark.parametrize('picture', PICTURES)
+def test_many_long_names_have_room(picture, number, length):
+    test_names_have_room(picture, number, length)
+
+
+def test_family_has_room():
+    networks = [
+        MeasuredNetwork((3, k, 6, 3), 60.0 + k, k * 10**9, k * 10**7, 5.0 * k)
+        for k in range(1, 5)
+    ]
+    figure = draw_family(networks, 'accuracy/top1 (%)')
+    check_texts(figure)
+    assert 3.4 < axes_height(figure.axes[0]) < 3.8
+
+
+def test_colours_mean_the_same_everywhere():
+    """Two lines a run in the last picture, which have different markers."""
+    quality = dict(predicted=1.0, calibrated=0.5)
+    report = ScoreReport(
+        {'main': NetworkScores(9.0, 1.0, *[quality] * 2)}, None
+    )
+    for draw in (
+        PICTURES['loafing'][0],
+        PICTURES['amplitudes'][0],
+        PICTURES['costs'][0],
+        lambda names: draw_score_quality(dict.fromkeys(names, report)),
+    ):
+        axes = draw(['ST', 'ST++', 'CT']).axes[0]
+        found = {}
+        for line in axes.get_lines():
+            if not line.get_label().startswith('_'):
+                found[line.get_label().split(',')[0]] = line.get_color()
+        for bars in axes.containers:
+            found[bars.get_label().split(',')[0]] = bars[0].get_color()
+        assert found == {'ST': '#009E73', 'ST++': '#0072B2', 'CT': '#D55E00'}
+    fills = [bars[0].get_markerfacecolor() for bars in axes.containers]
+    assert fills[1::2] == ['white'] * 3 and 'white' not in fills[::2]
 
 
 def lines(width, names):
@@ -21,10 +132,17 @@ def lines(width, names):
 
 
 @pytest.mark.parametrize('width', [6.4, 20])
-@pytest.mark.parametrize('num_names', [1, 4, 12])
-@pytest.mark.parametrize('length', [2, 35, 120])
-def test_legend_takes_nothing_from_the_axes(width, num_names, length):
-    names = [long_name(k, length) for k in range(num_names)]
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['a name'],
+        [long_name(k, 35) for k in range(4)],
+        [long_name(k, 120) for k in range(12)],
+        ['W' * 120, 'M' * 39],
+    ],
+    ids=['one', 'four', 'long', 'capitals'],
+)
+def test_legend_takes_nothing_from_the_axes(width, names):
     figure = lines(width, names)
     check_texts(figure)
     (legend,) = figure.legends
@@ -42,39 +160,3 @@ def test_legend_is_as_low_as_the_width_allows():
         texts = figure.legends[0].get_texts()
         tops = {round(text.get_window_extent().y1) for text in texts}
         assert len(tops) == rows
-
-
-def test_capitals_fit_as_well():
-    check_texts(lines(6.4, ['W' * 120, 'M' * 39]))
-
-
-def test_wrapped():
-    assert wrap_name('short') == 'short'
-    assert wrap_name('two words', 5) == 'two\nwords'
-    assert wrap_name('a_long_word', 6) == 'a_long\n_word'
-
-
-@pytest.mark.parametrize('number', [1, 2, 12])
-@pytest.mark.parametrize('length', [2, 35, 120])
-def test_pictures_with_any_names(number, length):
-    names = [long_name(k, length) for k in range(number)]
-    cost = TrainingCost(
-        'accuracy/top1', 1, 2.0, 2, 2e15, None, [1e15, 2e15], [1, 2], [5, 6]
-    )
-    layout = Layout(dict(a=3, b=4, c=23, d=3), (32, 32), 1, [])
-    for figure in (
-        draw_costs(dict.fromkeys(names, cost)),
-        draw_layouts(dict.fromkeys(names, layout)),
-    ):
-        check_texts(figure)
-        assert axes_height(figure.axes[0]) == pytest.approx(3.7, abs=0.2)
-
-
-def test_family_has_room():
-    networks = [
-        MeasuredNetwork((3, k, 6, 3), 60.0 + k, k * 10**9, k * 10**7, 5.0 * k)
-        for k in range(1, 5)
-    ]
-    figure = draw_family(networks, 'accuracy/top1 (%)')
-    check_texts(figure)
-    assert axes_height(figure.axes[0]) == pytest.approx(3.6, abs=0.2)

@@ -5,9 +5,12 @@ import io
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
+from mmpretrain.registry import MODELS
 from PIL import Image
 from torch import nn
 
+from mmst.analysis.plots import choose_line_styles
 from mmst.analysis.receptive_field import (
     SHARES,
     Field,
@@ -17,14 +20,12 @@ from mmst.analysis.receptive_field import (
     format_receptive_field_table,
     load_input_images,
     measure_receptive_field,
-    measure_square_reach,
     measure_square_side,
 )
 from mmst.subnets import Block, Stage, activate, register_stage_finder
 from mmst.subnets.stages import _FINDERS
-from tests.analysis.evaluation_by_hand import loader
-from tests.analysis.pictures import axes_height, check_texts, long_name
-from tests.conftest import TinyImages, build_classifier, classifier
+from tests.analysis.evaluation_by_hand import read
+from tests.conftest import build_classifier
 
 
 class Convolutions(nn.Sequential):
@@ -71,19 +72,13 @@ def test_two_uniform_convolutions(stage_of):
     expected[3:8, 3:8] = np.outer(line, line)
     np.testing.assert_allclose(field, expected, atol=1e-12)
     assert find_field_centre(field) == (5, 5)
-    sides = [
-        (1 / 81, 1),
-        (0.11, 1),
-        (0.2, 3),
-        (0.3, 3),
-        (0.5, 3),
-        (0.6, 3),
-        (0.61, 5),
-        (0.99, 5),
-        (1, 5),
-    ]
-    for share, side in sides:
-        assert measure_square_side(field, share) == side, share
+    for shares, side in (
+        ((1 / 81, 0.11), 1),
+        ((0.2, 0.3, 0.5, 0.6), 3),
+        ((0.61, 0.99, 1), 5),
+    ):
+        for share in shares:
+            assert measure_square_side(field, share) == side, share
 
 
 @pytest.mark.parametrize('stride', [1, 2])
@@ -138,64 +133,40 @@ def test_model_is_left_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize(
-    'config, size, unit',
-    [
-        (
-            dict(
-                type='VisionTransformer',
-                arch=dict(
-                    embed_dims=8,
-                    num_layers=2,
-                    num_heads=2,
-                    feedforward_channels=16,
-                ),
-                img_size=32,
-                patch_size=8,
-            ),
-            32,
-            8,
-        ),
-        (
-            dict(
-                type='SwinTransformer',
-                arch=dict(embed_dims=4, depths=[2, 2], num_heads=[1, 2]),
-                img_size=32,
-                window_size=4,
-                out_indices=(1,),
-            ),
-            32,
-            8,
-        ),
-    ],
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(
+        embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16
+    ),
+    patch_size=8,
 )
-def test_tokens(config, size, unit):
-    """Without attention, the middle token sees the middle patch alone."""
-    from mmpretrain.registry import MODELS
+SWIN = dict(
+    type='SwinTransformer',
+    arch=dict(embed_dims=4, depths=[2, 2], num_heads=[1, 2]),
+    window_size=4,
+    out_indices=(1,),
+)
 
-    net = MODELS.build(config)
+
+@pytest.mark.parametrize('config', [VIT, SWIN], ids=['ViT', 'Swin'])
+def test_tokens(config):
+    """Without attention, the middle token sees the middle patch alone."""
+    net = MODELS.build(dict(config, img_size=32))
     net.init_weights()
     stage = choose_stage(net)
     attentions = [m for m in net.modules() if hasattr(m, 'attn')]
     assert attentions
     for block in attentions:
         block.attn.forward = lambda x, *args, **kwargs: torch.zeros_like(x)
-    field = measure_receptive_field(net, torch.randn(2, 3, size, size), stage)
-    middle = slice(size // 2, size // 2 + unit)
-    assert (field[middle, middle] > 0).all()
-    assert field.sum() == pytest.approx(field[middle, middle].sum())
+    field = measure_receptive_field(net, torch.randn(2, 3, 32, 32), stage)
+    middle = field[16:24, 16:24]
+    assert (middle > 0).all() and field.sum() == pytest.approx(middle.sum())
 
 
 def test_concatenated_features_are_seen_whole():
     """A dense stage gives its input as well, also where layers are skipped."""
-    from mmpretrain.registry import MODELS
-
-    net = MODELS.build(
-        dict(
-            type='DenseNet',
-            arch=dict(growth_rate=4, depths=[2, 2], init_channels=4),
-        )
-    )
+    arch = dict(growth_rate=4, depths=[2, 2], init_channels=4)
+    net = MODELS.build(dict(type='DenseNet', arch=arch))
     stage = choose_stage(net, 'stages.0')
     data = torch.randn(2, 3, 64, 64)
     full = measure_receptive_field(net, data, stage)
@@ -207,14 +178,14 @@ def test_concatenated_features_are_seen_whole():
 def test_squares():
     field = np.zeros((6, 8))
     field[1, 2] = 5
-    assert (
-        find_field_centre(field) == (1, 2)
-        and measure_square_side(field, 0.99) == 1
-    )
+    assert find_field_centre(field) == (1, 2)
+    assert measure_square_side(field, 0.99) == 1
     field[1, 7] = 1
     assert measure_square_side(field, 5 / 6) == 1
     # To pixel 7 from pixel 2 takes a side of 11, of which 8 are there.
-    assert measure_square_side(field, 0.9) == 8
+    assert measure_square_side(field, 0.9) == 11
+    sides = Field('CT', 'main', 8, field).sides
+    assert sides == {0.2: 1, 0.3: 1, 0.5: 1, 0.99: 8}
 
 
 def test_what_cannot_be_measured(stage_of):
@@ -229,23 +200,17 @@ def test_what_cannot_be_measured(stage_of):
         measure_receptive_field(net, images(2), stage_of(net))
 
 
-def test_images_of_the_validation(tiny_runner):
-    runner = tiny_runner(
-        model=classifier(st=False),
-        loop='EpochBasedTrainLoop',
-        val_dataloader=loader(4, 12),
-        val_cfg=dict(),
-        val_evaluator=dict(type='Accuracy'),
+def test_images_of_the_validation(load):
+    runner = load(
+        model__data_preprocessor=dict(mean=[127.5] * 3, std=[64.0] * 3)
     )
-    pixels = (TinyImages(12, flip=False).images.float() - 127.5) / 64
-    torch.testing.assert_close(load_input_images(runner, 16, 6), pixels[:6])
-    small = load_input_images(runner, 8, 50)
-    torch.testing.assert_close(
-        small,
-        nn.functional.interpolate(
-            pixels, (8, 8), mode='bilinear', align_corners=False
-        ),
+    pixels, _ = read(runner.val_dataloader.dataset)
+    pixels = (pixels.float() - 127.5) / 64
+    torch.testing.assert_close(load_input_images(runner, 32, 3), pixels[:3])
+    small = nn.functional.interpolate(
+        pixels, (8, 8), mode='bilinear', align_corners=False
     )
+    torch.testing.assert_close(load_input_images(runner, 8, 50), small)
 
 
 FIELDS = [
@@ -271,65 +236,51 @@ def test_table():
     assert len(rows) == 4 and SHARES == tuple(FIELDS[0].sides)
 
 
-def test_picture(tmp_path):
-    figure = draw_receptive_fields(FIELDS)
+def test_picture():
+    """Squares have the run's colour, as its lines in other pictures."""
+    figure = draw_receptive_fields([*FIELDS, FIELDS[0]._replace(run='ST++')])
     *panels, colorbar = figure.axes
     assert [axes.get_title().split(';')[0] for axes in panels] == [
         'CT: main\n15 px',
         'CT: main\n11 px',
         'CT: 1-1\n15 px',
         'CT: 1-1\n11 px',
+        'ST++: main\n15 px',
     ]
+    for axes, run in zip(panels, ['CT'] * 4 + ['ST++']):
+        color = choose_line_styles([run])[run]['color']
+        for square in axes.patches:
+            assert to_hex(square.get_edgecolor(), True)[:7] == color.lower()
     square = panels[0].patches[3]
     assert (square.get_x(), square.get_width()) == (7 - 4.5, 9)
     assert colorbar.get_ylabel() == 'contribution, relative to the largest'
-    figure.savefig(tmp_path / 'a.png')
-    with Image.open(tmp_path / 'a.png') as image:
-        assert len(image.getcolors(2**24)) > 10
 
 
-@pytest.mark.parametrize('num_runs, sizes', [(1, 1), (2, 1), (2, 3), (12, 1)])
-@pytest.mark.parametrize('length', [2, 35, 120])
-def test_titles_and_labels_have_room(num_runs, sizes, length):
-    """And the heat maps are as large with any names."""
+@pytest.mark.parametrize(
+    'num_networks, num_sizes, columns',
+    [(1, 1, 1), (2, 1, 2), (6, 1, 3), (2, 3, 3), (4, 2, 4), (8, 2, 6)],
+)
+def test_panels_suit_a_screen(num_networks, num_sizes, columns):
+    """Row by row, those of a network in one of them."""
     figure = draw_receptive_fields(
         [
-            Field(long_name(run, length), '3-4-6-3', size, np.ones((5, 5)))
-            for run in range(num_runs)
-            for size in (224, 1024, 2048)[:sizes]
+            Field('CT', f'{network}', size, np.ones((5, 5)))
+            for network in range(num_networks)
+            for size in range(1, num_sizes + 1)
         ]
     )
-    *panels, colorbar = figure.axes
-    assert len(panels) == num_runs * sizes
-    check_texts(figure)
-    label = colorbar.yaxis.label.get_window_extent()
-    assert label.height < colorbar.get_window_extent().height
-    heights = [axes_height(axes) for axes in panels]
-    assert min(heights) > 2.1
-    assert num_runs > 1 or min(heights) > 3.5
-
-
-def test_panels_of_a_single_size_follow_one_another():
-    def corners(fields):
-        figure = draw_receptive_fields(fields)
-        figure.draw_without_rendering()
-        boxes = [axes.get_position() for axes in figure.axes[:-1]]
-        return [(round(box.x0, 3), -round(box.y0, 3)) for box in boxes]
-
-    single = corners([FIELDS[0]._replace(run=f'{k}') for k in range(6)])
-    (a, top), (b, _), (c, _), (d, _), (_, low), _ = single
-    assert a < b < c < d and top < low
-    assert single == [(x, top) for x in (a, b, c, d)] + [(a, low), (b, low)]
-    # A size that one network lacks leaves a gap, not another's place.
-    first, second = corners([FIELDS[0], FIELDS[3]])
-    assert first[0] < second[0] and first[1] < second[1]
+    places = [axes.get_subplotspec() for axes in figure.axes[:-1]]
+    assert [(p.rowspan.start, p.colspan.start) for p in places] == [
+        divmod(number, columns) for number in range(num_networks * num_sizes)
+    ]
+    width, height = figure.get_size_inches()
+    assert width < 16 * height / 5 and columns % num_sizes == 0
 
 
 def test_square_that_reaches_past_the_border():
     """It is drawn around its centre, and cut."""
     field = np.zeros((6, 8))
     field[1, 2], field[1, 7] = 5, 1
-    assert measure_square_reach(field, 0.9) == 5
     figure = draw_receptive_fields([Field('CT', 'main', 8, field)])
     axes = figure.axes[0]
     square = axes.patches[3]
@@ -343,9 +294,9 @@ def test_square_that_reaches_past_the_border():
 
 
 def test_lines_are_seen_on_light_and_on_dark():
-    """Pixels of the drawn line: its own dark blue beside white."""
+    """Pixels of the drawn line: its own blue beside white."""
     field = np.full((9, 9), 1.0)
-    figure = draw_receptive_fields([Field('CT', 'main', 9, field)])
+    figure = draw_receptive_fields([Field('ST++', 'main', 9, field)])
     picture = io.BytesIO()
     figure.savefig(picture, format='png', dpi=100)
     box = figure.axes[0].get_window_extent()

@@ -16,7 +16,7 @@ TOOLS = sorted(
 #: The modules that hold flags, and the standard library.
 LIGHT = {
     *('mmst.launch.command_line', 'run_analysis', 'typing', 'argparse'),
-    *('contextlib', 'json', 'pathlib', 'sys', 'tempfile'),
+    *('contextlib', 'io', 'json', 'pathlib', 'sys', 'tempfile'),
 }
 
 

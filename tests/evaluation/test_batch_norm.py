@@ -24,10 +24,19 @@ def loader(*sizes):
         start += size
 
 
+def save(model):
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def check_unchanged(model, before):
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
 def test_statistics_of_a_subnet_and_back_again():
     model = build_classifier()
     model.backbone.layer1.eval()  # frozen, and not by `train`
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    before = save(model)
     images = (batch(12)['inputs'] - 127.5) / 64
     norm = model.backbone.layer2[0].norm1
     with activate(
@@ -35,38 +44,32 @@ def test_statistics_of_a_subnet_and_back_again():
     ), reestimate_statistics(model, loader(12)):
         skipped = model.backbone.layer3[2].norm1
         assert torch.equal(
-            skipped.running_var, torch.ones(16).double() * 0
-        ) or torch.equal(
             skipped.running_mean, before['backbone.layer3.2.bn1.running_mean']
         )
         mean, var = norm.running_mean.clone(), norm.running_var.clone()
+    check_unchanged(model, before)
     net = model.backbone
     net.train()
     x = net.relu(net.norm1(net.conv1(images)))
     x = net.layer2[0].conv1(net.layer1[0](x))
     torch.testing.assert_close(mean, x.mean((0, 2, 3)))
     torch.testing.assert_close(var, x.var((0, 2, 3)), rtol=1e-9, atol=0)
-    model.load_state_dict(before)
 
 
-def test_batches_count_by_their_samples():
+@pytest.mark.parametrize(
+    'sizes, num_samples, seen',
+    [((7, 4, 1), 2000, 12), ((4, 4, 4), 5, 8), ((4, 4, 4), 8, 8)],
+)
+def test_batches_count_by_their_samples_until_there_are_enough(
+    sizes, num_samples, seen
+):
     model = build_classifier()
-    x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
+    x = model.backbone.conv1((batch(12)['inputs'][:seen] - 127.5) / 64)
     norm = model.backbone.norm1
-    with reestimate_statistics(model, loader(7, 4, 1)):
+    with reestimate_statistics(model, loader(*sizes), num_samples):
         torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)))
         torch.testing.assert_close(
             norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0
-        )
-
-
-@pytest.mark.parametrize('num_samples', [5, 8])
-def test_stops_after_enough_samples(num_samples):
-    model = build_classifier()
-    x = model.backbone.conv1((batch(12)['inputs'][:8] - 127.5) / 64)
-    with reestimate_statistics(model, loader(4, 4, 4), num_samples):
-        torch.testing.assert_close(
-            model.backbone.norm1.running_mean, x.mean((0, 2, 3))
         )
 
 
@@ -127,13 +130,15 @@ def test_images_of_several_sizes(preprocessor, augments):
 
 @pytest.mark.parametrize('error', [None, KeyError])
 @pytest.mark.parametrize('mode', [True, False])
-def test_own_statistics_come_back(error, mode):
+def test_own_statistics_and_modes_come_back(error, mode):
     model = build_classifier()
     model.train(mode)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    training = {n: m.training for n, m in model.named_modules()}
+    model.backbone.layer2.train(not mode)
+    before = save(model)
+    modes = {n: m.training for n, m in model.named_modules()}
     try:
         with reestimate_statistics(model, loader(6)):
+            assert modes == {n: m.training for n, m in model.named_modules()}
             assert not torch.equal(
                 model.backbone.norm1.running_mean,
                 before['backbone.bn1.running_mean'],
@@ -142,56 +147,48 @@ def test_own_statistics_come_back(error, mode):
                 raise error
     except KeyError:
         pass
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]), key
-    assert training == {n: m.training for n, m in model.named_modules()}
+    check_unchanged(model, before)
+    assert modes == {n: m.training for n, m in model.named_modules()}
     assert model.backbone.norm1.momentum == 0.1
 
 
 def test_frozen_layers_keep_theirs():
     model = build_classifier()
     model.backbone.frozen_stages = 1
-    before = model.backbone.layer1[0].norm1.running_mean.clone()
+    before = save(model)
     with reestimate_statistics(model, loader(6)):
-        assert torch.equal(model.backbone.layer1[0].norm1.running_mean, before)
-        assert not torch.equal(
-            model.backbone.layer2[0].norm1.running_mean,
-            torch.zeros(8).double(),
-        )
+        for stage, is_frozen in ((1, True), (2, False)):
+            name = f'backbone.layer{stage}.0.bn1.running_mean'
+            now = model.state_dict()[name]
+            assert torch.equal(now, before[name]) is is_frozen
 
 
-def test_no_sample_is_refused():
+@pytest.mark.parametrize(
+    'sizes, num_samples, message',
+    [
+        ([], 2000, 'the data loader is empty'),
+        ([4], 0, 'num_samples 0'),
+        ([4], -1, 'num_samples -1'),
+    ],
+)
+def test_no_sample_is_refused(sizes, num_samples, message):
     model = build_classifier()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(ValueError, match='the data loader is empty'):
-        with reestimate_statistics(model, []):
+    before = save(model)
+    with pytest.raises(ValueError, match=message):
+        with reestimate_statistics(model, loader(*sizes), num_samples):
             pass
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]), key
+    check_unchanged(model, before)
 
 
-@pytest.mark.parametrize('num_samples', [0, -1])
-def test_asking_for_no_sample_is_refused(num_samples):
-    with pytest.raises(ValueError, match=f'num_samples {num_samples}'):
-        with reestimate_statistics(build_classifier(), loader(4), num_samples):
-            pass
-
-
-def test_without_running_statistics_no_data_is_read():
-    model = build_classifier(norm='GN')
-    left = loader(4, 4)
+@pytest.mark.parametrize('norm', ['GN', 'frozen BN'])
+def test_without_statistics_to_estimate_no_data_is_read(norm):
+    """As in detectors, whose backbones are frozen, and have no other norms."""
+    model = build_classifier(norm=norm.split()[-1])
+    model.backbone.norm_eval = 'frozen' in norm
+    before, left = save(model), loader(4, 4)
     with reestimate_statistics(model, left):
-        pass
+        check_unchanged(model, before)
     assert len(list(left)) == 2
-
-
-def test_each_module_gets_its_own_mode_back():
-    model = build_classifier()
-    model.backbone.layer2.eval()
-    before = {n: m.training for n, m in model.named_modules()}
-    with reestimate_statistics(model, loader(6)):
-        assert before == {n: m.training for n, m in model.named_modules()}
-    assert before == {n: m.training for n, m in model.named_modules()}
 
 
 class OwnNorm(torch.nn.Module):
@@ -214,7 +211,7 @@ class OwnNorm(torch.nn.Module):
 
 
 class OwnModel(BaseModel):
-    """A model of other layers, one of which prediction leaves out."""
+    """Other layers: not called, or shared by levels as in detectors."""
 
     def __init__(self):
         super().__init__(BaseDataPreprocessor())
@@ -222,19 +219,35 @@ class OwnModel(BaseModel):
         self.instance = torch.nn.InstanceNorm2d(
             3, track_running_stats=True
         ).double()
+        self.shared = torch.nn.BatchNorm2d(3, momentum=0.2).double()
         self.auxiliary = torch.nn.BatchNorm2d(3).double()
         self.auxiliary.running_mean.fill_(0.3)
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         if mode == 'loss':
             return self.auxiliary(inputs)
-        return self.instance(inputs), self.norm(inputs)
+        return [
+            self.instance(inputs),
+            self.norm(inputs),
+            *map(self.shared, make_levels(inputs)),
+        ]
 
 
-def test_other_layers_and_such_as_do_not_run():
+def make_levels(inputs):
+    """The second level is smaller and of two images only."""
+    return inputs, 3 * inputs[:2, :, ::4, ::4]
+
+
+def test_other_layers_and_such_as_do_not_run_or_run_twice():
     model = OwnModel()
+    before = save(model)
     batches = list(loader(5, 3))
     images = batch(8)['inputs']
+    calls = [call for data in batches for call in make_levels(data['inputs'])]
+    weights = torch.tensor([float(len(call)) for call in calls]).double()
+    weights /= weights.sum()
+    means = torch.stack([call.mean((0, 2, 3)) for call in calls])
+    squares = means**2 + torch.stack([call.var((0, 2, 3)) for call in calls])
     with reestimate_statistics(model, batches):
         mean = images.mean((0, 2, 3))
         torch.testing.assert_close(model.norm.running_mean, mean)
@@ -242,45 +255,13 @@ def test_other_layers_and_such_as_do_not_run():
             model.norm.running_var, images.var((0, 2, 3)), rtol=3e-3, atol=0
         )
         torch.testing.assert_close(model.instance.running_mean, mean)
-        own = torch.full((3,), 0.3).double(), torch.ones(3).double()
-        for value, expected in zip(
-            (model.auxiliary.running_mean, model.auxiliary.running_var), own
-        ):
-            torch.testing.assert_close(value, expected)
-    assert torch.equal(model.norm.running_mean, torch.zeros(3).double())
-    assert torch.equal(model.instance.running_var, torch.ones(3).double())
-    assert model.instance.momentum == 0.1
-
-
-class Pyramid(BaseModel):
-    """A norm layer shared by two levels, as detectors' heads have them."""
-
-    def __init__(self):
-        super().__init__(BaseDataPreprocessor())
-        self.norm = torch.nn.BatchNorm2d(3, momentum=0.2).double()
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        # The other level is smaller and of two images only.
-        return self.norm(inputs), self.norm(3 * inputs[:2, :, ::4, ::4])
-
-
-def test_all_calls_of_a_layer_count():
-    model = Pyramid()
-    batches = list(loader(5, 3))
-    calls = [
-        call
-        for data in batches
-        for call in (data['inputs'], 3 * data['inputs'][:2, :, ::4, ::4])
-    ]
-    weights = torch.tensor([float(len(call)) for call in calls]).double()
-    weights /= weights.sum()
-    means = torch.stack([call.mean((0, 2, 3)) for call in calls])
-    squares = means**2 + torch.stack([call.var((0, 2, 3)) for call in calls])
-    with reestimate_statistics(model, batches):
-        torch.testing.assert_close(model.norm.running_mean, weights @ means)
+        torch.testing.assert_close(model.shared.running_mean, weights @ means)
         torch.testing.assert_close(
-            model.norm.running_var,
+            model.shared.running_var,
             weights @ squares - (weights @ means) ** 2,
         )
-    assert model.norm.momentum == 0.2
-    assert not model.norm._forward_hooks
+        for key in ('auxiliary.running_mean', 'auxiliary.running_var'):
+            assert torch.equal(model.state_dict()[key], before[key])
+    check_unchanged(model, before)
+    assert model.instance.momentum == 0.1 and model.shared.momentum == 0.2
+    assert not model.shared._forward_hooks

@@ -1,7 +1,5 @@
 """One temperature, fitted by search, and measured bin by bin."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -75,29 +73,14 @@ def test_logits_without_a_temperature_are_refused(value):
         fit_temperature(torch.full((4, 3), value), torch.zeros(4).long())
 
 
-@pytest.fixture
-def runner(tiny_runner):
-    torch.manual_seed(0)
-    return tiny_runner(
-        val_dataloader=dict(
-            batch_size=4,
-            num_workers=0,
-            dataset=dict(type='TinyImages', flip=False),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-        ),
-        val_cfg=dict(),
-        val_evaluator=dict(type='Accuracy'),
-    )
-
-
-@pytest.mark.parametrize('depths', [None, (1, 2, 1)])
-def test_scores_change_and_classes_do_not(runner, depths):
+@pytest.mark.parametrize('depths', [None, (1, 2, 1, 1)])
+def test_scores_change_and_classes_do_not(load, depths):
     """In place, for as long as asked; a subnet has its own temperature."""
-    with run_as_subnet(runner, depths, 12):
+    runner = load()
+    with run_as_subnet(runner, depths, 4):
         before, labels = collect_validation_logits(runner)
-        expected = fit_temperature(*collect_training_logits(runner, 12))
-        with bake_temperature(runner, 12) as temperature:
+        expected = fit_temperature(*collect_training_logits(runner, 4))
+        with bake_temperature(runner, 4) as temperature:
             after, _ = collect_validation_logits(runner)
         again, _ = collect_validation_logits(runner)
     assert temperature == expected != 1
@@ -105,21 +88,34 @@ def test_scores_change_and_classes_do_not(runner, depths):
     # A logit near zero is the rounding of terms as large as the others.
     atol = 1e-6 * scaled.abs().max().item()
     torch.testing.assert_close(after, scaled, rtol=1e-5, atol=atol)
-    log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
-    qualities = [measure_quality(z, labels) for z in (before, after)]
-    for (first, second), what in zip(
-        zip(*qualities), ('cross-entropy', 'calibration error')
-    ):
-        assert f'{what} {first:.4f} -> {second:.4f}' in log
-    assert 'on validation images' in log
     assert torch.equal(after.argmax(1), before.argmax(1))
     assert torch.equal(again, before)
-    assert len(labels) == len(before) == 12
+    assert len(labels) == len(before) == 4
 
 
-def test_weights_come_back_after_an_exception(runner):
+@pytest.mark.parametrize('kind', ['validation', 'training'])
+def test_effect_is_logged(load, caplog, kind):
+    """On validation images, if there are any."""
+    none = dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg'), None)
+    runner = load(**(none if kind == 'training' else {}))
+    logits, labels = collect_training_logits(runner, 4)  # the same images
+    runner.logger.addHandler(caplog.handler)
+    runner.logger.setLevel('INFO')
+    with bake_temperature(runner, 4) as temperature:
+        pass
+    assert f'Temperature {temperature:.4g}; on {kind} images' in caplog.text
+    before = measure_quality(logits, labels)
+    after = measure_quality(logits / temperature, labels)
+    for first, second, name in zip(
+        before, after, ('cross-entropy', 'calibration error')
+    ):
+        assert f'{name} {first:.4f} -> {second:.4f}' in caplog.text
+
+
+def test_weights_come_back_after_an_exception(load):
+    runner = load()
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
-    with pytest.raises(KeyError), bake_temperature(runner, 12):
+    with pytest.raises(KeyError), bake_temperature(runner, 4):
         raise KeyError
     for key, value in runner.model.state_dict().items():
         assert torch.equal(value, before[key])

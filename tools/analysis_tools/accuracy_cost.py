@@ -12,7 +12,6 @@ from run_analysis import (
     Measured,
     add_metric_and_rule,
     load_runner,
-    read_rule,
     run_analysis,
 )
 
@@ -62,22 +61,15 @@ def measure(parsed: argparse.Namespace) -> Measured:
     """Measure all networks at all sizes."""
     import torch
 
-    from mmst.analysis.accuracy_cost import (
-        MeasuredNetwork,
-        choose_candidates,
-        draw_family,
-        format_family_table,
-        measure_family,
-    )
-    from mmst.analysis.results import label_metric
+    from mmst.analysis import accuracy_cost
+    from mmst.analysis.results import choose_rule, label_metric
     from mmst.evaluation import shrink_pipelines
     from mmst.launch.configured_training import find_trained_space
     from mmst.launch.toolbox import read_config
 
-    cfg = read_config(parsed.config)
-    cfg.merge_from_dict(parsed.cfg_options or {})
+    cfg = read_config(parsed.config, parsed.cfg_options)
     metric, subnets = parsed.metric, parsed.depths
-    networks: List[MeasuredNetwork] = []
+    networks: List[accuracy_cost.MeasuredNetwork] = []
     # Refuse a size now, not after an hour.
     changes = {size: shrink_pipelines(cfg, size) for size in parsed.sizes}
     for size, options in [(None, {}), *changes.items()]:
@@ -86,26 +78,29 @@ def measure(parsed: argparse.Namespace) -> Measured:
         )
         if subnets is None:
             space = find_trained_space(cfg, runner.model)
-            subnets = choose_candidates(runner, space, parsed.max_subnets)
-        metric, found = measure_family(
+            subnets = accuracy_cost.choose_candidates(
+                runner, space, parsed.max_subnets
+            )
+        metric, found = accuracy_cost.measure_family(
             runner, subnets, metric, parsed.num_samples, parsed.seconds
         )
         networks += [network._replace(size=size) for network in found]
-    rule = read_rule(parsed, metric, parsed.config)
-    device = next(runner.model.parameters()).device.type
+    rule = choose_rule(metric, cfg, parsed.rule)
     label = label_metric(metric, rule)
-    numbers = dict(
-        metric=metric,
-        rule=rule,
-        device=device,
-        threads=torch.get_num_threads(),
-        networks=[network._asdict() for network in networks],
+    device = next(runner.model.parameters()).device.type
+    threads = torch.get_num_threads()
+    table = accuracy_cost.format_family_table(networks, label, rule)
+    return (
+        f'Time on {device}, {threads} threads\n{table}',
+        dict(
+            metric=metric,
+            rule=rule,
+            device=device,
+            threads=threads,
+            networks=[network._asdict() for network in networks],
+        ),
+        accuracy_cost.draw_family(networks, label, rule),
     )
-    table = (
-        f'Time on {device}, {torch.get_num_threads()} threads\n'
-        + format_family_table(networks, label, rule)
-    )
-    return table, numbers, draw_family(networks, label, rule)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

@@ -34,31 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(parsed: argparse.Namespace) -> Measured:
     """Read each log, and count what the run cost."""
     import mmst.registry  # noqa: F401  configs may not import mmst
-    from mmst.analysis.cost import (
-        Results,
-        draw_costs,
-        format_cost_table,
-        measure_training_cost,
-    )
+    from mmst.analysis import cost
     from mmst.analysis.results import show_progress
     from mmst.analysis.training_log import read_training_log
 
     check_runs(parsed.run)
-    results: Results = {}
+    results: cost.Results = {}
     metric = parsed.metric
-    with show_progress(parsed.run, 'runs') as runs:
-        for name, work_dir in runs:
-            try:
-                log = read_training_log(work_dir)
-                log.config.merge_from_dict(parsed.cfg_options or {})
-                results[name] = measure_training_cost(
-                    log, metric, parsed.size, parsed.rule
-                )
-            except ValueError as error:
-                raise ValueError(f"run '{name}': {error}") from None
-            metric = results[name].metric
+    for name, work_dir in show_progress(parsed.run, 'runs'):
+        try:
+            log = read_training_log(work_dir)
+            log.config.merge_from_dict(parsed.cfg_options or {})
+            results[name] = cost.measure_training_cost(
+                log, metric, parsed.size, parsed.rule
+            )
+        except ValueError as error:
+            raise ValueError(f"run '{name}': {error}") from None
+        metric = results[name].metric
     numbers = {name: run._asdict() for name, run in results.items()}
-    return format_cost_table(results), numbers, draw_costs(results)
+    table, figure = cost.format_cost_table(results), cost.draw_costs(results)
+    return table, numbers, figure
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

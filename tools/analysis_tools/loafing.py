@@ -50,56 +50,51 @@ def choose_subnets(
     """
     from mmst.evaluation import list_uniform_depths
 
-    subnets = list(list_uniform_depths(blocks) if asked is None else asked)
-    return subnets + [
+    twins = [
         depths
-        for depths in dict.fromkeys(alone)
-        if depths not in subnets
-        and len(depths) == len(blocks)
+        for depths in alone
+        if len(depths) == len(blocks)
         and all(depth <= full for depth, full in zip(depths, blocks))
     ]
+    return (list_uniform_depths(blocks) if asked is None else asked) + twins
 
 
 def measure(parsed: argparse.Namespace) -> Measured:
     """Score each network."""
-    from mmst.analysis.loafing import (
-        draw_loafing,
-        format_loafing_table,
-        measure_loafing,
-    )
+    from mmst.analysis import loafing
     from mmst.analysis.results import label_metric
     from mmst.analysis.scores import MAIN, name_network
     from mmst.subnets import find_stages
 
     check_runs([*parsed.run, *parsed.alone], share_names=True)
     metric = parsed.metric
-    alone: Dict[str, List[Scores]] = {}
-    results: Dict[str, List[Scores]] = {}
-    depths: List[Depths] = []
+    alone: List[Tuple[str, Depths, float]] = []
     for name, *files in parsed.alone:
         runner = load_runner(parsed, *files)
-        metric, scores = measure_loafing(runner, metric, subnets=())
-        depths.append(tuple(map(len, find_stages(runner.model))))
-        alone.setdefault(name, []).append(
-            {name_network(depths[-1]): scores[MAIN]}
-        )
+        metric, scores = loafing.measure_loafing(runner, metric, subnets=())
+        blocks = tuple(map(len, find_stages(runner.model)))
+        alone.append((name, blocks, scores[MAIN]))
+    results: Dict[str, List[Scores]] = {}
     for name, *files in parsed.run:
         runner = load_runner(parsed, *files)
-        blocks = tuple(map(len, find_stages(runner.model)))
-        metric, scores = measure_loafing(
-            runner,
-            metric,
-            parsed.num_samples,
-            choose_subnets(blocks, parsed.depths, depths),
+        subnets = choose_subnets(
+            tuple(map(len, find_stages(runner.model))),
+            parsed.depths,
+            [depths for _, depths, _ in alone],
+        )
+        metric, scores = loafing.measure_loafing(
+            runner, metric, parsed.num_samples, subnets
         )
         results.setdefault(name, []).append(scores)
-    for name, runs in alone.items():
-        results.setdefault(name, []).extend(runs)
+    for name, depths, score in alone:
+        results.setdefault(name, []).append({name_network(depths): score})
     rule = read_rule(parsed, metric, parsed.run[0][1])
     label = label_metric(metric, rule)
-    table = f'{label}\n{format_loafing_table(results)}'
-    numbers = dict(metric=metric, rule=rule, results=results)
-    return table, numbers, draw_loafing(results, label)
+    return (
+        f'{label}\n{loafing.format_loafing_table(results)}',
+        dict(metric=metric, rule=rule, results=results),
+        loafing.draw_loafing(results, label),
+    )
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

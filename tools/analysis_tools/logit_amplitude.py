@@ -25,17 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(parsed: argparse.Namespace) -> Measured:
     """Measure each network."""
-    from mmst.analysis.logit_amplitude import (
-        Results,
-        draw_amplitudes,
-        format_amplitude_table,
-        measure_amplitudes,
-    )
+    from mmst.analysis import logit_amplitude
 
     check_runs(parsed.run)
-    results: Results = {}
+    results: logit_amplitude.Results = {}
     for name, config, checkpoint in parsed.run:
-        run = measure_amplitudes(
+        run = logit_amplitude.measure_amplitudes(
             load_runner(parsed, config, checkpoint),
             parsed.metric,
             parsed.num_samples,
@@ -43,8 +38,11 @@ def measure(parsed: argparse.Namespace) -> Measured:
         )
         rule = read_rule(parsed, run.metric, config)
         results[name] = run._replace(rule=rule)
-    numbers = {name: run._asdict() for name, run in results.items()}
-    return format_amplitude_table(results), numbers, draw_amplitudes(results)
+    return (
+        logit_amplitude.format_amplitude_table(results),
+        {name: run._asdict() for name, run in results.items()},
+        logit_amplitude.draw_amplitudes(results),
+    )
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

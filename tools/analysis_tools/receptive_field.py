@@ -47,14 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(parsed: argparse.Namespace) -> Measured:
     """Measure each network at each size."""
-    from mmst.analysis.receptive_field import (
-        SHARES,
-        Field,
-        choose_stage,
-        draw_receptive_fields,
-        format_receptive_field_table,
-        measure_receptive_field,
-    )
+    from mmst.analysis import receptive_field
     from mmst.analysis.results import show_progress
     from mmst.analysis.scores import list_networks, name_network
     from mmst.evaluation import run_as_subnet
@@ -62,35 +55,38 @@ def measure(parsed: argparse.Namespace) -> Measured:
     if min(parsed.num_images, *parsed.sizes) < 1:
         raise ValueError('--num-images and --sizes must be at least 1')
     check_runs(parsed.run)
-    fields: List[Field] = []
+    fields: List[receptive_field.Field] = []
     for run, *files in parsed.run:
         runner = load_runner(parsed, *files)
-        stage = choose_stage(runner.model, parsed.stage)
+        stage = receptive_field.choose_stage(runner.model, parsed.stage)
         networks = list_networks(runner, parsed.depths)
-        with show_progress(networks, 'networks') as steps:
-            for depths in steps:
-                with run_as_subnet(runner, depths, parsed.num_samples):
-                    for size in parsed.sizes:
-                        images = make_images(runner, size, parsed)
-                        field = measure_receptive_field(
-                            runner.model, images, stage
-                        )
-                        name = name_network(depths)
-                        fields.append(Field(run, name, size, field))
+        for depths in show_progress(networks, 'networks'):
+            with run_as_subnet(runner, depths, parsed.num_samples):
+                for size in parsed.sizes:
+                    field = receptive_field.measure_receptive_field(
+                        runner.model, make_images(runner, size, parsed), stage
+                    )
+                    name = name_network(depths)
+                    fields.append(
+                        receptive_field.Field(run, name, size, field)
+                    )
+    table = receptive_field.format_receptive_field_table(fields)
     numbers = [
         dict(
             run=field.run,
             network=field.network,
             size=field.size,
-            sides={f'{share:.0%}': field.sides[share] for share in SHARES},
+            sides={
+                f'{share:.0%}': side for share, side in field.sides.items()
+            },
         )
         for field in fields
     ]
-    table = (
-        'Sides of the squares that hold a share of the contribution\n'
-        + format_receptive_field_table(fields)
+    return (
+        f'Sides of the squares that hold a share of the contribution\n{table}',
+        numbers,
+        receptive_field.draw_receptive_fields(fields),
     )
-    return table, numbers, draw_receptive_fields(fields)
 
 
 def make_images(

@@ -5,6 +5,8 @@ that ``--help`` and typing errors are answered at once.
 """
 
 import argparse
+import io
+import json
 import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Tuple
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
 
 Measured = Tuple[str, Any, 'Figure']
+# A picture fits a screen, in pixels, and has this many for an inch at most.
+SCREEN = (1600, 900)
+DPI = 150
 
 
 def run_analysis(
@@ -44,10 +49,15 @@ def run_analysis(
     # The table comes last and alone: messages of the toolboxes go elsewhere.
     with redirect_stdout(sys.stderr):
         table, numbers, figure = measure(parsed)
-    from mmst.analysis.results import write_results
-
-    write_results(parsed.out, name, numbers, figure)
-    print(table)
+    # Made before anything is written, so that an error leaves nothing.
+    text, picture = json.dumps(numbers, indent=1), io.BytesIO()
+    dpi = min(DPI, *(SCREEN / figure.get_size_inches()))
+    figure.savefig(picture, format='png', dpi=dpi)
+    parsed.out.mkdir(parents=True, exist_ok=True)
+    json_file, png_file = (parsed.out / f'{name}.{e}' for e in ('json', 'png'))
+    json_file.write_text(text)
+    png_file.write_bytes(picture.getvalue())
+    print(f'Written to {json_file} and {png_file}\n{table}')
 
 
 def add_metric_and_rule(parser: argparse.ArgumentParser) -> None:
@@ -65,22 +75,11 @@ def add_metric_and_rule(parser: argparse.ArgumentParser) -> None:
 def load_runner(
     parsed: argparse.Namespace, config: str, checkpoint: str, **options: Any
 ) -> 'Runner':
-    """Load a trained network, without hundreds of lines of its config.
-
-    Args:
-        parsed: The command line, with ``out`` and ``cfg_options``.
-        config: Path of its config.
-        checkpoint: Path of its checkpoint.
-        **options: More changes to the config.
-    """
+    """Load a trained network; further options change its config."""
     from mmst.launch.trained_runner import load_trained_runner
 
-    return load_trained_runner(
-        config,
-        checkpoint,
-        parsed.out,
-        {'log_level': 'WARNING', **(parsed.cfg_options or {}), **options},
-    )
+    options = {**(parsed.cfg_options or {}), **options}
+    return load_trained_runner(config, checkpoint, parsed.out, options)
 
 
 def read_rule(parsed: argparse.Namespace, metric: str, config: str) -> str:
@@ -88,6 +87,5 @@ def read_rule(parsed: argparse.Namespace, metric: str, config: str) -> str:
     from mmst.analysis.results import choose_rule
     from mmst.launch.toolbox import read_config
 
-    cfg = read_config(config)
-    cfg.merge_from_dict(parsed.cfg_options or {})
+    cfg = read_config(config, parsed.cfg_options)
     return choose_rule(metric, cfg, parsed.rule)

@@ -16,18 +16,14 @@ from mmst.launch.command_line import add_networks, check_runs
 
 def measure(parsed: argparse.Namespace) -> Measured:
     """Measure each network."""
-    from mmst.analysis.score_quality import (
-        Results,
-        draw_score_quality,
-        format_score_table,
-        measure_scores,
-    )
+    from mmst.analysis import score_quality
 
     check_runs(parsed.run)
-    results: Results = {}
+    results: score_quality.Results = {}
     for name, *files in parsed.run:
-        results[name] = measure_scores(
-            load_runner(parsed, *files), parsed.num_samples, parsed.depths
+        runner = load_runner(parsed, *files)
+        results[name] = score_quality.measure_scores(
+            runner, parsed.num_samples, parsed.depths
         )
     numbers = {
         run: dict(
@@ -39,7 +35,11 @@ def measure(parsed: argparse.Namespace) -> Measured:
         )
         for run, report in results.items()
     }
-    return format_score_table(results), numbers, draw_score_quality(results)
+    return (
+        score_quality.format_score_table(results),
+        numbers,
+        score_quality.draw_score_quality(results),
+    )
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

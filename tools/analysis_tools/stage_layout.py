@@ -33,12 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(parsed: argparse.Namespace) -> Measured:
     """Lay out each backbone."""
     import mmst.registry  # noqa: F401  configs may not import mmst
+    from mmst.analysis import stage_layout
     from mmst.analysis.results import show_progress
-    from mmst.analysis.stage_layout import (
-        draw_layouts,
-        format_layout_table,
-        measure_stage_layout,
-    )
     from mmst.launch.configured_training import (
         build_backbone,
         make_training_image,
@@ -50,25 +46,27 @@ def measure(parsed: argparse.Namespace) -> Measured:
     if len(set(names)) < len(names):
         names = parsed.configs  # config.py of several folders
     layouts = {}
-    with show_progress(zip(names, parsed.configs), 'backbones') as steps:
-        for name, config in steps:
-            cfg = read_config(config)
-            cfg.merge_from_dict(parsed.cfg_options or {})
-            backbone = build_backbone(cfg)
-            layouts[name] = measure_stage_layout(
-                backbone,
-                make_training_image(cfg, parsed.size),
-                read_sampler(cfg, backbone),
-                parsed.min_depths,
-            )
+    runs = list(zip(names, parsed.configs))
+    for name, config in show_progress(runs, 'backbones'):
+        cfg = read_config(config, parsed.cfg_options)
+        backbone = build_backbone(cfg)
+        layouts[name] = stage_layout.measure_stage_layout(
+            backbone,
+            make_training_image(cfg, parsed.size),
+            read_sampler(cfg, backbone),
+            parsed.min_depths,
+        )
     numbers = {
         name: dict(
             layout._asdict(), proposals=[p._asdict() for p in layout.proposals]
         )
         for name, layout in layouts.items()
     }
-    tables = [format_layout_table(*item) for item in layouts.items()]
-    return '\n\n'.join(tables), numbers, draw_layouts(layouts)
+    tables = [
+        stage_layout.format_layout_table(name, layout)
+        for name, layout in layouts.items()
+    ]
+    return '\n\n'.join(tables), numbers, stage_layout.draw_layouts(layouts)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

@@ -14,15 +14,17 @@ import subprocess
 import sys
 import time
 from functools import partial
+from operator import itemgetter
 from typing import Any, Callable, Dict, List
 
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
-from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from mmst.analysis.results import format_table
 from mmst.engine import st_step
 from mmst.engine.batch import PassBatches
 from mmst.launch.configured_training import (
@@ -54,6 +56,8 @@ CASES = {
     'graph': 'ST, one graph',
     'released': 'ST, as released',
 }
+HEAD = ['', 's/iter', 'ratio', 'by FLOPs', 'measured/predicted']
+HEAD += ['peak MiB', 'of CT']
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,66 +66,43 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         '--configs',
         nargs='+',
         default=CONFIGS,
         metavar='CONFIG',
         help='ST configs of mmpretrain or mmdet; default: %(default)s',
     )
-    parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument(
+    add('--batch-size', type=int, default=16)
+    add(
         '--size',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help="in px; default: the size of the config's training images",
     )
-    parser.add_argument(
+    add(
         '--cases',
         nargs='+',
         choices=list(CASES)[1:],
         default=list(CASES)[1:],
         help='cases to compare with plain training; default: all',
     )
-    parser.add_argument(
-        '--num-subnets',
-        type=int,
-        help="subnets per iteration; default: the config's",
-    )
-    parser.add_argument(
-        '--same-size',
-        action='store_true',
-        help="train subnets at the main input's size",
-    )
-    parser.add_argument('--iterations', type=int, default=8)
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=2,
-        help='runs of each case; the fastest counts',
-    )
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision, on a GPU'
-    )
-    parser.add_argument('--channels-last', action='store_true')
-    parser.add_argument(
-        '--compile', action='store_true', help='compile the blocks'
-    )
-    parser.add_argument(
+    add('--num-subnets', type=int, help="per iteration; default: the config's")
+    add('--same-size', action='store_true', help='subnets at the main size')
+    add('--iterations', type=int, default=8)
+    add('--rounds', type=int, default=2, help='runs; the fastest counts')
+    add('--amp', action='store_true', help='mixed precision, on a GPU')
+    add('--channels-last', action='store_true')
+    add('--compile', action='store_true', help='compile the blocks')
+    add(
         '--no-heads',
         action='store_true',
         help='train backbone and neck alone, with a loss on their outputs',
     )
-    parser.add_argument('--case', choices=list(CASES), help=argparse.SUPPRESS)
+    add('--case', choices=list(CASES), help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def read_peak_memory(device: torch.device) -> float:
-    """Read the peak memory in MiB: allocated on a GPU, resident on a CPU."""
-    if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated() / MIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def make_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
@@ -144,15 +125,6 @@ def make_batch(cfg: Config, batch_size: int, size: List[int]) -> dict:
     )
 
 
-def compute_feature_loss(
-    model: nn.Module, inputs: torch.Tensor
-) -> torch.Tensor:
-    """Compute a loss that needs only backbone and neck."""
-    features = list(iter_tensors(model.extract_feat(inputs)))
-    # Bounded from below, so training cannot diverge.
-    return sum(feature.square().mean() for feature in features)
-
-
 def build(args: argparse.Namespace, device: torch.device) -> tuple:
     """Build model, optimizer wrapper, batch and sampler of a config."""
     cfg = read_config(args.config)
@@ -160,19 +132,21 @@ def build(args: argparse.Namespace, device: torch.device) -> tuple:
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     cfg.model.backbone.init_cfg = None
-    layout = (
-        torch.channels_last if args.channels_last else torch.contiguous_format
-    )
+    layout = torch.contiguous_format
+    if args.channels_last:
+        layout = torch.channels_last
     model = MODELS.build(cfg.model).to(device, memory_format=layout)
     if args.no_heads:
+        # Bounded from below, so training cannot diverge.
         model.forward = lambda inputs, **_: dict(
-            loss=compute_feature_loss(model, inputs)
+            loss=sum(
+                feature.square().mean()
+                for feature in iter_tensors(model.extract_feat(inputs))
+            )
         )
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    optim_wrapper = Runner.build_optim_wrapper(
-        argparse.Namespace(model=model), cfg.optim_wrapper
-    )
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     size = args.size or list(make_training_image(cfg).shape[-2:])
     data = make_batch(cfg, args.batch_size, size)
     if isinstance(data['inputs'], torch.Tensor):
@@ -214,17 +188,15 @@ def choose_step(
     if args.case == 'graph':
         return step_in_one_graph
     if args.case == 'released':
-        return partial(
-            st_step,
-            pass_runner=PassRunner(model, update_running_stats=True),
-            subnet_inputs=SubnetInputs(['normalize']),
-        )
+        runner = PassRunner(model, update_running_stats=True)
+        inputs = SubnetInputs(['normalize'])
+        return partial(st_step, pass_runner=runner, subnet_inputs=inputs)
     runner = PassRunner(model, share=args.case == 'shared')
     return partial(st_step, pass_runner=runner)
 
 
 def predict_ratio(
-    args: argparse.Namespace,
+    case: str,
     model: nn.Module,
     data: dict,
     sampler: SubnetSampler,
@@ -234,16 +206,14 @@ def predict_ratio(
     batches = PassBatches(data, SubnetInputs(), model)
     passes = [None, *subnets]
     inputs = batches.list_keys(passes)
-    costs = {}
-    for subnet, key in zip(passes, inputs):
-        if key not in costs:
-            images = batches.make(subnet)['inputs'][:1]
-            costs[key] = measure_cost(model, images)
-    is_shared = args.case == 'shared'
+    costs = {
+        key: measure_cost(model, batches.make(subnet)['inputs'][:1])
+        for key, subnet in dict(zip(inputs, passes)).items()
+    }
     flops = count_pass_flops(
         sampler.stages,
         passes,
-        inputs if is_shared else range(len(passes)),
+        inputs if case == 'shared' else range(len(passes)),
         [costs[key] for key in inputs],
     )
     return flops / costs[inputs[0]].total
@@ -251,62 +221,56 @@ def predict_ratio(
 
 def run_case(args: argparse.Namespace) -> Dict[str, float]:
     """Train for some iterations, after one to warm up."""
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    on_gpu = torch.cuda.is_available()
+    device = torch.device('cuda' if on_gpu else 'cpu')
     model, optim_wrapper, data, sampler = build(args, device)
     if args.compile:
         compile_blocks(model)
     step = choose_step(args, model)
-    seconds, ratios = [], []
-    for iteration in range(args.iterations + 1):
-        subnets = sampler.draw(iteration)
+    drawn = [sampler.draw(i) for i in range(args.iterations + 1)]
+    seconds = 0.0
+    for iteration, subnets in enumerate(drawn):
         start = time.perf_counter()
         step(model, data, optim_wrapper, subnets=subnets)
-        if device.type == 'cuda':
+        if on_gpu:
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    result = dict(
-        seconds=sum(seconds[1:]) / args.iterations,
-        memory=read_peak_memory(device),
-    )
+        if iteration > 0:
+            seconds += time.perf_counter() - start
+    # Allocated on a GPU, resident on a CPU.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if on_gpu:
+        memory = torch.cuda.max_memory_allocated() / MIB
+    predicted = 1.0
     # Counted last, since counting takes memory too.
     if args.case != 'plain':
         source = model.data_preprocessor(data, True)
-        ratios = [
-            predict_ratio(args, model, source, sampler, sampler.draw(i))
-            for i in range(1, args.iterations + 1)
-        ]
-    result['predicted'] = sum(ratios) / len(ratios) if ratios else 1.0
-    return result
+        predicted = sum(
+            predict_ratio(args.case, model, source, sampler, subnets)
+            for subnets in drawn[1:]
+        )
+        predicted /= args.iterations
+    return dict(
+        seconds=seconds / args.iterations, memory=memory, predicted=predicted
+    )
 
 
-def run_apart(args: argparse.Namespace, config: str, case: str) -> dict:
-    """Run a case in its own process."""
-    output = subprocess.run(
-        [sys.executable, *sys.argv, '--configs', config, '--case', case],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    ).stdout
-    return json.loads(output.splitlines()[-1])
-
-
-def format_table(results: Dict[str, Dict[str, float]]) -> str:
+def format_results(results: Dict[str, Dict[str, float]]) -> str:
     """Format the results of one config."""
-    plain = results['plain']
-    lines = [
-        f'{"":<17}{"s/iter":>9}{"ratio":>8}{"by FLOPs":>10}'
-        f'{"measured/predicted":>20}{"peak MiB":>10}{"of CT":>7}'
-    ]
+    plain, rows = results['plain'], []
     for case, result in results.items():
         ratio = result['seconds'] / plain['seconds']
-        lines.append(
-            f'{CASES[case]:<17}{result["seconds"]:>9.3f}{ratio:>8.2f}'
-            f'{result["predicted"]:>10.2f}'
-            f'{ratio / result["predicted"]:>20.3f}'
-            f'{result["memory"]:>10.0f}'
-            f'{result["memory"] / plain["memory"]:>7.2f}'
+        rows.append(
+            [
+                CASES[case],
+                f'{result["seconds"]:.3f}',
+                f'{ratio:.2f}',
+                f'{result["predicted"]:.2f}',
+                f'{ratio / result["predicted"]:.3f}',
+                f'{result["memory"]:.0f}',
+                f'{result["memory"] / plain["memory"]:.2f}',
+            ]
         )
-    return '\n'.join(lines)
+    return format_table(HEAD, rows)
 
 
 def main() -> None:
@@ -318,21 +282,22 @@ def main() -> None:
         return
     for config in args.configs:
         best: Dict[str, Dict[str, float]] = {}
-        for round_ in range(args.rounds):
+        for round_ in range(1, args.rounds + 1):
             for case in ('plain', *args.cases):
-                print(
-                    f'{config}, round {round_ + 1} of {args.rounds}: '
-                    f'{CASES[case]}',
-                    file=sys.stderr,
-                    flush=True,
+                told = f'{config}, round {round_} of {args.rounds}'
+                print(f'{told}: {CASES[case]}', file=sys.stderr, flush=True)
+                apart = ['--configs', config, '--case', case]
+                output = subprocess.run(
+                    [sys.executable, *sys.argv, *apart],
+                    stdout=subprocess.PIPE,
+                    check=True,
+                    text=True,
+                ).stdout
+                result = json.loads(output.splitlines()[-1])
+                best[case] = min(
+                    result, best.get(case, result), key=itemgetter('seconds')
                 )
-                result = run_apart(args, config, case)
-                if (
-                    case not in best
-                    or result['seconds'] < best[case]['seconds']
-                ):
-                    best[case] = result
-        print(f'\n{config}\n{format_table(best)}', flush=True)
+        print(f'\n{config}\n{format_results(best)}', flush=True)
 
 
 if __name__ == '__main__':
