@@ -7,7 +7,6 @@ that needs OpenMMLab, are imported when a config or a user first asks for them.
 from importlib import import_module
 from typing import Any
 
-from .launch.distributions import find_bases_by_import_name
 from .version import __version__
 
 #: Imported at the first use of ``mmst.<name>``, so that tools answer
@@ -24,8 +23,6 @@ _ON_DEMAND = (
 )
 
 __all__ = ['__version__', *_ON_DEMAND]
-
-find_bases_by_import_name()
 
 
 def __getattr__(name: str) -> Any:

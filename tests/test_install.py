@@ -8,32 +8,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
-    'bash',
-    'awk',
-    'basename',
-    'cat',
-    'chmod',
-    'cksum',
-    'cp',
-    'cut',
-    'dirname',
-    'env',
-    'getconf',
-    'grep',
-    'ls',
-    'mkdir',
-    'mv',
-    'rm',
-    'tail',
-    'tee',
-    'touch',
+    *('bash', 'awk', 'basename', 'cat', 'chmod', 'cksum', 'cp', 'cut', 'df'),
+    *('dirname', 'env', 'getconf', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'tail'),
+    *('tee', 'touch'),
 )
 
 pytestmark = pytest.mark.skipif(
@@ -41,8 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Answers as python, `python -m venv` and `python -m pip` do. FAKE_ variables
-# say how: which version, whether a built mmcv is found, which call fails, what
-# the compiler says.
+# say how: which version, whether a built mmcv is found, which call fails.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
 echo "$*" >>"$FAKE_LOG"
 packages=${0%/bin/*}/lib/python3.x/site-packages
@@ -57,7 +39,7 @@ case "$*" in
 *get_path*) echo "$FAKE_INCLUDE" ;;
 tools/precompile_header.py*)
     echo "header: $CPPFLAGS" >>"$FAKE_LOG"
-    if [ -n "${FAKE_NO_HEADER:-}" ]; then echo "disk full"; exit 1; fi
+    [ -z "${FAKE_NO_HEADER:-}" ]
     ;;
 "-m venv "*)
     mkdir -p "$3/bin"
@@ -70,7 +52,7 @@ tools/precompile_header.py*)
     ;;
 "-m pip wheel "*)
     printf 'wheel: %s\npath: %s\n' "$CPPFLAGS" "$PATH" >>"$FAKE_LOG"
-    printf '  [10/20] c++ -c some_file.cpp\n%s\n' "${FAKE_WARNING:-}"
+    printf '  [10/20] c++ -c some_file.cpp\n'
     add_mmcv_wheel "${@: -1}"
     ;;
 "-m pip install "*)
@@ -98,7 +80,6 @@ tools/precompile_header.py*)
     cat >/dev/null
     echo "imported: $NAMES" >>"$FAKE_LOG"
     ;;
-"- "*) exec "$REAL_PYTHON" "$@" ;;
 esac
 """
 
@@ -147,14 +128,12 @@ class Machine:
             if path.name != 'RECORD'
         )
 
-    def add_compiler(self, macros='12 __clang__'):
-        """One that knows Python.h; GCC if it has no macro __clang__."""
+    def add_compiler(self, maker='Free Software Foundation', status=0):
         self.add_command(
             'c++',
-            '#!/usr/bin/env bash\ncat >/dev/null\n'
-            f'case "$*" in *-E*) echo "{macros}" ;; esac\n',
+            '#!/usr/bin/env bash\n[ "$*" = --version ] || cat >/dev/null\n'
+            f'echo "{maker}"\nexit {status}\n',
         )
-        (self.include / 'Python.h').touch()
 
     def add_python(self, version, place=None):
         """Add one whose version does not depend on FAKE_VERSION."""
@@ -178,7 +157,6 @@ class Machine:
                 'HOME': str(self.repo.parent),
                 'FAKE_LOG': str(self.log),
                 'FAKE_INCLUDE': str(self.include),
-                'REAL_PYTHON': sys.executable,
                 'MMST_DISK_GB': '0',
                 **variables,
             },
@@ -203,13 +181,11 @@ def assert_refused(result, *texts):
     assert 'pip install ' not in calls
 
 
-@pytest.mark.parametrize('version', ['3.14.0', '3.6.15', '2.7.18', '3.7.16'])
-def test_unfitting_python_is_refused(machine, version):
+def test_unfitting_python_is_refused(machine):
     machine.add_command('python3', FAKE_PYTHON)
-    result = machine.install(FAKE_VERSION=version)
     assert_refused(
-        result,
-        f'{machine.path}/python3 is Python {version}',
+        machine.install(FAKE_VERSION='3.14.0'),
+        f'{machine.path}/python3 is Python 3.14.0',
         'Stack openmmlab: needed is Python 3.11 3.10 3.9 3.8 with venv',
         'PYTHON=/path/to/python3.11 bash tools/install.sh --stack openmmlab',
         'Stack onedl: needed is Python 3.12 3.13 with venv',
@@ -218,36 +194,36 @@ def test_unfitting_python_is_refused(machine, version):
     assert not list(machine.repo.glob('.venv*'))
 
 
-def test_no_python_is_refused(machine):
-    assert_refused(machine.install(), 'Found on PATH', 'none at all')
-
-
-@pytest.mark.parametrize('option', [['--stack', 'onedl'], ['--stack=onedl']])
-def test_stacks_side_by_side(machine, option):
+def test_stacks_side_by_side(machine):
+    """Each with its pins; a built mmcv needs no compiler."""
     machine.add_python('3.11.7')
     machine.add_python('3.12.1')
-    for args in ([], option):
-        status, output, _ = machine.install(*args, FAKE_BUILT_MMCV='yes')
-        assert status == 0, output
-    assert f'Python 3.12.1: {machine.path}/python3.12' in output
-    for venv, wanted in (
-        ('.venv', ['mmcv-2.1.0.dist-info']),
-        ('.venv-onedl', ['onedl_mmcv-2.3.6.dist-info']),
+    for args, venv, mmcv, pins in (
+        ([], '.venv', 'mmcv-2.1.0', ['torch==2.1.2', 'mmdet==3.3.0']),
+        (
+            ['--stack', 'onedl'],
+            '.venv-onedl',
+            'onedl_mmcv-2.3.6',
+            ['torch==2.9.1', 'onedl-mmdetection==3.5.1'],
+        ),
     ):
+        status, output, calls = machine.install(*args, FAKE_BUILT_MMCV='yes')
+        assert status == 0 and 'install.sh: done' in output, output
+        assert f'Built mmcv: {mmcv}-cp3x' in output
         packages = machine.repo / venv / 'lib/python3.x/site-packages'
-        assert sorted(os.listdir(packages)) == sorted(['mmcv', *wanted])
-    for args in ([], option):
+        assert set(os.listdir(packages)) == {'mmcv', f'{mmcv}.dist-info'}
+        for pin in pins:
+            assert pin in calls
+        rest = calls[calls.index(' -r ') : calls.index(f'{mmcv}-cp3x')]
+        assert 'mmcv==' not in rest and 'mmpose==' not in rest
+        for name in ('mmpose', 'xtcocotools', 'panopticapi-lite'):
+            (line,) = (
+                line for line in calls.splitlines() if f'{name}==' in line
+            )
+            assert '--no-deps --no-build-isolation' in line
+    assert f'Python 3.12.1: {machine.path}/python3.12' in output
+    for args in ([], ['--stack=onedl']):
         assert 'nothing to do' in machine.install(*args)[1]
-
-
-def test_pins_of_the_chosen_stack_are_installed(machine):
-    machine.add_python('3.12.1')
-    _, _, calls = machine.install('--stack', 'onedl', FAKE_BUILT_MMCV='yes')
-    for pin in ('torch==2.9.1', 'onedl-mmdetection==3.5.1', 'mmpose==1.3.2'):
-        assert pin in calls
-    assert 'torch==2.1.2' not in calls
-    rest = calls[calls.index(' -r ') : calls.index('onedl_mmcv-2.3.6')]
-    assert 'onedl-mmcv' not in rest and 'mmpose' not in rest
 
 
 def test_stack_that_the_only_python_fits_is_taken(machine):
@@ -270,23 +246,26 @@ def test_stack_that_the_only_python_fits_is_taken(machine):
     assert 'taking stack' not in output and machine.venv.exists()
 
 
-def test_named_stack_without_its_python_is_refused(machine):
-    for version, stack in (('3.12.1', 'openmmlab'), ('3.11.7', 'onedl')):
-        machine = Machine(machine.repo.parent / stack)
-        machine.add_python(version)
-        assert_refused(
-            machine.run('run_tests.sh', '--stack', stack),
-            'run_tests.sh: no fitting Python',
-            f'Stack {stack}: needed is',
-            'apt-get install python3.',
-            'pyenv install 3.',
-            f'bash tools/run_tests.sh --stack {stack}',
-        )
+@pytest.mark.parametrize(
+    'version, stack', [('3.12.1', 'openmmlab'), ('3.11.7', 'onedl')]
+)
+def test_named_stack_without_its_python_is_refused(machine, version, stack):
+    machine.add_python(version)
+    assert_refused(
+        machine.run('run_tests.sh', '--stack', stack),
+        'run_tests.sh: no fitting Python',
+        f'Stack {stack}: needed is',
+        'none on PATH, nor among the versions of pyenv',
+        'apt-get install python3.',
+        'pyenv install 3.',
+        f'bash tools/run_tests.sh --stack {stack}',
+    )
 
 
 def test_python_of_pyenv_is_found_behind_its_shim(machine):
     """The shim is on PATH and fails; the versions are not on PATH."""
     machine.add_command('python3.12', '#!/usr/bin/env bash\nexit 127\n')
+    assert_refused(machine.install(), 'python3.12 does not run')
     pyenv = machine.repo.parent / 'pyenv'
     machine.add_python('3.12.1', pyenv / 'versions/3.12.1/bin')
     found = f'Python 3.12.1: {pyenv}/versions/3.12.1/bin/python3.12'
@@ -296,49 +275,47 @@ def test_python_of_pyenv_is_found_behind_its_shim(machine):
     assert found.replace(str(pyenv), str(home)) in machine.install()[1]
 
 
-def test_unknown_stack_and_option_are_refused(machine):
-    machine.add_python('3.11.7')
-    assert_refused(
-        machine.install('--stack', 'paddle'),
-        '--stack paddle is not known. Allowed: openmmlab onedl',
-    )
-    assert_refused(machine.install('--stack'), '--stack needs a name')
-    assert_refused(machine.install('--stack='), 'is not known')
-    assert_refused(machine.install('onedl'), 'onedl is not an option')
-
-
-def test_python_that_does_not_run_is_passed_over(machine):
-    """A pyenv shim is on PATH and fails when called."""
-    machine.add_command('python3.11', '#!/usr/bin/env bash\nexit 127\n')
-    assert_refused(machine.install(), 'python3.11 does not run')
-    machine.add_command('python3.9', FAKE_PYTHON)
-    status, output, _ = machine.install(
-        FAKE_VERSION='3.9.18', FAKE_BUILT_MMCV='yes'
-    )
-    assert status == 0, output
-    assert f'Python 3.9.18: {machine.path}/python3.9' in output
-
-
-def test_python_without_venv_is_refused(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    assert_refused(
-        machine.install(FAKE_NO_VENV='yes'),
-        'without venv or ensurepip',
-        'apt-get install python3.11-venv',
-    )
+@pytest.mark.parametrize(
+    'args, variables, texts',
+    [
+        (
+            ['--stack', 'paddle'],
+            {},
+            ['--stack paddle is not known. Allowed: openmmlab onedl'],
+        ),
+        (['--stack'], {}, ['--stack needs a name']),
+        (['--stack='], {}, ['is not known']),
+        (['onedl'], {}, ['onedl is not an option']),
+        (
+            [],
+            dict(FAKE_NO_VENV='yes'),
+            ['without venv or ensurepip', 'apt-get install python3.11-venv'],
+        ),
+        (
+            [],
+            dict(PYTHON='/no/such/python'),
+            ['/no/such/python does not run'],
+        ),
+        (
+            ['--stack', 'onedl'],
+            dict(PYTHON='python3.11'),
+            ['python3.11 is Python 3.11.7', 'Stack onedl: needed is'],
+        ),
+        (
+            [],
+            dict(MMST_DISK_GB='9999999'),
+            ['not enough disk space', 'GB free, 9999999 GB needed'],
+        ),
+        ([], dict(MMST_DISK_GB='7G'), ['MMST_DISK_GB=7G is not']),
+    ],
+)
+def test_what_cannot_work_is_refused(machine, args, variables, texts):
+    machine.add_command('python3.11', FAKE_PYTHON)
+    assert_refused(machine.install(*args, **variables), *texts)
+    assert not machine.venv.exists()
 
 
 def test_python_variable_is_obeyed(machine, tmp_path):
-    machine.add_command('python3.11', FAKE_PYTHON)
-    assert_refused(
-        machine.install(PYTHON='/no/such/python'),
-        'PYTHON=/no/such/python does not run',
-    )
-    assert_refused(
-        machine.install('--stack', 'onedl', PYTHON='python3.11'),
-        'Stack onedl: PYTHON=python3.11 is Python 3.11.7',
-    )
-    machine.add_command('python3.11', '#!/usr/bin/env bash\nexit 127\n')
     mine = tmp_path / 'mine'
     mine.write_text(FAKE_PYTHON)
     mine.chmod(0o755)
@@ -349,9 +326,9 @@ def test_python_variable_is_obeyed(machine, tmp_path):
     # The environment is one of Python 3.11: kept, and not used for another.
     machine.add_python('3.9.18')
     assert_refused(
-        machine.install(PYTHON='python3.9'),
-        'PYTHON=python3.9 (3.9.18) does not go with',
-        f"rm -rf '{machine.venv}' && PYTHON='python3.9' bash",
+        machine.install('--stack', 'openmmlab', PYTHON='python3.9'),
+        f'python3.9 is Python 3.9.18, {machine.venv} has 3.11.7',
+        f"rm -rf '{machine.venv}' && PYTHON=",
     )
     # Its version chooses the stack.
     machine.add_python('3.12.1')
@@ -361,61 +338,33 @@ def test_python_variable_is_obeyed(machine, tmp_path):
     assert status == 0 and 'taking stack onedl' in output, output
 
 
-def test_full_disk_is_refused(machine):
+def test_unfitting_venv_is_refused_and_kept(machine):
     machine.add_command('python3', FAKE_PYTHON)
+    machine.install(FAKE_BUILT_MMCV='yes')
+    (machine.venv / '.mmst-installed').unlink()
     assert_refused(
-        machine.install(MMST_DISK_GB='9999999'),
-        'not enough disk space',
-        str(machine.repo),
-        'GB free, ',
-        '9999999 GB needed',
+        machine.install(FAKE_VERSION='3.7.16'),
+        f'{machine.venv}/bin/python is Python 3.7.16',
+        f"rm -rf '{machine.venv}'",
     )
-    assert not machine.venv.exists()
-    assert_refused(
-        machine.install(MMST_DISK_GB='7G'), 'MMST_DISK_GB=7G is not'
-    )
+    assert (machine.venv / 'bin/python').exists()
 
 
 def test_no_compiler_is_refused_when_mmcv_needs_one(machine):
     machine.add_command('python3', FAKE_PYTHON)
     assert_refused(
-        machine.install(),
+        machine.install(CXX='my-g++ -O1'),
         'mmcv==2.1.0 has to be compiled',
-        'there is no C++ compiler (c++)',
-        'apt-get install g++',
+        'my-g++ -O1 does not compile C++17',
+        'my-g++: command not found',
+        'apt-get install g++ python3.11-dev',
         'PIP_FIND_LINKS=',
+        '--allow-lite',
     )
-    assert_refused(machine.install(CXX='my-g++ -O1'), '(my-g++)')
-
-
-def test_no_headers_are_refused_when_mmcv_needs_them(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    machine.add_compiler()
-    (machine.include / 'Python.h').unlink()
+    machine.add_compiler('fatal error: Python.h', status=1)
     assert_refused(
-        machine.install(),
-        f'{machine.include}/Python.h is not there',
-        'apt-get install python3.11-dev',
+        machine.install(), f'{machine.include}/Python.h: fatal error: Python.h'
     )
-
-
-def test_compiler_that_fails_is_refused(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    machine.add_command(
-        'c++',
-        '#!/usr/bin/env bash\ncat >/dev/null\n'
-        'case "$*" in *-std=c++17*) exit 1 ;; esac\n',
-    )
-    (machine.include / 'Python.h').touch()
-    assert_refused(machine.install(), 'c++ does not compile C++17')
-
-
-def test_built_mmcv_needs_no_compiler(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    status, output, calls = machine.install(FAKE_BUILT_MMCV='yes')
-    assert status == 0, output
-    assert 'Built mmcv: mmcv-2.1.0-cp3x' in output
-    assert 'pip wheel' not in calls
 
 
 @pytest.mark.parametrize(
@@ -427,11 +376,12 @@ def test_built_mmcv_needs_no_compiler(machine):
             'mmcv==2.1.0',
             ('torch==2.1.2', 'setuptools==69.5.1'),
         ),
-        (
+        pytest.param(
             'onedl',
             '3.12.1',
             'onedl-mmcv==2.3.6',
             ('torch==2.9.1', 'setuptools==80.10.2'),
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -440,8 +390,8 @@ def test_mmcv_is_compiled_against_the_installed_torch(
 ):
     machine.add_python(version)
     machine.add_compiler()
-    status, output, calls = machine.install('--stack', stack)
-    assert status == 0, output
+    status, output, calls = machine.install('--stack', stack, '--allow-lite')
+    assert status == 0 and 'missing' not in output, output
     assert f'{mmcv} has to be compiled' in output
     assert 'takes 2 to 5 minutes' in output
     assert 'compiled 10 of 20 files' in output
@@ -459,56 +409,37 @@ def test_mmcv_is_compiled_against_the_installed_torch(
     assert 'nothing to do' in machine.install('--stack', stack)[1]
 
 
-def test_compiler_flags_of_mmcv(machine):
+@pytest.mark.parametrize(
+    'maker, variables, is_taken',
+    [
+        ('Free Software Foundation', {}, True),
+        ('Free Software Foundation', dict(FAKE_NO_HEADER='yes'), False),
+        ('clang', {}, False),
+    ],
+)
+def test_compiler_flags_of_mmcv(machine, maker, variables, is_taken):
     """The user's own stay, and no other build gets more than these."""
     machine.add_command('python3', FAKE_PYTHON)
-    machine.add_compiler()
-    status, output, calls = machine.install(CPPFLAGS='-I/mine')
-    assert status == 0 and 'longer' not in output, output
+    machine.add_compiler(maker)
+    status, output, calls = machine.install(CPPFLAGS='-I/mine', **variables)
+    assert status == 0, output
     header = machine.venv / 'mmst-wheels/torch_types.h'
-    assert f'precompile_header.py torch/types.h {header}' in calls
-    assert 'header: -I/mine -g0 -O2\n' in calls
-    include = f"-Winvalid-pch -include '{header}'"
-    assert f'wheel: -I/mine -g0 -O2 {include}\n' in calls
+    if maker != 'clang':
+        assert f'precompile_header.py torch/types.h {header}' in calls
+        assert 'header: -I/mine -g0 -O2\n' in calls
+    include = f" -include '{header}'" if is_taken else ''
+    assert f'wheel: -I/mine -g0 -O2{include}\n' in calls
     assert set(re.findall('^install: .*', calls, re.M)) == {'install: -I/mine'}
-
-
-def test_compiler_that_takes_no_precompiled_header(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    machine.add_compiler(macros='4 1')
-    status, output, calls = machine.install()
-    assert status == 0, output
-    assert 'It takes longer with c++, as only with GCC' in output
-    assert 'precompile_header.py' not in calls
-    assert 'wheel:  -g0 -O2\n' in calls
-
-
-def test_header_that_is_not_precompiled(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    machine.add_compiler()
-    status, output, calls = machine.install(FAKE_NO_HEADER='yes')
-    assert status == 0, output
-    assert "It takes longer, as torch's headers were not" in output
-    assert 'disk full' in output
-    assert 'wheel:  -g0 -O2\n' in calls
-
-
-def test_precompiled_header_that_is_not_taken(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    machine.add_compiler()
-    reason = 'cc1plus: warning: not used because of it [-Winvalid-pch]'
-    status, output, _ = machine.install(
-        FAKE_WARNING=f'{reason}\n#warning "precompiled a.h is not used"'
-    )
-    assert status == 0, output
-    assert 'It took longer than it should' in output and reason in output
 
 
 @pytest.mark.parametrize(
     'stack, version, lite, full',
     [
-        ('openmmlab', '3.11.7', 'mmcv-lite==2.1.0', 'mmcv-2.1.0'),
         ('onedl', '3.12.1', 'onedl-mmcv==2.3.6', 'onedl_mmcv-2.3.6'),
+        pytest.param(
+            *('openmmlab', '3.11.7', 'mmcv-lite==2.1.0', 'mmcv-2.1.0'),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_environment_without_operators_and_its_completion(
@@ -518,7 +449,7 @@ def test_environment_without_operators_and_its_completion(
     args = ('--stack', stack)
     status, output, calls = machine.install(*args, '--allow-lite')
     assert status == 0, output
-    assert 'there is no C++ compiler (c++)' in output
+    assert 'c++ does not compile C++17' in output
     missing = 'missing      detection, segmentation, pose'
     assert output.count(missing) == 1
     command = f'bash tools/install.sh --stack {stack}'
@@ -534,7 +465,7 @@ def test_environment_without_operators_and_its_completion(
     assert '-m pip' not in calls
     assert_refused(
         machine.install(*args),
-        'there is no C++ compiler (c++)',
+        'c++ does not compile C++17',
         f'{command} --allow-lite',
     )
 
@@ -551,31 +482,12 @@ def test_environment_without_operators_and_its_completion(
         assert 'nothing to do' in output and missing not in output
 
 
-def test_compiler_is_used_where_one_is(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    machine.add_compiler()
-    status, output, _ = machine.install('--allow-lite')
-    assert status == 0 and 'missing' not in output, output
-    assert 'mmcv/_ext.so' in machine.packages
-
-
-def test_stopped_lite_installation_goes_on_as_such(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    status, output, _ = machine.install('--allow-lite', FAKE_FAILS_AT='-lite=')
-    assert status == 1
-    command = 'bash tools/install.sh --stack openmmlab --allow-lite'
-    assert f'To go on from there: {command}\n' in output
-    assert machine.install('--allow-lite')[0] == 0
-
-
 def test_quick_start_needs_no_compiler_and_tests_do(machine):
     machine.add_command('python3', FAKE_PYTHON)
     status, output, calls = machine.run('quickstart.sh', '--seeds', '1')
     assert status == 0 and 'missing      detection' in output, output
-    assert calls.endswith('demo/classification.py --equal-cost --seeds 1\n')
-    assert_refused(
-        machine.run('run_tests.sh'), 'there is no C++ compiler (c++)'
-    )
+    assert calls.endswith('demo/compare.py --equal-cost --seeds 1\n')
+    assert_refused(machine.run('run_tests.sh'), 'c++ does not compile C++17')
 
 
 @pytest.mark.parametrize(
@@ -597,14 +509,6 @@ def test_half_installed_mmcv_is_replaced(machine, built, installed):
     assert machine.packages == ['mmcv', *installed]
 
 
-def test_mmpose_is_installed_without_its_dependencies(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    _, _, calls = machine.install(FAKE_BUILT_MMCV='yes')
-    for name in ('mmpose', 'xtcocotools', 'panopticapi-lite'):
-        (line,) = (line for line in calls.splitlines() if f'{name}==' in line)
-        assert '--no-deps --no-build-isolation' in line
-
-
 def test_second_run_does_nothing_until_a_pin_changes(machine):
     machine.add_command('python3', FAKE_PYTHON)
     status, output, _ = machine.install(FAKE_BUILT_MMCV='yes')
@@ -622,18 +526,25 @@ def test_second_run_does_nothing_until_a_pin_changes(machine):
 
 
 @pytest.mark.parametrize(
-    'failing', ['torch==', ' -r ', 'mmpose==', 'editable']
+    'failing, options',
+    [
+        ('torch==', dict(FAKE_BUILT_MMCV='yes')),
+        ('editable', dict(FAKE_BUILT_MMCV='yes')),
+        ('-lite=', {}),
+    ],
 )
-def test_stopped_installation_is_completed(machine, failing):
+def test_stopped_installation_is_completed(machine, failing, options):
     machine.add_command('python3', FAKE_PYTHON)
+    args = [] if options else ['--allow-lite']
     status, output, _ = machine.install(
-        FAKE_BUILT_MMCV='yes', FAKE_FAILS_AT=failing
+        *args, **options, FAKE_FAILS_AT=failing
     )
     assert status == 1
-    assert 'To go on from there: bash tools/install.sh' in output
-    status, output, _ = machine.install(FAKE_BUILT_MMCV='yes')
+    command = ' '.join(['tools/install.sh --stack openmmlab', *args])
+    assert f'To go on from there: bash {command}\n' in output
+    status, output, _ = machine.install(*args, **options)
     assert status == 0 and 'install.sh: done' in output, output
-    assert 'nothing to do' in machine.install()[1]
+    assert 'nothing to do' in machine.install(*args)[1]
 
 
 def test_half_made_venv_is_completed(machine):
@@ -642,15 +553,3 @@ def test_half_made_venv_is_completed(machine):
     status, output, calls = machine.install(FAKE_BUILT_MMCV='yes')
     assert status == 0, output
     assert '-m venv' in calls
-
-
-def test_unfitting_venv_is_refused_and_kept(machine):
-    machine.add_command('python3', FAKE_PYTHON)
-    machine.install(FAKE_BUILT_MMCV='yes')
-    (machine.venv / '.mmst-installed').unlink()
-    assert_refused(
-        machine.install(FAKE_VERSION='3.7.16'),
-        f'{machine.venv} is there, but its Python is Python 3.7.16',
-        f"rm -rf '{machine.venv}'",
-    )
-    assert (machine.venv / 'bin/python').exists()

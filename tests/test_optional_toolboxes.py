@@ -5,16 +5,14 @@ Each case is an interpreter that finds the packages of this one, one missing.
 
 import os
 import subprocess
-import sysconfig
-import venv
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from mmst.launch.toolbox import TOOLBOXES, get_install_command
+from mmst.installation import TOOLBOXES, get_install_command
+from tests.conftest import ROOT
+from tests.environments import make_environment
 
-ROOT = Path(__file__).parents[1]
 # toolbox -> its task in tests/engine/dense_tasks.py, one of its configs
 TASKS = dict(
     mmdet=('two_stage', 'st_det/mask-rcnn_r50-st-star_fpn_1x_coco.py'),
@@ -44,18 +42,17 @@ def missing(request) -> str:
 @pytest.fixture
 def run_without(missing, tmp_path):
     """Run Python in the repository, in an environment without the toolbox."""
-    names = (missing, TOOLBOXES[missing][0], f'onedl_{TOOLBOXES[missing][0]}')
-    environment = tmp_path / 'environment'
-    venv.create(environment, symlinks=True)
-    (packages,) = environment.glob('lib/python*/site-packages')
-    for entry in Path(sysconfig.get_paths()['purelib']).iterdir():
+    project = TOOLBOXES[missing][0]
+    names = (missing, project, f'onedl_{project}')
+    python = make_environment(
         # The folder of the package, and NAME-VERSION.dist-info.
-        if entry.name.split('-')[0] not in names:
-            (packages / entry.name).symlink_to(entry)
+        tmp_path / 'environment',
+        lambda entry: entry.split('-')[0] in names,
+    )
 
     def run(*args: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [str(environment / 'bin/python'), *args],
+            [python, *args],
             cwd=ROOT,
             env={**os.environ, 'PYTHONPATH': str(ROOT)},
             stdout=subprocess.PIPE,

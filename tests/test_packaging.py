@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import ROOT
+from tests.environments import is_openmmlab, make_environment
+
 OPENMMLAB = (
     'mmengine',
     'mmcv',
@@ -26,6 +28,33 @@ pytestmark = pytest.mark.skipif(
     not all(map(find_spec, ('pip', 'setuptools', 'wheel'))),
     reason='this environment cannot build packages',
 )
+
+
+# One line for each thing that the core does, with torch alone.
+EVERYTHING = """
+import torch
+import torchvision
+import mmst
+from mmst.subnets import *
+
+model = torchvision.models.resnet18(num_classes=3)
+images = torch.rand(2, 3, 64, 64)
+sampler = SubnetSampler(2, min_depth=1, size_range=(0.5, 1.0)).fit(model)
+assert len(find_stages(model)) == 4
+for subnet in sampler.draw(0):
+    with activate(model, subnet):
+        model(resize_inputs(images, subnet.size))
+runner = PassRunner(model)
+losses = runner.run([None, *sampler.draw(0)], lambda s: model(images).sum())
+assert len(losses) == 3
+assert predict_iteration_cost(model, images[:1], sampler) > 1
+SubnetInputs(['crop', 'flip', 'jitter'])(images, 0.5)
+assert measure_cost(model, images[:1]).total > 0
+assert export_subnet(model, (1, 1, 1, 1))(images).shape == (2, 3)
+assert kl_minus(model(images), model(images)) >= 0
+assert mmst.subnets.find_stages is find_stages
+print(mmst.__file__)
+"""
 
 
 @pytest.fixture
@@ -48,7 +77,7 @@ def repo(tmp_path):
     write(repo / 'configs/st/resnet50_st.py', 'x = 1\n')
     write(repo / 'configs/st/__pycache__/resnet50_st.pyc')
     write(repo / 'tools/train.py')
-    write(repo / 'demo/classification.py')
+    write(repo / 'demo/compare.py')
     write(repo / '.dev_scripts/check_code.sh')
     write(repo / 'model-index.yml', 'Import: []\n')
     return repo
@@ -59,52 +88,81 @@ def write(path, text=''):
     path.write_text(text)
 
 
-def run(*command, cwd):
+def run(*command, cwd, python=sys.executable):
     done = subprocess.run(
-        [sys.executable, *map(str, command)],
+        [python, *map(str, command)],
         cwd=cwd,
+        # Without those of a folder that another environment shows.
+        env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def pip(command, *args, cwd):
+    offline = ('--no-index', '--no-deps', '--no-build-isolation')
+    run('-m', 'pip', command, *offline, *args, cwd=cwd)
 
 
 def build_wheel(source, out):
-    run(
-        '-m',
-        'pip',
-        'wheel',
-        '--no-index',
-        '--no-deps',
-        '--no-build-isolation',
-        '--wheel-dir',
-        out,
-        source,
-        cwd=out.parent,
-    )
+    pip('wheel', '--wheel-dir', out, source, cwd=out.parent)
     (wheel,) = out.glob('mmst-*.whl')
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def install_editable(repo, prefix):
+def build_sdist(source, out):
+    run('setup.py', 'sdist', '--dist-dir', out, cwd=source)
+    (sdist,) = out.glob('mmst-*.tar.gz')
+    return sdist
+
+
+def install(prefix, *what):
     # Into a prefix of its own, and blind to an mmst that is installed: the
     # environment that runs the tests stays as it is.
-    run(
-        '-m',
-        'pip',
-        'install',
-        '--no-index',
-        '--no-deps',
-        '--no-build-isolation',
-        '--ignore-installed',
-        '--prefix',
-        prefix,
-        '--editable',
-        repo,
-        cwd=prefix.parent,
-    )
+    where = ('--ignore-installed', '--prefix', prefix)
+    pip('install', *where, *what, cwd=prefix.parent)
+
+
+def install_editable(repo, prefix):
+    install(prefix, '--editable', repo)
+
+
+@pytest.mark.parametrize(
+    'kind', ['wheel', pytest.param('sdist', marks=pytest.mark.slow)]
+)
+def test_installed_it_works_with_torch_alone(tmp_path, kind):
+    """The whole package, its core and the help of its tools."""
+    source, built = tmp_path / 'source', tmp_path / 'built'
+    for name in ('mmst', 'configs', 'tools', 'requirements'):
+        shutil.copytree(
+            ROOT / name,
+            source / name,
+            ignore=shutil.ignore_patterns('.mim', '__pycache__'),
+        )
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, source / path.name)
+    write(source / 'mmst/.mim/of_an_earlier_build.py')
+    if kind == 'wheel':
+        build_wheel(source, built)
+        (file,) = built.glob('*.whl')
+    else:
+        file = build_sdist(source, built)
+    python = make_environment(tmp_path / 'environment', is_openmmlab)
+    install(tmp_path / 'environment', file)
+    where = Path(
+        run('-c', EVERYTHING, cwd=tmp_path, python=python).splitlines()[-1]
+    ).parent
+    assert tmp_path in where.parents
+    names = {'configs', 'tools', 'model-index.yml'}
+    assert {path.name for path in (where / '.mim').iterdir()} == names
+    assert (where / 'py.typed').exists()
+    train = where / '.mim' / 'tools' / 'train.py'
+    assert 'usage: ' in run(train, '--help', cwd=tmp_path, python=python)
 
 
 def test_wheel_holds_configs_and_tools(repo, tmp_path):
@@ -135,23 +193,10 @@ def test_wheel_from_an_edited_tree_is_up_to_date(repo, tmp_path):
 
 
 @pytest.mark.slow
-def test_sdist_is_enough_to_build_the_wheel(repo, tmp_path):
-    install_editable(repo, tmp_path / 'prefix')
-    run('setup.py', 'sdist', '--dist-dir', tmp_path / 'sdist', cwd=repo)
-    (sdist,) = (tmp_path / 'sdist').glob('mmst-*.tar.gz')
-    shutil.unpack_archive(str(sdist), str(tmp_path / 'unpacked'))
-    (unpacked,) = (tmp_path / 'unpacked').iterdir()
-    assert not (unpacked / 'mmst' / '.mim').exists()
-    files = build_wheel(unpacked, tmp_path / 'out')
-    assert 'mmst/.mim/configs/st/resnet50_st.py' in files
-    assert 'mmst/.mim/tools/train.py' in files
-    assert 'mmst/.mim/model-index.yml' in files
-    assert 'mmst/py.typed' in files
-
-
-@pytest.mark.slow
 def test_editable_install_links_configs_and_tools(repo, tmp_path):
-    install_editable(repo, tmp_path / 'prefix')
+    for _ in range(2):  # it can be repeated
+        install_editable(repo, tmp_path / 'prefix')
+    assert (repo / 'configs/st/resnet50_st.py').read_text() == 'x = 1\n'
     mim = repo / 'mmst' / '.mim'
     assert (mim / 'tools' / 'train.py').is_file()
     assert (mim / 'model-index.yml').is_file()
@@ -163,13 +208,6 @@ def test_editable_install_links_configs_and_tools(repo, tmp_path):
         assert (
             tmp_path / 'moved/mmst/.mim/configs/st/resnet50_st.py'
         ).is_file()
-
-
-@pytest.mark.slow
-def test_editable_install_can_be_repeated(repo, tmp_path):
-    install_editable(repo, tmp_path / 'prefix')
-    install_editable(repo, tmp_path / 'prefix')
-    assert (repo / 'configs/st/resnet50_st.py').read_text() == 'x = 1\n'
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ the cheapest one that is good enough.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
@@ -18,13 +19,30 @@ from mmst.launch.command_line import (
     add_num_samples,
     parse_depths,
 )
+from mmst.launch.short_errors import print_short_error
 
 if TYPE_CHECKING:
     from mmst.analysis.accuracy_cost import MeasuredNetwork
 
 # Endings of files that losses read, such as weights of classes.
 FILES = ('.npy', '.npz', '.json', '.pkl', '.txt', '.csv', '.yml', '.pth')
-LIMITS = ('min_accuracy', 'max_flops', 'max_params', 'max_latency')
+#: Flags that choose among evaluated networks.
+LIMITS = {
+    'min_accuracy': (
+        'SCORE',
+        'choose the one with the fewest FLOPs whose score is this or '
+        'better: at least this or, where less is better, at most',
+    ),
+    'max_flops': (
+        'N',
+        'choose among those with at most this many FLOPs, such as 3e9',
+    ),
+    'max_params': ('M', 'the same by parameters, in millions as in the table'),
+    'max_latency': (
+        'MS',
+        'the same by the time for one image, in ms as in the table',
+    ),
+}
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -47,7 +65,25 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='with --depths: make the images of the exported config smaller, '
         'to this shorter side of the validation images',
     )
-    _add_choice(parser)
+    parser.add_argument(
+        '--evaluated',
+        metavar='JSON',
+        help='choose among the networks in this accuracy_cost.json, written '
+        'by tools/analysis_tools/accuracy_cost.py',
+    )
+    for name, (metavar, text) in LIMITS.items():
+        parser.add_argument(
+            f'--{name.replace("_", "-")}',
+            type=float,
+            metavar=metavar,
+            help=f'with --evaluated: {text}',
+        )
+    parser.add_argument(
+        '--rule',
+        choices=['greater', 'less'],
+        help='whether more or less of the metric is better; default: as the '
+        "file says, else by the metric's name",
+    )
     parser.add_argument(
         '--out',
         type=Path,
@@ -83,49 +119,6 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     if parsed.size is not None and parsed.depths is None:
         parser.error('--size goes with --depths: --evaluated has its own')
     return parsed
-
-
-def _add_choice(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that choose among evaluated networks."""
-    parser.add_argument(
-        '--evaluated',
-        metavar='JSON',
-        help='choose among the networks in this accuracy_cost.json, written '
-        'by tools/analysis_tools/accuracy_cost.py',
-    )
-    parser.add_argument(
-        '--min-accuracy',
-        type=float,
-        metavar='SCORE',
-        help='with --evaluated: choose the one with the fewest multiply-adds '
-        'whose score is this or better: at least this or, where less is '
-        'better, at most',
-    )
-    parser.add_argument(
-        '--max-flops',
-        type=float,
-        metavar='N',
-        help='with --evaluated: choose among those with at most this many '
-        'multiply-adds, such as 3e9',
-    )
-    parser.add_argument(
-        '--max-params',
-        type=float,
-        metavar='M',
-        help='the same by parameters, in millions as in the table',
-    )
-    parser.add_argument(
-        '--max-latency',
-        type=float,
-        metavar='MS',
-        help='the same by the time for one image, in ms as in the table',
-    )
-    parser.add_argument(
-        '--rule',
-        choices=['greater', 'less'],
-        help='whether more or less of the metric is better; default: as the '
-        "file says, else by the metric's name",
-    )
 
 
 def choose_network(
@@ -164,24 +157,13 @@ def choose_network(
         parsed.max_latency,
         rule,
     )
-    where = (
-        f'Time on {evaluated.get("device", "an unknown device")}, '
-        f'{evaluated.get("threads", "?")} threads.'
-    )
     told = network.describe(label_metric(metric, rule))
     print(f'Chosen: {told}')
-    return network, [told, where]
-
-
-def choose_depths(parsed: argparse.Namespace) -> Tuple[int, ...]:
-    """Choose the given depths, or those of the best evaluated network.
-
-    Raises:
-        ValueError: If none fits, or the file is not of evaluated networks.
-    """
-    if parsed.depths is not None:
-        return parsed.depths
-    return choose_network(parsed)[0].depths
+    return network, [
+        told,
+        f'Time on {evaluated.get("device", "an unknown device")}, '
+        f'{evaluated.get("threads", "?")} threads.',
+    ]
 
 
 def find_missing_files(part: Any, place: str = 'model') -> Dict[str, None]:
@@ -214,29 +196,10 @@ def find_missing_files(part: Any, place: str = 'model') -> Dict[str, None]:
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    """Export the subnet."""
-    parsed = parse_args(args)
-    notes: List[str] = []
-    depths, size = parsed.depths, parsed.size
-    if depths is None:
-        network, notes = choose_network(parsed)
-        depths, size = network.depths, network.size
-    name = f'{Path(parsed.config).stem}_{"-".join(map(str, depths))}'
-    if size is not None:
-        name += f'_{size}px'
-    out = parsed.out or Path('work_dirs', 'exported', name)
-    write(parsed, depths, size, name, out, notes)
-
-
-def write(
-    parsed: argparse.Namespace,
-    depths: Tuple[int, ...],
-    size: Optional[int],
-    name: str,
-    out: Path,
-    notes: List[str],
-) -> None:
     """Write the subnet, and say what is in the folder and what is not."""
+    parsed = parse_args(args)
+
+    # Seconds of imports, which --help does without.
     from mmengine.runner import CheckpointLoader
 
     from mmst.checkpoints.safe_load import safe_load
@@ -249,10 +212,18 @@ def write(
     from mmst.launch.toolbox import read_config
     from mmst.launch.trained_runner import load_trained_runner
 
+    notes: List[str] = []
+    depths, size = parsed.depths, parsed.size
+    if depths is None:
+        network, notes = choose_network(parsed)
+        depths, size = network.depths, network.size
+    name = f'{Path(parsed.config).stem}_{"-".join(map(str, depths))}'
+    if size is not None:
+        name += f'_{size}px'
+    out = parsed.out or Path('work_dirs', 'exported', name)
     check_out(out)
-    cfg = read_config(parsed.config)
     options = dict(parsed.cfg_options or {})
-    cfg.merge_from_dict(options)
+    cfg = read_config(parsed.config, options)
     if size is not None:
         options.update(shrink_pipelines(cfg, size))
     missing = find_missing_files(cfg.model)
@@ -293,4 +264,5 @@ def write(
 
 
 if __name__ == '__main__':
+    sys.excepthook = print_short_error
     main()

@@ -100,46 +100,19 @@ is_installed() {
         >/dev/null
 }
 
-# Once torch is in, the rest is small.
 check_disk() {
-    local venv_gb=${disk_gb[0]} temp_gb=${disk_gb[1]} cache_gb=${disk_gb[2]}
-    if is_installed "$(pin torch)"; then
-        venv_gb=2 temp_gb=0 cache_gb=0
-    elif [ -n "${PIP_NO_CACHE_DIR:-}" ]; then
-        cache_gb=0
+    local need=${MMST_DISK_GB:-$disk_gb} free
+    if ! [[ $need =~ ^[0-9]+$ ]]; then
+        refuse "MMST_DISK_GB=$need is not a whole number of GB, such as 7."
     fi
-    if [ -n "${MMST_DISK_GB:-}" ]; then
-        if ! [[ $MMST_DISK_GB =~ ^[0-9]+$ ]]; then
-            refuse "MMST_DISK_GB=$MMST_DISK_GB is not a whole number of GB, such as 7."
-        fi
-        venv_gb=$MMST_DISK_GB temp_gb=0 cache_gb=0
+    if is_installed "$(pin torch)"; then # the rest is small
+        need=${MMST_DISK_GB:-2}
     fi
-    local cache=${PIP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pip} problem
-    if ! problem=$("$base_python" - "$venv_gb" "$root" "$temp_gb" "${TMPDIR:-/tmp}" \
-        "$cache_gb" "$cache" <<'PY'
-import os
-import shutil
-import sys
-
-places = {}  # device: [GB needed, paths]; several may lie on one disk
-for need, path in zip(sys.argv[1::2], sys.argv[2::2]):
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    place = places.setdefault(os.stat(path).st_dev, [0, []])
-    if int(need):
-        place[0] += int(need)
-        place[1].append(path)
-problems = ['%s: %.1f GB free, %d GB needed' %
-            (', '.join(paths), shutil.disk_usage(paths[0]).free / 2**30, need)
-            for need, paths in places.values()
-            if need and shutil.disk_usage(paths[0]).free < need * 2**30]
-print('\n  '.join(problems))
-sys.exit(bool(problems))
-PY
-    ); then
-        refuse 'not enough disk space.' "$problem" \
-            "Free some, or move pip's share to another disk and type:" \
-            "TMPDIR=/other/disk PIP_CACHE_DIR=/other/disk/pip $this_command"
+    free=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024 ^ 2) }')
+    if [ "$free" -lt "$need" ]; then
+        refuse 'not enough disk space.' "$root: $free GB free, $need GB needed." \
+            "Free some, or, if pip's share is on another disk (TMPDIR, PIP_CACHE_DIR), type:" \
+            "MMST_DISK_GB=$((need * 7 / 10)) $this_command"
     fi
 }
 

@@ -43,7 +43,7 @@ choose_mmcv() {
         say "$why, and ${problem[0]}" \
             'So it is installed without its operators, which is enough for classification.'
     else
-        refuse "$why, and ${problem[0]}" "${problem[1]}" "${built[@]}" \
+        refuse "$why, and ${problem[0]}" "${problem[@]:1}" "${built[@]}" \
             'Or do without its operators, which is enough for classification:' \
             "$complete_command --allow-lite"
     fi
@@ -51,50 +51,37 @@ choose_mmcv() {
 
 # Says whether mmcv can be compiled here. Otherwise sets problem.
 can_compile_mmcv() {
-    local include version=${base_version%.*}
-    problem=()
+    local include told version=${base_version%.*}
     include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-    if ! command -v "${compiler[0]}" >/dev/null 2>&1; then
-        problem=("there is no C++ compiler (${compiler[0]})."
-            'Install one, for example: apt-get install g++')
-    elif [ ! -e "$include/Python.h" ]; then
-        problem=("$include/Python.h is not there."
-            "Install the headers, for example: apt-get install python$version-dev")
-    elif ! printf '#include <Python.h>\n#include <optional>\n' |
-        "${compiler[@]}" -std=c++17 -fsyntax-only "-I$include" -x c++ - \
-            2>"$wheels/compiler.log"; then
-        problem=("${compiler[*]} does not compile C++17 (see $wheels/compiler.log)."
-            'Install another, for example: apt-get install g++, or name one: CXX=g++-12')
+    if ! told=$(printf '#include <Python.h>\n#include <optional>\n' |
+        "${compiler[@]}" -std=c++17 -fsyntax-only "-I$include" -x c++ - 2>&1); then
+        problem=("${compiler[*]} does not compile C++17 with $include/Python.h: ${told%%$'\n'*}"
+            "Install what is missing, for example: apt-get install g++ python$version-dev,"
+            'or name another compiler: CXX=g++-12')
+        return 1
+    fi
     # mmcv compiles its CUDA operators too where torch sees a GPU.
-    elif command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 &&
-        ! command -v nvcc >/dev/null 2>&1 && [ ! -d "${CUDA_HOME:-/usr/local/cuda}" ]; then
+    if nvidia-smi >/dev/null 2>&1 && ! command -v nvcc >/dev/null 2>&1 &&
+        [ ! -d "${CUDA_HOME:-/usr/local/cuda}" ]; then
         problem=("there is a GPU but no CUDA $cuda toolkit (nvcc, CUDA_HOME)."
             "Install the CUDA $cuda toolkit.")
+        return 1
     fi
-    [ "${#problem[@]}" -eq 0 ]
-}
-
-is_gcc() {
-    printf '__GNUC__ __clang__\n' | "${compiler[@]}" -E -P -x c++ - 2>/dev/null |
-        grep -q -E '^[0-9]+ __clang__'
 }
 
 # Most of the time would go into debug information, which nobody reads, and into
-# torch's headers, parsed anew for each of some 80 files. Sets flags against both,
+# torch's headers, parsed anew for each of some 80 files. Prints flags against both,
 # for CPPFLAGS: these are added to Python's own flags, whereas setuptools 80 puts
 # CFLAGS in their place, and -DNDEBUG is gone. Neither reaches nvcc.
 choose_flags() {
-    local header=$wheels/torch_types.h
-    flags="${CPPFLAGS:-} -g0 -O2"
-    if ! is_gcc; then
-        say "It takes longer with ${compiler[*]}, as only with GCC torch's headers are precompiled."
-    elif ! CPPFLAGS=$flags "$python" tools/precompile_header.py torch/types.h "$header" \
-        >"$wheels/header.log" 2>&1; then
-        say "It takes longer, as torch's headers were not precompiled (see $wheels/header.log):" \
-            "$(tail -n 1 "$wheels/header.log")"
-    else
-        flags+=" -Winvalid-pch -include '$header'"
+    local header=$wheels/torch_types.h flags="${CPPFLAGS:-} -g0 -O2"
+    # GCC alone takes such a header; without it the compilation takes longer.
+    if [[ $("${compiler[@]}" --version) == *'Free Software Foundation'* ]] &&
+        CPPFLAGS=$flags "$python" tools/precompile_header.py torch/types.h \
+            "$header" >"$wheels/header.log" 2>&1; then
+        flags+=" -include '$header'"
     fi
+    printf '%s' "$flags"
 }
 
 compile_mmcv() {
@@ -103,11 +90,10 @@ compile_mmcv() {
     local PATH=$venv/bin:$PATH
     export MAX_JOBS=${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}
     say "Compiling with $MAX_JOBS jobs (MAX_JOBS), full output in $log"
-    choose_flags
+    flags=$(choose_flags)
     # --no-build-isolation: an isolated build lacks torch and leaves the
     # operators out. --no-cache-dir: so does a wheel cached from such a build.
-    # LC_ALL: for the warnings that are looked for below.
-    if ! LC_ALL=C CPPFLAGS=$flags MMCV_WITH_OPS=1 "$python" -m pip wheel --verbose \
+    if ! CPPFLAGS=$flags MMCV_WITH_OPS=1 "$python" -m pip wheel --verbose \
         --no-deps --no-cache-dir --no-build-isolation --no-binary "$mmcv" \
         --wheel-dir "$wheels" "$(pin "$mmcv")" 2>&1 |
         tee "$log" | awk 'match($0, /^ *\[[0-9]+\/[0-9]+\]/) {
@@ -117,11 +103,6 @@ compile_mmcv() {
         }'; then
         tail -n 40 "$log" >&2
         return 1
-    fi
-    # This is what the header itself says where it is read.
-    if grep -q 'precompiled .* is not used' "$log"; then
-        say "It took longer than it should: ${compiler[*]} did not take torch's precompiled headers." \
-            "$(grep -m 1 -F '[-Winvalid-pch]' "$log" || true)"
     fi
     mmcv_source=$(find_mmcv)
 }

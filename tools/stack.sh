@@ -14,8 +14,7 @@ stacks=(openmmlab onedl) # the first that fits is taken
 #   mmcv_page  where built ones are, for the pinned torch
 #   cuda       the CUDA that the pinned torch is built with
 #   torch_gb   what torch and CUDA's libraries are to download
-#   disk_gb    a fresh installation, rounded up: the environment, what pip unpacks
-#              on the way, its cache of downloads
+#   disk_gb    a fresh installation, rounded up, with what pip unpacks on the way
 #   pins       the pinned packages
 #   venv_name  the environment in the repository's root
 #   venv, python, this_command   follow from these
@@ -30,7 +29,7 @@ describe_stack() {
         mmcv_page=https://download.openmmlab.com/mmcv/dist/cu121/torch2.1.0/index.html
         cuda=12.1
         torch_gb=2.5
-        disk_gb=(7 3 3)
+        disk_gb=10
         venv_name=.venv
         ;;
     onedl)
@@ -41,7 +40,7 @@ describe_stack() {
         mmcv_page=https://mmwheels.onedl.ai/cu129-torch290/simple/onedl-mmcv/
         cuda=12.8
         torch_gb=4.1
-        disk_gb=(9 4 4)
+        disk_gb=13
         venv_name=.venv-onedl
         ;;
     *) refuse "--stack $stack is not known. Allowed: ${stacks[*]}." ;;
@@ -71,14 +70,14 @@ print_help() {
     exit
 }
 
-# Reads --stack from "$@", or --help if it comes first. Sets the stack as describe_stack does, its
-# base_python and base_version, and arguments, which is the rest of "$@".
+# Reads --stack and --help from "$@". Sets the stack as
+# describe_stack does, base_python, base_version, and arguments, the rest of "$@".
 choose_stack() {
     local names=("${stacks[@]}") name problems=()
     arguments=()
-    case ${1:-} in -h | --help) print_help ;; esac
     while [ "$#" -gt 0 ]; do
         case $1 in
+        -h | --help) print_help ;;
         --stack)
             [ "$#" -gt 1 ] || refuse "--stack needs a name. Allowed: ${stacks[*]}."
             names=("$2")
@@ -116,36 +115,11 @@ find_environment() {
     done
 }
 
-# Sets base_python and base_version: the Python of the stack's environment, of
-# which it is made, or with which to make it. Otherwise sets problem and fails.
+# Sets base_python and base_version: $PYTHON, the Python of the stack's
+# environment, or one to make it with. Otherwise sets problem and fails.
 find_python() {
-    local version='' candidate result tried=()
-    local needed="Python ${pythons[*]} with venv"
-    if [ -n "${PYTHON:-}" ] && ! version=$(probe_python "$PYTHON"); then
-        problem=("Stack $stack: PYTHON=$PYTHON $version. Needed: $needed.")
-        return 1
-    fi
-    if [ -e "$python" ] || [ -L "$python" ]; then
-        base_python=$python
-        if ! base_version=$(probe_version "$python"); then
-            problem=("Stack $stack: $venv is there, but its Python $base_version."
-                "  Needed: $needed. Remove it and begin anew:"
-                "  rm -rf '$venv' && $this_command")
-            return 1
-        fi
-        if [ -n "$version" ] && [ "${version%.*}" != "${base_version%.*}" ]; then
-            problem=("Stack $stack: PYTHON=$PYTHON ($version) does not go with $venv ($base_version)."
-                "  Unset PYTHON to keep $venv_name, or remove it and begin anew:"
-                "  rm -rf '$venv' && PYTHON='$PYTHON' $this_command")
-            return 1
-        fi
-        return
-    fi
-    if [ -n "$version" ]; then
-        base_python=$PYTHON
-        base_version=$version
-        return
-    fi
+    local candidate result tried=()
+    local best="python${pythons[0]}"
     while IFS= read -r candidate; do
         [ -n "$candidate" ] || continue
         if result=$(probe_python "$candidate"); then
@@ -155,12 +129,16 @@ find_python() {
         fi
         tried+=("    $candidate $result")
     done <<<"$(list_pythons)"
-    problem=("Stack $stack: needed is $needed; $reason."
-        '  Found on PATH and among the versions of pyenv:'
-        "${tried[@]:-    none at all}"
-        "  Install one (for example: apt-get install python${pythons[0]} python${pythons[0]}-venv,"
-        "  conda create -n mmst python=${pythons[0]}, or pyenv install ${pythons[0]}), then type, with its path:"
-        "  PYTHON=/path/to/python${pythons[0]} $this_command")
+    problem=("Stack $stack: needed is Python ${pythons[*]} with venv; $reason."
+        '  Found:'
+        "${tried[@]:-    none on PATH, nor among the versions of pyenv}")
+    if [ -e "$venv" ]; then
+        problem+=("  To begin anew: rm -rf '$venv' && PYTHON=/path/to/$best $this_command")
+    else
+        problem+=("  Install one (for example: apt-get install $best $best-venv,"
+            "  conda create -n mmst python=${pythons[0]}, or pyenv install ${pythons[0]}), then type, with its path:"
+            "  PYTHON=/path/to/$best $this_command")
+    fi
     return 1
 }
 
@@ -168,43 +146,46 @@ find_python() {
 # pyenv shim without a chosen version is on PATH and fails when called.
 list_pythons() {
     local version
-    for version in "${pythons[@]}"; do
-        type -aP "python$version" || true
-        compgen -G "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$version*/bin/python$version" || true
-    done
-    type -aP python3 python || true
+    if [ -n "${PYTHON:-}" ]; then
+        echo "$PYTHON"
+    elif [ -e "$python" ] || [ -L "$python" ]; then
+        echo "$python"
+    else
+        for version in "${pythons[@]}"; do
+            type -aP "python$version" || true
+            compgen -G "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$version*/bin/python$version" || true
+        done
+        type -aP python3 python || true
+    fi
 }
 
-# Prints the version of a Python that can make an environment of the stack.
+# Prints the version of a Python that fits the stack and its environment.
 # Otherwise prints what is wrong with it and fails.
 probe_python() {
-    local version
-    if ! version=$(probe_version "$1"); then
+    local version of_venv
+    # Asking for the version is also the test whether it runs.
+    version=$(print_version "$1")
+    of_venv=$(print_version "$python")
+    if [ -z "$version" ]; then
+        printf 'does not run'
+    elif [[ " ${pythons[*]} " != *" ${version%.*} "* ]]; then
+        printf 'is Python %s' "$version"
+    elif [ "${of_venv%.*}" = "${version%.*}" ]; then
         printf '%s' "$version"
-        return 1
-    fi
-    if ! "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+        return
+    elif [ -n "$of_venv" ]; then
+        printf 'is Python %s, %s has %s' "$version" "$venv" "$of_venv"
+    elif ! "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; then
         printf 'is Python %s without venv or ensurepip' "$version"
         printf ' (Debian, Ubuntu: apt-get install python%s-venv)' "${version%.*}"
-        return 1
+    else
+        printf '%s' "$version"
+        return
     fi
-    printf '%s' "$version"
+    return 1
 }
 
-# The same for a Python that need not make one.
-probe_version() {
-    local version
-    # Asking for the version is also the test whether it runs.
-    if ! version=$("$1" -c 'import sys
-print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || [ -z "$version" ]; then
-        printf 'does not run'
-        return 1
-    fi
-    case " ${pythons[*]} " in
-    *" ${version%.*} "*) printf '%s' "$version" ;;
-    *)
-        printf 'is Python %s' "$version"
-        return 1
-        ;;
-    esac
+print_version() {
+    "$1" -c 'import sys
+print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null || true
 }

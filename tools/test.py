@@ -100,13 +100,9 @@ def draw_results(cfg: 'Config', args: argparse.Namespace) -> None:
     switch, folder = VISUALIZATION.get(
         find_toolbox(cfg), VISUALIZATION['mmpretrain']
     )
+    hook[switch] = True
     hook.update(
-        {
-            switch: True,
-            'show': args.show,
-            'interval': args.interval,
-            'wait_time': args.wait_time,
-        }
+        show=args.show, interval=args.interval, wait_time=args.wait_time
     )
     if args.show_dir is not None and folder is not None:
         hook[folder] = args.show_dir
@@ -177,16 +173,9 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         if parsed.out is not None and parsed.out_item == 'pred':
             # mmdet's version compresses instance masks.
             mmdet = find_toolbox(cfg) == 'mmdet'
-            runner.test_evaluator.metrics.append(
-                METRICS.build(
-                    dict(
-                        type='mmdet.DumpDetResults'
-                        if mmdet
-                        else 'DumpResults',
-                        out_file_path=parsed.out,
-                    )
-                )
-            )
+            kind = 'mmdet.DumpDetResults' if mmdet else 'DumpResults'
+            dump = dict(type=kind, out_file_path=parsed.out)
+            runner.test_evaluator.metrics.append(METRICS.build(dump))
         metrics = runner.test()
     if parsed.out is not None and parsed.out_item == 'metrics':
         if runner.rank == 0:

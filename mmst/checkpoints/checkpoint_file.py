@@ -151,17 +151,10 @@ def write_checkpoint(
             torch.save(checkpoint, file)
         if name_with_hash:
             stem = path.name[:-4] if path.suffix == '.pth' else path.name
-            path = path.with_name(f'{stem}-{_hash_file(part)[:8]}.pth')
+            digest = hashlib.sha256(part.read_bytes()).hexdigest()
+            path = path.with_name(f'{stem}-{digest[:8]}.pth')
         os.replace(part, path)
     finally:
         if part.exists():
             part.unlink()
     return path
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for chunk in iter(lambda: file.read(1 << 20), b''):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -3,7 +3,7 @@
 import warnings
 from datetime import date, time
 from pathlib import PurePath
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import numpy as np
 import torch
@@ -14,13 +14,11 @@ from .checkpoint_file import StateDict, is_state_dict
 def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     """Keep only the weights of a run and its ``dataset_meta``.
 
-    Optimizer, schedulers, message hub, config, paths and host are removed.
     With MMEngine's ``EMAHook`` the saved ``state_dict`` is already the
-    averaged network that validation and ``tools/test.py`` evaluate. The raw
-    weights to resume from are in ``ema_state_dict``, despite its name, and are
-    removed. So are weights of the loss between subnets and the main network
-    (``loss_kl`` of ``STClsHead``), if it has any, with a warning: no plain
-    model has them.
+    averaged network that validation and ``tools/test.py`` evaluate;
+    ``ema_state_dict``, which has the raw weights, is removed. So are weights
+    of the loss between subnets and the main network (``loss_kl`` of
+    ``STClsHead``), with a warning: no plain model has them.
 
     Args:
         checkpoint: A checkpoint of MMEngine's runner.
@@ -75,10 +73,8 @@ class _NoPlainForm(TypeError):
 def _make_plain(value: Any, name: str) -> Any:
     """Convert a value to types that ``torch.load(weights_only=True)`` reads.
 
-    Args:
-        value: The value; entries of dicts that have no plain form are left
-            out with a warning.
-        name: Its name in the warning.
+    Entries of dicts that have no plain form are left out with a warning, which
+    calls the value by this name.
 
     Raises:
         _NoPlainForm: If the value itself has none.
@@ -112,25 +108,22 @@ def _make_plain(value: Any, name: str) -> Any:
 def _check_statistics(checkpoint: Dict[str, Any]) -> None:
     """Warn if the run validated with other BatchNorm statistics.
 
-    EMAHook copies buffers in every iteration. Later changes, such as those of
-    PreciseBNHook, reach the network that the run validates, but not the saved
-    average.
+    Changes after EMAHook's copy in each iteration, such as PreciseBNHook's,
+    reach the network that the run validates, but not the saved average.
     """
     twin = checkpoint.get('ema_state_dict') or {}
-    changed: List[str] = [
+    changed = [
         key
         for key, tensor in checkpoint['state_dict'].items()
         if key.endswith(('.running_mean', '.running_var'))
-        and f'module.{key}' in twin
-        and not torch.equal(tensor, twin[f'module.{key}'])
+        and not torch.equal(tensor, twin.get(f'module.{key}', tensor))
     ]
     config = str(checkpoint.get('meta', {}).get('cfg', ''))
     if changed and 'update_buffers=True' not in config:
         warnings.warn(
             f'{len(changed)} BatchNorm statistics ({changed[0]}, ...) were '
             'changed after EMAHook had copied them. The published ones are '
-            'those that tools/test.py evaluates; the accuracy in the log is '
-            'that of the changed ones. Test the published file before you '
-            'state its accuracy.',
+            'those that tools/test.py evaluates, not those of the accuracy in '
+            'the log: test the published file before you state its accuracy.',
             stacklevel=2,
         )

@@ -5,7 +5,8 @@ compared with those of torchvision's network of that depth.
 """
 
 import re
-from typing import Dict, Iterable, List, Optional, Tuple
+from functools import lru_cache
+from typing import Dict, List, Optional, Tuple
 
 import torch
 
@@ -21,23 +22,24 @@ RESNETS: Dict[int, Tuple[int, Tuple[int, ...]]] = {
 }
 #: Layout -> how the keys of a block begin. timm uses torchvision's names.
 LAYOUTS: Dict[str, str] = {
-    'released': r'features\.(\d+)\.body\.',
+    'released': r'features\.(\d+)\.(body\.\d|shortcut)\.',
     'torchvision': r'layer(\d+)\.(\d+)\.',
     'timm': r'layer(\d+)\.(\d+)\.',
 }
-# The released names as regular expressions, with the block's number among all
-# as a group, and torchvision's, behind those of stage and block.
-_RELEASED = {
-    r'features\.0\.0\.': 'conv1.',
-    r'features\.0\.1\.': 'bn1.',
-    r'classifier\.0\.': 'fc.',
-    r'features\.(\d+)\.shortcut\.': 'downsample.',
-    r'features\.(\d+)\.body\.0\.': 'conv1.',
-    r'features\.(\d+)\.body\.1\.': 'bn1.',
-    r'features\.(\d+)\.body\.3\.': 'conv2.',
-    r'features\.(\d+)\.body\.4\.': 'bn2.',
-    r'features\.(\d+)\.body\.6\.': 'conv3.',
-    r'features\.(\d+)\.body\.7\.': 'bn3.',
+# The released names of layers, and torchvision's.
+_OUTSIDE_BLOCKS = {
+    'features.0.0.': 'conv1.',
+    'features.0.1.': 'bn1.',
+    'classifier.0.': 'fc.',
+}
+_IN_BLOCK = {
+    'body.0': 'conv1.',
+    'body.1': 'bn1.',
+    'body.3': 'conv2.',
+    'body.4': 'bn2.',
+    'body.6': 'conv3.',
+    'body.7': 'bn3.',
+    'shortcut': 'downsample.',
 }
 
 
@@ -74,120 +76,102 @@ def convert_resnet(
         >>> list(convert_resnet(resnet18().state_dict()))[:2]
         ['backbone.conv1.weight', 'backbone.bn1.weight']
     """
-    import torchvision  # no requirement of mmst's own
-
-    layout = _check_layout(layout, state_dict)
-    depth = _check_depth(depth, layout, state_dict)
-    sources = {
-        _rename(key, layout, depth, _find_first_block(state_dict)): key
-        for key in state_dict
+    for option, value, known in (
+        ('layout', layout, LAYOUTS),
+        ('depth', depth, RESNETS),
+    ):
+        if value is not None and value not in known:
+            raise ValueError(
+                f'{option}={value!r} is unknown; allowed are {list(known)} '
+                f'(--{option})'
+            )
+    layout = layout or _find_layout(state_dict)
+    fits = {
+        each: _fit(state_dict, layout, each, backbone_only)
+        for each in ([depth] if depth else RESNETS)
     }
-    with torch.device('meta'):
-        network = getattr(torchvision.models, f'resnet{depth}')()
-    wanted = [
-        name
-        for name in network.state_dict()
-        if not (backbone_only and name.startswith('fc.'))
-    ]
-    surplus = sorted(
-        key
-        for name, key in sources.items()
-        if name not in network.state_dict()
-    )
-    missing = [
-        _add_prefix(name)
-        for name in wanted
-        if name not in sources and not name.endswith('.num_batches_tracked')
-    ]
+    # The nearest one, if none fits.
+    depth = min(fits, key=lambda each: sum(map(len, fits[each][1:])))
+    keys, surplus, missing = fits[depth]
     if surplus or missing:
         raise ValueError(_explain(layout, depth, surplus, missing))
     return {
-        _add_prefix(name): state_dict[sources[name]]
-        if name in sources
-        else torch.tensor(0)
-        for name in wanted
+        _add_prefix(name): state_dict[key] if key else torch.tensor(0)
+        for name, key in keys.items()
     }
 
 
-def _add_prefix(name: str) -> str:
-    return f'head.{name}' if name.startswith('fc.') else f'backbone.{name}'
-
-
-def _rename(key: str, layout: str, depth: int, first: int) -> str:
-    """Give torchvision's name for a key, or one that no layer has.
-
-    Args:
-        key: The key.
-        layout: Its layout.
-        depth: The network's depth.
-        first: Number of the first block, in the released layout.
-    """
-    if layout != 'released':
-        return key
-    for pattern, name in _RELEASED.items():
-        match = re.match(pattern, key)
-        if match is None:
-            continue
-        if match.groups():
-            places = [
-                f'layer{stage}.{index}.'
-                for stage, blocks in enumerate(RESNETS[depth][1], 1)
-                for index in range(blocks)
-            ]
-            number = int(match[1]) - first
-            if number >= len(places):
-                break
-            name = places[number] + name
-        return name + key[match.end() :]
-    return f'unknown {key}'
-
-
-def _find_first_block(keys: Iterable[str]) -> int:
-    """Find the first block's number, which depends on a max pool before it."""
-    matches = (re.match(LAYOUTS['released'], key) for key in keys)
-    return min((int(match[1]) for match in matches if match), default=1)
-
-
-def _check_layout(layout: Optional[str], state_dict: StateDict) -> str:
-    if layout is not None and layout not in LAYOUTS:
-        raise ValueError(
-            f"layout='{layout}' is unknown; allowed are {list(LAYOUTS)} "
-            '(--layout)'
-        )
-    for name, block in LAYOUTS.items():
-        if layout is None and any(re.match(block, key) for key in state_dict):
-            return name
-    if layout is None:
-        raise ValueError(
-            'The keys are in no known layout: '
-            f'{sorted(state_dict)[:5]}... Known are {list(LAYOUTS)} '
-            '(--layout)'
-        )
-    return layout
-
-
-def _check_depth(
-    depth: Optional[int], layout: str, state_dict: StateDict
-) -> int:
-    if depth is not None:
-        if depth not in RESNETS:
-            raise ValueError(
-                f'depth={depth} is unknown; allowed are '
-                f'{list(RESNETS)} (--depth)'
-            )
-        return depth
-    matches = [re.match(LAYOUTS[layout], key) for key in state_dict]
-    num_blocks = len({match.groups() for match in matches if match})
-    third = r'features\.\d+\.body\.6\.|layer\d+\.\d+\.conv3\.'
-    num_convs = 3 if any(re.match(third, key) for key in state_dict) else 2
-    for known, (convs, blocks) in RESNETS.items():
-        if (convs, sum(blocks)) == (num_convs, num_blocks):
-            return known
+def _find_layout(state_dict: StateDict) -> str:
+    for layout, block in LAYOUTS.items():
+        if any(re.match(block, key) for key in state_dict):
+            return layout
     raise ValueError(
-        f'{num_blocks} blocks of {num_convs} convolutions are no ResNet of '
-        f'{list(RESNETS)} layers in the {layout} layout. Set the depth '
-        '(--depth) to see which keys are surplus or missing'
+        f'The keys are in no known layout: {sorted(state_dict)[:5]}... Known '
+        f'are {list(LAYOUTS)} (--layout)'
     )
+
+
+def _fit(
+    state_dict: StateDict, layout: str, depth: int, backbone_only: bool
+) -> Tuple[Dict[str, str], List[str], List[str]]:
+    """Compare keys with those of a ResNet.
+
+    Returns:
+        The source's key, by torchvision's name, or '' for a missing counter;
+        surplus keys; missing ones, by torchvision's names.
+    """
+    sources = {key: key for key in state_dict}
+    if layout == 'released':
+        sources = _rename_released(state_dict, depth)
+    known = _list_names(depth)
+    keys = {
+        name: sources.get(name, '')
+        for name in known
+        if not (backbone_only and name.startswith('fc.'))
+    }
+    surplus = sorted(key for name, key in sources.items() if name not in known)
+    missing = [
+        name
+        for name, key in keys.items()
+        if not key and not name.endswith('.num_batches_tracked')
+    ]
+    return keys, surplus, missing
+
+
+@lru_cache(maxsize=None)
+def _list_names(depth: int) -> Tuple[str, ...]:
+    import torchvision  # no requirement of mmst's own
+
+    with torch.device('meta'):
+        network = getattr(torchvision.models, f'resnet{depth}')()
+    return tuple(network.state_dict())
+
+
+def _rename_released(state_dict: StateDict, depth: int) -> Dict[str, str]:
+    """Map torchvision's names to keys; others get a name that no layer has."""
+    blocks = [
+        f'layer{stage}.{index}.'
+        for stage, number in enumerate(RESNETS[depth][1], 1)
+        for index in range(number)
+    ]
+    matches = {key: re.match(LAYOUTS['released'], key) for key in state_dict}
+    # The first block's number depends on a max pool before it.
+    first = min((int(m[1]) for m in matches.values() if m), default=0)
+
+    def rename(key: str) -> str:
+        match = matches[key]
+        if match and match[2] in _IN_BLOCK:
+            number = int(match[1]) - first
+            if number < len(blocks):
+                return (
+                    blocks[number] + _IN_BLOCK[match[2]] + key[match.end() :]
+                )
+        for begin, name in _OUTSIDE_BLOCKS.items():
+            if key.startswith(begin):
+                return name + key[len(begin) :]
+        return f'unknown {key}'
+
+    return {rename(key): key for key in state_dict}
 
 
 def _explain(
@@ -202,11 +186,15 @@ def _explain(
     if missing:
         lines.append(
             f"missing, {len(missing)}, by mmpretrain's names: "
-            + ', '.join(missing)
+            + ', '.join(map(_add_prefix, missing))
         )
-    if any(name.startswith('head.') for name in missing):
+    if any(name.startswith('fc.') for name in missing):
         lines.append(
             'To convert a network without its classifier, use '
             '--backbone-only (backbone_only=True)'
         )
     return '\n'.join(lines)
+
+
+def _add_prefix(name: str) -> str:
+    return f'head.{name}' if name.startswith('fc.') else f'backbone.{name}'

@@ -6,6 +6,11 @@ needs to resume, and gives no weights if anything beside them is unknown. So
 this reader has its own allow-list, the same on every version of torch.
 """
 
+# torch.serialization.safe_globals (torch >= 2.5) cannot replace it: torch
+# lists a file's unknown classes, to allow placeholders for them, in archives
+# alone, and lets none stand for an object of a subclass of list. MMEngine's
+# history of losses needs `getattr`, which it can allow for all names only.
+
 import argparse
 import array
 import codecs
@@ -57,21 +62,11 @@ _METHODS = [
 
 def _list_allowed() -> Dict[Tuple[str, str], Any]:
     """Map (module, name) to each object that a checkpoint may name."""
-    allowed: Dict[Tuple[str, str], Any] = {}
-    # Constructors, and factories of defaultdict.
-    builtins: Tuple[type, ...] = (
+    plain: Tuple[Any, ...] = (
         *(bool, int, float, complex, str, bytes, bytearray),
         *(tuple, list, dict, set, frozenset, range, slice),
-    )
-    for kind in builtins:
-        # torch.save's pickle protocol uses Python 2's name of builtins.
-        allowed['__builtin__', kind.__name__] = kind
-        allowed['builtins', kind.__name__] = kind
-    # Python 2's name of range.
-    allowed['__builtin__', 'xrange'] = range
-    allowed['_codecs', 'encode'] = codecs.encode  # its form of bytes
-    plain: Tuple[type, ...] = (
         array.array,
+        codecs.encode,  # Python 2's form of bytes
         collections.Counter,  # milestones of MultiStepLR
         collections.OrderedDict,
         collections.defaultdict,
@@ -85,10 +80,24 @@ def _list_allowed() -> Dict[Tuple[str, str], Any]:
         ConfigDict,
         HistoryBuffer,
         OneCycleParamScheduler,
+        np.ndarray,
+        np.dtype,
+        torch.Tensor,
+        torch.Size,
+        torch.device,
         torch.nn.Parameter,
+        torch._utils._rebuild_tensor,
+        torch._utils._rebuild_tensor_v2,
+        torch._utils._rebuild_parameter,
     )
-    for kind in plain:
-        allowed[kind.__module__, kind.__name__] = kind
+    allowed: Dict[Tuple[str, str], Any] = {
+        (kind.__module__, kind.__name__): kind for kind in plain
+    }
+    # torch.save's pickle protocol uses Python 2's names of builtins.
+    for module, name in list(allowed):
+        if module == 'builtins':
+            allowed['__builtin__', name] = allowed[module, name]
+    allowed['__builtin__', 'xrange'] = range
     # A path of the other system cannot be made here; its pure form can.
     for module in ('pathlib', 'pathlib._local'):
         for name in ('PurePosixPath', 'PosixPath'):
@@ -96,24 +105,13 @@ def _list_allowed() -> Dict[Tuple[str, str], Any]:
         for name in ('PureWindowsPath', 'WindowsPath'):
             allowed[module, name] = pathlib.PureWindowsPath
         allowed[module, type(pathlib.Path()).__name__] = pathlib.Path
-    for name in ('Tensor', 'Size', 'device'):
-        allowed['torch', name] = getattr(torch, name)
     for name, value in vars(torch).items():
         if isinstance(value, torch.dtype):
             allowed['torch', name] = value
-    for name in (
-        '_rebuild_tensor',
-        '_rebuild_tensor_v2',
-        '_rebuild_parameter',
-    ):
-        allowed['torch._utils', name] = getattr(torch._utils, name)
     # numpy 2 moved its core; read checkpoints of both.
-    rebuild, scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
-    for core in ('numpy.core', 'numpy._core'):
-        allowed[f'{core}.multiarray', '_reconstruct'] = rebuild
-        allowed[f'{core}.multiarray', 'scalar'] = scalar
-    allowed['numpy', 'ndarray'] = np.ndarray
-    allowed['numpy', 'dtype'] = np.dtype
+    for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        allowed[core, '_reconstruct'] = np.zeros(1).__reduce__()[0]
+        allowed[core, 'scalar'] = np.float64().__reduce__()[0]
     return allowed
 
 
@@ -200,7 +198,7 @@ class Unpickler(pickle._Unpickler):
 
 
 def _make_pickle_module(replaced: Optional[List[str]]) -> Any:
-    """Make what ``torch.load(pickle_module=...)`` needs."""
+    """Make the argument of ``torch.load(pickle_module=...)``."""
     unpickler = type('Unpickler', (Unpickler,), dict(replaced=replaced))
 
     def load(file: IO[bytes], **kwargs: Any) -> Any:
@@ -240,20 +238,17 @@ def find_damage(path: Union[str, pathlib.Path]) -> Optional[str]:
         The fault, as the end of a sentence, or ``None``.
     """
     path = pathlib.Path(path)
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         return 'is empty (0 bytes)'
     with path.open('rb') as file:
         if file.read(2) != b'PK':
             return None
     if not zipfile.is_zipfile(path):
-        return f'is cut short: its end is missing after {_get_size(path)}'
+        return f'is cut short: its end is missing after {size:,} bytes'
     with zipfile.ZipFile(path) as archive:
         bad = archive.testzip()
     return bad and f'is damaged: the checksum of {bad} in it is wrong'
-
-
-def _get_size(path: pathlib.Path) -> str:
-    return f'{path.stat().st_size:,} bytes'
 
 
 def _explain_failure(file: Any) -> Optional[str]:
@@ -267,7 +262,8 @@ def _explain_failure(file: Any) -> Optional[str]:
         return None
     damage = find_damage(path)
     if damage is None and not zipfile.is_zipfile(path):
-        damage = f'is no checkpoint, or a damaged one, of {_get_size(path)}'
+        size = path.stat().st_size
+        damage = f'is no checkpoint, or a damaged one, of {size:,} bytes'
     return damage and f'The checkpoint {path} {damage}'
 
 
@@ -307,7 +303,7 @@ def safe_load(unknown: str = 'replace') -> Iterator[None]:
         f: Any, map_location: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         if isinstance(f, (str, pathlib.Path)):
-            if pathlib.Path(f).suffix == '.safetensors':
+            if str(f).endswith('.safetensors'):
                 return read_safetensors(f)  # which holds no code
         replaced: List[str] = []
         kwargs.update(weights_only=False, pickle_module=pickle)

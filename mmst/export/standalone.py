@@ -83,7 +83,9 @@ def write_standalone(
         dataset = get_train_loader(runner).dataset
         dataset_meta = getattr(dataset, 'metainfo', None)
     with _make_folder(out) as folder:
-        _write_weights(subnet, dataset_meta, folder / f'{name}.pth')
+        meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
+        checkpoint = dict(state_dict=subnet.state_dict(), meta=meta)
+        write_checkpoint(strip_checkpoint(checkpoint), folder / f'{name}.pth')
         needed = write_config(
             plain, model, depths, changes, folder, name, notes
         )
@@ -128,12 +130,6 @@ def _run(
     whole = copy.deepcopy(model)
     whole.load_state_dict(weights)
     return export_subnet(whole, depths), data, expected
-
-
-def _write_weights(model: nn.Module, dataset_meta: Any, path: Path) -> None:
-    meta = {} if dataset_meta is None else dict(dataset_meta=dataset_meta)
-    checkpoint = dict(state_dict=model.state_dict(), meta=meta)
-    write_checkpoint(strip_checkpoint(checkpoint), path)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from mmst.launch.toolbox import TOOLBOXES
+from mmst.installation import TOOLBOXES
 from mmst.subnets.export import Change
 
 from .backbone_source import is_exported, make_backbone_source
@@ -80,20 +80,29 @@ def write_config(
         depths='-'.join(map(str, depths)),
         notes=''.join(f'# {note}\n' for note in notes),
     )
-    _drop_exported_imports(plain)
-    module, needed = _make_module_name(name), []
+    imports = plain.get('custom_imports') or {}
+    # The source of modules of earlier exports is taken over.
+    modules = [
+        name for name in imports.get('imports', ()) if not is_exported(name)
+    ]
+    needed = [name for name in modules if not _is_stock(name)]
     if inside or is_exported(base.__module__):
+        module = _make_module_name(name)
         source = make_backbone_source(base, depths, inside)
         (folder / f'{module}.py').write_text(source, encoding='utf-8')
         plain.model.backbone.type = module
         header += _MODULE_HEADER
+        modules.append(module)
         if not (_is_stock(base.__module__) or is_exported(base.__module__)):
-            needed = [f'{base.__module__}.{base.__name__}']
-    needed = list_own_types(plain.to_dict()) + _list_imports(plain) + needed
+            needed.append(f'{base.__module__}.{base.__name__}')
+    needed = list_own_types(plain.to_dict()) + needed
     if any(entry.split('.')[0] == 'mmst' for entry in needed):
-        _import(plain, 'mmst')
-    if plain.model.backbone.type == module:
-        _import(plain, module)
+        modules.insert(0, 'mmst')
+    if modules or imports:
+        plain.custom_imports = dict(
+            imports=modules,
+            allow_failed_imports=imports.get('allow_failed_imports', False),
+        )
     plain.pop('load_from', None)
     plain.resume = False
     footer = _FOOTER.format(weights=f'{name}.pth')
@@ -129,30 +138,8 @@ def _make_module_name(name: str) -> str:
     return 'backbone_' + re.sub(r'\W', '_', name)
 
 
-def _list_imports(cfg: Config) -> List[str]:
-    """List the modules in ``custom_imports`` that are of no toolbox."""
-    names = (cfg.get('custom_imports') or {}).get('imports', ())
-    return [name for name in names if not _is_stock(name)]
-
-
 def _is_stock(module: str) -> bool:
     return module.split('.')[0] in _STOCK
-
-
-def _import(cfg: Config, module: str) -> None:
-    imports = cfg.get('custom_imports') or {}
-    cfg.custom_imports = dict(
-        imports=[*imports.get('imports', ()), module],
-        allow_failed_imports=imports.get('allow_failed_imports', False),
-    )
-
-
-def _drop_exported_imports(cfg: Config) -> None:
-    """Drop the modules of earlier exports, whose source is taken over."""
-    imports = cfg.get('custom_imports')
-    if imports:
-        names = [name for name in imports.imports if not is_exported(name)]
-        cfg.custom_imports = dict(imports, imports=names)
 
 
 def _change_head(cfg: Config, changes: Sequence[Change]) -> List[Change]:

@@ -62,9 +62,10 @@ def _find_pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
         for step in reversed(dataset.get('pipeline') or ()):
             for name, width_first in SIZES:
                 size = step.get(name)
-                if isinstance(size, int):
-                    return size, size
-                if _is_pair(size):
+                size = (size, size) if isinstance(size, int) else size
+                if isinstance(size, (list, tuple)) and (
+                    [type(length) for length in size] == [int, int]
+                ):
                     return tuple(size)[::-1] if width_first else tuple(size)
         # The pipeline of a wrapper (RepeatDataset, MultiImageMixDataset,
         # ConcatDataset) runs after those of its data sets.
@@ -72,14 +73,6 @@ def _find_pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
             iter(dataset.get('datasets') or ()), None
         )
     return None
-
-
-def _is_pair(size: Any) -> bool:
-    return (
-        isinstance(size, (list, tuple))
-        and len(size) == 2
-        and all(isinstance(length, int) for length in size)
-    )
 
 
 def get_class_name(part: Any) -> str:
@@ -110,12 +103,12 @@ def read_sampler(
     Returns:
         SubnetSampler: ``None`` if the config trains no subnets.
     """
-    for part in cfg.get('custom_hooks') or ():
-        if get_class_name(part) == 'SubnetSamplerHook':
-            options = dict(part)
-            for name in ('type', 'priority'):
-                options.pop(name, None)
-            hook = SubnetSamplerHook(**options)
+    for options in cfg.get('custom_hooks') or ():
+        if get_class_name(options) == 'SubnetSamplerHook':
+            own = {**options}
+            del own['type']
+            own.pop('priority', None)  # read by the runner
+            hook = SubnetSamplerHook(**own)
             if hook.sampler.is_off:
                 return None
             train_cfg = cfg.get('train_cfg') or {}

@@ -11,21 +11,9 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.utils import is_installed
 
-from .distributions import ONEDL, has_onedl
-
-#: default_scope (also the import name) -> (project, what to type)
-TOOLBOXES = {
-    'mmpretrain': ('mmpretrain', 'pip install mmpretrain'),
-    'mmdet': ('mmdetection', "pip install 'mmst[det]'"),
-    'mmseg': ('mmsegmentation', "pip install 'mmst[seg]'"),
-    # Without dependencies: one of them no longer builds and is not needed.
-    'mmpose': (
-        'mmpose',
-        "pip install 'mmst[det,pose]' && pip install --no-deps mmpose",
-    ),
-}
-
+from mmst.installation import TOOLBOXES, get_install_command
 
 # Settings beside the arguments of Runner that a config may have.
 _READ_BY_RUNNER = (
@@ -42,15 +30,7 @@ _READ_BY_RUNNER = (
 )
 
 
-def get_install_command(scope: str) -> str:
-    """Return the command that installs the toolbox of a ``default_scope``."""
-    if has_onedl() and scope in ONEDL:  # mmst's extras name OpenMMLab's
-        return f'pip install {ONEDL[scope]}'
-    return TOOLBOXES[scope][1]
-
-
 def _name_project_and_command(scope: str) -> str:
-    """Write the end of a message about a missing toolbox."""
     return f'{TOOLBOXES[scope][0]}: {get_install_command(scope)}'
 
 
@@ -83,6 +63,7 @@ def read_config(
 def _read_file(path: str) -> Config:
     if not Path(path).is_file():
         raise FileNotFoundError(f'the config {path} does not exist')
+    find_bases_by_import_name()
     try:
         return Config.fromfile(path)
     except SyntaxError as error:
@@ -101,6 +82,17 @@ def _read_file(path: str) -> Config:
                     + _name_project_and_command(scope)
                 ) from None
         raise
+
+
+def find_bases_by_import_name() -> None:
+    """Make MMEngine find ``<toolbox>::`` bases in OneDL's packages too.
+
+    It looks a toolbox up by its project's name for pip, such as
+    mmsegmentation, which OneDL's has not; the import name does as well.
+    """
+    for scope in TOOLBOXES:
+        if is_installed(scope) and not is_installed(MODULE2PACKAGE[scope]):
+            MODULE2PACKAGE[scope] = scope
 
 
 def _check_names(cfg: Config, cfg_options: Dict[str, Any]) -> None:

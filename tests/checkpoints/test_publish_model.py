@@ -54,7 +54,9 @@ def assert_equal(actual, expected):
         assert torch.equal(actual[key], value), key
 
 
-@pytest.mark.parametrize('update_buffers', [None, False, True])
+@pytest.mark.parametrize(
+    'update_buffers', [False, True, pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_evaluated_weights_are_published(
     tiny_runner, publish, tmp_path, update_buffers
 ):

@@ -63,13 +63,14 @@ def make_again(make_runner, folder, name, **options):
     return make_runner(model, custom_imports=cfg.custom_imports, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'depths, first, name',
     [
         ((1, 1, 1, 2), 'a', 'a'),
         # A Python has one module of a name.
-        pytest.param((1, 2, 1, 1), 'b', 'c', marks=pytest.mark.slow),
-        pytest.param((1, 2, 1, 2), 'd', 'd', marks=pytest.mark.slow),
+        ((1, 2, 1, 1), 'b', 'c'),
+        ((1, 2, 1, 2), 'd', 'd'),
     ],
 )
 def test_exported_again_and_moved(make_runner, tmp_path, depths, first, name):

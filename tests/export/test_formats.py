@@ -99,48 +99,37 @@ def declared_batch(out):
     return first.dim_param or first.dim_value
 
 
-@pytest.mark.parametrize('batch_size', [1, 4])
-@pytest.mark.parametrize('kind', FORMATS)
-def test_convolutions_take_any_number_of_images(
-    export, capsys, kind, batch_size
+ONNX, SCRIPT = FORMATS
+
+
+@pytest.mark.parametrize(
+    'network, batch_size, kinds',
+    [
+        (CNN, 4, [SCRIPT]),
+        (CNN, 1, [ONNX]),
+        (RESHAPED, 4, [ONNX, SCRIPT]),
+        (SWIN, 4, [SCRIPT]),
+        pytest.param(CNN, 1, [SCRIPT], marks=pytest.mark.slow),
+        pytest.param(CNN, 4, [ONNX], marks=pytest.mark.slow),
+        pytest.param(SWIN, 4, [ONNX, SCRIPT], marks=pytest.mark.slow),
+    ],
+)
+def test_files_compute_what_the_subnet_does(
+    export, capsys, network, batch_size, kinds
 ):
-    if kind == 'onnx':
+    """For any number of images; one by one, if their trace holds for one."""
+    if ONNX in kinds:
         pytest.importorskip('onnx', reason="PyTorch's exporter needs it")
-    in_place, out = export(CNN, [kind], batch_size)
-    for num_images in (1, 3):
-        assert_same(kind, out, in_place, num_images)
-    assert 'one image at a time' not in capsys.readouterr().out
-    if kind == 'onnx':
-        assert declared_batch(out) == 'batch'
-
-
-@pytest.mark.parametrize('network', [SWIN, RESHAPED], ids=['swin', 'reshaped'])
-@pytest.mark.parametrize('kind', FORMATS)
-def test_fixed_batch_is_of_one_image(export, capsys, network, kind):
-    if kind == 'onnx':
-        pytest.importorskip('onnx', reason="PyTorch's exporter needs it")
-    in_place, out = export(network, [kind])
-    assert_same(kind, out, in_place, 1)
-    printed = capsys.readouterr().out.splitlines()
-    assert [line for line in printed if 'one image at a time' in line] == [
-        f'Traced for one image at a time: n{FORMATS[kind]}'
-    ]
-    if kind == 'onnx':
-        assert declared_batch(out) == 1
-    else:
+    in_place, out = export(network, kinds, batch_size)
+    takes_more = network is CNN
+    for kind in kinds:
+        for num_images in (1, 3) if takes_more else (1,):
+            assert_same(kind, out, in_place, num_images)
+    names = ' and '.join(f'n{FORMATS[kind]}' for kind in kinds)
+    told = f'Traced for one image at a time: {names}\n'
+    assert (told in capsys.readouterr().out) is not takes_more
+    if ONNX in kinds:
+        assert declared_batch(out) == ('batch' if takes_more else 1)
+    elif not takes_more:
         with pytest.raises(torch.jit.Error, match='takes one image at a time'):
-            run(kind, out, torch.randn(2, 3, 16, 16))
-
-
-def test_both_files_at_once(export, capsys):
-    pytest.importorskip('onnx', reason="PyTorch's exporter needs it")
-    in_place, out = export(SWIN, [*FORMATS])
-    assert sorted(path.name for path in out.glob('n.*')) == [
-        'n.onnx',
-        'n.pth',
-        'n.py',
-        'n.torchscript.pt',
-    ]
-    for kind in FORMATS:
-        assert_same(kind, out, in_place, 1)
-    assert 'n.onnx and n.torchscript.pt\n' in capsys.readouterr().out
+            run(SCRIPT, out, torch.randn(2, 3, 16, 16))

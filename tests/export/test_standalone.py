@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from mmst.evaluation import run_as_subnet
 from mmst.export import write_standalone
 from mmst.subnets import find_stages
+from mmst.subnets.cost import iter_tensors
 from tests.conftest import classifier
 from tests.export.conftest import NUM_IMAGES, RESNET, stock
 
@@ -61,14 +62,12 @@ RETINANET = dict(
         stacked_convs=1,
     ),
 )
+STOCK_RESNET = stock(
+    dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
+)
 MODELS = dict(
     main=(RESNET, (2, 2, 2, 2)),
-    resnet=(
-        stock(
-            dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
-        ),
-        (1, 2, 1, 1),
-    ),
+    resnet=(STOCK_RESNET, (1, 2, 1, 1)),
     mobilenet=(
         stock(dict(type='MobileNetV3', arch='small'), 576),
         (1, 1, 3, 1, 2),
@@ -120,19 +119,9 @@ def expect(runner, depths, size, folder):
     with torch.no_grad(), run_as_subnet(
         runner, None if whole else depths, NUM_IMAGES
     ):
-        outputs = runner.model(images)
+        outputs = list(iter_tensors(runner.model(images)))
         state = {k: v.clone() for k, v in runner.model.state_dict().items()}
-    flat = []
-
-    def flatten(value):
-        if isinstance(value, torch.Tensor):
-            flat.append(value)
-        else:
-            for entry in value:
-                flatten(entry)
-
-    flatten(outputs)
-    torch.save(dict(images=images, outputs=flat), folder / 'expected.pt')
+    torch.save(dict(images=images, outputs=outputs), folder / 'expected.pt')
     return state
 
 
@@ -213,24 +202,6 @@ def test_backbones_of_mmst_stay_there(make_runner, tmp_path, name):
     assert f'from mmst.models import {kind.__name__}\n' in source
 
 
-def test_classes_are_those_of_the_data_by_default(make_runner, tmp_path):
-    runner = make_runner(RESNET)
-    write_standalone(runner, runner.cfg, (1, 2, 1, 1), tmp_path / 'a', 'n', 4)
-    meta = torch.load(tmp_path / 'a' / 'n.pth')['meta']
-    assert meta['dataset_meta'] == dict(classes=list('abcd'))
-
-
-def test_notes_stand_in_the_head(make_runner, tmp_path):
-    runner = make_runner(RESNET)
-    notes = ['top-1 75', 'on cpu']
-    write_standalone(
-        *(runner, runner.cfg, (1, 2, 1, 1), tmp_path / 'a', 'n', 4),
-        notes=notes,
-    )
-    head = (tmp_path / 'a' / 'n.py').read_text().partition('import sys')[0]
-    assert head.splitlines()[1:] == ['# top-1 75', '# on cpu']
-
-
 def export_detector(make_runner, out):
     import mmdet.models  # noqa: F401
 
@@ -291,11 +262,7 @@ def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
 
 
 def test_what_needs_mmst_is_told(make_runner, tmp_path):
-    runner = make_runner(
-        stock(
-            dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
-        )
-    )
+    runner = make_runner(STOCK_RESNET)
     cfg = Config(dict(runner.cfg, val_evaluator=dict(type='mmst.Mine')))
     left = write_standalone(
         runner, cfg, (2, 1, 1, 2), tmp_path / 'out', 'n', 4
@@ -306,16 +273,17 @@ def test_what_needs_mmst_is_told(make_runner, tmp_path):
 
 
 def test_stock_main_network_needs_no_module(make_runner, tmp_path):
-    runner = make_runner(
-        stock(
-            dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
-        )
+    """Its statistics are its own, the classes those of the data."""
+    runner = make_runner(STOCK_RESNET)
+    out, notes = tmp_path / 'out', ['top-1 75', 'on cpu']
+    write_standalone(
+        runner, runner.cfg, (2, 2, 2, 2), out, 'n', 4, notes=notes
     )
-    out = tmp_path / 'out'
-    write_standalone(runner, runner.cfg, (2, 2, 2, 2), out, 'n', 4)
     assert sorted(p.name for p in out.iterdir()) == ['n.pth', 'n.py']
     assert Config.fromfile(str(out / 'n.py')).model.backbone.type == 'ResNet'
-    # With the statistics of its own.
-    written = torch.load(out / 'n.pth')['state_dict']
+    head = (out / 'n.py').read_text().partition('import sys')[0]
+    assert head.splitlines()[1:] == ['# top-1 75', '# on cpu']
+    written = torch.load(out / 'n.pth')
+    assert written['meta'] == dict(dataset_meta=dict(classes=list('abcd')))
     for key, value in runner.model.state_dict().items():
-        assert torch.equal(written[key], value), key
+        assert torch.equal(written['state_dict'][key], value), key

@@ -8,8 +8,8 @@ from mmengine.config import Config
 
 from mmst.checkpoints.safe_load import DamagedCheckpointError
 from mmst.launch.earlier_run import read_settings
-from tests.conftest import load_run, logged
-from tests.tools.conftest import config, trained, work_dir  # noqa: F401
+from tests.conftest import load_run, logged, trained  # noqa: F401
+from tests.tools.conftest import work_dir  # noqa: F401
 
 
 def read_log(folder) -> str:
@@ -17,7 +17,7 @@ def read_log(folder) -> str:
 
 
 @pytest.fixture
-def go_on(train, config):  # noqa: F811
+def go_on(train, config):
     """Resume a work directory, for one more epoch unless told otherwise."""
 
     def go_on(folder, *options, epochs=2):
@@ -96,7 +96,7 @@ def test_damaged_checkpoints_name_the_one_before(
 
 def test_weights_alone_are_no_training(
     train,
-    config,  # noqa: F811
+    config,
     work_dir,  # noqa: F811
 ):
     path = work_dir / 'weights.pth'
@@ -115,7 +115,7 @@ def test_another_network_is_not_resumed(go_on, work_dir):  # noqa: F811
 
 def test_a_new_training_in_an_old_folder(
     train,
-    config,  # noqa: F811
+    config,
     work_dir,  # noqa: F811
 ):
     before = logged(work_dir)

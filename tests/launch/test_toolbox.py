@@ -4,17 +4,10 @@ import pytest
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from mmst.launch import distributions, toolbox
-from mmst.launch.distributions import (
-    find_bases_by_import_name,
-    get_distribution_name,
-    is_distributed,
-)
-from mmst.launch.toolbox import (
-    TOOLBOXES,
-    check_toolbox,
-    read_config,
-)
+from mmst import installation
+from mmst.installation import TOOLBOXES
+from mmst.launch import toolbox
+from mmst.launch.toolbox import check_toolbox, read_config
 
 
 @pytest.fixture
@@ -29,34 +22,18 @@ def runtime(tmp_path):
     return write
 
 
-@pytest.mark.parametrize('scope', list(TOOLBOXES))
-def test_each_toolbox_is_imported(scope):
+@pytest.mark.parametrize('scope', TOOLBOXES)
+def test_each_toolbox_is_imported_and_its_bases_are_read(
+    scope, runtime, monkeypatch
+):
+    """By the module's name, if no package of the project's is there."""
     pytest.importorskip(scope)
     check_toolbox(Config(dict(default_scope=scope)))
-
-
-@pytest.mark.parametrize('scope', list(TOOLBOXES))
-def test_bases_of_each_toolbox_are_read(scope, runtime):
-    pytest.importorskip(scope)
     assert read_config(runtime(scope)).default_scope == scope
-
-
-@pytest.mark.parametrize('scope', list(TOOLBOXES))
-def test_bases_need_no_distribution_of_that_name(scope, runtime, monkeypatch):
-    pytest.importorskip(scope)
-    missing = 'some-' + scope
-    monkeypatch.setitem(MODULE2PACKAGE, scope, missing)
-    monkeypatch.setitem(distributions.OPENMMLAB, scope, missing)
-    with pytest.raises(ModuleNotFoundError, match=f"'{scope}::' base of"):
-        read_config(runtime(scope))
-    find_bases_by_import_name()
+    monkeypatch.setitem(MODULE2PACKAGE, scope, f'some-{scope}')
+    with pytest.raises(ModuleNotFoundError):
+        Config.fromfile(runtime(scope))
     assert read_config(runtime(scope)).default_scope == scope
-
-
-def test_distributions_are_called_what_a_user_is_told():
-    for module in ('mmengine', 'mmcv', *TOOLBOXES):
-        pytest.importorskip(module)
-        assert is_distributed(get_distribution_name(module)), module
 
 
 COMMANDS = [
@@ -74,23 +51,12 @@ COMMANDS = [
 def test_missing_toolbox_is_named_as_its_family_does(
     onedl, scope, package, runtime, monkeypatch
 ):
-    monkeypatch.setattr(toolbox, 'has_onedl', lambda: onedl)
+    monkeypatch.setattr(installation, 'has_onedl', lambda: onedl)
     monkeypatch.setattr(toolbox, 'find_spec', lambda name: None)
-    monkeypatch.setattr('mmengine.config.config.is_installed', lambda _: False)
+    for module in ('mmst.launch.toolbox', 'mmengine.config.config'):
+        monkeypatch.setattr(f'{module}.is_installed', lambda name: False)
     message = f': pip install {package}$'
     with pytest.raises(ModuleNotFoundError, match=message):
         check_toolbox(Config(dict(default_scope=scope)))
     with pytest.raises(ModuleNotFoundError, match=message):
         read_config(runtime(scope))
-
-
-def test_family_is_told_by_mmengine(monkeypatch):
-    for installed, name in (
-        ('mmengine', 'mmsegmentation'),
-        ('onedl-mmengine', 'onedl-mmsegmentation'),
-    ):
-        monkeypatch.setattr(
-            distributions, 'is_distributed', lambda n, i=installed: n == i
-        )
-        assert get_distribution_name('mmseg') == name
-        assert get_distribution_name('mmpose') == 'mmpose'

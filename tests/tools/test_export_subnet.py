@@ -69,7 +69,7 @@ def family(load_tool, run, tmp_path_factory) -> Path:
 
 
 def conv_and_linear(depths, size):
-    """Multiply-adds and parameters of ResNet_CIFAR-18 with 8 channels."""
+    """FLOPs and parameters of ResNet_CIFAR-18 with 8 channels."""
     flops, params = 3 * 8 * 9 * size**2, 3 * 8 * 9 + 16
     width = 8
     for stage, depth in enumerate(depths):
@@ -106,7 +106,9 @@ def test_family_is_measured(family):
         assert image.format == 'PNG'
 
 
-@pytest.mark.parametrize('cost', ['flops', 'latency'])
+@pytest.mark.parametrize(
+    'cost', ['flops', pytest.param('latency', marks=pytest.mark.slow)]
+)
 def test_exported_subnet_tests_as_it_was_measured(
     export, run, family, tmp_path, capsys, cost
 ):
@@ -140,7 +142,7 @@ def test_exported_subnet_tests_as_it_was_measured(
     )
     told = (
         f'{depths}: accuracy/top1 (%) {chosen["score"]:.4g}, '
-        f'{chosen["flops"] / 1e6:.4g} M multiply-adds, '
+        f'{chosen["flops"] / 1e6:.4g} M FLOPs, '
         f'{chosen["params"] / 1e6:.4g} M parameters, '
         f'{chosen["latency"]:.4g} ms'
     )
@@ -199,7 +201,8 @@ def test_smallest_error_is_chosen(load_tool, tmp_path):
             written['rule'] = rule
         file.write_text(json.dumps(written))
         parsed = tool.parse_args([*args, *flags])
-        assert tool.choose_depths(parsed) == (best,)
+        network, _ = tool.choose_network(parsed)
+        assert network.depths == (best,)
 
 
 def test_file_that_only_the_loss_needs(export, run, tmp_path, capsys):

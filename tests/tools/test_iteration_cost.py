@@ -9,6 +9,7 @@ from torch import nn
 
 from tests.conftest import ROOT
 
+CONFIG = str(ROOT / 'configs/st_cifar/resnet56_st_cifar10.py')
 CASES = ('apart', 'shared', 'graph', 'released')
 
 
@@ -17,14 +18,14 @@ def tool(load_tool):
     return load_tool('tools/benchmarks/iteration_cost')
 
 
-def options(config, case, **others):
+def options(case, **others):
     return Namespace(
         **{
             **dict(
-                config=str(ROOT / 'configs' / config),
+                config=CONFIG,
                 case=case,
                 batch_size=2,
-                size=[64, 64],
+                size=[32, 32],
                 iterations=1,
                 num_subnets=2,
                 amp=False,
@@ -40,8 +41,7 @@ def options(config, case, **others):
 
 @pytest.mark.parametrize('case', ['plain', *CASES])
 def test_a_case(tool, case):
-    config = 'st_cifar/resnet56_st_cifar10.py'
-    result = tool.run_case(options(config, case))
+    result = tool.run_case(options(case))
     # Two subnets at the main input's size, perhaps with some blocks left out.
     if case == 'plain':
         assert result['predicted'] == 1
@@ -54,26 +54,22 @@ def test_a_case(tool, case):
 
 def test_a_detector(tool):
     pytest.importorskip('mmdet')
+    config = ROOT / 'configs/st_det/mask-rcnn_r50-st-star_fpn_1x_coco.py'
     result = tool.run_case(
-        options(
-            'st_det/mask-rcnn_r50-st-star_fpn_1x_coco.py',
-            'shared',
-            no_heads=True,
-        )
+        options('shared', config=str(config), size=[64, 64], no_heads=True)
     )
     assert 1 < result['predicted'] < 2.5
 
 
-@pytest.mark.parametrize('case', ['shared', 'graph', 'released'])
-def test_all_ways_but_the_released_one_train_alike(tool, case):
+def test_all_ways_but_the_released_one_train_alike(tool):
     """One step from the same weights on the same batch, against passes apart.
 
     Running statistics and inputs are the released procedure's own.
     """
 
-    def weights_after(case):
+    def train(case):
         torch.manual_seed(0)
-        args = options('st_cifar/resnet56_st_cifar10.py', case)
+        args = options(case)
         model, optim_wrapper, data, sampler = tool.build(
             args, torch.device('cpu')
         )
@@ -84,20 +80,43 @@ def test_all_ways_but_the_released_one_train_alike(tool, case):
         step(model, data, optim_wrapper, subnets=subnets)
         return nn.utils.parameters_to_vector(model.parameters()).detach()
 
-    gap = (weights_after(case) - weights_after('apart')).abs().max()
-    assert (gap.item() < 1e-10) is (case != 'released')
+    apart = train('apart')
+    for case in ('shared', 'graph', 'released'):
+        gap = (train(case) - apart).abs().max()
+        assert (gap.item() < 1e-10) is (case != 'released'), case
+
+
+def test_table(tool):
+    results = dict(
+        plain=dict(seconds=2.0, predicted=1.0, memory=100.0),
+        shared=dict(seconds=3.0, predicted=1.2, memory=150.0),
+    )
+    head, plain, shared = tool.format_results(results).splitlines()
+    assert head.split()[:2] == ['s/iter', 'ratio']
+    assert plain.split()[1:] == [
+        '2.000',
+        '1.00',
+        '1.00',
+        '1.000',
+        '100',
+        '1.00',
+    ]
+    assert shared.split()[2:] == [
+        '3.000',
+        '1.50',
+        '1.20',
+        '1.250',
+        '150',
+        '1.50',
+    ]
 
 
 @pytest.mark.slow
-def test_table(tool, capfd, monkeypatch):
-    config = str(ROOT / 'configs/st_cifar/resnet56_st_cifar10.py')
-    monkeypatch.setattr(
-        sys,
-        'argv',
-        [str(ROOT / 'tools/benchmarks/iteration_cost.py')]
-        + ['--configs', config, '--batch-size', '2', '--size', '32', '32']
-        + ['--iterations', '1', '--rounds', '1', '--cases', 'shared'],
-    )
+def test_each_case_has_its_own_process(tool, capfd, monkeypatch):
+    script = str(ROOT / 'tools/benchmarks/iteration_cost.py')
+    args = ['--configs', CONFIG, '--batch-size', '2', '--size', '32', '32']
+    args += ['--iterations', '1', '--rounds', '1', '--cases', 'shared']
+    monkeypatch.setattr(sys, 'argv', [script, *args])
     tool.main()
     out = capfd.readouterr().out
     assert 'ST, shared' in out and 'ST, apart' not in out

@@ -32,17 +32,17 @@ def run(script: str, *args: str, env: dict) -> str:
 
 
 @pytest.mark.parametrize('script', ['quickstart', 'run_tests', 'install'])
-@pytest.mark.parametrize('flag', ['--help', '-h'])
-def test_help_does_nothing(script, flag, tmp_path):
-    done = subprocess.run(
-        ['bash', str(ROOT / 'tools' / f'{script}.sh'), flag],
-        env=dict(PATH='/usr/bin:/bin', PYTHON='/none'),
-        cwd=str(tmp_path),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0 and done.stderr == ''
-    assert f'Usage: bash tools/{script}.sh [--stack ' in done.stdout
+def test_help_does_nothing(script, tmp_path):
+    for flags in (['--help'], ['-h'], ['--stack', 'onedl', '--help']):
+        done = subprocess.run(
+            ['bash', str(ROOT / 'tools' / f'{script}.sh'), *flags],
+            env=dict(PATH='/usr/bin:/bin', PYTHON='/none'),
+            cwd=str(tmp_path),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and done.stderr == ''
+        assert f'Usage: bash tools/{script}.sh [--stack ' in done.stdout
 
 
 @pytest.fixture
@@ -234,31 +234,33 @@ def groups(monkeypatch):
     return made
 
 
-def test_cpu_keeps_the_users_wrapper(groups):
-    cfg = Config(
-        dict(
-            launcher='pytorch',
-            env_cfg=dict(dist_cfg=dict(timeout=60)),
-            model_wrapper_cfg=dict(type='Mine', static_graph=True),
-        )
-    )
+@pytest.mark.parametrize(
+    'options, group, wrapper',
+    [
+        (
+            dict(
+                env_cfg=dict(dist_cfg=dict(timeout=60)),
+                model_wrapper_cfg=dict(type='Mine', static_graph=True),
+            ),
+            dict(timeout=timedelta(seconds=60)),
+            dict(type='Mine', static_graph=True),
+        ),
+        (
+            dict(find_unused_parameters=True),
+            {},
+            dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                find_unused_parameters=True,
+            ),
+        ),
+    ],
+)
+def test_cpu_keeps_the_users_settings(groups, options, group, wrapper):
+    cfg = Config(dict(launcher='pytorch', **options))
     prepare_launch(cfg)
-    assert groups == [(('gloo',), dict(timeout=timedelta(seconds=60)))]
-    assert cfg.model_wrapper_cfg == dict(
-        type='Mine', static_graph=True, device_ids=None
-    )
-
-
-def test_cpu_keeps_find_unused_parameters(groups):
-    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))
-    prepare_launch(cfg)
-    assert groups == [(('gloo',), {})]
-    assert cfg.model_wrapper_cfg == dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=True,
-        device_ids=None,
-    )
+    assert groups == [(('gloo',), group)]
+    assert cfg.model_wrapper_cfg == dict(wrapper, device_ids=None)
 
 
 @pytest.mark.parametrize(

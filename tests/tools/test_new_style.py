@@ -88,19 +88,20 @@ def test_train_and_test(run, new_style, test, tmp_path):
 @pytest.mark.parametrize(
     'tool, args',
     [
-        ('loafing', ['--depths', '1-1-1-1', '--num-samples', '2']),
-        ('logit_amplitude', ['--depths', '1-1-1-1', '--num-samples', '2']),
-        (
+        ('score_quality', []),
+        pytest.param('loafing', [], marks=pytest.mark.slow),
+        pytest.param('logit_amplitude', [], marks=pytest.mark.slow),
+        pytest.param(
             'receptive_field',
-            ['--depths', '1-1-1-1', '--num-samples', '2']
-            + ['--sizes', '32', '--num-images', '2'],
+            ['--sizes', '32', '--num-images', '2'],
+            marks=pytest.mark.slow,
         ),
-        ('score_quality', ['--depths', '1-1-1-1', '--num-samples', '2']),
     ],
 )
 def test_analyses_of_networks(analyse, run, new_style, tmp_path, tool, args):
     network = ('a', new_style, run / 'epoch_1.pth')
-    results = analyse(tool, tmp_path / 'out', '--run', *network, *args)
+    few = ['--depths', '1-1-1-1', '--num-samples', '2']
+    results = analyse(tool, tmp_path / 'out', '--run', *network, *few, *args)
     assert results
 
 

@@ -392,6 +392,7 @@ def test_tta_reaches_the_pipeline(load_tool):
     assert cfg.test_dataloader.dataset.dataset.pipeline == ['t']
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_line(config, tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tools/train.py'), config]

@@ -1,0 +1,418 @@
+"""The analysis tools: table, numbers and picture; bad input leaves nothing."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmst.analysis.accuracy_cost import MeasuredNetwork, format_family_table
+from mmst.analysis.cost import TrainingCost, format_cost_table
+from mmst.analysis.loafing import format_loafing_table, measure_loafing
+from mmst.analysis.logit_amplitude import (
+    Amplitudes,
+    format_amplitude_table,
+    measure_amplitudes,
+)
+from mmst.analysis.receptive_field import (
+    Field,
+    choose_stage,
+    load_input_images,
+    measure_receptive_field,
+)
+from mmst.analysis.score_quality import compute_bound
+from mmst.launch.trained_runner import load_trained_runner
+from tests.conftest import ROOT, forget_earlier_runs, logged
+
+DEMO = ROOT / 'configs/demo/resnet20_stpp_mnistm5k.py'
+VIT = ROOT / 'configs/st/vit-small_st_in1k.py'
+ST_HEAD = [
+    'model.head._delete_=True',
+    'model.head.type=mmst.STClsHead',
+    'model.head.loss_kl.type=mmst.KLMinusLoss',
+    'model.head.loss_kl.normalize=l2',
+    'model.head.normalize_main=True',
+    'model.head.head.type=LinearClsHead',
+    'model.head.head.num_classes=2',
+    'model.head.head.in_channels=64',
+    'custom_imports.imports=[mmst]',
+]
+
+
+@pytest.fixture
+def files(trained, config):
+    return config, str(trained / 'epoch_1.pth')
+
+
+@pytest.fixture
+def runner(files, tmp_path):
+    """The network without any tool."""
+    forget_earlier_runs()
+    return load_trained_runner(*files, tmp_path / 'again')
+
+
+def test_loafing(analyse, files, runner, tmp_path):
+    """Two runs of a name are seeds; one alone is at the subnet of its size."""
+    results = analyse(
+        'loafing',
+        tmp_path / 'deep' / 'out',
+        *('--run', 'ST', *files, '--run', 'ST', *files),
+        *('--alone', 'alone', *files),
+        *('--depths', '1-2-1-2'),
+    )
+    _, scores = measure_loafing(runner, subnets=[(1, 2, 1, 2), (2, 2, 2, 2)])
+    alone = {'2-2-2-2': scores['main']}
+    expected = dict(ST=[scores, scores], alone=[alone])
+    assert results == dict(
+        metric='accuracy/top1', rule='greater', results=expected
+    )
+    table = format_loafing_table(expected)
+    assert analyse.table == f'accuracy/top1 (%)\n{table}\n'
+
+
+def test_options_reach_the_config(analyse, files, tmp_path):
+    results = analyse(
+        'loafing',
+        tmp_path / 'out',
+        *('--run', 'ST', *files, '--depths', '--metric', 'accuracy/top2'),
+        *('--rule', 'less', '--cfg-options', 'val_evaluator.topk=(2,)'),
+    )
+    assert results == dict(
+        metric='accuracy/top2',
+        rule='less',
+        results=dict(ST=[{'main': 100.0}]),  # of two classes
+    )
+
+
+def test_logit_amplitude(analyse, files, runner, tmp_path):
+    results = analyse(
+        'logit_amplitude',
+        tmp_path / 'out',
+        *('--run', 'CT', *files, '--run', 'other', *files),
+    )
+    assert list(results) == ['CT', 'other']
+    runs = {name: Amplitudes(**result) for name, result in results.items()}
+    assert list(runs['CT'].scores) == ['main', '1-1-1-1', '2-2-2-2']
+    assert runs['CT'] == runs['other'] == measure_amplitudes(runner)
+    assert analyse.table == format_amplitude_table(runs) + '\n'
+
+
+def test_receptive_field(analyse, files, runner, tmp_path):
+    results = analyse(
+        'receptive_field',
+        tmp_path / 'out',
+        *('--run', 'CT', *files, '--stage', 'layer2'),
+        *('--sizes', '32', '24', '--depths', '1-1-1-1'),
+    )
+    assert [(r['run'], r['network'], r['size']) for r in results] == [
+        ('CT', 'main', 32),
+        ('CT', 'main', 24),
+        ('CT', '1-1-1-1', 32),
+        ('CT', '1-1-1-1', 24),
+    ]
+    stage = choose_stage(runner.model, 'layer2')
+    images = load_input_images(runner, 32, 4)
+    field = measure_receptive_field(runner.model, images, stage)
+    sides = Field('CT', 'main', 32, field).sides
+    assert results[0]['sides'] == {
+        f'{x:.0%}': side for x, side in sides.items()
+    }
+    title, head, first, *_ = analyse.table.splitlines()
+    assert (
+        title == 'Sides of the squares that hold a share of the contribution'
+    )
+    assert first.split()[:4] == ['CT', 'main', '32', 'px']
+    assert first.split()[4::2] == list(map(str, sides.values()))
+
+
+def test_noise_needs_no_images(analyse, files, tmp_path):
+    (result,) = analyse(
+        'receptive_field',
+        tmp_path / 'out',
+        *('--run', 'CT', *files, '--noise', '--depths', '--sizes', '32'),
+        *('--num-images', '2', '--cfg-options'),
+        'val_dataloader.dataset.data_root=nowhere',
+    )
+    assert result['network'] == 'main'
+
+
+def test_score_quality(analyse, files, runner, tmp_path):
+    """Three forms of scores of the four images through the bare model."""
+    run = ('--run', 'net', *files, '--depths', '1-1-1-1')
+    model, logits, labels = runner.model, [], []
+    model.eval()
+    with torch.no_grad():
+        for data in runner.val_dataloader:
+            labels += [int(s.gt_label) for s in data['data_samples']]
+            data = model.data_preprocessor(data, False)
+            logits.append(model(data['inputs']))
+    logits, labels = torch.cat(logits), torch.tensor(labels)
+
+    def check(network, predicted):
+        calibrated = logits / network['temperature']
+        for form, z in zip(
+            ('raw', 'predicted', 'calibrated'), (logits, predicted, calibrated)
+        ):
+            expected = F.cross_entropy(z, labels).item()
+            found = network['cross_entropy'][form]
+            assert found == pytest.approx(expected, rel=1e-5)
+
+    options = ('--cfg-options', *ST_HEAD)
+    st = analyse('score_quality', tmp_path / 'st', *run, *options)['net']
+    unit = logits / logits.norm(dim=1, keepdim=True)
+    check(st['networks']['main'], unit)
+    plain = analyse('score_quality', tmp_path / 'out', *run)['net']
+    main, subnet = plain['networks'].values()
+    check(main, logits)
+    gap = abs(
+        main['cross_entropy']['predicted']
+        - subnet['cross_entropy']['predicted']
+    )
+    assert plain['bound']['gap'] == pytest.approx(gap)
+    assert list(plain['networks']) == ['main', '1-1-1-1']
+    assert 'ECE calibrated (%)' in analyse.table
+    assert f'{gap:.3f}' in analyse.table.splitlines()[-1]
+
+
+def test_bound_against_the_equation():
+    generator = torch.Generator().manual_seed(0)
+    main, *subnets = torch.randn(
+        3, 20, 7, generator=generator, dtype=torch.float64
+    )
+    labels = torch.randint(7, (20,), generator=generator)
+    found = compute_bound(main, subnets, labels)
+    p = main.softmax(1)
+
+    def loss(logits):
+        return -logits.softmax(1)[range(20), labels].log().mean()
+
+    divergence = sum(
+        (p * (p / s.softmax(1)).log()).sum(1).mean() for s in subnets
+    ) / len(subnets)
+    first = loss(main)
+    bound = (divergence + math.log(7)) / torch.exp(-first) + first
+    assert found.divergence == pytest.approx(divergence.item())
+    assert found.bound == pytest.approx(bound.item())
+    assert found.gap == pytest.approx(
+        abs(first - sum(map(loss, subnets)) / len(subnets)).item()
+    )
+    assert found.bound > found.chance == pytest.approx(math.log(7))
+
+
+def test_accuracy_cost(analyse, files, tmp_path):
+    """At two sizes; what it tells of errors is that less is better."""
+    results = analyse(
+        'accuracy_cost',
+        tmp_path / 'out',
+        *(*files, '--max-subnets', '2', '--sizes', '16', '--seconds', '0'),
+        *('--rule', 'less'),
+    )
+    networks = [
+        MeasuredNetwork(**dict(network, depths=tuple(network['depths'])))
+        for network in results['networks']
+    ]
+    assert [network.name for network in networks] == [
+        '1-1-1-1',
+        '2-2-2-2',
+        '1-1-1-1 at 16 px',
+        '2-2-2-2 at 16 px',
+    ]
+    label = 'accuracy/top1 (%, less is better)'
+    table = format_family_table(networks, label, 'less')
+    threads = torch.get_num_threads()
+    assert analyse.table == f'Time on cpu, {threads} threads\n{table}\n'
+
+
+def test_cost(analyse, trained, tmp_path):
+    results = analyse(
+        'cost',
+        tmp_path / 'out',
+        *('--run', 'a', trained, '--run', 'b', trained, '--size', '32', '32'),
+    )
+    assert results['a'] == results['b']
+    assert results['a']['scores'] == [logged(trained)[-1]['accuracy/top1']]
+    assert results['a']['epochs'] == [1]
+    assert results['a']['iterations'] == 2
+    table = format_cost_table(
+        {name: TrainingCost(**result) for name, result in results.items()}
+    )
+    assert analyse.table == table + '\n'
+
+
+def test_stage_layout(analyse, tmp_path):
+    results = analyse(
+        'stage_layout',
+        tmp_path / 'out',
+        *(DEMO, VIT, '--size', '32', '48', '--min-depths', '1', '2'),
+    )
+    assert list(results) == ['resnet20_stpp_mnistm5k', 'vit-small_st_in1k']
+    demo, vit = results.values()
+    assert demo['blocks'] == dict(layer1=3, layer2=3, layer3=3)
+    assert vit['blocks'] == dict(layers=12)
+    assert demo['size'] == vit['size'] == [32, 48]
+    assert demo['num_subnets'] == 3  # as in its hook
+    assert [p['space'] for p in demo['proposals']] == [[3, 3, 3], [2, 2, 2]]
+    assert [p['num_subnets'] for p in vit['proposals']] == [12, 11]
+    assert 'vit-small_st_in1k: layers 12; 32 x 48 px' in analyse.table
+
+
+def test_layouts_of_one_name_are_told_apart(analyse, tmp_path):
+    """The size comes from each config, and options reach it."""
+    paths = [tmp_path / folder / 'config.py' for folder in 'ab']
+    for path, depth in zip(paths, (20, 32)):
+        path.parent.mkdir()
+        path.write_text(
+            f"_base_ = '{DEMO}'\nmodel = dict(backbone=dict(depth={depth}))\n"
+        )
+    results = analyse(
+        'stage_layout',
+        tmp_path / 'out',
+        *(*paths, '--min-depths', '1', '--cfg-options'),
+        'custom_hooks.0.num_subnets=2',
+    )
+    assert [
+        (name, result['blocks']['layer1'], result['size'])
+        for name, result in results.items()
+    ] == [(str(paths[0]), 3, [32, 32]), (str(paths[1]), 5, [32, 32])]
+    assert results[str(paths[0])]['num_subnets'] == 2
+
+
+NO_VALIDATION = [
+    f'val_{part}=None' for part in ('dataloader', 'evaluator', 'cfg')
+]
+
+
+@pytest.mark.parametrize(
+    'tool, message, args',
+    [
+        ('loafing', 'depth 3 of stage 1 in', ['--depths', '3-1-1-1']),
+        ('loafing', 'has 3 entries, but the ne', ['--depths', '1-1-1']),
+        ('loafing', r"'mAP' is not .*\['accuracy/top1'", ['--metric', 'mAP']),
+        ('loafing', 'num_samples 0', ['--num-samples', '0']),
+        (
+            'loafing',
+            r'layer1\.2\.conv1\.weight',
+            ['--cfg-options', 'model.backbone.depth=34'],
+        ),
+        ('loafing', 'set val_dataloader', ['--cfg-options', *NO_VALIDATION]),
+        ('logit_amplitude', 'depth 9 of stage 1', ['--depths', '9-1-1-1']),
+        ('score_quality', 'depth 9 of stage 1', ['--depths', '9-1-1-1']),
+        ('receptive_field', "'layer9' is not .*layer4", ['--stage', 'layer9']),
+        ('receptive_field', 'depth 9 of stage 1', ['--depths', '9-1-1-1']),
+        ('receptive_field', 'must be at least 1', ['--num-images', '0']),
+        ('receptive_field', 'must be at least 1', ['--sizes', '0']),
+    ],
+)
+def test_bad_input_leaves_nothing(
+    refuse, files, tmp_path, tool, message, args
+):
+    run = ('--run', 'a', *files)
+    refuse(tool, tmp_path / 'out', ValueError, message, *run, *args)
+
+
+def test_depths_in_another_form(refuse, files, tmp_path):
+    args = ('--run', 'a', *files, '--depths', '1,1,1')
+    refuse('loafing', tmp_path / 'out', SystemExit, '2', *args)
+
+
+def test_images_that_are_not_there(refuse, files, tmp_path):
+    option = 'val_dataloader.dataset.data_root=nowhere'
+    args = ('--run', 'a', *files, '--cfg-options', option)
+    refuse('loafing', tmp_path / 'out', FileNotFoundError, 'nowhere', *args)
+
+
+@pytest.mark.parametrize(
+    'message, args',
+    [
+        ("metric 'mIoU' is not one of", ['--metric', 'mIoU']),
+        ('--size HEIGHT WIDTH', []),  # images are taken as they are
+    ],
+)
+def test_bad_input_for_costs(refuse, trained, tmp_path, message, args):
+    run = ('--run', 'a', trained)
+    refuse('cost', tmp_path / 'out', ValueError, message, *run, *args)
+
+
+def test_no_log(refuse, tmp_path):
+    message = "run 'a': .* has no training log"
+    args = ('--run', 'a', tmp_path)
+    refuse('cost', tmp_path / 'out', ValueError, message, *args)
+
+
+@pytest.mark.parametrize(
+    'error, message, args',
+    [
+        (ValueError, 'leaves no feature map', ['--size', '0', '32']),
+        (
+            ValueError,
+            'no model.backbone',
+            ['--cfg-options', 'model.backbone=None'],
+        ),
+        (
+            TypeError,
+            'no residual stages found in VGG',
+            [
+                '--cfg-options',
+                'model.backbone._delete_=True',
+                'model.backbone.type=VGG',
+                'model.backbone.depth=11',
+            ],
+        ),
+        (
+            ValueError,
+            '0 is not a whole number of at least 1',
+            ['--min-depths', '0'],
+        ),
+    ],
+)
+def test_bad_input_for_layouts(refuse, tmp_path, error, message, args):
+    refuse('stage_layout', tmp_path / 'out', error, message, DEMO, *args)
+
+
+#: What a run of each tool names.
+KINDS = {
+    'loafing': ('config', 'checkpoint'),
+    'logit_amplitude': ('config', 'checkpoint'),
+    'receptive_field': ('config', 'checkpoint'),
+    'score_quality': ('config', 'checkpoint'),
+    'cost': ('work_dir',),
+}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Arguments for runs of some names; what they name is there, but empty."""
+
+    def runs(tool, *names, without=None):
+        arguments = []
+        for name in names:
+            paths = [tmp_path / f'{name}_{kind}' for kind in KINDS[tool]]
+            for path in paths:
+                if path.name != without:
+                    path.touch()
+            arguments += ['--run', name, *paths]
+        return arguments
+
+    return runs
+
+
+@pytest.mark.parametrize('tool', KINDS)
+def test_runs_are_checked_before_anything_is_measured(
+    refuse, runs, tmp_path, tool
+):
+    out = tmp_path / 'out'
+    if tool != 'loafing':  # where they are seeds
+        message = "two runs are named 'a': choose different names"
+        refuse(tool, out, ValueError, message, *runs(tool, 'a', 'b', 'a'))
+    message = "a run is named '_b': legends leave out"
+    refuse(tool, out, ValueError, message, *runs(tool, 'a', '_b'))
+    for kind in KINDS[tool]:
+        given = runs(tool, 'a', f'b{kind}', without=f'b{kind}_{kind}')
+        message = f"b{kind}_{kind} of run 'b{kind}' does not exist"
+        refuse(tool, out, FileNotFoundError, message, *given)
+
+
+def test_networks_alone_are_checked_too(refuse, runs, tmp_path):
+    given = [*runs('loafing', 'a'), '--alone', 'b', 'no.py', 'no.pth']
+    message = "no.py of run 'b' does not exist"
+    refuse('loafing', tmp_path / 'out', FileNotFoundError, message, *given)
