@@ -16,7 +16,13 @@ from statistics import median
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from downstream_frameworks import BACKBONE, FRAMEWORKS, SPACE
+from downstream_frameworks import (
+    BACKBONE,
+    FRAMEWORKS,
+    SPACE,
+    Options,
+    both,
+)
 from run_logged import ROOT, train_logged
 
 from mmst.analysis.scores import format_mean
@@ -33,7 +39,7 @@ class Run(NamedTuple):
     """A fine-tuning.
 
     Attributes:
-        name: Of the framework.
+        name: Name of the framework.
         method: A key of ``METHODS``.
         seed: Its seed.
         length: In the framework's unit.
@@ -93,13 +99,13 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parsed
 
 
-def train(name: str, config: str, folder: Path, options: List[str]) -> Path:
+def train(name: str, config: str, folder: Path, options: Options) -> str:
     """Train, or reuse an existing run; return the last checkpoint."""
-    last, done = folder / 'last_checkpoint', folder / 'done'
+    done = folder / 'done'
     if not done.exists():
-        train_logged(name, config, folder, ['--cfg-options', *options])
+        train_logged(name, config, folder, options)
         done.touch()
-    return Path(last.read_text())
+    return (folder / 'last_checkpoint').read_text()
 
 
 def read_last_metrics(folder: Path, metrics: Sequence[str]) -> List[float]:
@@ -125,41 +131,33 @@ def read_last_metrics(folder: Path, metrics: Sequence[str]) -> List[float]:
     ]
 
 
-def fine_tune(run: Run, backbone: Path, work_dir: Path) -> List[float]:
+def fine_tune(run: Run, backbone: str, work_dir: Path) -> List[float]:
     """Fine-tune a framework once; return its metrics in %."""
     framework = FRAMEWORKS[run.name]
     folder = run.find_folder(work_dir)
+    options = {
+        **BACKBONE,
+        **framework.options,
+        **framework.list_schedule(run.length),
+        'model.backbone.init_cfg.checkpoint': backbone,
+        'randomness.seed': run.seed,
+        **both('num_workers', 0),
+        **both('persistent_workers', False),
+    }
+    if run.method == 'st-star':
+        options[f'custom_hooks.{framework.sampler}.space'] = SPACE
     train(
         f'{run.name} {METHODS[run.method]} {run.length} {framework.unit} '
         f'seed {run.seed}',
         'configs/' + framework.config.format(run.method),
         folder,
-        [
-            *BACKBONE,
-            *framework.options,
-            *framework.list_schedule(run.length),
-            f'model.backbone.init_cfg.checkpoint={backbone}',
-            f'randomness.seed={run.seed}',
-            *(
-                f'{split}_dataloader.num_workers=0'
-                for split in ('train', 'val')
-            ),
-            *(
-                f'{split}_dataloader.persistent_workers=False'
-                for split in ('train', 'val')
-            ),
-            *(
-                [f'custom_hooks.{framework.sampler}.space={SPACE}']
-                if run.method == 'st-star'
-                else []
-            ),
-        ],
+        options,
     )
     return read_last_metrics(folder, framework.metrics)
 
 
 def fine_tune_all(
-    runs: Sequence[Run], backbone: Path, args: argparse.Namespace
+    runs: Sequence[Run], backbone: str, args: argparse.Namespace
 ) -> Results:
     """Fine-tune several at a time; return their metrics in %."""
     print(
@@ -198,7 +196,7 @@ def find_equal_lengths(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
     """Find how long ST has to be to take as long as ST*.
 
     By time, since heads and losses are a good part of it, which a count of
-    the backbone's multiply-adds leaves out.
+    the backbone's FLOPs leaves out.
 
     Returns:
         Dict[str, Dict]: By framework: ``ratio`` of an ST* iteration's time to
@@ -221,30 +219,6 @@ def find_equal_lengths(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
             ratio=ratios, length=round(length * np.mean(ratios))
         )
     return lengths
-
-
-def fine_tune_longer(
-    backbone: Path, args: argparse.Namespace
-) -> Dict[str, Dict[str, Any]]:
-    """Fine-tune without subnets for the time that ST* takes.
-
-    Returns:
-        Dict[str, Dict]: That of :func:`find_equal_lengths`, with ``scores``:
-            by metric, in %, seed by seed.
-    """
-    costs = find_equal_lengths(args)
-    results = fine_tune_all(
-        [
-            Run(name, 'st', seed, cost['length'])
-            for seed in args.seeds
-            for name, cost in costs.items()
-        ],
-        backbone,
-        args,
-    )
-    for name, metrics in results.items():
-        costs[name]['scores'] = {m: v['st'] for m, v in metrics.items()}
-    return costs
 
 
 def format_table(results: Results, costs: Dict[str, Dict[str, Any]]) -> str:
@@ -278,7 +252,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         'pretraining',
         PRETRAIN,
         parsed.work_dir / 'pretrain',
-        ['randomness.seed=0'],
+        {'randomness.seed': 0},
     )
     results = fine_tune_all(
         [
@@ -290,7 +264,16 @@ def main(args: Optional[Sequence[str]] = None) -> None:
         backbone,
         parsed,
     )
-    costs = fine_tune_longer(backbone, parsed) if parsed.equal_cost else {}
+    costs: Dict[str, Dict[str, Any]] = {}
+    if parsed.equal_cost:
+        costs = find_equal_lengths(parsed)
+        longer = [
+            Run(name, 'st', seed, cost['length'])
+            for seed in parsed.seeds
+            for name, cost in costs.items()
+        ]
+        for name, metrics in fine_tune_all(longer, backbone, parsed).items():
+            costs[name]['scores'] = {m: v['st'] for m, v in metrics.items()}
     print(
         f'\nmean and 95 % interval over seeds {parsed.seeds}\n'
         f'{format_table(results, costs)}'

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
+from typing import Any, Dict, List
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,7 +54,7 @@ def run_logged(name: str, command: List[str], log: Path) -> float:
 
 
 def train_logged(
-    name: str, config: str, folder: Path, options: List[str]
+    name: str, config: str, folder: Path, options: Dict[str, Any]
 ) -> float:
     """Train into a folder by ``tools/train.py``, or resume there.
 
@@ -63,22 +63,18 @@ def train_logged(
         config: The config, from the repository's root.
         folder: The run's work directory, created if missing; the output goes
             to ``output.txt`` there.
-        options: More arguments of ``tools/train.py``.
+        options: Changes of the config.
 
     Returns:
         float: Its CPU time in seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return run_logged(
-        name,
-        [
-            sys.executable,
-            'tools/train.py',
-            config,
-            '--work-dir',
-            str(folder),
-            '--resume',
-            *options,
-        ],
-        folder / 'output.txt',
-    )
+    command = [sys.executable, 'tools/train.py', config, '--work-dir']
+    command += [str(folder), '--resume', *format_options(options)]
+    return run_logged(name, command, folder / 'output.txt')
+
+
+def format_options(options: Dict[str, Any]) -> List[str]:
+    """Write changes of a config as a command line."""
+    changes = [f'{key}={value}' for key, value in options.items()]
+    return ['--cfg-options', *changes]

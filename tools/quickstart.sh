@@ -3,7 +3,7 @@
 # a network with common training (CT) and with ST++, and with CT for as long as
 # ST++ costs, and compare them.
 #
-# Usage: bash tools/quickstart.sh [--stack openmmlab|onedl] [arguments of demo/classification.py]
+# Usage: bash tools/quickstart.sh [--stack openmmlab|onedl] [arguments of demo/compare.py]
 # The stacks are explained in tools/install.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,4 +13,4 @@ choose_stack "$@"
 # Classification does without mmcv's operators, where they cannot be compiled.
 bash tools/install.sh --stack "$stack" --allow-lite
 "$python" demo/dataset_converters/mnistm5k.py
-exec "$python" demo/classification.py --equal-cost ${arguments[@]+"${arguments[@]}"}
+exec "$python" demo/compare.py --equal-cost ${arguments[@]+"${arguments[@]}"}

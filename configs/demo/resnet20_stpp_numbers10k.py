@@ -4,7 +4,7 @@ _base_ = './resnet20_st_numbers10k.py'
 
 model = dict(
     head=dict(
-        # As released. With 100 classes, standardised logits have norm 10.
+        # KL- as released. With 100 classes, standardised logits have norm 10.
         loss_kl=dict(normalize='standardize'),
         normalize_main=True,
     )

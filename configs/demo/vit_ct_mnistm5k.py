@@ -1,5 +1,5 @@
 # Common training (CT) of a small ViT: six layers of 64 channels, patches of 4
-# pixels, 23 million multiply-adds per image.
+# pixels, 23 million FLOPs per image.
 _base_ = './resnet20_ct_mnistm5k.py'
 
 model = dict(

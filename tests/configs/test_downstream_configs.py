@@ -1,28 +1,21 @@
 """Every config of detection, segmentation and pose parses, builds and fits."""
 
 import re
-from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import HOOKS, LOOPS, MODELS, init_default_scope
+from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner.checkpoint import get_torchvision_models
-from torch import nn
 from torch.utils.data import DataLoader
 
 from mmst.engine import STEpochBasedTrainLoop, STIterBasedTrainLoop
-from mmst.launch.configured_runner import load_config
-from mmst.launch.toolbox import (
-    check_toolbox,
-    get_install_command,
-    read_config,
-)
 from mmst.subnets import find_stages
 
-from .test_configs import flat
+from .parsed import build, difference, enter_scope
+from .parsed import parse as parse_any
 
 ROOT = Path(__file__).parents[2]
 SCOPES = dict(st_det='mmdet', st_seg='mmseg', st_pose='mmpose')
@@ -55,8 +48,6 @@ ST = dict(
     checkpoint='checkpoints/resnet50_st-ua_in1k.pth',
     prefix='backbone.',
 )
-# Top-level names that only serve to write the configs.
-VARIABLES = ('backbone_init', 'adamw', 'subnet_sampler')
 
 
 def adamw_of(config: str) -> str:
@@ -67,11 +58,10 @@ def star_of(config: str) -> str:
     return config.replace('50-st_', '50-st-star_')
 
 
-@lru_cache(maxsize=None)
 def parse(config: str) -> Config:
-    """A config of ours; not to be changed."""
+    """A config of ours, where its toolbox is installed."""
     pytest.importorskip(SCOPES[config.split('/')[0]])
-    return Config.fromfile(ROOT / 'configs' / config)
+    return parse_any(config)
 
 
 def stock(name: str, tmp_path) -> Config:
@@ -80,28 +70,6 @@ def stock(name: str, tmp_path) -> Config:
     path = tmp_path / 'stock.py'
     path.write_text(f'_base_ = {name!r}')
     return Config.fromfile(path)
-
-
-def enter_scope(cfg: Config) -> None:
-    check_toolbox(cfg)
-    init_default_scope(cfg.default_scope)
-
-
-@lru_cache(maxsize=None)
-def build(config: str) -> nn.Module:
-    """The model of a config, with random weights."""
-    return MODELS.build(parse(config).model)
-
-
-def difference(first: Config, second: Config) -> dict:
-    """What differs between two configs, and into what."""
-    a, b = (flat(cfg.to_dict()) for cfg in (first, second))
-    return {
-        key: (a.get(key), b.get(key))
-        for key in {*a, *b}
-        if (key in a) != (key in b) or a.get(key) != b.get(key)
-        if key.split('.')[0] not in VARIABLES and not key.endswith('_scope_')
-    }
 
 
 def test_every_config_has_its_variants():
@@ -249,15 +217,11 @@ def test_model_and_space_fit(config):
     assert all(p.requires_grad for p in backbone.layer2.parameters())
     backbone.train()
     assert backbone.layer2[0].bn1.training is not frozen  # norm_eval
-    # What ImageNet's backbones are trained with.
-    preprocessor = model.data_preprocessor
-    assert preprocessor.mean.flatten().tolist() == pytest.approx(
-        [123.675, 116.28, 103.53]
-    )
-    assert preprocessor.std.flatten().tolist() == pytest.approx(
-        [58.395, 57.12, 57.375]
-    )
-    assert star.model.data_preprocessor.bgr_to_rgb
+    # The values that ImageNet's backbones are trained with.
+    preprocessor = star.model.data_preprocessor
+    assert preprocessor.mean == pytest.approx([123.675, 116.28, 103.53])
+    assert preprocessor.std == pytest.approx([58.395, 57.12, 57.375])
+    assert preprocessor.bgr_to_rgb
 
 
 @pytest.mark.parametrize(
@@ -310,14 +274,15 @@ def with_backbone(config: str, checkpoint: str) -> Config:
 
 
 @pytest.mark.parametrize(
-    'config', ['st_det/atss_r50-st_fpn_1x_coco.py', SEG, star_of(POSE)]
-)
-@pytest.mark.parametrize(
-    'row, weights',
+    'config, row, weights',
     [
-        ('R50-base', 'resnet50-0676ba61.pth'),
-        ('R50-tnr', 'resnet50-11ad3fa6.pth'),
-        ('R50-timm', 'resnet50_a1_0-14fe96d1.pth'),
+        (
+            'st_det/atss_r50-st_fpn_1x_coco.py',
+            'R50-base',
+            'resnet50-0676ba61.pth',
+        ),
+        (SEG, 'R50-tnr', 'resnet50-11ad3fa6.pth'),
+        (star_of(POSE), 'R50-timm', 'resnet50_a1_0-14fe96d1.pth'),
     ],
 )
 def test_backbones_of_the_page(config, row, weights):
@@ -338,32 +303,3 @@ def test_r50_base_is_the_stock_config(config, tmp_path):
     ours = with_backbone(config, BACKBONES['R50-base'])
     assert ours.model.backbone.init_cfg.pop('prefix') is None
     assert not difference(own, ours)
-
-
-def test_backbone_on_the_command_line(load_tool):
-    """One line replaces the checkpoint, and takes its prefix away."""
-    pytest.importorskip('mmpose')
-    tool = load_tool('tools/train')
-    cfg = load_config(
-        tool.parse_args(
-            [
-                str(ROOT / 'configs' / POSE),
-                '--cfg-options',
-                'model.backbone.init_cfg.checkpoint=my.pth',
-                'model.backbone.init_cfg.prefix=None',
-            ]
-        )
-    )
-    assert cfg.model.backbone.init_cfg == dict(
-        type='Pretrained', checkpoint='my.pth', prefix=None
-    )
-
-
-@pytest.mark.parametrize(
-    'config', [*map(star_of, (adamw_of(next(iter(DETECTORS))), SEG, POSE))]
-)
-def test_missing_toolbox_is_named(config, monkeypatch):
-    monkeypatch.setattr('mmengine.config.config.is_installed', lambda _: False)
-    install = get_install_command(SCOPES[config.split('/')[0]])
-    with pytest.raises(ModuleNotFoundError, match=re.escape(install)):
-        read_config(str(ROOT / 'configs' / config))

@@ -36,32 +36,28 @@ def options_of(load_tool, digit_scenes):
 
     def options_of(name: str, length: int) -> list:
         framework = demo.FRAMEWORKS[name]
-        given = [
-            option.replace('data/digit_scenes', str(digit_scenes))
-            for option in (*demo.BACKBONE, *framework.options)
-        ]
         by_iter = name == 'semantic-fpn'
-        small = [
-            'model.backbone.init_cfg=None',
-            f'custom_hooks.{framework.sampler}.space={demo.SPACE}',
-            *framework.list_schedule(length * (1 + by_iter)),
-            f'train_cfg.val_interval={1 + by_iter}',
-            f'default_hooks.checkpoint.interval={1 + by_iter}',
-            'default_hooks.logger.interval=1',
-            'train_dataloader.batch_size=2',
-            'randomness.seed=0',
-        ]
-        small += [
-            f'{split}_dataloader.{option}'
-            for split in ('train', 'val')
-            for option in ('num_workers=0', 'persistent_workers=False')
-        ]
+        options = {
+            **demo.BACKBONE,
+            **framework.options,
+            'model.backbone.init_cfg': None,
+            f'custom_hooks.{framework.sampler}.space': demo.SPACE,
+            **framework.list_schedule(length * (1 + by_iter)),
+            'train_cfg.val_interval': 1 + by_iter,
+            'default_hooks.checkpoint.interval': 1 + by_iter,
+            'default_hooks.logger.interval': 1,
+            'train_dataloader.batch_size': 2,
+            'randomness.seed': 0,
+            **demo.both('num_workers', 0),
+            **demo.both('persistent_workers', False),
+        }
         if not by_iter:  # 2 iterations an epoch
-            small += [
-                'train_dataloader.dataset.indices=3',
-                'val_dataloader.dataset.indices=2',
-            ]
-        return [*given, *small]
+            options['train_dataloader.dataset.indices'] = 3
+            options['val_dataloader.dataset.indices'] = 2
+        return [
+            f'{key}={value}'.replace('data/digit_scenes', str(digit_scenes))
+            for key, value in options.items()
+        ]
 
     return options_of
 

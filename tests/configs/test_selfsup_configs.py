@@ -16,13 +16,6 @@ FOLDER = ROOT / 'configs/st_selfsup'
 CONFIGS = sorted(path.name for path in FOLDER.glob('*.py'))
 
 
-def test_readme_lists_every_config():
-    text = (FOLDER / 'README.md').read_text()
-    assert CONFIGS and all(f'({name})' in text for name in CONFIGS)
-    for path in re.findall(r'configs/[\w/-]+\.py', text):
-        assert (ROOT / path).exists()
-
-
 @pytest.mark.parametrize('name', CONFIGS)
 def test_st_is_the_stock_config_but_for_the_method(name):
     cfg = read_config(str(FOLDER / name))

@@ -1,94 +1,87 @@
 """Stock config families with a residual backbone, on odd data.
 
-The page of the docs says which of them train, and is the list that is run.
+The page of the docs says which of them train, and its list is run.
 """
 
-import re
+import json
 
 import pytest
 
-from ..conftest import ROOT
-from .stock_families import (
-    families,
-    family_of,
-    has_stages,
-    in_words,
-    iter_backbones,
-    load,
-    outcomes,
-)
+from tests.conftest import ROOT
 
-PAGE = (ROOT / 'docs/stock_configs.md').read_text(encoding='utf-8')
-ROWS = re.findall(r'^\| (\w+) \| `(.+?)` \| (.+?) \|$', PAGE, re.MULTILINE)
-TOOLBOXES = ('mmdet', 'mmseg', 'mmpose')
+FOUND = json.loads((ROOT / 'resources/stock_configs.json').read_text())
+ROWS = [
+    (toolbox, *row)
+    for toolbox, configs in FOUND['outcomes'].items()
+    for row in configs.items()
+]
 #: Families that only the OneDL packages have.
-ONEDL = {('mmdet', 'clrnet')}
+ONEDL = dict(mmdet={'clrnet'}, mmseg=set(), mmpose=set())
+TOOLBOXES = list(ONEDL)
 
 
-def listed(reason):
-    """Families of a line such as ``- mmdet, <reason>: `a`, `b`.``."""
-    return {
-        (toolbox, name)
-        for toolbox, names in re.findall(
-            rf'^- (\w+), {reason}: ((?:.+\n)+?)(?=\n|- |\Z)',
-            PAGE,
-            re.MULTILINE,
-        )
-        for name in re.findall('`(.+?)`', names)
-    }
+@pytest.fixture(scope='module')
+def tool(load_tool):
+    pytest.importorskip('mmdet')  # for the scenes
+    return load_tool('.dev_scripts/stock_configs')
 
 
-WITHOUT_STAGES = listed('no residual backbone')
+def test_page_is_that_of_the_outcomes(tool):
+    page = tool.PAGE.read_text()
+    assert tool.fill(page, FOUND) == page
+    other = json.loads(json.dumps(FOUND).replace('yolox', 'yoloz'))
+    assert tool.fill(page, other) == page.replace('yolox', 'yoloz')
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'toolbox, config, expected', ROWS, ids=[row[1] for row in ROWS]
+    'toolbox, config, expected', ROWS, ids=[config for _, config, _ in ROWS]
 )
-def test_outcome_is_the_page_s(toolbox, config, expected):
+def test_outcome_is_the_page_s(tool, toolbox, config, expected):
     """In words of mmst where it is refused."""
     pytest.importorskip(toolbox)
-    needs = re.match('needs `(.+?)`: (.+)$', expected)
-    if needs:
-        pytest.importorskip(needs[1])
-        expected = needs[2]
+    package, expected = tool.NEEDS.match(expected).groups()
+    if package:
+        pytest.importorskip(package)
     if expected.startswith('not run'):
         pytest.skip(expected)
-    assert in_words(outcomes(toolbox, config)) == expected
+    assert tool.in_words(tool.outcomes(toolbox, config)) == expected
 
 
 @pytest.mark.parametrize('toolbox', TOOLBOXES)
-def test_page_has_every_family(toolbox):
+def test_page_has_every_family(tool, toolbox):
     """Each folder of configs is in the table or in one of the lists."""
     pytest.importorskip(toolbox)
-    installed = {(toolbox, family) for family in families(toolbox)}
-    in_table = {(name, family_of(name, config)) for name, config, _ in ROWS}
-    on_page = in_table | WITHOUT_STAGES | listed('no model that can be built')
-    assert installed - on_page == set()
-    assert {
-        family for family in on_page if family[0] == toolbox
-    } - installed <= ONEDL
-    assert not in_table & WITHOUT_STAGES
+    installed = set(tool.families(toolbox))
+    in_table = {
+        tool.family_of(toolbox, config)
+        for config in FOUND['outcomes'][toolbox]
+    }
+    without, unbuilt = (set(FOUND[why][toolbox]) for why in tool.WITHOUT)
+    on_page = in_table | without | unbuilt
+    assert not installed - on_page
+    assert on_page - installed <= ONEDL[toolbox]
+    assert not in_table & without
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('toolbox', TOOLBOXES)
-def test_no_family_is_left_out_that_has_stages(toolbox):
+def test_no_family_is_left_out_that_has_stages(tool, toolbox):
     """One backbone of each type that a family's configs have."""
     pytest.importorskip(toolbox)
     tried = {}
-    for name, configs in families(toolbox).items():
-        if (toolbox, name) in WITHOUT_STAGES:
+    for name, configs in tool.families(toolbox).items():
+        if name in FOUND['no residual backbone'][toolbox]:
             for config in configs:
                 try:
-                    model = load(toolbox, config).get('model', {})
+                    model = tool.load(toolbox, config).get('model', {})
                 except OSError:  # whose base is not in the package
                     continue
-                for backbone in iter_backbones(model):
+                for backbone in tool.iter_backbones(model):
                     tried.setdefault(backbone['type'], (name, backbone))
     assert tried
     assert not [
         name
         for name, backbone in tried.values()
-        if has_stages(toolbox, backbone)
+        if tool.has_stages(toolbox, backbone)
     ]

@@ -1,10 +1,13 @@
 """Data and options that make the demo's configs train for a second."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.conftest import ROOT, run_alone
 
 
 @pytest.fixture(scope='module')
@@ -24,13 +27,30 @@ def few_digits(tmp_path_factory) -> Path:
     return data
 
 
-@pytest.fixture(scope='module')
-def few_digits_options(few_digits) -> list:
-    """To train on these, without crops."""
-    return [
-        '--cfg-options',
-        f'train_dataloader.dataset.data_root={few_digits}',
-        f'val_dataloader.dataset.data_root={few_digits}',
-        'train_dataloader.batch_size=16',
-        'train_dataloader.dataset.pipeline.1.padding=0',
-    ]
+@pytest.fixture
+def commands(load_tool, monkeypatch) -> list:
+    """Run what the demo starts in this process, and list it.
+
+    Starting Python anew would take most of the time.
+    """
+    commands = []
+
+    def run_here(name, command, log) -> float:
+        commands.append(command[1])
+        run_alone(load_tool(command[1][: -len('.py')]).main)(command[2:])
+        return 1.5
+
+    monkeypatch.chdir(ROOT)
+    compare = load_tool('demo/compare')
+    for module in (compare, sys.modules['run_logged']):
+        monkeypatch.setattr(module, 'run_logged', run_here)
+    return commands
+
+
+def files_of(folder: Path) -> dict:
+    """All files of a folder and what is in them."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }

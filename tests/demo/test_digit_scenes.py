@@ -1,11 +1,12 @@
 """Writing the small data for dense tasks: seeded, whole, once."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from .conftest import files_of
 
 
 @pytest.fixture
@@ -16,14 +17,6 @@ def tool(digit_scenes_tool):
 @pytest.fixture
 def data(digit_scenes) -> Path:
     return digit_scenes
-
-
-def files(folder: Path) -> dict:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob('*')
-        if path.is_file()
-    }
 
 
 def test_no_digit_is_in_two_splits(tool, load_tool):
@@ -43,9 +36,9 @@ def test_no_digit_is_in_two_splits(tool, load_tool):
 def test_same_seed_same_bytes(tool, data, tmp_path):
     for name, seed, num_train in (('a', 0, 1), ('b', 0, 1), ('c', 1, 1)):
         assert tool.write_digit_scenes(tmp_path / name, seed, num_train, 2)
-    first, second, other = (files(tmp_path / name) for name in 'abc')
+    first, second, other = (files_of(tmp_path / name) for name in 'abc')
     assert first == second and first.keys() == other.keys()
-    whole = files(data)
+    whole = files_of(data)
     for name in first:
         if not name.endswith('json'):
             assert first[name] != other[name]
@@ -63,56 +56,6 @@ def test_complete_data_is_left_alone(tool, data, monkeypatch, capsys):
     monkeypatch.setattr(tool, 'load_sources', lambda: pytest.fail('loaded'))
     tool.main(['--out', str(data), '--num-train', '3', '--num-val', '8'])
     assert str(data) in capsys.readouterr().out
-
-
-@pytest.fixture
-def small(tool, tmp_path) -> Path:
-    """A data set of two scenes a layout."""
-    tool.write_digit_scenes(tmp_path / 'data', 0, 1, 1)
-    return tmp_path / 'data'
-
-
-@pytest.mark.parametrize(
-    'lost',
-    [
-        'coco/val2017',
-        'coco/annotations/panoptic_train2017.json',
-        'coco/annotations/panoptic_train2017',
-        'cityscapes/gtFine',
-        'cityscapes/leftImg8bit/train',
-    ],
-)
-def test_lost_files_come_back(tool, small, lost):
-    before = files(small)
-    path = small / lost
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert tool.write_digit_scenes(small, 0, 1, 1)
-    assert files(small) == before
-
-
-def test_interrupted_write_is_redone(tool, tmp_path, monkeypatch):
-    out, compose, calls = tmp_path / 'data', tool.compose, []
-
-    def stop(*args):
-        calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return compose(*args)
-
-    monkeypatch.setattr(tool, 'compose', stop)
-    with pytest.raises(KeyboardInterrupt):
-        tool.write_digit_scenes(out, 0, 1, 1)
-    assert not out.exists()
-    assert tool.write_digit_scenes(out, 0, 1, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ['data']
-
-
-def test_other_folders_are_not_touched(tool, small):
-    before = files(small)
-    for wanted in ((1, 1, 1), (0, 2, 1), (0, 1, 2)):
-        with pytest.raises(ValueError, match='choose another folder'):
-            tool.write_digit_scenes(small, *wanted)
-    assert files(small) == before
 
 
 @pytest.mark.parametrize('option', ['--seed', '--num-train', '--num-val'])

@@ -224,7 +224,7 @@ def test_cityscapes(read):
             ],
         )['mIoU']
 
-    # What is guessed where the truth is to be ignored does not count.
+    # Guesses where the truth is to be ignored do not count.
     assert miou([truth.clamp(max=18) for truth in truths]) == 100
     assert (
         miou(

@@ -1,17 +1,29 @@
-"""Stock config families on odd data, and how each of them fares with ST*."""
+"""Write docs/stock_configs.md: how stock config families fare with ST*.
+
+Each has odd data (odd_scenes.py). Outcomes are in
+resources/stock_configs.json; configs whose path contains a PART are run
+again first, in minutes each.
+
+Usage: python .dev_scripts/stock_configs.py [PART ...]
+"""
 
 import copy
 import importlib
+import json
 import re
+import sys
+import textwrap
 import traceback
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, init_default_scope
+from odd_scenes import CASES, MAIN, make_batch
 from torch import nn
 
 import mmst
@@ -19,9 +31,13 @@ from mmst.engine import st_step
 from mmst.engine.batch import PassBatches
 from mmst.subnets import Subnet, SubnetInputs, find_stages
 
-from ..conftest import sgd
-from .odd_scenes import CASES, MAIN, make_batch
-
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / 'docs/stock_configs.md'
+OUTCOMES = ROOT / 'resources/stock_configs.json'
+#: Why a family is in no row of the table.
+WITHOUT = ('no residual backbone', 'no model that can be built')
+#: A package that an outcome depends on, and the outcome.
+NEEDS = re.compile('(?:needs `(.+?)`: )?(.+)')
 SOURCES = str(Path(mmst.__file__).parent)
 #: What makes models small: the end of a key's path -> what becomes of the
 #: value.
@@ -53,18 +69,18 @@ NARROW = {
 
 
 def config_folder(toolbox: str) -> Path:
-    """Where an installed toolbox has its configs."""
+    """Find where an installed toolbox has its configs."""
     package = Path(importlib.import_module(toolbox).__file__).parent
     return package / '.mim/configs'
 
 
 def family_of(toolbox: str, config: str) -> str:
-    """A config's family: its folder, in mmpose with the task's."""
+    """Find a config's family: its folder, in mmpose with the task's."""
     return '/'.join(config.split('/')[: 2 if toolbox == 'mmpose' else 1])
 
 
 def families(toolbox: str) -> Dict[str, List[str]]:
-    """Each family of the installed toolbox and its configs."""
+    """List each family of the installed toolbox and its configs."""
     folder = config_folder(toolbox)
     found: Dict[str, List[str]] = {}
     for path in sorted(folder.rglob('*.py')):
@@ -126,7 +142,7 @@ def iter_backbones(cfg: Any) -> Iterator[dict]:
 
 
 def has_stages(toolbox: str, backbone: dict) -> bool:
-    """Whether mmst finds stages in a backbone."""
+    """Tell whether mmst finds stages in a backbone."""
     set_up(toolbox)
     try:
         return bool(find_stages(MODELS.build(backbone)))
@@ -193,7 +209,7 @@ def _quarter(width: Any) -> Any:
 
 
 def build(cfg: Config, narrow: bool) -> nn.Module:
-    """The stock model, made small, with random weights, in training mode."""
+    """Build the stock model, made small, with random weights, for training."""
     cfg = copy.deepcopy(cfg)
     _shrink(cfg.model)
     if narrow:
@@ -216,7 +232,9 @@ def outcome_of(model: nn.Module, batch: dict) -> str:
     try:
         blocks = [len(stage) for stage in find_stages(model)]
         subnet = Subnet.ordered([1] * len(blocks), blocks, size=0.5)
-        st_step(model, copy.deepcopy(batch), sgd(model, lr=1e-4), [subnet])
+        optimizer = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9)
+        wrapper = OptimWrapper(optimizer)
+        st_step(model, copy.deepcopy(batch), wrapper, [subnet])
     except Exception as error:
         places = [
             frame.filename
@@ -235,7 +253,7 @@ def outcome_of(model: nn.Module, batch: dict) -> str:
 
 
 def first_words(message: str) -> str:
-    """The first words of a refusal, without those that say where it was."""
+    """Find the first words of a refusal, without those that say where."""
     message = re.sub(r'^subnet \d+ \(.*?\): ', '', ' '.join(message.split()))
     return re.split(r'(?:[:.]|, but|, which) ', message)[0]
 
@@ -243,7 +261,7 @@ def first_words(message: str) -> str:
 def plain_failure(
     model: nn.Module, batch: dict, subnet: Optional[Subnet] = None
 ) -> Optional[str]:
-    """How the whole model fails on images, or on the same at half size."""
+    """Say how the whole model fails on images, or on them at half size."""
     sizes = [('', None), (' at half the size', subnet)]
     for words, size in sizes:
         try:
@@ -259,7 +277,7 @@ def plain_failure(
 
 
 def outcomes(toolbox: str, config: str) -> Dict[str, str]:
-    """A config's outcome in each case."""
+    """Find a config's outcome in each case."""
     set_up(toolbox)
     cfg = load(toolbox, config)
     usual = make_batch(toolbox, cfg, 'usual')
@@ -278,7 +296,7 @@ def outcomes(toolbox: str, config: str) -> Dict[str, str]:
 
 
 def in_words(found: Dict[str, str]) -> str:
-    """One cell of the table: the cases by outcome."""
+    """Format one cell of the table: the cases by outcome."""
     cases: Dict[str, List[str]] = {}
     for case, outcome in found.items():
         cases.setdefault(outcome, []).append(case)
@@ -287,3 +305,61 @@ def in_words(found: Dict[str, str]) -> str:
     return '; '.join(
         f'{", ".join(names)}: {outcome}' for outcome, names in cases.items()
     )
+
+
+def read_outcomes() -> dict:
+    """Read the outcome of each config, and the families without one."""
+    return json.loads(OUTCOMES.read_text())
+
+
+def run_again(found: dict, parts: Sequence[str]) -> None:
+    """Run the configs whose path contains one of the parts."""
+    for toolbox, configs in found['outcomes'].items():
+        for config, outcome in configs.items():
+            package, old = NEEDS.match(outcome).groups()
+            is_asked = any(part in config for part in parts)
+            if not is_asked or old.startswith('not run'):
+                continue
+            new = in_words(outcomes(toolbox, config))
+            configs[config] = f'needs `{package}`: {new}' if package else new
+            print(f'{config}: {configs[config]}', flush=True)
+
+
+def fill(page: str, found: dict) -> str:
+    """Fill the table and the lists of the page, between their comments."""
+    table = ['| toolbox | config | outcome |', '| --- | --- | --- |']
+    table += [
+        f'| {toolbox} | `{config}` | {outcome} |'
+        for toolbox, configs in found['outcomes'].items()
+        for config, outcome in configs.items()
+    ]
+    blocks = {'outcomes': '\n'.join(table)}
+    for reason in WITHOUT:
+        blocks[reason] = '\n'.join(
+            textwrap.fill(
+                f'- {toolbox}: ' + ', '.join(f'`{n}`' for n in names) + '.',
+                88,
+                subsequent_indent='  ',
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+            for toolbox, names in found[reason].items()
+        )
+    for name, block in blocks.items():
+        begin, end = f'<!-- {name} -->\n', '<!-- end -->'
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = f'{before}{begin}\n{block}\n\n{end}{after}'
+    return page
+
+
+def main(parts: Sequence[str]) -> None:
+    """Run what is asked for, and write the page."""
+    found = read_outcomes()
+    run_again(found, parts)
+    OUTCOMES.write_text(json.dumps(found, indent=1) + '\n')
+    PAGE.write_text(fill(PAGE.read_text(), found))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])

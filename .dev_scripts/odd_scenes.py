@@ -42,12 +42,12 @@ class OddScenes(BaseDataset):
         super().__init__(pipeline=pipeline)
 
     def load_data_list(self) -> List[dict]:
-        """The scenes of a case."""
+        """Return the scenes of a case."""
         return self.scenes
 
 
 def _image(rng: np.random.Generator, shape: tuple, content: str) -> dict:
-    """An image and its label map, of one class but for the object."""
+    """Make an image and its label map, of one class but for the object."""
     labels = np.zeros(shape, np.uint8)
     if content == 'crowd':
         labels[:] = 255
@@ -82,7 +82,7 @@ def _instances(rng: np.random.Generator, shape: tuple, content: str) -> dict:
         gt_masks=BitmapMasks(masks, *shape),
         gt_instances_ids=np.zeros(number, np.int64),
         gt_ignore_flags=np.full(number, content == 'crowd'),
-        # As of a file of proposals.
+        # The same as from a file of proposals.
         proposals=np.array([[10, 10, 60, 60], [20, 20, 50, 90]], np.float32),
         proposals_scores=np.ones(2, np.float32),
     )
@@ -111,7 +111,7 @@ def _person(joints: int, is_3d: bool) -> Callable:
 
 
 def scenes_of(toolbox: str, cfg: Config, case: str) -> OddScenes:
-    """A case's data, prepared for subnets."""
+    """Make a case's data, prepared for subnets."""
     if toolbox == 'mmpose':
         head = cfg.model.head
         is_3d = head.type == 'InternetHead'
@@ -132,7 +132,7 @@ def scenes_of(toolbox: str, cfg: Config, case: str) -> OddScenes:
 
 
 def make_batch(toolbox: str, cfg: Config, case: str) -> dict:
-    """A case's batch, as it comes from the data loader."""
+    """Make a case's batch, as it comes from the data loader."""
     data = scenes_of(toolbox, cfg, case)
     batch = pseudo_collate([data[i] for i in range(len(data))])
     if cfg.model.data_preprocessor.type != 'TrackDataPreprocessor':

@@ -1,4 +1,0 @@
-# ST++ whose subnets learn from the labels instead of the main network.
-_base_ = './resnet20_stpp_mnistm5k.py'
-
-model = dict(head=dict(subnet_target='label'))

@@ -1,4 +1,0 @@
-# ST++ with one size per iteration, in the second half of training only.
-_base_ = './resnet20_stpp-shared_numbers10k.py'
-
-custom_hooks = [dict(_base_.custom_hooks[0], begin=10)]

@@ -1,0 +1,114 @@
+"""Data sets are written whole or not at all, and never over another."""
+
+import shutil
+
+import pytest
+
+from .conftest import files_of
+
+
+@pytest.fixture
+def write(load_tool, tmp_path):
+    """Write three files, or stop before the last."""
+    tool = load_tool('demo/dataset_converters/write_once')
+
+    def write(seed: int = 0, stop: bool = False) -> bool:
+        def write_files(folder) -> None:
+            for name in ('a', 'b'):
+                (folder / name).mkdir()
+                (folder / name / 'file.txt').write_text(f'{seed}')
+            if stop:
+                raise KeyboardInterrupt
+            (folder / 'c.txt').write_text('c')
+
+        out, manifest = tmp_path / 'data', dict(dataset='some', seed=seed)
+        counts = {'*/*.txt': 2, 'c.txt': 1}
+        return tool.write_once(out, manifest, counts, write_files)
+
+    return write
+
+
+def test_complete_data_is_left_alone(write, tmp_path):
+    assert write()
+    (tmp_path / 'data/c.txt').write_text('mine')
+    assert not write()
+    assert (tmp_path / 'data/c.txt').read_text() == 'mine'
+
+
+def test_interrupted_write_is_redone(write, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write(stop=True)
+    assert not (tmp_path / 'data').exists()
+    assert write()
+    assert [path.name for path in tmp_path.iterdir()] == ['data']
+    assert len(files_of(tmp_path / 'data')) == 4
+
+
+@pytest.mark.parametrize('lost', ['a', 'c.txt'])
+def test_lost_files_come_back(write, tmp_path, lost):
+    write()
+    before = files_of(tmp_path / 'data')
+    path = tmp_path / 'data' / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert write()
+    assert files_of(tmp_path / 'data') == before
+
+
+def test_other_folders_are_not_touched(write, tmp_path):
+    write()
+    with pytest.raises(ValueError, match='seed 1.*"?seed.*0'):
+        write(seed=1)
+    (tmp_path / 'data/manifest.json').unlink()
+    with pytest.raises(ValueError, match='choose another folder'):
+        write()
+    assert len(files_of(tmp_path / 'data')) == 3
+
+
+def test_negative_seed(write, tmp_path):
+    with pytest.raises(ValueError, match='--seed -1'):
+        write(seed=-1)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'lost',
+    [
+        'coco/val2017',
+        'coco/annotations/panoptic_train2017.json',
+        'coco/annotations/panoptic_train2017',
+        'cityscapes/gtFine',
+        'cityscapes/leftImg8bit/train',
+    ],
+)
+def test_every_part_of_the_scenes_is_missed(digit_scenes_tool, tmp_path, lost):
+    out = tmp_path / 'data'
+    digit_scenes_tool.write_digit_scenes(out, 0, 1, 1)
+    before = files_of(out)
+    path = out / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert digit_scenes_tool.write_digit_scenes(out, 0, 1, 1)
+    assert files_of(out) == before
+    assert not digit_scenes_tool.write_digit_scenes(out, 0, 1, 1)
+    for wanted in ((1, 1, 1), (0, 2, 1), (0, 1, 2)):
+        with pytest.raises(ValueError, match='choose another folder'):
+            digit_scenes_tool.write_digit_scenes(out, *wanted)
+
+
+@pytest.mark.parametrize('name', ['mnistm5k', 'numbers10k'])
+def test_every_part_of_the_images_is_missed(load_tool, name, monkeypatch):
+    """A file of each pattern, and the numbers of them."""
+    tool = load_tool(f'demo/dataset_converters/{name}')
+    found = []
+    image_folder = __import__('sys').modules['image_folder']
+    monkeypatch.setattr(
+        image_folder, 'write_once', lambda *args: found.append(args[1:3])
+    )
+    getattr(tool, f'write_{name}')('out', 3)
+    manifest, counts = found[0]
+    total = dict(mnistm5k=5000, numbers10k=10000)[name]
+    assert manifest['seed'] == 3
+    assert counts == {
+        'meta/tune_*.txt': 2,
+        'train/*/*.png': 0.8 * total,
+        'val/*/*.png': 0.2 * total,
+    }
