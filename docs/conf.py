@@ -15,7 +15,6 @@ extensions = [
 exclude_patterns = ['_build']
 root_doc = 'index'
 
-myst_enable_extensions = ['deflist']
 myst_heading_anchors = 3
 
 # The documented names are those that a package lists in `__all__`.

@@ -3,8 +3,14 @@
 import re
 import textwrap
 from pathlib import Path
-from typing import List, NamedTuple
+from types import SimpleNamespace
+from typing import List, NamedTuple, Tuple
 
+from mmengine.config import Config
+from mmengine.registry import HOOKS, LOOPS
+from torch.utils.data import DataLoader
+
+from mmst.subnets import SubnetSampler
 from tests.conftest import ROOT
 
 DOCS = sorted((ROOT / 'docs').rglob('*.md'))
@@ -66,3 +72,11 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 FILES = {
     path.name: path.read_text() for path in (ROOT / 'docs/how_to').glob('*.py')
 }
+
+
+def build_loop_and_sampler(cfg: Config) -> Tuple[object, SubnetSampler]:
+    """The train loop of a config, without its data, and its sampler."""
+    runner = SimpleNamespace(hooks=[])
+    options = dict(runner=runner, dataloader=DataLoader([0]))
+    loop = LOOPS.build(dict(cfg.train_cfg), default_args=options)
+    return loop, HOOKS.build(cfg.custom_hooks[0]).sampler

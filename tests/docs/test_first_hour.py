@@ -1,4 +1,7 @@
-"""The first hour's commands, one after the other, as in a fresh clone."""
+"""The first hour's commands, one after the other, as in a fresh clone.
+
+Then those of two pages that go on from there.
+"""
 
 import math
 import os
@@ -21,6 +24,14 @@ model['head']['head']['in_channels'] = 64
 for loader in (train_dataloader, val_dataloader):
     loader.update(batch_size=4, num_workers=0)
     loader['dataset']['indices'] = 8
+""",
+    'my_new_style.py': """
+model['backbone'].update(base_channels=8, stem_channels=8)
+model['head']['head']['in_channels'] = 64
+for loader in (train_dataloader, val_dataloader):
+    loader.update(batch_size=5, num_workers=0)
+    loader['dataset']['indices'] = 10
+default_hooks['logger'].update(interval=1)
 """,
     'my_detector.py': """
 model['backbone'].update(base_channels=8, stem_channels=8)
@@ -94,3 +105,18 @@ def test_first_hour(clone, load_tool, digit_scenes_tool, capfd):
     assert (
         'accuracy/top1' in capfd.readouterr().out.rpartition('Written to')[2]
     )
+    # The page that goes on from there. A detector that is trained so little
+    # finds nothing, so that it has no metric.
+    for command in commands_of(ROOT / 'docs/how_to/choose_a_network.md'):
+        if 'my_detector' not in command and 'train.py' not in command:
+            run(command, load_tool)
+    for name in ('small', 'good_enough'):
+        assert [*(work / name).glob('my_images_*.pth')]
+    # The same digits, by a config in MMEngine's new style.
+    for command in commands_of(ROOT / 'docs/how_to/new_style_config.md'):
+        run(command, load_tool)
+    steps = logged(work / 'my_new_style')
+    assert sum('subnet2_loss' in step for step in steps) == 4
+    assert all(math.isfinite(step.get('loss', 0)) for step in steps)
+    scored = str(logged(work / 'my_new_style', 'subnets.json'))
+    assert '1-1-1-1' in scored and '2-2-2-2' in scored

@@ -9,17 +9,27 @@ import ast
 import re
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmpretrain.registry import MODELS
 
+from mmst.engine import STEpochBasedTrainLoop
+from mmst.launch.toolbox import read_config
+from mmst.models import STClsHead
 from mmst.subnets import stages
-from mmst.targets import handler
+from mmst.targets import Resizing, handler, resize_samples
 from tests.configs.test_downstream_pages import snippets
 from tests.conftest import ROOT
 
-from .blocks import BLOCKS, FILES
+from .blocks import (
+    BLOCKS,
+    FILES,
+    PAGES,
+    build_loop_and_sampler,
+    python_blocks,
+)
 
 PYTHON = [block for block in BLOCKS if block.language == 'python']
 DOWNSTREAM = [code for _, _, code in snippets()]
@@ -27,7 +37,7 @@ DOWNSTREAM = [code for _, _, code in snippets()]
 SHOWN = {
     'my_images.py': 'test_first_hour.py',
     'my_detector.py': 'test_first_hour.py',
-    'my_new_style.py': 'test_new_style.py',
+    'my_new_style.py': 'test_first_hour.py',
     'plain_pytorch.py': 'test_plain_pytorch.py',
 }
 
@@ -41,7 +51,7 @@ def of_docs(config: bool) -> list:
         block
         for block in PYTHON
         if block.page.startswith('docs/')
-        and 'read_base' not in block.code  # test_new_style.py runs it
+        and 'read_base' not in block.code  # a test below runs it
         and block.code not in (*FILES.values(), *DOWNSTREAM)
         and is_config(block.code) is config
     ]
@@ -109,3 +119,61 @@ def test_how_to_repeats_the_pages_of_the_configs(page, folders):
         readme = (ROOT / f'configs/{folder}/README.md').read_text()
         _, _, part = readme.partition('<!-- own config: begin -->\n')
         assert part.partition('<!-- own config: end -->')[0] in text
+
+
+class MySample:
+    """Points (x, y) in an image of some shape (H, W)."""
+
+    def __init__(self, points, shape):
+        self.points, self.shape = points, shape
+
+    def replaced(self, points, shape):
+        return MySample(points, shape)
+
+
+def test_own_sample_type(monkeypatch):
+    monkeypatch.setattr(handler, '_HANDLERS', {})
+    code, *_ = python_blocks(ROOT / 'docs/how_to/add_sample_type.md')
+    exec(code.replace('my_package.samples', __name__), {})
+    sample = MySample(torch.tensor([[12.0, 4.0]]), (8, 16))
+    (small,) = resize_samples(
+        [sample],
+        Resizing(
+            main_shape=(8, 16),
+            resized_shape=(4, 8),
+            padded_shape=(4, 12),
+            divisor=4,
+            model=None,
+        ),
+    )
+    assert small.points.tolist() == [[6, 2]] and small.shape == (4, 12)
+    assert sample.points.tolist() == [[12, 4]]
+
+
+def test_new_style_turned_into_st(tmp_path):
+    """The page's lines, on a config of common training in this style."""
+    page = ROOT / 'docs/how_to/new_style_config.md'
+    (code,) = (b for b in python_blocks(page) if 'my_config' in b)
+    (tmp_path / 'my_config.py').write_text(
+        """from mmpretrain.models import ImageClassifier, LinearClsHead, ResNet
+model = dict(
+    type=ImageClassifier,
+    backbone=dict(type=ResNet, depth=50, base_channels=2, stem_channels=2),
+    head=dict(type=LinearClsHead, num_classes=6, in_channels=64))
+train_cfg = dict(by_epoch=True, max_epochs=7)
+"""
+    )
+    (tmp_path / 'st.py').write_text(code)
+    cfg = read_config(str(tmp_path / 'st.py'))
+    model = MODELS.build(cfg.model)
+    assert isinstance(model.head, STClsHead) and model.head.num_classes == 6
+    loop, sampler = build_loop_and_sampler(cfg)
+    assert type(loop) is STEpochBasedTrainLoop and loop.max_epochs == 200
+    assert sampler.fit(model).space.candidates == (1, 2, 4, 1)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    """To files of the repository; Sphinx checks headings within docs/."""
+    links = re.findall(r'\]\((?!https?:|#)([^)#\s]+)', page.read_text())
+    assert not [to for to in links if not (page.parent / to).exists()]

@@ -1,0 +1,197 @@
+"""Fill the tables of the pages from the scores in ``resources/*.json``.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Numbers
+in the text around the tables are only checked: a sentence whose number has
+changed has to be thought about again.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
+
+import numpy as np
+from score_tables import (
+    ROOT,
+    TABLES,
+    Rows,
+    Runs,
+    digits,
+    gain,
+    list_comparisons,
+    load,
+    load_digits,
+    mean,
+    of,
+    scenes,
+)
+
+MARKED = re.compile(r'<!-- table: (\S+) -->\n.*?<!-- end -->', re.DOTALL)
+PAGES = [
+    ROOT / 'README.md',
+    *sorted((ROOT / 'configs').rglob('*.md')),
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
+
+
+def format_table(name: str) -> str:
+    """Write a table in Markdown, with numbers to the right."""
+    head, list_rows = TABLES[name]
+    rows: Rows = list_rows()
+    rule = ['---'] + [
+        '---:'
+        if all(re.match(r'[-+\d]|$', cell) for cell in column)
+        else '---'
+        for column in list(zip(*rows))[1:]
+    ]
+    lines = [head, *(' | '.join(row) for row in [rule, *rows])]
+    return ''.join(f'| {line} |\n'.replace('|  |', '| |') for line in lines)
+
+
+def fill(text: str) -> str:
+    """Fill the tables of a page."""
+    return MARKED.sub(
+        lambda found: (
+            f'<!-- table: {found[1]} -->\n\n{format_table(found[1])}\n'
+            '<!-- end -->'
+        ),
+        text,
+    )
+
+
+def list_phrases_of_readme() -> Iterator[str]:
+    first, one_block, *numbers = list_comparisons(every=False)[:4]
+    old, new = np.mean(one_block.old), np.mean(one_block.new)
+    yield f'goes from {old:.0f} to {new:.0f} %'
+    gains = [np.mean(c.new - c.old) for c in (first, *numbers)]
+    yield f'by {min(gains):.1f} to {max(gains):.1f} points'
+    ratios = [c.cost.split(',')[0] for c in (first, numbers[0])]
+    yield '{} times in the first row and {} times for the numbers'.format(
+        *ratios
+    )
+
+
+def list_phrases_of_results() -> Iterator[str]:
+    for method, cost in load_digits('demo_equal_cost')[1].items():
+        yield f'{cost["ratio"]:.2f} times a plain one'
+        ours = digits(method, 'main', 'demo_equal_cost')
+        yield f'{gain(ours, of(cost["scores"], "main"))} points'
+    targets = load_digits('demo_targets')[0].values()
+    labels, both = (
+        gain(of(runs, 'main'), digits('ST++', 'main')[: len(runs)])
+        for runs in targets
+    )
+    yield f'{labels} with labels and {both} with both'
+    alone, ct, st, stpp = (
+        [
+            f'{score:.1f}'
+            for run in load('loafing')['results'][name]
+            for network, score in run.items()
+            if network in ('1-1-1', '2-2-2')
+        ]
+        for name in ('trained alone', 'CT', 'ST', 'ST++')
+    )
+    yield f'{alone[0]} % with one block a stage and {alone[1]} % with two'
+    yield (
+        f"CT's subnets have {ct[0]} and {ct[1]}, ST's {st[0]} and {st[1]}, "
+        f"ST++'s {stpp[0]} and {stpp[1]}."
+    )
+    runs = Runs('frontier')
+    score = runs.score
+    less = score('stpp', 20) - score('stpp-shared', 20)
+    yield f'by {mean(less)} points seed by seed'
+    more = score('stpp-shared', 40) - score('stpp', 40)
+    yield f'After 40 they differ by {mean(more, "+")}'
+    yield f'ahead of CT by {mean(runs.ahead("stpp-shared", 40))}.'
+    longest = gain(score('stpp', 80), score('ct', 236))
+    yield f'differ from that by {longest} points;'
+    longest = gain(score('stpp-all', 80), score('ct', 184))
+    yield f'and differ from 184 by {longest}.'
+    depths = score('stpp-all', 80) - score('stpp-shared', 80)
+    yield f'all depths are ahead by {mean(depths)} points.'
+    yield f'at the end by {mean(-runs.ahead("stpp-every2", 80))} points.'
+    timed = [
+        r['seed'] for r in runs.runs['stpp-every2', 80] if r['cpu_seconds']
+    ]
+    assert timed == [0]
+    yield 'it is that of seed 0 alone'
+    worst = [
+        score(arm, 10).min()
+        for arm in ('stpp', 'stpp-shared', 'stpp-all', 'stpp-every2')
+    ]
+    yield f'with {min(worst):.1f} to {max(worst):.1f} %'
+    vit = Runs('frontier_vit')
+    lost = [
+        f'{-vit.ahead(arm, 40, "main").mean():.1f}'
+        for arm in ('st', 'st-k3', 'st-standardize', 'stpp', 'st-weak')
+    ]
+    yield (
+        'loses {} points with one exit an iteration, {} with three, {} and {} '
+        'with KL-. With a tenth of the weight, the best on the split, it '
+        'loses {}.'
+    ).format(*lost)
+    ct, st = (vit.seconds(arm, 40) for arm in ('ct', 'st'))
+    yield f'took {st} CPU seconds in place of {ct} for 40 epochs'
+    exits = [
+        f'{vit.ahead("st-weak", 80, part).mean():.1f}'
+        for part in ('2', '3', '4')
+    ]
+    yield (
+        f"differs from CT's by {mean(vit.ahead('st-weak', 80, 'main'), '+')} "
+        'points, and the second, third and fourth exit gain {}, {} and {}.'
+    ).format(*exits)
+    for cost in load('demo_downstream')['costs'].values():
+        yield f'{np.mean(cost["ratio"]):.2f}'
+        yield f'{cost["length"]:,}'
+
+
+def list_phrases_of_method_card() -> Iterator[str]:
+    runs = Runs('frontier')
+    for arm, lengths in (
+        ('stpp-late', (20, 40, 80)),
+        ('stpp-every2', (20, 40)),
+    ):
+        for epochs in lengths:
+            yield f'{mean(runs.ahead(arm, epochs), "+")} after {epochs}'
+    _, star, longer = scenes('mask-rcnn', 'coco/bbox_mAP')
+    yield (
+        f'without subnets reached {np.mean(longer):.1f} box AP, against '
+        f'{np.mean(star):.1f}'
+    )
+
+
+#: What the text of a page has to say, word for word.
+PHRASES: Dict[Path, Callable[[], Iterator[str]]] = {
+    ROOT / 'README.md': list_phrases_of_readme,
+    ROOT / 'docs/results.md': list_phrases_of_results,
+    ROOT / 'docs/method_card.md': list_phrases_of_method_card,
+}
+
+
+def find_stale() -> List[str]:
+    """Find pages whose numbers are not those of the scores."""
+    stale = [
+        f'{page}: a table; run {__file__}'
+        for page in PAGES
+        if fill(page.read_text()) != page.read_text()
+    ]
+    for page, list_phrases in PHRASES.items():
+        text = ' '.join(page.read_text().split())
+        stale += [f'{page}: {p!r}' for p in list_phrases() if p not in text]
+    shown = {n for page in PAGES for n in MARKED.findall(page.read_text())}
+    return stale + [f'no page has the table {n}' for n in {*TABLES} - shown]
+
+
+def main(args: Optional[Sequence[str]] = None) -> None:
+    """Fill all pages, and say which sentences have other numbers."""
+    argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(args)
+    for page in PAGES:
+        page.write_text(fill(page.read_text()))
+    raise SystemExit('\n'.join(find_stale()) or 0)
+
+
+if __name__ == '__main__':
+    main()
