@@ -15,7 +15,8 @@ TOOLS = sorted(
 )
 #: The modules that hold flags, and the standard library.
 LIGHT = {
-    *('mmst.launch.command_line', 'run_analysis', 'typing', 'argparse'),
+    *('mmst.launch.command_line', 'mmst.launch.short_errors'),
+    *('run_analysis', 'typing', 'argparse'),
     *('contextlib', 'io', 'json', 'pathlib', 'sys', 'tempfile'),
 }
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-
-from .conftest import CONFIG
+from tests.conftest import CONFIG, ROOT
 
 NETWORK = """
 from mmpretrain.models.backbones import ResNet_CIFAR
