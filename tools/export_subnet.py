@@ -166,6 +166,13 @@ def choose_network(
     ]
 
 
+def choose_depths(parsed: argparse.Namespace) -> Tuple[int, ...]:
+    """Choose the given depths, or those of the best evaluated network."""
+    if parsed.depths is not None:
+        return parsed.depths
+    return choose_network(parsed)[0].depths
+
+
 def find_missing_files(part: Any, place: str = 'model') -> Dict[str, None]:
     """Find files that only the training loss needs and that are not there.
 

@@ -202,6 +202,7 @@ def test_smallest_error_is_chosen(load_tool, tmp_path):
         file.write_text(json.dumps(written))
         parsed = tool.parse_args([*args, *flags])
         network, _ = tool.choose_network(parsed)
+        assert tool.choose_depths(parsed) == network.depths
         assert network.depths == (best,)
 
 
