@@ -4,7 +4,7 @@ from itertools import product
 from math import prod
 from operator import index
 from random import Random
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Collection, List, Optional, Sequence, Tuple, Union
 
 from torch import nn
 
@@ -141,11 +141,11 @@ class SamplingSpace:
             stage[-1] if smallest else rng.choice(stage)
             for stage in self.depths
         ]
-        if self.strategy == 'ordered':
-            return Subnet.ordered(depths, self.num_blocks, size)
         paths = []
         for depth, full in zip(depths, self.num_blocks):
-            keep = {0, *rng.sample(range(1, full), depth - 1)}
+            keep: Collection[int] = range(depth)
+            if self.strategy == 'stochastic':
+                keep = {0, *rng.sample(range(1, full), depth - 1)}
             paths.append(
                 tuple(
                     Path.BOTH if i in keep else Path.SHORTCUT
