@@ -11,13 +11,11 @@ class Arm(NamedTuple):
         method: Part of the name of its config, see :class:`Comparison`.
         options: Changes of that config, as in ``--cfg-options``; names
             without a dot are the sampler's.
-        begin: Fraction of the training after which subnets begin.
     """
 
     label: str
     method: str
     options: Dict[str, Any] = {}
-    begin: float = 0.0
 
 
 class Comparison(NamedTuple):
@@ -58,16 +56,13 @@ class Comparison(NamedTuple):
 
     def list_options(self, arm: str, epochs: int, seed: int) -> Dict[str, Any]:
         """List what an arm, a length and a seed change in the config."""
-        way = self.arms[arm]
         options = {
             key if '.' in key else SAMPLER + key: value
-            for key, value in way.options.items()
+            for key, value in self.arms[arm].options.items()
         }
         options['train_cfg.max_epochs'] = epochs
         options['train_cfg.val_interval'] = epochs
         options['randomness.seed'] = seed
-        if way.begin:
-            options[f'{SAMPLER}begin'] = int(way.begin * epochs)
         return options
 
 
@@ -156,9 +151,9 @@ def align(form: str, num_subnets: int, **more: Any) -> Arm:
     return Arm(f'{label}, K = {num_subnets}', 'st', options)
 
 
-def share_size(label: str = '', begin: float = 0.0, **options: Any) -> Arm:
+def share_size(label: str = '', **options: Any) -> Arm:
     """Make an arm of ST++ whose subnets share a size in each iteration."""
-    return Arm(f'ST++, one size{label}', 'stpp-shared', options, begin)
+    return Arm(f'ST++, one size{label}', 'stpp-shared', options)
 
 
 NUMBERS_ARMS = {
@@ -219,8 +214,10 @@ VIT_ARMS = {
     'st-min4': Arm('ST, last exits', 'st', dict(min_depth=4)),
     'st-weak': Arm('ST, weight 0.1', 'st', WEAK),
     'st-label': Arm('ST, labels', 'st', {TARGET: 'label'}),
-    'st-late': Arm('ST, second half', 'st', begin=0.5),
-    'st-weak-late': Arm('ST, weight 0.1, second half', 'st', WEAK, 0.5),
+    'st-late': Arm('ST, second half', 'st', dict(begin=0.5)),
+    'st-weak-late': Arm(
+        'ST, weight 0.1, second half', 'st', dict(WEAK, begin=0.5)
+    ),
 }
 DEPTH = 'model.backbone.depth'
 #: Networks alone have the names of the subnets of the same blocks.
@@ -232,7 +229,9 @@ OF_RESNET32 = {DEPTH: 32, 'min_depth': 1}
 FAMILY_ARMS = {
     'stpp': Arm('ST++ of ResNet-32', 'stpp-shared', OF_RESNET32),
     'stpp-fifth': Arm(
-        'ST++ of ResNet-32, from a fifth on', 'stpp-shared', OF_RESNET32, 0.2
+        'ST++ of ResNet-32, from a fifth on',
+        'stpp-shared',
+        dict(OF_RESNET32, begin=0.2),
     ),
     **ALONE_ARMS,
 }
