@@ -87,25 +87,17 @@ WITHOUT = {
 @lru_cache(maxsize=None)
 def load_digits(name: str) -> Tuple[Dict[str, List[dict]], Dict[str, dict]]:
     """Read scores by method, one a seed, and costs at which CT is compared."""
-    arms = ARMS['DIGITS_ARMS']
-    runs: Dict[Tuple[str, int], List[dict]] = {}
-    for run in load(name)['runs']:
-        runs.setdefault((run['arm'], run['epochs']), []).append(run)
+    arms, runs = ARMS['DIGITS_ARMS'], Runs(name)
     results = {
-        arms[arm].label: [run['parts'] for run in same]
-        for (arm, epochs), same in sorted(
-            runs.items(), key=lambda item: [*arms].index(item[0][0])
-        )
+        arms[arm].label: [run['parts'] for run in runs.runs[arm, epochs]]
+        for arm, epochs in runs.keys([*arms])
         if epochs == 20
     }
     costs = {}
-    for arm, epochs in runs:
-        if arm != 'ct' and ('ct', 20) in runs:
-            ratio = (
-                runs[arm, epochs][0]['multiply_adds']
-                / runs['ct', 20][0]['multiply_adds']
-            )
-            longer = runs.get(('ct', round(20 * ratio)), [])
+    for arm, epochs in runs.runs:
+        if arm != 'ct' and ('ct', 20) in runs.runs:
+            ratio = runs.flops(arm, epochs) / runs.flops('ct', 20)
+            longer = runs.runs.get(('ct', round(20 * ratio)), [])
             costs[arms[arm].label] = dict(
                 ratio=ratio,
                 epochs=round(20 * ratio),

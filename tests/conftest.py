@@ -396,17 +396,22 @@ def test(load_tool):
     return run_alone(load_tool('tools/test').main)
 
 
+def write_images(root: Path, num_each: int) -> None:
+    """Write random images of two classes, in a folder each."""
+    generator = np.random.default_rng(0)
+    for label in 'ab':
+        folder = root / 'train' / label
+        folder.mkdir(parents=True)
+        for index in range(num_each):
+            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f'{label}{index}.png')
+
+
 @pytest.fixture(scope='session')
 def config(tmp_path_factory) -> str:
     """A tiny classifier on four images of two classes: two iterations."""
     root = tmp_path_factory.mktemp('tools')
-    generator = np.random.default_rng(0)
-    for label in 'ab':
-        folder = root / 'images' / 'train' / label
-        folder.mkdir(parents=True)
-        for index in range(2):
-            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f'{label}{index}.png')
+    write_images(root / 'images', num_each=2)
     path = root / 'tiny.py'
     path.write_text(CONFIG.format(data_root=str(root / 'images')))
     return str(path)

@@ -5,13 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
 
-from tests.conftest import load_run, run_alone
+from tests.conftest import load_run, run_alone, write_images
 
 STOCK = Path(__file__).parents[1] / 'export' / 'stock_process.py'
 CONFIG = """
@@ -40,13 +39,7 @@ def export(load_tool):
 def st_config(config, tmp_path_factory) -> str:
     """A config of ST, on 40 images of two classes."""
     root = tmp_path_factory.mktemp('export')
-    generator = np.random.default_rng(0)
-    for label in 'ab':
-        folder = root / 'images' / 'train' / label
-        folder.mkdir(parents=True)
-        for index in range(20):
-            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f'{index}.png')
+    write_images(root / 'images', num_each=20)
     path = root / 'st.py'
     path.write_text(CONFIG.format(base=config, data_root=str(root / 'images')))
     return str(path)
