@@ -24,7 +24,7 @@ class Sources(NamedTuple):
 
     Attributes:
         digits (np.ndarray): Grey images (N, 28, 28), uint8.
-        labels (np.ndarray): What digits they are (N, ).
+        labels (np.ndarray): Their digits, (N, ).
         photos (Dict[str, Image.Image]): RGB photographs, CHINA and FLOWER.
     """
 
@@ -44,7 +44,7 @@ class Scene:
         image (np.ndarray): RGB (height, width, 3), float, 0 to 255.
         owners (np.ndarray): Number of the pixel's segment (height, width), or
             0 on the soft edge of an object, which belongs to no segment.
-        kinds (Dict[int, str]): What a segment shows, by its number, from 1.
+        kinds (Dict[int, str]): Name of each segment's thing, by number from 1.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -58,7 +58,7 @@ class Scene:
         """Add a background, any part of which may be covered later.
 
         Args:
-            kind (str): What it shows.
+            kind (str): Name of the thing shown.
             where (np.ndarray): Its pixels, bool (height, width).
             pixels (np.ndarray): RGB (height, width, 3).
         """
@@ -77,7 +77,7 @@ class Scene:
         """Add a puppet or digit to the scene, if enough stays visible.
 
         Args:
-            kind (str): What it shows.
+            kind (str): Name of the thing shown.
             tile (Image.Image): RGBA image of it.
             corner (Tuple[int, int]): Where the tile begins, x and y; may be
                 outside the image.

@@ -200,10 +200,10 @@ def explain_apart(
     """Explain why each pass runs by itself; ``None`` where passes share.
 
     Args:
-        share_prefixes: See :class:`mmst.engine.loops.STLoopMixin`.
-        update_running_stats: See :class:`mmst.engine.loops.STLoopMixin`.
-        input_transforms: See :class:`mmst.engine.loops.STLoopMixin`.
-        chain_inputs: See :class:`mmst.engine.loops.STLoopMixin`.
+        share_prefixes: Option of :class:`mmst.engine.loops.STLoopMixin`.
+        update_running_stats: Option of :class:`mmst.engine.loops.STLoopMixin`.
+        input_transforms: Option of :class:`mmst.engine.loops.STLoopMixin`.
+        chain_inputs: Option of :class:`mmst.engine.loops.STLoopMixin`.
         **others: Anything else in ``train_cfg``.
     """
     if not share_prefixes:

@@ -1,1 +1,1 @@
-"""What the tools share: configs, command lines, process groups, errors."""
+"""Code that tools share: configs, command lines, process groups, errors."""

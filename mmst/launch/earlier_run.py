@@ -1,4 +1,4 @@
-"""What an earlier training left in the work directory.
+"""Remains of an earlier training in the work directory.
 
 Its checkpoint to resume from and what changed since, or files in the way.
 """

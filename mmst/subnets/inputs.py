@@ -62,7 +62,7 @@ def resize_inputs(inputs: Tensor, size: Size, multiple: int = 1) -> Tensor:
 
     Args:
         inputs: Batch of images, (N, C, H, W).
-        size: See :func:`get_shorter_side`.
+        size: Shorter side, see :func:`get_shorter_side`.
         multiple: Number of which both sides become the nearest multiple,
             which may change the aspect.
 
@@ -177,11 +177,11 @@ class SubnetInputs:
         Args:
             inputs: The main input, normalised, (N, C, H, W); the previous
                 subnet's if ``chained``.
-            size: See :func:`get_shorter_side`.
+            size: Shorter side, see :func:`get_shorter_side`.
             mean: Mean with which the main input was normalised, (C, 1, 1), on
                 the scale 0 to 255; default: zero.
             std: Standard deviation, in the same form; default: one.
-            multiple: See :func:`resize_inputs`.
+            multiple: Divisor of sides, see :func:`resize_inputs`.
         """
         inputs = resize_inputs(inputs, size, multiple)
         if not self.transforms:

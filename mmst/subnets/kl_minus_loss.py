@@ -66,7 +66,7 @@ def kl_minus(
     Args:
         subnet_logits: (N, num_classes).
         main_logits: (N, num_classes); a fixed target, which gets no gradient.
-        normalize: See :func:`normalize_logits`; ``None`` is plain KL. With
+        normalize: Form of :func:`normalize_logits`; ``None``: plain KL. With
             'l2' and many classes the loss is tiny unless ``scale`` is large.
         scale: Factor s on the normalised logits.
         temperature: Temperature :math:`\tau`; the factor :math:`\tau^2` keeps

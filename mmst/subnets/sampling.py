@@ -280,10 +280,11 @@ class SubnetSampler:
             training. 'all' is every ordered subnet of the space.
         space: Number of candidate depths of each stage, such as
             ``[1, 2, 4, 1]``: ``candidates`` of :class:`SamplingSpace`.
-        min_depth: See :class:`SamplingSpace`.
-        strategy: See :class:`SamplingSpace`.
-        size_range: See :class:`InputSizes`.
-        sizes: See :class:`InputSizes`. Default: the main input's size.
+        min_depth: Fewest blocks of a stage, see :class:`SamplingSpace`.
+        strategy: Way of sampling, see :class:`SamplingSpace`.
+        size_range: Range of sizes, see :class:`InputSizes`.
+        sizes: List of sizes, see :class:`InputSizes`. Default: the main
+            input's size.
         num_sizes: Number of different sizes among the K subnets of an
             iteration. Subnets of one size share computation. Default: K, a
             size for each, as in the paper. The distribution of each single

@@ -119,8 +119,8 @@ class PassRunner:
         model: The model, a backbone or anything around it, DDP included
             (inside ``no_sync``). Its blocks must not be replaced later.
         share: Whether passes share; if not, each runs by itself.
-        update_running_stats: See :func:`mmst.subnets.activate`. Nothing is
-            shared then, since each subnet has to update them.
+        update_running_stats: Option of :func:`mmst.subnets.activate`. Nothing
+            is shared then, since each subnet has to update them.
 
     Attributes:
         stages: The stages of the model's backbone.
@@ -255,11 +255,11 @@ class PassRunner:
         """Run and backpropagate all passes of :meth:`plan`.
 
         Args:
-            subnets: See :meth:`plan`.
+            subnets: Passes, see :meth:`plan`.
             loss: Called with each of these, to run the model, which then is
                 that subnet, and return the loss.
-            inputs: See :meth:`plan`.
-            backward: See :meth:`Pass.backward`.
+            inputs: Keys of inputs, see :meth:`plan`.
+            backward: Argument of :meth:`Pass.backward`.
 
         Returns:
             list: The losses, detached, in the order of ``subnets``.
@@ -286,9 +286,9 @@ class PassRunner:
         modes and random states are as before afterwards.
 
         Args:
-            subnets: See :meth:`plan`.
-            loss: See :meth:`run`; called twice for each pass.
-            inputs: See :meth:`plan`.
+            subnets: Passes, see :meth:`plan`.
+            loss: Function of :meth:`run`; called twice for each pass.
+            inputs: Keys of inputs, see :meth:`plan`.
             tolerance: Largest relative difference. Default: 1e-6 for losses
                 in float64, 1e-2 in float32, 0.1 in half precision.
 

@@ -48,7 +48,7 @@ class Subnet:
         Args:
             depths: Number of blocks to keep in each stage.
             num_blocks: Number of blocks of each stage.
-            size: See :class:`Subnet`.
+            size: Input size, see :class:`Subnet`.
 
         Raises:
             ValueError: If the depths do not fit the stages.

@@ -30,7 +30,7 @@ class Block(NamedTuple):
 
     Attributes:
         page: The page, from the repository's root.
-        language: What stands behind the opening fence.
+        language: Text behind the opening fence.
         code: The lines between the fences.
     """
 

@@ -132,7 +132,7 @@ def some_passes(stages, images, strategies=('ordered', 'stochastic', 'raw')):
     Args:
         stages: The network's stages.
         images: Two batches.
-        strategies: Of each, one subnet gets either batch.
+        strategies: Strategies, of each of which one subnet gets either batch.
     """
     drawn = [
         # Equal ones are told apart by their sizes, which nothing here reads.

@@ -1,4 +1,4 @@
-"""What the analysis tools share: parse, measure, write, print the table.
+"""Steps that the analysis tools share: parse, measure, write, print the table.
 
 A tool imports what it measures with only after its command line was read, so
 that ``--help`` and typing errors are answered at once.
