@@ -34,6 +34,8 @@ class Comparison(NamedTuple):
         shares: Numbers of plain networks that share the FLOPs of one training
             with subnets; 'all': as many as that has subnets.
         scored: Arms whose subnets are scored too.
+        sizes: Sizes of smaller test images, in px, that these subnets and the
+            first plain arm are scored on as well.
         followers: Methods that go on from a pretraining, by name; the last
             gives its score.
         drawn: Arms in the picture: variants would only hide them.
@@ -47,6 +49,7 @@ class Comparison(NamedTuple):
     plain: Tuple[str, ...] = ('ct',)
     shares: Tuple[Union[int, str], ...] = (1,)
     scored: Tuple[str, ...] = ()
+    sizes: Tuple[int, ...] = ()
     followers: Dict[str, str] = {}
     drawn: Tuple[str, ...] = ()
 
@@ -226,13 +229,23 @@ ALONE_ARMS = {
     for n in (1, 2, 3, 4, 5)
 }
 OF_RESNET32 = {DEPTH: 32, 'min_depth': 1}
+
+
+def train_family(label: str = '', **options: Any) -> Arm:
+    """Make an arm that trains all networks within a ResNet-32 together."""
+    label = f'ST++ of ResNet-32{label}'
+    return Arm(label, 'stpp-shared', {**OF_RESNET32, **options})
+
+
 FAMILY_ARMS = {
-    'stpp': Arm('ST++ of ResNet-32', 'stpp-shared', OF_RESNET32),
-    'stpp-fifth': Arm(
-        'ST++ of ResNet-32, from a fifth on',
-        'stpp-shared',
-        dict(OF_RESNET32, begin=0.2),
-    ),
+    'stpp': train_family(),
+    # Variants, to choose the settings from.
+    'stpp-sandwich': train_family(', sandwich', sandwich=True),
+    'stpp-fifth': train_family(', from a fifth on', begin=0.2),
+    'stpp-kl': train_family(', plain KL', **PLAIN_KL),
+    'stpp-label': train_family(', labels', **{TARGET: 'label'}),
+    'stpp-both': train_family(', labels and main network', **{TARGET: 'both'}),
+    'stpp-k2': train_family(', K = 2', num_subnets=2),
     **ALONE_ARMS,
 }
 
@@ -285,6 +298,7 @@ COMPARISONS = {
         {'': (40,)},
         plain=tuple(ALONE_ARMS)[::-1],
         shares=(2, 3, 5, 9, 'all'),
-        scored=('stpp', 'stpp-fifth'),
+        scored=tuple(arm for arm in FAMILY_ARMS if arm not in ALONE_ARMS),
+        sizes=(24, 28),
     ),
 }

@@ -30,7 +30,7 @@ from report import (
 from run_logged import ROOT, format_options, run_logged, train_logged
 
 from mmst.analysis.cost import measure_training_cost
-from mmst.analysis.scores import MAIN, Scores
+from mmst.analysis.scores import MAIN, Scores, name_network
 from mmst.analysis.training_log import read_training_log
 from mmst.launch.configured_training import (
     build_backbone,
@@ -278,7 +278,12 @@ def train(job: Job, args: argparse.Namespace) -> Run:
         parts[follower] = scores[MAIN]
     if not comparison.followers:
         scores = score(name, config, folder, options, arm in comparison.scored)
-        parts = scores if arm in comparison.scored else {}
+        parts = dict(scores) if arm in comparison.scored else {}
+        networks = comparison.plain if arm in comparison.scored else (arm,)
+        if comparison.sizes and comparison.plain[0] in networks:
+            flags = ['--depths', *networks]
+            flags += ['--sizes', *map(str, comparison.sizes)]
+            parts.update(score_smaller(name, config, folder, options, flags))
     return Run(
         *job,
         round(scores[MAIN], 4),
@@ -318,6 +323,37 @@ def score(
     written = json.loads((folder / 'loafing/loafing.json').read_text())
     ((scores,),) = written['results'].values()
     return scores
+
+
+def score_smaller(
+    name: str,
+    config: str,
+    folder: Path,
+    options: Dict[str, Any],
+    flags: List[str],
+) -> Scores:
+    """Score networks on smaller images too.
+
+    Args:
+        name: Prefix of its lines on the screen.
+        config: The config, from the repository's root.
+        folder: Work directory of the training.
+        options: Changes of the config.
+        flags: The tool's flags for networks and sizes.
+    """
+    command = [sys.executable, 'tools/analysis_tools/accuracy_cost.py', config]
+    command += [(folder / 'last_checkpoint').read_text(), '--metric', METRIC]
+    command += [*flags, '--seconds', '0', '--out', str(folder / 'sizes')]
+    command += format_options(options)
+    run_logged(name, command, folder / 'output.txt')
+    written = json.loads((folder / 'sizes/accuracy_cost.json').read_text())
+    return {
+        f'{name_network(network["depths"])} at {network["size"]} px': (
+            network['score']
+        )
+        for network in written['networks']
+        if network['size'] is not None
+    }
 
 
 def count_training_flops(run: Run, args: argparse.Namespace) -> Run:

@@ -205,8 +205,10 @@ def test_family(compare, tmp_path):
         'family',
     )
     family = runs['stpp', 2, 0]
+    networks = [f'{n}-{n}-{n}' for n in (1, 2, 3, 4, 5)]
     assert list(family['parts']) == [
-        *('main', '1-1-1', '2-2-2', '3-3-3', '4-4-4', '5-5-5')
+        *('main', *networks),
+        *(f'{name} at {px} px' for px in (24, 28) for name in networks[::-1]),
     ]
     assert family['parts']['5-5-5'] == pytest.approx(family['score'], abs=3)
     lengths = {}
@@ -299,6 +301,7 @@ def describe(comparison, name: str, epochs: int) -> tuple:
         *(head.subnet_target, head.loss_kl.loss_weight),
         *([] if head.loss_kl.scale == 1 else [head.loss_kl.scale]),
         *({sampler.space.strategy} - {'ordered'}),
+        *(['sandwich'] if sampler.sandwich else []),
     )
 
 
@@ -364,7 +367,12 @@ ARMS = {
     },
     'family': {
         'stpp': (*RELEASED, 3, 1, *SHARED[2:]),
+        'stpp-sandwich': (*RELEASED, 3, 1, *SHARED[2:], 'sandwich'),
         'stpp-fifth': (*RELEASED, 3, 1, *SHARED[2:4], 500, *SHARED[5:]),
+        'stpp-kl': (*PLAIN_KL, 3, 1, *SHARED[2:]),
+        'stpp-label': (*RELEASED, 3, 1, *SHARED[2:-2], 'label', 1),
+        'stpp-both': (*RELEASED, 3, 1, *SHARED[2:-2], 'both', 1),
+        'stpp-k2': (*RELEASED, 2, 1, *SHARED[2:]),
         **{f'{n}-{n}-{n}': () for n in (1, 2, 3, 4, 5)},
     },
 }
