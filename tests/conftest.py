@@ -6,7 +6,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Iterable, List, Optional, Sequence
 
 import numpy as np
 import pytest
@@ -396,22 +396,21 @@ def test(load_tool):
     return run_alone(load_tool('tools/test').main)
 
 
-def write_images(root: Path, num_each: int) -> None:
-    """Write random images of two classes, in a folder each."""
+def write_images(folder: Path, names: Iterable[str], size: int = 32) -> None:
+    """Write random images under names that may have folders."""
     generator = np.random.default_rng(0)
-    for label in 'ab':
-        folder = root / 'train' / label
-        folder.mkdir(parents=True)
-        for index in range(num_each):
-            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f'{label}{index}.png')
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(256, size=(size, size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
 
 
 @pytest.fixture(scope='session')
 def config(tmp_path_factory) -> str:
     """A tiny classifier on four images of two classes: two iterations."""
     root = tmp_path_factory.mktemp('tools')
-    write_images(root / 'images', num_each=2)
+    names = [f'{label}/{label}{i}.png' for label in 'ab' for i in range(2)]
+    write_images(root / 'images/train', names)
     path = root / 'tiny.py'
     path.write_text(CONFIG.format(data_root=str(root / 'images')))
     return str(path)

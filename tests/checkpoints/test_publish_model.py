@@ -14,11 +14,10 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmpretrain.registry import MODELS
-from PIL import Image
 
 from mmst.checkpoints import strip_checkpoint
 
-from ..conftest import classifier, load_run, run_alone
+from ..conftest import classifier, load_run, run_alone, write_images
 
 STOCK = Path(__file__).with_name('stock_toolboxes.py')
 
@@ -109,12 +108,8 @@ def test_statistics_that_the_average_missed_are_told(publish, tmp_path):
 def test_calibrated_weights_give_right_scores(load_tool, tmp_path, capsys):
     """Of the last layer alone, by one factor; then fitted, it is one."""
     root, config = tmp_path / 'images', tmp_path / 'tiny.py'
-    generator = np.random.default_rng(0)
-    for label in 'abcd':
-        (root / label).mkdir(parents=True)
-        for index in range(3):
-            pixels = generator.integers(256, size=(32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / label / f'{index}.png')
+    names = [f'{label}/{i}.png' for label in 'abcd' for i in range(3)]
+    write_images(root, names)
     model = classifier()
     config.write_text(
         f"""

@@ -3,27 +3,22 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.conftest import ROOT, run_alone
+from tests.conftest import ROOT, run_alone, write_images
 
 
 @pytest.fixture(scope='module')
 def few_digits(tmp_path_factory) -> Path:
     """Images of two classes, 16 to train on and 80 to validate."""
     data = tmp_path_factory.mktemp('few_digits')
-    generator = np.random.default_rng(0)
-    for split, number in (('train', 8), ('val', 40)):
-        for label in '01':
-            folder = data / split / label
-            folder.mkdir(parents=True)
-            for index in range(number):
-                pixels = generator.integers(
-                    256, size=(32, 32, 3), dtype=np.uint8
-                )
-                Image.fromarray(pixels).save(folder / f'{index}.png')
+    names = [
+        f'{split}/{label}/{index}.png'
+        for split, number in (('train', 8), ('val', 40))
+        for label in '01'
+        for index in range(number)
+    ]
+    write_images(data, names)
     return data
 
 
@@ -48,9 +43,6 @@ def commands(load_tool, monkeypatch) -> list:
 
 
 def files_of(folder: Path) -> dict:
-    """All files of a folder and what is in them."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob('*')
-        if path.is_file()
-    }
+    """Read all files of a folder, by their paths."""
+    files = (path for path in folder.rglob('*') if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

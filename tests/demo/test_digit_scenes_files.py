@@ -16,7 +16,7 @@ from mmengine.hub import get_config
 from mmengine.registry import DATASETS, METRICS, init_default_scope
 from PIL import Image
 
-DIGITS = [f'{digit}' for digit in range(10)]
+LOAD = dict(type='LoadImageFromFile')
 NUM = dict(train=3, val=8)
 
 
@@ -57,37 +57,26 @@ def annotations(data: Path, name: str) -> dict:
 
 def test_instances(read):
     pytest.importorskip('mmdet')
+    loading = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
     dataset, metric = read(
         'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-        [
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-            dict(type='PackDetInputs'),
-        ],
+        [LOAD, loading, dict(type='PackDetInputs')],
     )
     assert len(dataset) == NUM['val'] and len(dataset.cat_ids) == 80
     samples, labels = [], set()
     for item in dataset:
-        truth = item['data_samples'].gt_instances
-        assert len(item['data_samples'].ignored_instances) == 0
+        sample = item['data_samples']
+        truth, boxes = sample.gt_instances, sample.gt_instances.bboxes.tensor
+        assert len(sample.ignored_instances) == 0
         masks = torch.from_numpy(truth.masks.masks).bool()
-        boxes = truth.bboxes.tensor
         for mask, box in zip(masks, boxes):
             y, x = torch.where(mask)
             assert box.tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
         assert masks.sum(dim=0).max() == 1  # what is hidden is not annotated
         labels |= set(truth.labels.tolist())
-        samples.append(
-            dict(
-                item['data_samples'].metainfo,
-                pred_instances=dict(
-                    bboxes=boxes,
-                    labels=truth.labels,
-                    masks=masks,
-                    scores=torch.ones(len(boxes)),
-                ),
-            )
-        )
+        found = dict(bboxes=boxes, labels=truth.labels, masks=masks)
+        found['scores'] = torch.ones(len(boxes))
+        samples.append(dict(sample.metainfo, pred_instances=found))
     assert labels <= set(range(11)) and len(labels) > 5
     scores = score(metric, samples)
     assert scores['coco/bbox_mAP'] == scores['coco/segm_mAP'] == 1
@@ -104,8 +93,7 @@ def test_panoptic(read):
     dataset, metric = read(
         'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
         [
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadPanopticAnnotations'),
+            *(LOAD, dict(type='LoadPanopticAnnotations')),
             dict(type='PackDetInputs'),
         ],
     )
@@ -118,40 +106,31 @@ def test_panoptic(read):
         panoptic = torch.where(semantic == 255, 133, semantic)
         stuff |= set(semantic[(semantic >= 80) & (semantic < 255)].tolist())
         truth = sample.gt_instances
-        for number, (mask, label) in enumerate(
-            zip(truth.masks.masks, truth.labels), start=1
-        ):
+        segments = zip(truth.masks.masks, truth.labels)
+        for number, (mask, label) in enumerate(segments, start=1):
             assert (semantic[mask > 0] == label).all()
             panoptic[mask > 0] += 1000 * number
         assert (panoptic < 1000)[semantic < 80].sum() == 0
         maps.append(panoptic)
         metas.append(sample.metainfo)
     classes = dataset.metainfo['classes']
-    assert {classes[label] for label in stuff} == {
-        'flower',
-        'banner',
-        'building-other-merged',
-    }
+    shown = {'flower', 'banner', 'building-other-merged'}
+    assert {classes[label] for label in stuff} == shown
 
-    def pq(maps) -> dict:
-        return score(
+    def pq(maps) -> tuple:
+        found = [dict(sem_seg=panoptic[None].clone()) for panoptic in maps]
+        scores = score(
             metric,
-            [
-                dict(
-                    meta,
-                    pred_panoptic_seg=dict(sem_seg=panoptic[None].clone()),
-                )
-                for meta, panoptic in zip(metas, maps)
-            ],
+            [dict(m, pred_panoptic_seg=each) for m, each in zip(metas, found)],
         )
+        return scores['coco_panoptic/PQ_th'], scores['coco_panoptic/PQ_st']
 
-    scores = pq(maps)
-    assert scores['coco_panoptic/PQ_th'] == 100
-    assert scores['coco_panoptic/PQ_st'] == 100
+    assert pq(maps) == (100, 100)
     flower, banner = map(classes.index, ('flower', 'banner'))
-    scores = pq([torch.where(each == flower, banner, each) for each in maps])
-    assert scores['coco_panoptic/PQ_th'] == 100
-    assert scores['coco_panoptic/PQ_st'] < 67
+    things, others = pq(
+        [torch.where(each == flower, banner, each) for each in maps]
+    )
+    assert things == 100 and others < 67
 
 
 def test_keypoints(read):
@@ -170,17 +149,17 @@ def test_keypoints(read):
     samples = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
-        both = info['keypoints_visible'][0, [left, right]].all()
-        if both:  # the puppet's left is on the right, also in a mirror
-            for points in (info['keypoints'], dataset[index]['keypoints']):
-                assert points[0, left, 0] > points[0, right, 0]
+        points = info['keypoints']
+        if info['keypoints_visible'][0, [left, right]].all():
+            # The puppet's left is on the right, also in a mirror.
+            for each in (points, dataset[index]['keypoints']):
+                assert each[0, left, 0] > each[0, right, 0]
         samples.append(
             dict(
                 id=info['id'],
                 img_id=info['img_id'],
                 pred_instances=dict(
-                    keypoints=info['keypoints'],
-                    keypoint_scores=np.ones((1, 17)),
+                    keypoints=points, keypoint_scores=np.ones((1, 17))
                 ),
                 gt_instances=dict(bbox_scores=np.ones(1)),
             )
@@ -188,8 +167,8 @@ def test_keypoints(read):
     assert NUM['val'] <= len(samples) <= 2 * NUM['val']
     assert score(metric, samples)['coco/AP'] == 1
     for sample in samples:
-        points = sample['pred_instances']['keypoints']
-        sample['pred_instances']['keypoints'] = points + 8
+        found = sample['pred_instances']
+        found['keypoints'] = found['keypoints'] + 8
     assert score(metric, samples)['coco/AP'] < 0.6
 
 
@@ -197,11 +176,7 @@ def test_cityscapes(read):
     pytest.importorskip('mmseg')
     dataset, metric = read(
         'mmseg::sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py',
-        [
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
-        ],
+        [LOAD, dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
     )
     assert len(dataset) == NUM['val']
     truths = []
@@ -212,56 +187,38 @@ def test_cityscapes(read):
     assert ids[-1] == 255 and len(ids) > 10
     assert set(ids[:-1]) <= {2, 3, 5, 6, 7, 8, *range(11, 19)}
 
-    def miou(predictions) -> dict:
-        return score(
-            metric,
-            [
-                dict(
-                    pred_sem_seg=dict(data=prediction),
-                    gt_sem_seg=dict(data=truth),
-                )
-                for prediction, truth in zip(predictions, truths)
-            ],
-        )['mIoU']
+    def miou(predictions) -> float:
+        samples = [
+            dict(pred_sem_seg=dict(data=found), gt_sem_seg=dict(data=truth))
+            for found, truth in zip(predictions, truths)
+        ]
+        return score(metric, samples)['mIoU']
 
     # Guesses where the truth is to be ignored do not count.
-    assert miou([truth.clamp(max=18) for truth in truths]) == 100
-    assert (
-        miou(
-            [
-                torch.where(truth == 11, 2, truth.clamp(max=18))
-                for truth in truths
-            ]
-        )
-        < 95
-    )
+    guesses = [truth.clamp(max=18) for truth in truths]
+    assert miou(guesses) == 100
+    assert miou([torch.where(each == 11, 2, each) for each in guesses]) < 95
 
 
 def test_categories(data):
-    CocoPanopticDataset = pytest.importorskip(
-        'mmdet.datasets'
-    ).CocoPanopticDataset
-    for split in NUM:
-        panoptic, instances, person = (
-            annotations(data, f'{name}_{split}2017')['categories']
-            for name in ('panoptic', 'instances', 'person_keypoints')
-        )
-        for isthing, key in ((1, 'thing_classes'), (0, 'stuff_classes')):
-            assert [
-                each['name'] for each in panoptic if each['isthing'] == isthing
-            ] == list(CocoPanopticDataset.METAINFO[key])
-        assert instances == panoptic[:80]
-        shows = [each['shows'] for each in instances[:11]]
-        assert shows == ['puppet'] + DIGITS
-        assert [each['id'] for each in person] == [1]
-        assert len(person[0]['keypoints']) == 17
-
-
-def test_keypoint_names(data):
-    CocoDataset = pytest.importorskip('mmpose.datasets.datasets').CocoDataset
-    names = CocoDataset(lazy_init=True).metainfo['keypoint_id2name']
-    (person,) = annotations(data, 'person_keypoints_val2017')['categories']
-    assert dict(enumerate(person['keypoints'])) == names
+    datasets = pytest.importorskip('mmdet.datasets')
+    pose_datasets = pytest.importorskip('mmpose.datasets.datasets')
+    metainfo = datasets.CocoPanopticDataset.METAINFO
+    panoptic, instances, (person,) = (
+        annotations(data, f'{name}_val2017')['categories']
+        for name in ('panoptic', 'instances', 'person_keypoints')
+    )
+    for isthing, key in ((1, 'thing_classes'), (0, 'stuff_classes')):
+        names = [
+            each['name'] for each in panoptic if each['isthing'] == isthing
+        ]
+        assert names == list(metainfo[key])
+    assert instances == panoptic[:80]
+    shows = [each['shows'] for each in instances[:11]]
+    assert shows == ['puppet', *'0123456789']
+    assert person['id'] == 1
+    names = pose_datasets.CocoDataset(lazy_init=True).metainfo
+    assert dict(enumerate(person['keypoints'])) == names['keypoint_id2name']
 
 
 @pytest.mark.parametrize('split', NUM)
@@ -275,36 +232,26 @@ def test_files_agree(data, split):
     assert len(instances['images']) == NUM[split]
     things = {each['id']: each for each in instances['annotations']}
     assert len(things) == len(instances['annotations'])
-    assert [
-        each['id'] for each in things.values() if each['category_id'] == 1
-    ] == [each['id'] for each in person['annotations']]
+    puppets = [key for key, each in things.items() if each['category_id'] == 1]
+    assert puppets == [each['id'] for each in person['annotations']]
     for puppet in person['annotations']:
         assert things[puppet['id']].items() <= puppet.items()
+    coco = data / 'coco'
+    maps = coco / f'annotations/panoptic_{split}2017'
     for image, entry in zip(panoptic['images'], panoptic['annotations']):
         assert entry['image_id'] == image['id']
-        colours = np.asarray(
-            Image.open(
-                data
-                / f'coco/annotations/panoptic_{split}2017'
-                / entry['file_name']
-            ),
-            int,
-        )
-        with Image.open(data / f'coco/{split}2017' / image['file_name']) as it:
+        colours = np.asarray(Image.open(maps / entry['file_name']), int)
+        with Image.open(coco / f'{split}2017' / image['file_name']) as it:
             assert it.size == (image['width'], image['height'])
             assert it.size == colours.shape[1::-1] and it.mode == 'RGB'
-        segments = {each['id']: each for each in entry['segments_info']}
-        areas = dict(
-            zip(*np.unique(colours @ (1, 256, 65536), return_counts=True))
-        )
-        areas.pop(0)
-        assert areas == {key: each['area'] for key, each in segments.items()}
+        segments = entry['segments_info']
+        ids, areas = np.unique(colours @ (1, 256, 65536), return_counts=True)
+        found = dict(zip(ids[1:], areas[1:]))
+        assert ids[0] == 0
+        assert found == {each['id']: each['area'] for each in segments}
+        in_image = (e for e in things.values() if e['image_id'] == image['id'])
         assert [
             (each['category_id'], each['area'], each['bbox'])
-            for each in segments.values()
+            for each in segments
             if each['category_id'] < 91
-        ] == [
-            (each['category_id'], each['area'], each['bbox'])
-            for each in things.values()
-            if each['image_id'] == image['id']
-        ]
+        ] == [(e['category_id'], e['area'], e['bbox']) for e in in_image]

