@@ -4,7 +4,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 COCO = 'data/digit_scenes/coco/'
 CITYSCAPES = 'data/digit_scenes/cityscapes/'
-#: What changes in a config, by its key.
+#: Changes of a config, by its key.
 Options = Dict[str, Any]
 # ResNet-18 with a quarter of the channels.
 BACKBONE: Options = {
@@ -38,7 +38,7 @@ class Framework(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """What the length counts."""
+        """Unit of the length."""
         return 'epochs' if self.milestones else 'iters'
 
     def list_schedule(self, length: int) -> Options:

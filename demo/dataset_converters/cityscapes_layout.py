@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from scene import CHINA, FLOWER, PANEL, PUPPET, Scene
 
-#: What is shown -> the training id (of 0 to 18) of the Cityscapes class that
-#: represents it.
+#: Training ids (of 0 to 18) of the Cityscapes classes that represent what is
+#: shown.
 TRAIN_IDS = {
     PUPPET: 11,  # person
     # pole, traffic light, traffic sign; rider to bicycle
@@ -27,9 +27,9 @@ def write_cityscapes(root: Path, split: str, scenes: Iterable[Scene]) -> None:
     """Write a split's images and label maps.
 
     Args:
-        root (Path): Cityscapes' folder, which may contain another split.
-        split (str): 'train' or 'val'.
-        scenes (Iterable[Scene]): The scenes; iterated over once.
+        root: Cityscapes' folder, which may contain another split.
+        split: 'train' or 'val'.
+        scenes: The scenes; iterated over once.
     """
     images_dir, labels_dir = (
         root / part / split / CITY for part in ('leftImg8bit', 'gtFine')

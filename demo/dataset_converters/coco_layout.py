@@ -11,7 +11,7 @@ from puppet import KEYPOINTS, SKELETON
 from pycocotools import mask as coco_mask
 from scene import CHINA, FLOWER, PANEL, PUPPET, Scene
 
-#: What is shown -> id of the COCO category that represents it: person for a
+#: Ids of the COCO categories that represent what is shown: person for a
 #: puppet, bicycle to fire hydrant for the digits.
 CATEGORY_IDS = {
     PUPPET: 1,
@@ -31,9 +31,9 @@ def write_coco(root: Path, split: str, scenes: Iterable[Scene]) -> None:
     """Write a split's images and its three annotation files.
 
     Args:
-        root (Path): COCO's folder, which may contain another split.
-        split (str): 'train' or 'val'.
-        scenes (Iterable[Scene]): The scenes; iterated over once.
+        root: COCO's folder, which may contain another split.
+        split: 'train' or 'val'.
+        scenes: The scenes; iterated over once.
     """
     name = f'{split}2017'
     panoptic_dir = root / 'annotations' / f'panoptic_{name}'
@@ -53,34 +53,19 @@ def write_coco(root: Path, split: str, scenes: Iterable[Scene]) -> None:
         Image.fromarray(colours.astype(np.uint8)).save(
             panoptic_dir / f'{stem}.png'
         )
-        height, width = ids.shape
-        images.append(
-            dict(
-                id=image_id,
-                file_name=f'{stem}.jpg',
-                height=height,
-                width=width,
-            )
-        )
+        image = dict(id=image_id, file_name=f'{stem}.jpg')
+        image['height'], image['width'] = ids.shape
+        images.append(image)
         for kind, entries in annotate(scene, image_id).items():
             annotations[kind] += entries
-        annotations['panoptic'].append(
-            dict(
-                image_id=image_id,
-                file_name=f'{stem}.png',
-                segments_info=list_segments(scene),
-            )
-        )
+        entry = dict(image_id=image_id, file_name=f'{stem}.png')
+        entry['segments_info'] = list_segments(scene)
+        annotations['panoptic'].append(entry)
     for kind, categories in list_categories().items():
-        (root / 'annotations' / f'{kind}_{name}.json').write_text(
-            json.dumps(
-                dict(
-                    images=images,
-                    categories=categories,
-                    annotations=annotations[kind],
-                )
-            )
-        )
+        content = dict(images=images, categories=categories)
+        content['annotations'] = annotations[kind]
+        file = root / 'annotations' / f'{kind}_{name}.json'
+        file.write_text(json.dumps(content))
 
 
 def list_categories() -> Dict[str, List[dict]]:
@@ -92,20 +77,14 @@ def list_categories() -> Dict[str, List[dict]]:
     shows = {number: kind for kind, number in CATEGORY_IDS.items()}
     things, stuff = (
         [
-            dict(
-                id=number, name=name, isthing=isthing, shows=shows.get(number)
-            )
-            for number, name in table.items()
+            dict(id=i, name=name, isthing=isthing, shows=shows.get(i))
+            for i, name in table.items()
         ]
         for table, isthing in ((THINGS, 1), (STUFF, 0))
     )
-    person = dict(
-        things[0],
-        keypoints=KEYPOINTS,
-        skeleton=[
-            [1 + KEYPOINTS.index(end) for end in limb] for limb in SKELETON
-        ],
-    )
+    number = {name: i for i, name in enumerate(KEYPOINTS, start=1)}
+    skeleton = [[number[start], number[end]] for start, end in SKELETON]
+    person = dict(things[0], keypoints=KEYPOINTS, skeleton=skeleton)
     return dict(
         instances=things, person_keypoints=[person], panoptic=things + stuff
     )
@@ -150,11 +129,11 @@ def annotate(scene: Scene, image_id: int) -> Dict[str, List[dict]]:
         instances.append(instance)
         if kind == PUPPET:
             points = scene.get_keypoints(number).round(2)
+            num_keypoints = int((points[:, 2] > 0).sum())
+            keypoints = points.ravel().tolist()
             puppets.append(
                 dict(
-                    instance,
-                    keypoints=points.ravel().tolist(),
-                    num_keypoints=int((points[:, 2] > 0).sum()),
+                    instance, keypoints=keypoints, num_keypoints=num_keypoints
                 )
             )
     return dict(instances=instances, person_keypoints=puppets)

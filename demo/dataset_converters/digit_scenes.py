@@ -25,7 +25,6 @@ is in both train and val. The digits of val are those in the val of
 seen them. Photographs are shared by the splits.
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Sequence
@@ -36,7 +35,7 @@ from coco_layout import write_coco
 from mnistm5k import load_sources, split_rows
 from rich.progress import track
 from scene import CHINA, FLOWER, Scene, Sources, compose
-from write_once import write_once
+from write_once import run_converter, write_once
 
 #: Layout -> its writer and the sizes of its images, width and height.
 LAYOUTS = dict(
@@ -84,13 +83,7 @@ def write_layouts(out: Path, seed: int, nums: Dict[str, int]) -> None:
 def write_digit_scenes(
     out: Path, seed: int = 0, num_train: int = 400, num_val: int = 100
 ) -> bool:
-    """Write the data set, unless it exists.
-
-    Args:
-        out (Path): The folder to create.
-        seed (int): Seed of the splits and the scenes. Defaults to 0.
-        num_train (int): Number of training scenes per layout. Defaults to 400.
-        num_val (int): Number of validation scenes. Defaults to 100.
+    """Write the data set, with so many scenes in each layout.
 
     Returns:
         bool: False if the data already existed.
@@ -123,39 +116,14 @@ def write_digit_scenes(
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = argparse.ArgumentParser(
-        description='Write digit scenes, small data for detection, '
-        'segmentation and pose.'
+    run_converter(
+        'Write digit scenes, small data for detection, segmentation and pose.',
+        write_digit_scenes,
+        'data/digit_scenes',
+        args,
+        num_train=(400, 'training scenes'),
+        num_val=(100, 'validation scenes'),
     )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=Path('data/digit_scenes'),
-        help='output folder; default: %(default)s',
-    )
-    parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        help='random seed for splits and scenes; default: 0',
-    )
-    parser.add_argument(
-        '--num-train',
-        type=int,
-        default=400,
-        help='number of training scenes; default: %(default)s',
-    )
-    parser.add_argument(
-        '--num-val',
-        type=int,
-        default=100,
-        help='number of validation scenes; default: %(default)s',
-    )
-    parsed = parser.parse_args(args)
-    written = write_digit_scenes(
-        parsed.out, parsed.seed, parsed.num_train, parsed.num_val
-    )
-    print(f'{"Written to" if written else "Already in"} {parsed.out}')
 
 
 if __name__ == '__main__':

@@ -10,17 +10,8 @@ The splits are ``val`` and two parts of the training images for tuning,
     OUT/manifest.json              what the folder contains
 """
 
-import argparse
 from pathlib import Path
-from typing import (
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-)
+from typing import Callable, Dict, Iterable, List, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -32,11 +23,11 @@ class LabelledImage(NamedTuple):
     """An image to write.
 
     Attributes:
-        split (str): 'val', 'tune_val' or 'tune_train'.
-        label (str): Its class, a number; labels of a data set have the same
-            number of digits, so that folders sort like numbers.
-        name (str): Name of the file, without ending.
-        pixels (np.ndarray): RGB (H, W, 3), uint8.
+        split: 'val', 'tune_val' or 'tune_train'.
+        label: Its class, a number; labels of a data set have the same number
+            of digits, so that folders sort like numbers.
+        name: Name of the file, without ending.
+        pixels: RGB (H, W, 3), uint8.
     """
 
     split: str
@@ -55,11 +46,11 @@ def write_image_folder(
     """Write a data set, unless it exists.
 
     Args:
-        out (Path): The folder to create.
-        dataset (str): Name of the data set.
-        seed (int): Seed of all random numbers.
-        num_images (Dict[str, int]): Number of images in each split.
-        make_images (Callable): Called only if the data do not exist.
+        out: The folder to create.
+        dataset: Name of the data set.
+        seed: Seed of all random numbers.
+        num_images: Number of images in each split.
+        make_images: Called only if the data do not exist.
 
     Returns:
         bool: False if the data already existed.
@@ -103,36 +94,3 @@ def write_images(out: Path, images: Iterable[LabelledImage]) -> None:
     (out / 'meta').mkdir()
     for split, lines in lists.items():
         (out / 'meta' / f'{split}.txt').write_text(''.join(lines))
-
-
-def run_converter(
-    description: str,
-    default_out: Path,
-    write: Callable[[Path, int], bool],
-    args: Optional[Sequence[str]] = None,
-) -> None:
-    """Read the command line of a converter and write its data set.
-
-    Args:
-        description (str): Help text.
-        default_out (Path): Default of ``--out``.
-        write (Callable): Takes the folder and the seed; returns False if the
-            data already existed.
-        args (Sequence[str], optional): Default: the process's arguments.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=default_out,
-        help='output folder; default: %(default)s',
-    )
-    parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        help='random seed for splits and patches; default: 0',
-    )
-    parsed = parser.parse_args(args)
-    written = write(parsed.out, parsed.seed)
-    print(f'{"Written to" if written else "Already in"} {parsed.out}')

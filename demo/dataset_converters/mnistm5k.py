@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
-from image_folder import LabelledImage, run_converter, write_image_folder
+from image_folder import LabelledImage, write_image_folder
 from PIL import Image
+from write_once import run_converter
 
 SIDE = 32
 #: Images of each digit in each split; tune_* are the two halves of train.
@@ -72,9 +73,9 @@ def blend(
     """Blend a digit with a random patch of a random photograph.
 
     Args:
-        digit (np.ndarray): Grey image, square, uint8; scaled to 32 x 32.
-        photos (Sequence[Image.Image]): RGB photographs.
-        generator (np.random.Generator): Source of randomness.
+        digit: Grey image, square, uint8; scaled to 32 x 32.
+        photos: RGB photographs.
+        generator: Source of randomness.
 
     Returns:
         np.ndarray: RGB image (32, 32, 3), uint8.
@@ -105,18 +106,7 @@ def make_images(seed: int) -> Iterator[LabelledImage]:
 
 
 def write_mnistm5k(out: Path, seed: int = 0) -> bool:
-    """Write the data set, unless it exists.
-
-    Args:
-        out (Path): The folder to create.
-        seed (int): Seed of the splits and the patches. Defaults to 0.
-
-    Returns:
-        bool: False if the data already existed.
-
-    Raises:
-        ValueError: If ``out`` has other content, or ``seed`` is negative.
-    """
+    """Write the data set, as ``write_image_folder`` does."""
     num_images = {name: 10 * num for name, num in NUM_PER_DIGIT.items()}
     return write_image_folder(
         out, 'mnistm5k', seed, num_images, partial(make_images, seed)
@@ -126,8 +116,8 @@ def write_mnistm5k(out: Path, seed: int = 0) -> bool:
 def main(args: Optional[Sequence[str]] = None) -> None:
     run_converter(
         'Write MNIST-M 5k, a small image set for the demo.',
-        Path('data/mnistm5k'),
         write_mnistm5k,
+        'data/mnistm5k',
         args,
     )
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
-from image_folder import LabelledImage, run_converter, write_image_folder
+from image_folder import LabelledImage, write_image_folder
 from mnistm5k import SIDE, blend, load_sources, split_rows
 from PIL import Image
+from write_once import run_converter
 
 #: Images of each number in each split; tune_* are the two parts of train.
 NUM_PER_NUMBER = dict(val=20, tune_val=16, tune_train=64)
@@ -63,9 +64,9 @@ def draw_number(
     """Put two digits side by side.
 
     Args:
-        left (np.ndarray): Grey image (28, 28), uint8.
-        right (np.ndarray): The other one.
-        generator (np.random.Generator): Source of randomness.
+        left: Grey image (28, 28), uint8.
+        right: The other one.
+        generator: Source of randomness.
 
     Returns:
         np.ndarray: Grey image (32, 32), uint8.
@@ -99,18 +100,7 @@ def make_images(seed: int) -> Iterator[LabelledImage]:
 
 
 def write_numbers10k(out: Path, seed: int = 0) -> bool:
-    """Write the data set, unless it exists.
-
-    Args:
-        out (Path): The folder to create.
-        seed (int): Seed of splits, pairs, places and patches. Defaults to 0.
-
-    Returns:
-        bool: False if the data already existed.
-
-    Raises:
-        ValueError: If ``out`` has other content, or ``seed`` is negative.
-    """
+    """Write the data set, as ``write_image_folder`` does."""
     num_images = {name: 100 * num for name, num in NUM_PER_NUMBER.items()}
     return write_image_folder(
         out, 'numbers10k', seed, num_images, partial(make_images, seed)
@@ -120,8 +110,8 @@ def write_numbers10k(out: Path, seed: int = 0) -> bool:
 def main(args: Optional[Sequence[str]] = None) -> None:
     run_converter(
         'Write Numbers 10k, a small image set of 100 classes for the demo.',
-        Path('data/numbers10k'),
         write_numbers10k,
+        'data/numbers10k',
         args,
     )
 

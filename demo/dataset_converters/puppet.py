@@ -11,20 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDES = ('left', 'right')
-KEYPOINTS = ('nose',) + tuple(
-    f'{side}_{part}'
-    for part in (
-        'eye',
-        'ear',
-        'shoulder',
-        'elbow',
-        'wrist',
-        'hip',
-        'knee',
-        'ankle',
-    )
-    for side in SIDES
-)
+PARTS = ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+KEYPOINTS = ('nose', *(f'{side}_{part}' for part in PARTS for side in SIDES))
 INDEX = {name: index for index, name in enumerate(KEYPOINTS)}
 #: Pairs of keypoints that a limb or the trunk joins.
 SKELETON = tuple(
@@ -101,8 +89,8 @@ def draw_puppet(
     """Draw a puppet in a random pose and in random colours.
 
     Args:
-        height (float): Its height when standing, in pixels.
-        generator (np.random.Generator): Source of randomness.
+        height: Its height when standing, in pixels.
+        generator: Source of randomness.
 
     Returns:
         Tuple[Image.Image, np.ndarray]: RGBA image, transparent elsewhere,
@@ -144,21 +132,9 @@ def draw_parts(
     draw_limbs('ankle', 'ankle', 0.07, trousers)
     draw_limbs('hip', 'knee', 0.075, trousers)
     pen.draw_line([joint['left_hip'], joint['right_hip']], 0.1, trousers)
-    pen.draw_line(
-        [
-            joint[name]
-            for name in (
-                'left_shoulder',
-                'right_shoulder',
-                'right_hip',
-                'left_hip',
-                'left_shoulder',
-            )
-        ],
-        0.06,
-        shirt,
-        fill=True,
-    )
+    around = ('left_shoulder', 'right_shoulder', 'right_hip', 'left_hip')
+    trunk = [joint[name] for name in (*around, around[0])]
+    pen.draw_line(trunk, 0.06, shirt, fill=True)
     draw_limbs('shoulder', 'elbow', 0.06, shirt)
     draw_limbs('elbow', 'wrist', 0.045, skin)
     draw_limbs('wrist', 'wrist', 0.06, skin)
@@ -172,8 +148,8 @@ class Pen:
     """Draws round-ended lines with a dark outline.
 
     Args:
-        size (np.ndarray): Width and height of the image, in pixels.
-        height (float): The unit of line widths, in pixels.
+        size: Width and height of the image, in pixels.
+        height: The unit of line widths, in pixels.
     """
 
     def __init__(self, size: np.ndarray, height: float) -> None:
@@ -190,21 +166,13 @@ class Pen:
     ) -> None:
         """Draw a line through points, in pixels, or fill a polygon."""
         # From pixel centres to centres of the oversampled pixels.
-        points = [
-            tuple(OVERSAMPLING * (point + 0.5) - 0.5) for point in points
-        ]
+        points = [tuple(OVERSAMPLING * (p + 0.5) - 0.5) for p in points]
         for extra, ink in ((0.02, OUTLINE), (0.0, colour)):
             thick = OVERSAMPLING * self.height * (width + extra)
             self.draw.line(points, ink, round(thick))
+            half = thick / 2
             for x, y in points:
-                self.draw.ellipse(
-                    (
-                        x - thick / 2,
-                        y - thick / 2,
-                        x + thick / 2,
-                        y + thick / 2,
-                    ),
-                    ink,
-                )
+                box = (x - half, y - half, x + half, y + half)
+                self.draw.ellipse(box, ink)
             if fill:
                 self.draw.polygon(points, ink)

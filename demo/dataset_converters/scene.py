@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from puppet import draw_puppet
 
-#: What a segment shows: a digit, '0' to '9', or one of these. A panel is a
+#: Kinds of segments: a digit, '0' to '9', or one of these. A panel is a
 #: striped sheet; the other two are photographs.
 PUPPET, CHINA, FLOWER, PANEL = 'puppet', 'china', 'flower', 'panel'
 #: Minimum and maximum numbers that are tried in a scene.
@@ -23,9 +23,9 @@ class Sources(NamedTuple):
     """The sources of scenes.
 
     Attributes:
-        digits (np.ndarray): Grey images (N, 28, 28), uint8.
-        labels (np.ndarray): Their digits, (N, ).
-        photos (Dict[str, Image.Image]): RGB photographs, CHINA and FLOWER.
+        digits: Grey images (N, 28, 28), uint8.
+        labels: Their digits, (N, ).
+        photos: RGB photographs, CHINA and FLOWER.
     """
 
     digits: np.ndarray
@@ -37,14 +37,14 @@ class Scene:
     """An image and which segment each pixel belongs to.
 
     Args:
-        width (int): In pixels.
-        height (int): In pixels.
+        width: In pixels.
+        height: In pixels.
 
     Attributes:
-        image (np.ndarray): RGB (height, width, 3), float, 0 to 255.
-        owners (np.ndarray): Number of the pixel's segment (height, width), or
+        image: RGB (height, width, 3), float, 0 to 255.
+        owners: Number of the pixel's segment (height, width), or
             0 on the soft edge of an object, which belongs to no segment.
-        kinds (Dict[int, str]): Name of each segment's thing, by number from 1.
+        kinds: Name of each segment's thing, by number from 1.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -131,9 +131,9 @@ def compose(
     """Compose a random scene.
 
     Args:
-        size (Tuple[int, int]): Width and height in pixels.
-        sources (Sources): The sources.
-        generator (np.random.Generator): Source of randomness.
+        size: Width and height in pixels.
+        sources: The sources.
+        generator: Source of randomness.
     """
     scene = Scene(*size)
     add_background(scene, sources.photos, generator)
@@ -195,10 +195,10 @@ def colour_digit(
     """Give a digit a colour that stands out, with a vertical gradient.
 
     Args:
-        stencil (Image.Image): Grey image, 255 in the strokes.
-        ground (np.ndarray): The image below it (height, width, 3).
-        corner (Tuple[int, int]): Its place in that image, x and y.
-        generator (np.random.Generator): Source of randomness.
+        stencil: Grey image, 255 in the strokes.
+        ground: The image below it (height, width, 3).
+        corner: Its place in that image, x and y.
+        generator: Source of randomness.
 
     Returns:
         Image.Image: RGBA image of the stencil's size.

@@ -1,9 +1,10 @@
 """Write a data set completely or not at all, and never overwrite another."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 
 def is_complete(out: Path, manifest: dict, counts: Dict[str, int]) -> bool:
@@ -38,17 +39,12 @@ def write_once(
 ) -> bool:
     """Write a data set, unless it exists.
 
-    It is written under another name and renamed at the end, so that a stopped
-    run leaves nothing that looks complete.
-
     Args:
-        out (Path): The folder to create.
-        manifest (dict): The content of manifest.json; two data sets with the
-            same manifest are equal. Has a ``dataset`` and a ``seed``.
-        counts (Dict[str, int]): Number of files of the complete folder, for
-            each glob pattern.
-        write (Callable[[Path], None]): Writes everything else into a new
-            folder.
+        out: The folder to create.
+        manifest: The content of manifest.json; two data sets with the same
+            manifest are equal. Has a ``dataset`` and a ``seed``.
+        counts: Number of files of the complete folder, by glob pattern.
+        write: Writes everything else into a new folder.
 
     Returns:
         bool: False if the data already existed.
@@ -69,3 +65,42 @@ def write_once(
         shutil.rmtree(out)
     partial.rename(out)
     return True
+
+
+def run_converter(
+    description: str,
+    write: Callable[..., bool],
+    out: str,
+    args: Optional[Sequence[str]] = None,
+    **numbers: Tuple[int, str],
+) -> None:
+    """Read the command line of a converter and write its data set.
+
+    Args:
+        description: Help text.
+        write: Takes ``out``, ``seed`` and the numbers; returns False if the
+            data already existed.
+        out: Default of ``--out``.
+        args: The command line. Default: the process's.
+        **numbers: More options: the default and what it is a number of.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path(out), help='output folder'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of all random numbers'
+    )
+    for name, (default, of_what) in numbers.items():
+        parser.add_argument(
+            '--' + name.replace('_', '-'),
+            type=int,
+            default=default,
+            help=f'number of {of_what}',
+        )
+    options = vars(parser.parse_args(args))
+    written = write(**options)
+    print(f'{"Written to" if written else "Already in"} {options["out"]}')
