@@ -160,7 +160,7 @@ def list_phrases_of_method_card() -> Iterator[str]:
     )
 
 
-#: What the text of a page has to say, word for word.
+#: Words that the text of a page has to have.
 PHRASES: Dict[Path, Callable[[], Iterator[str]]] = {
     ROOT / 'README.md': list_phrases_of_readme,
     ROOT / 'docs/results.md': list_phrases_of_results,

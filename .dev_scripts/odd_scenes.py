@@ -15,8 +15,7 @@ CASES = dict(
     sizes=[(MAIN, 'plain'), ((96, 80), 'plain')],
 )
 
-
-#: What a pair of hands in space has besides its joints.
+#: Fields of a pair of hands in space, besides its joints.
 _HAND = dict(
     rel_root_depth=np.zeros(1, np.float32),
     rel_root_valid=np.zeros(1, np.float32),

@@ -1,7 +1,7 @@
 """The tables of the pages, made from the scores in ``resources/*.json``."""
 
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from runpy import run_path
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -380,7 +380,7 @@ for name in ('numbers10k', 'mnistm5k'):
         f'scores-{name}',
         'network | top-1 | CE raw | predicted | calibrated | ECE raw '
         '| predicted | calibrated | temperature',
-    )(lambda name=name: list_scores(name))
+    )(partial(list_scores, name))
 
 
 # ---- What subnets bring, all tasks together
@@ -482,3 +482,30 @@ def list_worth() -> Rows:
         [c.task, c.metric, gain(c.new, c.old), c.cost, gain(c.new, c.longer)]
         for c in list_comparisons(every=True)
     ]
+
+
+# ---- Stock configs on odd data, as stock_configs.py ran them
+
+
+@table('stock-configs', 'toolbox | config | outcome')
+def list_stock_configs() -> Rows:
+    return [
+        [toolbox, f'`{config}`', outcome]
+        for toolbox, configs in load('stock_configs')['outcomes'].items()
+        for config, outcome in configs.items()
+    ]
+
+
+def list_families(reason: str) -> Rows:
+    """List the families that are in no row of that table."""
+    return [
+        [toolbox, ', '.join(f'`{name}`' for name in names)]
+        for toolbox, names in load('stock_configs')[reason].items()
+    ]
+
+
+for name, reason in (
+    ('stock-other-backbones', 'no residual backbone'),
+    ('stock-not-built', 'no model that can be built'),
+):
+    table(name, 'toolbox | families')(partial(list_families, reason))

@@ -1,10 +1,10 @@
-"""Write docs/stock_configs.md: how stock config families fare with ST*.
+"""Run stock config families with ST* on odd data (odd_scenes.py).
 
-Each has odd data (odd_scenes.py). Outcomes are in
-resources/stock_configs.json; configs whose path contains a PART are run
-again first, in minutes each.
+Outcomes are in resources/stock_configs.json, from which fill_tables.py writes
+docs/stock_configs.md. Configs whose path contains a PART are run again, in
+minutes each.
 
-Usage: python .dev_scripts/stock_configs.py [PART ...]
+Usage: python .dev_scripts/stock_configs.py PART ...
 """
 
 import copy
@@ -12,10 +12,9 @@ import importlib
 import json
 import re
 import sys
-import textwrap
 import traceback
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -32,15 +31,11 @@ from mmst.engine.batch import PassBatches
 from mmst.subnets import Subnet, SubnetInputs, find_stages
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / 'docs/stock_configs.md'
 OUTCOMES = ROOT / 'resources/stock_configs.json'
-#: Why a family is in no row of the table.
-WITHOUT = ('no residual backbone', 'no model that can be built')
 #: A package that an outcome depends on, and the outcome.
 NEEDS = re.compile('(?:needs `(.+?)`: )?(.+)')
 SOURCES = str(Path(mmst.__file__).parent)
-#: What makes models small: the end of a key's path -> what becomes of the
-#: value.
+#: Changes that make models small, by the end of a key's path.
 SMALL: Dict[str, Any] = {
     'encoder.num_layers': lambda old: min(old, 2),
     'decoder.num_layers': lambda old: min(old, 2),
@@ -56,6 +51,8 @@ SMALL: Dict[str, Any] = {
 }
 #: Widths of layers outside of backbones: a quarter of each.
 WIDTHS = re.compile(r'(.*channels?|embed_dims|num_feats)$')
+#: The path of a backbone, or of a part of it.
+BACKBONE = re.compile(r'(backbone|image_encoder)(\.|$)')
 #: Types of backbones -> their widths, and what these are by default.
 NARROW = {
     r'(ResNet(V1[bcd])?|ResNeXt|DetectoRS_ResNe.t|TridentResNet)$': dict(
@@ -104,41 +101,40 @@ def load(toolbox: str, config: str) -> Config:
     folder = config_folder(toolbox)
     cfg = Config.fromfile(folder / config)
     model = cfg.get('model', {})
-    _without_weights(model)
+    for part, key, _ in walk(model):
+        value = part[key]
+        if key == 'type' and value == 'MMSyncBN':
+            part[key] = 'BN'  # the other asks other processes even if alone
+        if key in ('pretrained', 'teacher_ckpt') or (
+            key == 'init_cfg' and 'checkpoint' in str(value)
+        ):
+            part[key] = False if value is True else None
     teacher = model.get('teacher_config')
     if isinstance(teacher, str):  # from the toolbox's repository
         model.teacher_config = str(folder.parent / teacher)
     return cfg
 
 
-def _without_weights(cfg: Any) -> None:
+def walk(cfg: Any, path: str = '') -> Iterator[Tuple[dict, str, str]]:
+    """Iterate over a config's dicts, their keys, and the paths of these.
+
+    A value that is replaced on the way is walked in the place of the old one.
+    """
     if isinstance(cfg, (list, tuple)):
         for part in cfg:
-            _without_weights(part)
-    if not isinstance(cfg, dict):
-        return
-    if cfg.get('type') == 'MMSyncBN':  # asks other processes even if alone
-        cfg['type'] = 'BN'
-    for key, value in cfg.items():
-        if key in ('pretrained', 'teacher_ckpt') or (
-            key == 'init_cfg' and 'checkpoint' in str(value)
-        ):
-            cfg[key] = False if value is True else None
-        else:
-            _without_weights(value)
-
-
-def iter_backbones(cfg: Any) -> Iterator[dict]:
-    """Iterate over the configs of backbones in one of a model."""
-    if isinstance(cfg, (list, tuple)):
-        for part in cfg:
-            yield from iter_backbones(part)
+            yield from walk(part, path)
     if isinstance(cfg, dict):
-        for key, value in cfg.items():
-            if key.endswith(('backbone', 'image_encoder')):
-                yield value
-            else:
-                yield from iter_backbones(value)
+        for key in list(cfg):
+            yield cfg, key, f'{path}.{key}'
+            yield from walk(cfg[key], f'{path}.{key}')
+
+
+def iter_backbones(model: dict) -> Iterator[dict]:
+    """Iterate over the configs of backbones in one of a model."""
+    for cfg, key, path in walk(model):
+        found = BACKBONE.search(path)
+        if found and found.end() == len(path):
+            yield cfg[key]
 
 
 def has_stages(toolbox: str, backbone: dict) -> bool:
@@ -151,21 +147,13 @@ def has_stages(toolbox: str, backbone: dict) -> bool:
         return False
 
 
-def _shrink(cfg: Any, path: str = '') -> None:
-    if isinstance(cfg, (list, tuple)):
-        for part in cfg:
-            _shrink(part, path)
-    if not isinstance(cfg, dict):
-        return
-    for key, value in cfg.items():
-        here = f'{path}.{key}'
-        change = next(
-            (f for end, f in SMALL.items() if here.endswith('.' + end)), None
-        )
-        if change is not None and isinstance(value, (int, list, tuple)):
-            cfg[key] = change(value)
-        else:
-            _shrink(value, here)
+def _shrink(model: dict) -> None:
+    """Make depth, queries and proposals fewer."""
+    for cfg, key, path in walk(model):
+        for end, change in SMALL.items():
+            is_meant = path.endswith('.' + end)
+            if is_meant and isinstance(cfg[key], (int, list, tuple)):
+                cfg[key] = change(cfg[key])
 
 
 def _narrow(model: dict) -> None:
@@ -180,26 +168,15 @@ def _narrow(model: dict) -> None:
             backbone.arch = dict(
                 depths=[2, 2, 2, 2], channels=[24, 48, 96, 192]
             )
-    _narrow_heads(model)
+    for cfg, key, path in walk(model):
+        if WIDTHS.match(key) and not BACKBONE.search(path):
+            cfg[key] = _quarter(cfg[key])
     for backbone, widths in found:
         for key, default in widths.items():
             backbone[key] = backbone.get(key, default) // 4
     head = model.get('bbox_head', {})
     if re.match(r'.*(DETR|DINO)Head$', head.get('type', '')):
         head.embed_dims = 64  # which it knows of its own
-
-
-def _narrow_heads(cfg: Any) -> None:
-    if isinstance(cfg, (list, tuple)):
-        for part in cfg:
-            _narrow_heads(part)
-    if not isinstance(cfg, dict):
-        return
-    for key, value in cfg.items():
-        if WIDTHS.match(key):
-            cfg[key] = _quarter(value)
-        elif not key.endswith(('backbone', 'image_encoder')):
-            _narrow_heads(value)
 
 
 def _quarter(width: Any) -> Any:
@@ -236,14 +213,9 @@ def outcome_of(model: nn.Module, batch: dict) -> str:
         wrapper = OptimWrapper(optimizer)
         st_step(model, copy.deepcopy(batch), wrapper, [subnet])
     except Exception as error:
-        places = [
-            frame.filename
-            for frame in traceback.extract_tb(error.__traceback__)
-            if not frame.filename.endswith('subnet_errors.py')
-        ]
-        if isinstance(error, (TypeError, ValueError)) and places[
-            -1
-        ].startswith(SOURCES):
+        place = traceback.extract_tb(error.__traceback__)[-1].filename
+        refused = isinstance(error, (TypeError, ValueError))
+        if refused and place.startswith(SOURCES):
             return 'refused: ' + first_words(str(error))
         failure = subnet and plain_failure(plain, batch, subnet)
         if not failure:
@@ -307,13 +279,9 @@ def in_words(found: Dict[str, str]) -> str:
     )
 
 
-def read_outcomes() -> dict:
-    """Read the outcome of each config, and the families without one."""
-    return json.loads(OUTCOMES.read_text())
-
-
-def run_again(found: dict, parts: Sequence[str]) -> None:
-    """Run the configs whose path contains one of the parts."""
+def main(parts: Sequence[str]) -> None:
+    """Run what is asked for again, and write the outcomes."""
+    found = json.loads(OUTCOMES.read_text())
     for toolbox, configs in found['outcomes'].items():
         for config, outcome in configs.items():
             package, old = NEEDS.match(outcome).groups()
@@ -323,42 +291,7 @@ def run_again(found: dict, parts: Sequence[str]) -> None:
             new = in_words(outcomes(toolbox, config))
             configs[config] = f'needs `{package}`: {new}' if package else new
             print(f'{config}: {configs[config]}', flush=True)
-
-
-def fill(page: str, found: dict) -> str:
-    """Fill the table and the lists of the page, between their comments."""
-    table = ['| toolbox | config | outcome |', '| --- | --- | --- |']
-    table += [
-        f'| {toolbox} | `{config}` | {outcome} |'
-        for toolbox, configs in found['outcomes'].items()
-        for config, outcome in configs.items()
-    ]
-    blocks = {'outcomes': '\n'.join(table)}
-    for reason in WITHOUT:
-        blocks[reason] = '\n'.join(
-            textwrap.fill(
-                f'- {toolbox}: ' + ', '.join(f'`{n}`' for n in names) + '.',
-                88,
-                subsequent_indent='  ',
-                break_on_hyphens=False,
-                break_long_words=False,
-            )
-            for toolbox, names in found[reason].items()
-        )
-    for name, block in blocks.items():
-        begin, end = f'<!-- {name} -->\n', '<!-- end -->'
-        before, _, rest = page.partition(begin)
-        _, _, after = rest.partition(end)
-        page = f'{before}{begin}\n{block}\n\n{end}{after}'
-    return page
-
-
-def main(parts: Sequence[str]) -> None:
-    """Run what is asked for, and write the page."""
-    found = read_outcomes()
-    run_again(found, parts)
     OUTCOMES.write_text(json.dumps(found, indent=1) + '\n')
-    PAGE.write_text(fill(PAGE.read_text(), found))
 
 
 if __name__ == '__main__':
