@@ -1,7 +1,5 @@
 """Writing the small data for dense tasks: seeded, whole, once."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,36 +7,28 @@ from PIL import Image
 from .conftest import files_of
 
 
-@pytest.fixture
-def tool(digit_scenes_tool):
-    return digit_scenes_tool
-
-
-@pytest.fixture
-def data(digit_scenes) -> Path:
-    return digit_scenes
-
-
-def test_no_digit_is_in_two_splits(tool, load_tool):
-    sources = tool.load_split_sources(3)
+def test_no_digit_is_in_two_splits(digit_scenes_tool, load_tool):
+    sources = digit_scenes_tool.load_split_sources(3)
     train, val = (
         {digit.tobytes() for digit in sources[split].digits}
         for split in ('train', 'val')
     )
     assert len(train) == 4000 and len(val) == 1000 and not train & val
     mnistm5k = load_tool('demo/dataset_converters/mnistm5k')
-    digits, labels, _ = tool.load_sources()
+    digits, labels, _ = digit_scenes_tool.load_sources()
     rows = mnistm5k.split_rows(labels, 3)['val']
     assert val == {digit.tobytes() for digit in digits[rows]}
     assert np.array_equal(sources['val'].labels, labels[rows])
 
 
-def test_same_seed_same_bytes(tool, data, tmp_path):
+def test_same_seed_same_bytes(digit_scenes_tool, digit_scenes, tmp_path):
     for name, seed, num_train in (('a', 0, 1), ('b', 0, 1), ('c', 1, 1)):
-        assert tool.write_digit_scenes(tmp_path / name, seed, num_train, 2)
+        assert digit_scenes_tool.write_digit_scenes(
+            tmp_path / name, seed, num_train, 2
+        )
     first, second, other = (files_of(tmp_path / name) for name in 'abc')
     assert first == second and first.keys() == other.keys()
-    whole = files_of(data)
+    whole = files_of(digit_scenes)
     for name in first:
         if not name.endswith('json'):
             assert first[name] != other[name]
@@ -52,14 +42,8 @@ def test_same_seed_same_bytes(tool, data, tmp_path):
     assert (pixels == others).mean() < 0.2  # not only other digits
 
 
-def test_complete_data_is_left_alone(tool, data, monkeypatch, capsys):
-    monkeypatch.setattr(tool, 'load_sources', lambda: pytest.fail('loaded'))
-    tool.main(['--out', str(data), '--num-train', '3', '--num-val', '8'])
-    assert str(data) in capsys.readouterr().out
-
-
 @pytest.mark.parametrize('option', ['--seed', '--num-train', '--num-val'])
-def test_numbers_too_small(tool, tmp_path, option):
+def test_numbers_too_small(digit_scenes_tool, tmp_path, option):
     with pytest.raises(ValueError, match=f'{option} -1: must'):
-        tool.main(['--out', str(tmp_path / 'x'), option, '-1'])
+        digit_scenes_tool.main(['--out', str(tmp_path / 'x'), option, '-1'])
     assert not any(tmp_path.iterdir())

@@ -21,18 +21,13 @@ NUM = dict(train=3, val=8)
 
 
 @pytest.fixture
-def data(digit_scenes) -> Path:
-    return digit_scenes
-
-
-@pytest.fixture
-def read(data):
+def read(digit_scenes):
     """Return a stock config's validation data and its metric."""
 
     def read(path: str, loading: list, **changes) -> tuple:
         text = re.sub(
             r'data/(coco|cityscapes)/',
-            rf'{data}/\1/',
+            rf'{digit_scenes}/\1/',
             get_config(path).pretty_text,
         )
         cfg = Config.fromstring(text, '.py')
@@ -200,12 +195,12 @@ def test_cityscapes(read):
     assert miou([torch.where(each == 11, 2, each) for each in guesses]) < 95
 
 
-def test_categories(data):
+def test_categories(digit_scenes):
     datasets = pytest.importorskip('mmdet.datasets')
     pose_datasets = pytest.importorskip('mmpose.datasets.datasets')
     metainfo = datasets.CocoPanopticDataset.METAINFO
     panoptic, instances, (person,) = (
-        annotations(data, f'{name}_val2017')['categories']
+        annotations(digit_scenes, f'{name}_val2017')['categories']
         for name in ('panoptic', 'instances', 'person_keypoints')
     )
     for isthing, key in ((1, 'thing_classes'), (0, 'stuff_classes')):
@@ -222,10 +217,10 @@ def test_categories(data):
 
 
 @pytest.mark.parametrize('split', NUM)
-def test_files_agree(data, split):
+def test_files_agree(digit_scenes, split):
     """The three COCO files are about the same objects."""
     instances, person, panoptic = (
-        annotations(data, f'{name}_{split}2017')
+        annotations(digit_scenes, f'{name}_{split}2017')
         for name in ('instances', 'person_keypoints', 'panoptic')
     )
     assert instances['images'] == person['images'] == panoptic['images']
@@ -236,7 +231,7 @@ def test_files_agree(data, split):
     assert puppets == [each['id'] for each in person['annotations']]
     for puppet in person['annotations']:
         assert things[puppet['id']].items() <= puppet.items()
-    coco = data / 'coco'
+    coco = digit_scenes / 'coco'
     maps = coco / f'annotations/panoptic_{split}2017'
     for image, entry in zip(panoptic['images'], panoptic['annotations']):
         assert entry['image_id'] == image['id']
