@@ -1,13 +1,7 @@
 # DenseNet-BC-100 (growth rate 12) on CIFAR-100: common training.
-_base_ = [
-    '../_base_/datasets/cifar100.py',
-    '../_base_/schedules/sgd_cifar_500e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = './resnet50_ct_cifar100.py'
 
 model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='mmst.CIFARDenseNet', depth=100),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=100, in_channels=342),
+    backbone=dict(_delete_=True, type='mmst.CIFARDenseNet', depth=100),
+    head=dict(in_channels=342),
 )
