@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Callable
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
+
 KEEP_WEIGHTS = """
 import torch
 from mmengine.dist import get_rank
@@ -28,50 +28,36 @@ class KeepWeights(Hook):
 
 
 @pytest.fixture
-def train_twice(tmp_path) -> Callable[..., tuple]:
-    """Train by dist_train.sh with two processes on a CPU.
+def train_on_two(tmp_path) -> Callable[..., str]:
+    """Train by dist_train.sh with two processes on a CPU. Contract 5.
 
-    Gives what they printed, and the weights of each after its last iteration.
+    Their weights after the last iteration are equal; gives what they printed.
     """
     if torch.cuda.is_available():
         pytest.skip('about CPU processes')
 
-    def train_twice(config: str, *options: str) -> tuple:
+    def train_on_two(config: str, *options: str) -> str:
         (tmp_path / 'keep_weights.py').write_text(KEEP_WEIGHTS)
-        mine = tmp_path / 'config.py'
+        mine, work = tmp_path / 'config.py', tmp_path / 'work'
         mine.write_text(f"""
 _base_ = '{ROOT}/configs/{config}'
 custom_imports = dict(imports=['mmst', 'keep_weights'])
 custom_hooks = _base_.custom_hooks + [dict(type='KeepWeights')]
 """)
+        command = ['bash', f'{ROOT}/tools/dist_train.sh', str(mine), '2']
+        command += ['--work-dir', str(work), '--cfg-options', *options]
+        env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
         done = subprocess.run(
-            [
-                'bash',
-                str(ROOT / 'tools/dist_train.sh'),
-                str(mine),
-                '2',
-                '--work-dir',
-                str(tmp_path / 'work'),
-                '--cfg-options',
-                *options,
-            ],
-            env=dict(
-                os.environ,
-                PYTHON=sys.executable,
-                OMP_NUM_THREADS='1',
-                PYTHONPATH=str(tmp_path),
-            ),
+            command,
+            env=dict(env, PYTHONPATH=str(tmp_path)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         assert done.returncode == 0, done.stdout
-        return (
-            done.stdout,
-            *(
-                torch.load(tmp_path / 'work' / f'rank{rank}.pth')
-                for rank in range(2)
-            ),
-        )
+        first, second = (torch.load(work / f'rank{r}.pth') for r in range(2))
+        for name, parameter in first.items():
+            assert torch.equal(parameter, second[name]), name
+        return done.stdout
 
-    return train_twice
+    return train_on_two

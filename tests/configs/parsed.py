@@ -65,7 +65,7 @@ def flat(value, name='') -> dict:
 
 
 def difference(first: Config, second: Config) -> dict:
-    """What differs between two configs, and into what."""
+    """Keys in which two configs differ, with both values."""
     a, b = (flat(cfg.to_dict()) for cfg in (first, second))
     return {
         key: (a.get(key), b.get(key))

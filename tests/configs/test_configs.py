@@ -1,6 +1,5 @@
 """Every config parses, builds and trains on small data of its own format."""
 
-import ast
 import inspect
 import math
 import pickle
@@ -9,25 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.datasets import CIFAR10, CIFAR100
-from mmpretrain.registry import MODELS, TRANSFORMS
-from PIL import Image
+from mmpretrain.registry import MODELS
 
 from mmst.engine import STEpochBasedTrainLoop
-from mmst.engine.loops import explain_apart
 from mmst.models import STClsHead
-from mmst.subnets import (
-    SubnetInputs,
-    find_stages,
-    predict_iteration_cost,
-)
-from tests.conftest import ROOT, logged
+from mmst.subnets import SubnetInputs, find_stages
+from tests.conftest import ROOT, logged, write_images
 
-from .parsed import build, difference, parse
+from .parsed import VARIABLES, build, difference, parse
 
 # Classifiers; the others are in test_downstream_*.py, and the demo's
 # pretraining with what follows it in tests/demo/test_compare.py.
@@ -39,50 +31,26 @@ CONFIGS = sorted(
 )
 
 
-def write_images(folder: Path, names, size: int) -> None:
-    generator = np.random.default_rng(0)
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = generator.integers(256, size=(size, size, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-
-
 @pytest.fixture(scope='session')
 def imagenet(tmp_path_factory) -> Path:
-    """ImageNet's folders: a thousand classes, an image each."""
+    """ImageNet's layout with annotation files, eight images a split."""
     root = tmp_path_factory.mktemp('imagenet')
-    for split in ('train', 'val'):
-        write_images(
-            root / split, [f'n{i:08}/n{i:08}_1.JPEG' for i in range(1000)], 40
-        )
-    return root
-
-
-@pytest.fixture(scope='session')
-def imagenet_meta(tmp_path_factory) -> Path:
-    """ImageNet's other layout, with annotation files."""
-    root = tmp_path_factory.mktemp('imagenet_meta')
     (root / 'meta').mkdir()
     for split in ('train', 'val'):
         names = [f'{split}_{i}.JPEG' for i in range(8)]
-        write_images(root / split, names, 40)
-        (root / 'meta' / f'{split}.txt').write_text(
-            ''.join(f'{name} {100 * i}\n' for i, name in enumerate(names))
-        )
+        write_images(root / split, names, size=40)
+        lines = [f'{name} {100 * i}\n' for i, name in enumerate(names)]
+        (root / 'meta' / f'{split}.txt').write_text(''.join(lines))
     return root
 
 
 @pytest.fixture(scope='session')
 def digits(tmp_path_factory) -> Path:
-    """The demo data's folders, with a few images."""
+    """The demo data's folders, with two images of each digit."""
     root = tmp_path_factory.mktemp('digits')
+    names = [f'{i}/{j}.png' for i in range(10) for j in range(2)]
     for split in ('train', 'val'):
-        write_images(
-            root / split,
-            [f'{i}/{j}.png' for i in range(10) for j in range(2)],
-            32,
-        )
+        write_images(root / split, names)
     return root
 
 
@@ -123,42 +91,16 @@ SMALL_IMAGENET = [
     'val_dataloader.dataset.pipeline.2.crop_size=32',
     'train_cfg.max_epochs=2',
 ]
-NARROW = ['model.backbone.base_channels=8', 'model.backbone.stem_channels=8']
-SMALL_SUBNETS = ['custom_hooks.0.size_range=[16,32]']
 
 
 def options_for(config: str, request) -> list:
-    if config.startswith('demo/'):
+    family, cfg = config.split('/')[0], parse(config)
+    if family == 'demo':
         return data_options(request.getfixturevalue('digits'), 20) + [
             'train_cfg.max_epochs=3',
             'train_cfg.val_interval=3',
         ]
-    if config.startswith('st/'):
-        st = '_ct' not in config
-        root = request.getfixturevalue('imagenet' if st else 'imagenet_meta')
-        cfg = parse(config)
-        head = 'head.head' if st else 'head'
-        sized = st and 'size_range' in cfg.custom_hooks[0]
-        # Every eighth channel; A1 as it is, only on smaller images.
-        narrow = (
-            {
-                'ResNet': [f'model.{head}.in_channels=256', *NARROW],
-                'VisionTransformer': [
-                    'model.backbone.img_size=32',
-                    'param_scheduler.0.end=1',
-                    'param_scheduler.1.begin=1',
-                ],
-            }
-            if config != 'st/resnet50_st_in1k.py'
-            else {}
-        )
-        return (
-            data_options(root)
-            + SMALL_IMAGENET
-            + SMALL_SUBNETS * sized
-            + narrow.get(cfg.model.backbone.type, [])
-        )
-    if config.startswith('st_cifar/'):
+    if family == 'st_cifar':
         # The real files' checksums are not those of these few images.
         request.getfixturevalue('monkeypatch').setattr(
             CIFAR10, '_check_integrity', lambda self: True
@@ -167,7 +109,25 @@ def options_for(config: str, request) -> list:
             'train_cfg.max_epochs=2',
             'train_cfg.val_interval=1',
         ]
-    raise AssertionError(f'no small data for {config}: add some here')
+    imagenet = request.getfixturevalue('imagenet')
+    options = data_options(imagenet) + SMALL_IMAGENET
+    kind = cfg.model.backbone.type
+    if kind == 'ResNet':  # every eighth channel
+        head = 'head' if '_ct' in config else 'head.head'
+        options += [
+            'model.backbone.base_channels=8',
+            'model.backbone.stem_channels=8',
+            f'model.{head}.in_channels=256',
+        ]
+    if kind == 'VisionTransformer':
+        options += [
+            'model.backbone.img_size=32',
+            'param_scheduler.0.end=1',
+            'param_scheduler.1.begin=1',
+        ]
+    if 'size_range' in cfg.get('custom_hooks', [{}])[0]:
+        options.append('custom_hooks.0.size_range=[16,32]')
+    return options
 
 
 # The recipes that the others are variations of; they are slow to try.
@@ -179,25 +139,19 @@ USUAL = (
 )
 # One-line differences that the families' READMEs give, where only a training
 # run shows that they work.
-VARIANTS = [
-    *[
-        (
-            'st_cifar/resnet56_st_cifar10.py',
-            f'model.backbone.depth={depth}',
-        )
-        for depth in (20, 32, 44, 110)
+VARIANTS = {
+    'st_cifar/resnet56_st_cifar10.py': [
+        f'model.backbone.depth={depth}' for depth in (20, 32, 44, 110)
     ],
-    ('st_cifar/resnet56_ct_cifar10.py', 'model.backbone.depth=20'),
-    (
-        'st/vit-small_st_in1k.py',
+    'st_cifar/resnet56_ct_cifar10.py': ['model.backbone.depth=20'],
+    'st/vit-small_st_in1k.py': [
         'custom_hooks.0.size_range=[0.43,1.0] model.backbone.img_size=64 '
-        'train_dataloader.dataset.pipeline.1.scale=64',
-    ),
-    (
-        'st_cifar/densenet100_st_cifar100.py',
-        'model.backbone.depth=40 model.head.head.in_channels=132',
-    ),
-]
+        'train_dataloader.dataset.pipeline.1.scale=64'
+    ],
+    'st_cifar/densenet100_st_cifar100.py': [
+        'model.backbone.depth=40 model.head.head.in_channels=132'
+    ],
+}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +162,8 @@ VARIANTS = [
             option,
             marks=[] if config in USUAL and not option else pytest.mark.slow,
         )
-        for config, option in [(c, '') for c in CONFIGS] + VARIANTS
+        for config in CONFIGS
+        for option in ['', *VARIANTS.get(config, [])]
     ],
 )
 def test_trains_validates_and_logs(config, option, request, train, tmp_path):
@@ -227,44 +182,6 @@ def test_trains_validates_and_logs(config, option, request, train, tmp_path):
     assert any('accuracy/top1' in line for line in lines)
     losses = [line['loss'] for line in lines if 'loss' in line]
     assert len(losses) >= 2 and all(map(math.isfinite, losses))
-    if any('subnet0_loss' in line for line in lines):
-        check_report(
-            next(tmp_path.glob('*/*.log')).read_text(),
-            Config.fromfile(tmp_path / Path(config).name),
-        )
-
-
-def check_report(text: str, cfg: Config) -> None:
-    """The space and the cost that a run prints are those of its config."""
-    hook = cfg.custom_hooks[0]
-    model = MODELS.build(cfg.model)
-    stages = find_stages(model)
-    fewest = [hook.get('min_depth', 1)] * len(stages)
-    if hook.get('space'):
-        fewest = [
-            len(stage) - number + 1
-            for stage, number in zip(stages, hook.space)
-        ]
-    for stage, least in zip(stages, fewest):
-        drawn = (
-            'branch or shortcut of each block'
-            if hook.get('strategy') == 'raw'
-            else ', '.join(map(str, range(len(stage), least - 1, -1)))
-        )
-        assert re.search(
-            rf'{stage.name} +{len(stage)} +\d+\.\d%  {drawn}\n', text
-        )
-    # The size and the sharing are the config's; that predictions are right is
-    # in tests/subnets/test_iteration_cost.py.
-    side = int(re.search(r'main input: (\d+) px', text)[1])
-    ratio = predict_iteration_cost(
-        model.backbone,
-        torch.zeros(1, 3, side, side),
-        HOOKS.build(hook).sampler.fit(model),
-        explain_apart(**cfg.train_cfg) is None,
-    )
-    printed = float(re.search(r'iteration: ([\d.]+) times', text)[1])
-    assert printed == pytest.approx(ratio, rel=0.05)
 
 
 @pytest.mark.parametrize('config', CONFIGS)
@@ -278,151 +195,87 @@ def test_builds_with_stages_and_head(config):
     assert hooks.count('mmst.SubnetSamplerHook') == st
 
 
-# What MMEngine's runner and tools/train.py read at a config's top level.
+# Names at a config's top level that MMEngine's runner, tools/train.py or other
+# configs read.
 READ = {
     *inspect.signature(Runner.__init__).parameters,
-    'auto_scale_lr',
-    'custom_imports',
+    *('auto_scale_lr', 'custom_imports', 'dataset_type', 'data_root'),
+    'vis_backends',
+    *VARIABLES,
 }
-
-
-def files_of(path: Path) -> list:
-    """A config's file and the files below it."""
-    bases = Config._get_base_files(str(path))
-    return [
-        path,
-        *(
-            file
-            for base in bases
-            if '::' not in base
-            for file in files_of((path.parent / base).resolve())
-        ),
-    ]
 
 
 @pytest.mark.parametrize('config', CONFIGS)
 def test_nothing_that_is_set_is_left_unread(config):
-    """What a registry builds refuses unknown options; this is the rest."""
-    text = ''.join(
-        file.read_text() for file in files_of(ROOT / 'configs' / config)
-    )
-    used = {
-        node.id
-        for node in ast.walk(
-            ast.parse(text.replace('{{', '').replace('}}', ''))
-        )
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
-    used |= set(re.findall(r'_base_\.(\w+)', text))
-    assert not set(parse(config)) - READ - used
+    """Top-level names; a registry refuses options that it does not know."""
+    assert not {*parse(config)} - READ
 
 
-ST, KLM, SIT = (
-    'table3/resnet50_st-kl-k1',
-    'table3/resnet50_st-klm-k6',
-    'table3/resnet50_st-klm-k6-sit',
-)
-VRS, TCS = SIT + '_vrs240', SIT + '_vrs240-tcs200'
 HOOK, HEAD = 'custom_hooks.0.', 'model.head.'
-LIGHTING = 'train_dataloader.dataset.pipeline.'
-
-
-@pytest.mark.parametrize(
-    'first, second, expected',
-    [
-        (
-            ST,
-            KLM,
-            {
-                HOOK + 'num_subnets': (1, 6),
-                HEAD + 'normalize_main': (None, True),
-                HEAD + 'loss_kl.normalize': (None, 'standardize'),
-            },
-        ),
-        (
-            ST,
-            'table3/resnet50_st-kl-k1-sit',
-            {
-                HOOK + 'size_range.0': (None, 96),
-                HOOK + 'size_range.1': (None, 224),
-            },
-        ),
-        (
-            KLM,
-            SIT,
-            {
-                HOOK + 'size_range.0': (None, 96),
-                HOOK + 'size_range.1': (None, 224),
-            },
-        ),
-        (
-            SIT,
-            VRS,
-            {
-                f'{split}_dataloader.dataset.pipeline.1.scale': (256, 240)
-                for split in ('val', 'test')
-            },
-        ),
-        (
-            VRS,
-            TCS,
-            {
-                'train_dataloader.dataset.pipeline.1.scale': (224, 200),
-                HOOK + 'size_range.0': (96, 86),
-                HOOK + 'size_range.1': (224, 200),
-            },
-        ),
-        (
-            TCS,
-            'resnet50_st',
-            {
-                f'{HOOK}space.{i}': (None, n)
-                for i, n in enumerate([1, 2, 4, 1])
-            },
-        ),
-        (
-            'resnet50_st',
-            'resnet50_st-l2',
-            {
-                HEAD + 'normalize_main': (True, False),
-                HEAD + 'loss_kl.normalize': ('standardize', 'l2'),
-            },
-        ),
-        (
-            'resnet50_st',
-            'resnet50_st-as-released',
-            {
-                'train_cfg.update_running_stats': (None, True),
-                'train_cfg.chain_inputs': (None, True),
-                'train_cfg.input_transforms.0': (None, 'normalize'),
-                'custom_hooks.1.type': (None, 'PreciseBNHook'),
-                # Four batches of the recipe's 512.
-                'custom_hooks.1.num_samples': (None, 2048),
-                **{
-                    f'{split}_dataloader.dataset.pipeline.{key}': (None, value)
-                    for split in ('train', 'val', 'test')
-                    for key, value in (
-                        ('0.imdecode_backend', 'pillow'),
-                        ('0.color_type', 'color_ignore_orientation'),
-                        ('1.backend', 'pillow'),
-                    )
-                },
-                LIGHTING + '4.dtype': ('float32', 'uint8'),
-                **{
-                    f'{LIGHTING}5.eigval.{i}': (value, value / 255)
-                    for i, value in enumerate([55.4625, 4.7940, 1.1475])
-                },
-            },
-        ),
-    ],
+TRAIN, VAL, TEST = (
+    f'{split}_dataloader.dataset.pipeline.'
+    for split in ('train', 'val', 'test')
 )
-def test_rows_differ_in_what_they_say(first, second, expected):
-    """Table 3: one component after the other, and nothing besides."""
-    found = difference(
-        *(parse(f'st/{name}_in1k.py') for name in (first, second))
-    )
-    assert found.keys() == expected.keys()
-    for key, values in expected.items():
+SITRANS = {
+    HOOK + 'size_range.0': (None, 96),
+    HOOK + 'size_range.1': (None, 224),
+}
+PIL = {
+    '0.imdecode_backend': (None, 'pillow'),
+    '0.color_type': (None, 'color_ignore_orientation'),
+    '1.backend': (None, 'pillow'),
+}
+#: Table 3, one component after the other, then variants of A1.
+DIFFERENCES = {
+    ('table3/resnet50_st-kl-k1', 'table3/resnet50_st-klm-k6'): {
+        HOOK + 'num_subnets': (1, 6),
+        HEAD + 'normalize_main': (None, True),
+        HEAD + 'loss_kl.normalize': (None, 'standardize'),
+    },
+    ('table3/resnet50_st-kl-k1', 'table3/resnet50_st-kl-k1-sit'): SITRANS,
+    ('table3/resnet50_st-klm-k6', 'table3/resnet50_st-klm-k6-sit'): SITRANS,
+    (
+        'table3/resnet50_st-klm-k6-sit',
+        'table3/resnet50_st-klm-k6-sit_vrs240',
+    ): {VAL + '1.scale': (256, 240), TEST + '1.scale': (256, 240)},
+    (
+        'table3/resnet50_st-klm-k6-sit_vrs240',
+        'table3/resnet50_st-klm-k6-sit_vrs240-tcs200',
+    ): {
+        TRAIN + '1.scale': (224, 200),
+        HOOK + 'size_range.0': (96, 86),
+        HOOK + 'size_range.1': (224, 200),
+    },
+    ('table3/resnet50_st-klm-k6-sit_vrs240-tcs200', 'resnet50_st'): {
+        f'{HOOK}space.{i}': (None, n) for i, n in enumerate([1, 2, 4, 1])
+    },
+    ('resnet50_st', 'resnet50_st-l2'): {
+        HEAD + 'normalize_main': (True, False),
+        HEAD + 'loss_kl.normalize': ('standardize', 'l2'),
+    },
+    ('resnet50_st', 'resnet50_st-as-released'): {
+        'train_cfg.update_running_stats': (None, True),
+        'train_cfg.chain_inputs': (None, True),
+        'train_cfg.input_transforms.0': (None, 'normalize'),
+        'custom_hooks.1.type': (None, 'PreciseBNHook'),
+        # Four batches of the recipe's 512.
+        'custom_hooks.1.num_samples': (None, 2048),
+        **{at + key: PIL[key] for at in (TRAIN, VAL, TEST) for key in PIL},
+        TRAIN + '4.dtype': ('float32', 'uint8'),
+        **{
+            f'{TRAIN}5.eigval.{i}': (value, value / 255)
+            for i, value in enumerate([55.4625, 4.7940, 1.1475])
+        },
+    },
+}
+
+
+@pytest.mark.parametrize('pair', DIFFERENCES, ids=' '.join)
+def test_rows_differ_in_what_they_say(pair):
+    """In nothing besides."""
+    found = difference(*(parse(f'st/{name}_in1k.py') for name in pair))
+    assert found.keys() == DIFFERENCES[pair].keys()
+    for key, values in DIFFERENCES[pair].items():
         assert found[key] == pytest.approx(values), key
 
 
@@ -434,38 +287,12 @@ def test_a2_is_a1_with_uniform_augment(form, place):
     )
     augment = a2['train_dataloader']['dataset']['pipeline'].pop(place)
     assert a2['train_cfg'].pop('max_epochs') == 400
+    assert augment == a2.pop('uniform_augment')
+    assert len(augment['policies']) == 14 and augment['num_policies'] == 2
     for cfg in (a1, a2):
         cfg['train_cfg'].pop('max_epochs', None)
-        cfg.pop('uniform_augment', None), cfg.pop('train_pipeline')
+        cfg.pop('train_pipeline')
     assert a1 == a2
-    assert len(augment['policies']) == 14 and augment['num_policies'] == 2
-    transform = TRANSFORMS.build(augment)
-    magnitudes = {}
-    for operation in transform:  # with the random parts at their ends
-        side = getattr(operation, 'direction', '')
-        key = f'{type(operation).__name__} {side}'
-        if operation.magnitude_range is not None:
-            draws = [operation.random_magnitude() for _ in range(2000)]
-            magnitudes[key.strip()] = (min(draws), max(draws))
-    ends = {
-        'Rotate': (0, 30),
-        'Solarize': (0, 256),
-        'Posterize': (3, 7),  # rounded up: 4 to 7 bits
-        'ColorTransform': (0, 0.9),
-        'Contrast': (0, 0.9),
-        'Brightness': (0, 0.9),
-        'Sharpness': (0, 0.9),
-        'Shear horizontal': (0, 0.3),
-        'Shear vertical': (0, 0.3),
-        # of 200 px: 0 to 10
-        'Translate horizontal': (0, 0.05),
-        'Translate vertical': (0, 0.05),
-    }
-    assert set(magnitudes) == set(ends)
-    for key, (low, high) in ends.items():
-        assert magnitudes[key] == pytest.approx(
-            (low, high), abs=0.02 * (high - low)
-        )
 
 
 README = (ROOT / 'configs/st/README.md').read_text()
@@ -545,64 +372,6 @@ def test_a1_recipe():
     ] == [240, 224]
 
 
-def test_lighting_against_plain_numpy(monkeypatch):
-    """Channel order and scale: mmpretrain's images are BGR, 0 to 255."""
-    cfg = parse('st/resnet50_ct_in1k.py')
-    light = [
-        TRANSFORMS.build(t)
-        for t in cfg.train_pipeline
-        if t['type'] in ('PILToNumpy', 'Lighting')
-    ]
-    assert len(light) == 2
-    alpha = np.array([0.3, -0.2, 0.1])
-    monkeypatch.setattr(
-        np.random, 'normal', lambda mean, std, size: alpha * (std / 0.1)
-    )
-    rgb = (
-        np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(np.uint8)
-    )
-    results = dict(img=rgb[..., ::-1].copy())
-    for transform in light:
-        results = transform(results)
-    # On images in 0 to 1, in RGB, as AlexNet's authors give it.
-    values = np.array([0.2175, 0.0188, 0.0045])
-    vectors = np.array(
-        [
-            [-0.5675, 0.7192, 0.4009],
-            [-0.5808, -0.0045, -0.8140],
-            [-0.5836, -0.6948, 0.4203],
-        ]
-    )
-    expected = rgb / 255 + vectors @ (alpha * values)
-    np.testing.assert_allclose(
-        results['img'][..., ::-1] / 255, expected, atol=1e-5
-    )
-    assert results['img'].min() < 0 or results['img'].max() > 255
-
-
-@pytest.mark.parametrize('kind', ['brightness', 'contrast', 'saturation'])
-def test_colour_jitter_against_plain_numpy(kind):
-    """Grey is a mean with a weight for each channel: B, G, R it has to be."""
-    cfg = parse('st/resnet50_ct_in1k.py')
-    jitter = next(t for t in cfg.train_pipeline if t['type'] == 'ColorJitter')
-    jitter = TRANSFORMS.build(
-        {
-            **jitter,
-            **dict.fromkeys(('brightness', 'contrast', 'saturation'), 0.0),
-            kind: (0.6, 0.6),
-        }
-    )
-    rgb = (
-        np.random.default_rng(0).integers(256, size=(4, 5, 3)).astype(np.uint8)
-    )
-    out = jitter(dict(img=rgb[..., ::-1].copy()))['img'][..., ::-1]
-    grey = rgb @ np.array([0.299, 0.587, 0.114])
-    other = dict(
-        brightness=0.0, contrast=grey.mean(), saturation=grey[..., None]
-    )[kind]
-    np.testing.assert_allclose(out, 0.6 * rgb + 0.4 * other, atol=1.5)
-
-
 def test_learning_rate_of_every_iteration(tiny_runner):
     """Cosine to zero, stepped every iteration, no warm-up."""
     cfg = parse('st/resnet50_ct_in1k.py')
@@ -612,27 +381,18 @@ def test_learning_rate_of_every_iteration(tiny_runner):
         param_scheduler=cfg.param_scheduler,
         optim_wrapper=cfg.optim_wrapper,
     )
-    rates = []
-    step = runner.train_loop._run_st_iter
-
-    def watch(*args):
-        rates.append(runner.optim_wrapper.get_lr()['lr'][0])
-        step(*args)
-
-    runner.train_loop._run_st_iter = watch
     runner.train()
+    rates = [line['lr'] for line in logged(runner.work_dir)]
     expected = [0.1 * (1 + math.cos(math.pi * i / 12)) for i in range(12)]
     assert rates == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.slow
-def test_two_processes_agree(digits, train_twice):
-    """The command that the README gives. Contract 5."""
-    output, first, second = train_twice(
+def test_two_processes_agree(digits, train_on_two):
+    """The command that the README gives."""
+    output = train_on_two(
         'demo/resnet20_stpp_mnistm5k.py',
         *data_options(digits, 20),
         'train_cfg.max_epochs=3',
     )
     assert 'subnet2_loss' in output
-    for name, parameter in first.items():
-        assert torch.equal(parameter, second[name]), name

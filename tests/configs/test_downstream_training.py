@@ -5,53 +5,43 @@ a few digit scenes in COCO's files and Cityscapes' layout.
 """
 
 import math
+from runpy import run_path
+from types import SimpleNamespace
 
 import pytest
-import torch
 
-from tests.conftest import load_run, logged
+from tests.conftest import ROOT, load_run, logged
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpose')
+DEMO = SimpleNamespace(**run_path(str(ROOT / 'demo/downstream_frameworks.py')))
 # One of each toolbox; the others are slow to try.
 USUAL = ('mask-rcnn', 'semantic-fpn', 'simple-baseline')
-NAMES = [
-    'faster-rcnn',
-    'cascade-rcnn',
-    'fcos',
-    'atss',
-    'mask-rcnn',
-    'panoptic-fpn',
-    'semantic-fpn',
-    'simple-baseline',
-]
 
 
 @pytest.fixture
-def options_of(load_tool, digit_scenes):
-    """Options of the demo for two iterations on the few scenes."""
-    demo = load_tool('demo/downstream')
-    assert set(NAMES) == set(demo.FRAMEWORKS)
+def options_of(digit_scenes):
+    """Options of the demo for two iterations an epoch on the few scenes."""
 
     def options_of(name: str, length: int) -> list:
-        framework = demo.FRAMEWORKS[name]
-        by_iter = name == 'semantic-fpn'
+        framework = DEMO.FRAMEWORKS[name]
+        by_iter = framework.unit == 'iters'
         options = {
-            **demo.BACKBONE,
+            **DEMO.BACKBONE,
             **framework.options,
             'model.backbone.init_cfg': None,
-            f'custom_hooks.{framework.sampler}.space': demo.SPACE,
+            f'custom_hooks.{framework.sampler}.space': DEMO.SPACE,
             **framework.list_schedule(length * (1 + by_iter)),
             'train_cfg.val_interval': 1 + by_iter,
             'default_hooks.checkpoint.interval': 1 + by_iter,
             'default_hooks.logger.interval': 1,
             'train_dataloader.batch_size': 2,
             'randomness.seed': 0,
-            **demo.both('num_workers', 0),
-            **demo.both('persistent_workers', False),
+            **DEMO.both('num_workers', 0),
+            **DEMO.both('persistent_workers', False),
         }
-        if not by_iter:  # 2 iterations an epoch
+        if not by_iter:
             options['train_dataloader.dataset.indices'] = 3
             options['val_dataloader.dataset.indices'] = 2
         return [
@@ -66,36 +56,28 @@ def options_of(load_tool, digit_scenes):
     'name',
     [
         pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow)
-        for name in NAMES
+        for name in DEMO.FRAMEWORKS
     ],
 )
-def test_trains_validates_and_resumes(
-    name, options_of, load_tool, train, tmp_path
-):
+def test_trains_validates_and_resumes(name, options_of, train, tmp_path):
     if name == 'panoptic-fpn':
         pytest.importorskip('panopticapi')
-    framework = load_tool('demo/downstream').FRAMEWORKS[name]
+    framework = DEMO.FRAMEWORKS[name]
     config = 'configs/' + framework.config.format('st-star')
     for length in (1, 2):
+        options = options_of(name, length)
         train(
-            [
-                config,
-                '--work-dir',
-                str(tmp_path),
-                '--resume',
-                '--cfg-options',
-                *options_of(name, length),
-            ]
+            [config, '--work-dir', str(tmp_path), '--resume']
+            + ['--cfg-options', *options]
         )
     lines = logged(tmp_path)
     steps = [r for r in lines if 'subnet0_loss' in r]
     assert [r['step'] for r in steps] == [1, 2, 3, 4]
-    assert all(math.isfinite(r['loss']) for r in steps)
-    assert all(
-        r['loss']
-        == pytest.approx(r['main_loss'] + r['subnet0_loss'], rel=1e-3)
-        for r in steps
-    )
+    for record in steps:
+        assert math.isfinite(record['loss'])
+        assert record['loss'] == pytest.approx(
+            record['main_loss'] + record['subnet0_loss'], rel=1e-3
+        )
     last = load_run((tmp_path / 'last_checkpoint').read_text())
     assert last['meta']['iter'] == 4
     # COCO's metric says nothing where nothing is detected.
@@ -104,12 +86,8 @@ def test_trains_validates_and_resumes(
 
 
 @pytest.mark.slow
-def test_two_processes_agree(options_of, load_tool, train_twice):
-    """Each with images of its own; Contract 5 for a detector."""
-    framework = load_tool('demo/downstream').FRAMEWORKS['mask-rcnn']
-    output, first, second = train_twice(
-        framework.config.format('st-star'), *options_of('mask-rcnn', 2)
-    )
+def test_two_processes_agree(options_of, train_on_two):
+    """A detector, each process with images of its own."""
+    config = DEMO.FRAMEWORKS['mask-rcnn'].config.format('st-star')
+    output = train_on_two(config, *options_of('mask-rcnn', 2))
     assert 'subnet0_loss' in output
-    for name, parameter in first.items():
-        assert torch.equal(parameter, second[name]), name

@@ -21,6 +21,15 @@ BOX = (20, 31, 350, 402)  # top, left, height, width
 FACTORS = dict(brightness=1.31, contrast=0.72, saturation=1.24)
 ORDER = (2, 0, 3, 1)  # saturation, brightness, hue (none), contrast
 ALPHA = np.array([0.01, -0.3, 0.1])
+# Lighting for R, G, B in 0 to 1, as AlexNet's authors give it.
+VALUES = np.array([0.2175, 0.0188, 0.0045])
+VECTORS = np.array(
+    [
+        [-0.5675, 0.7192, 0.4009],
+        [-0.5808, -0.0045, -0.8140],
+        [-0.5836, -0.6948, 0.4203],
+    ]
+)
 
 
 @pytest.fixture(params=[1, 6], ids=['upright', 'turned by EXIF'])
@@ -54,15 +63,7 @@ def released_a1(file):
     image = F.hflip(image)
     for kind in ('saturation', 'brightness', 'contrast'):
         image = getattr(F, f'adjust_{kind}')(image, FACTORS[kind])
-    values = np.array([0.2175, 0.0188, 0.0045])
-    vectors = np.array(
-        [
-            [-0.5675, 0.7192, 0.4009],
-            [-0.5808, -0.0045, -0.8140],
-            [-0.5836, -0.6948, 0.4203],
-        ]
-    )
-    lit = np.asarray(image) + vectors @ (ALPHA * values)
+    lit = np.asarray(image) + VECTORS @ (ALPHA * VALUES)
     return Image.fromarray(lit.clip(0, 255).astype(np.uint8))
 
 
@@ -79,7 +80,9 @@ def fixed_draws(monkeypatch):
             (by_name.ColorJitter, '_rand_params', jitter),
         ):
             monkeypatch.setattr(step, method, lambda *a, value=value: value)
-        monkeypatch.setattr(np.random, 'normal', lambda *args: ALPHA)
+        monkeypatch.setattr(
+            np.random, 'normal', lambda mean, std, size: ALPHA * (std / 0.1)
+        )
         return by_name
 
     return fix
@@ -101,6 +104,16 @@ def test_lighting_lowers_by_one_grey_level_at_most(photograph, fixed_draws):
     assert set(np.unique(lowered)) == {0, 1}
 
 
+def test_lighting_of_the_paper(photograph, fixed_draws):
+    """255 times as strong; floats are not cut off at black and white."""
+    steps = pipeline('resnet50_st', 'train')
+    fixed_draws(steps)
+    before, after = run(steps[:-1], photograph), run(steps, photograph)
+    assert after.dtype == np.float32
+    expected = before / 255 + VECTORS @ (ALPHA * VALUES)
+    np.testing.assert_allclose(after / 255, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize('name', [A1, A2])
 def test_images_for_testing(photograph, name):
     image = Image.open(photograph).convert('RGB')
@@ -114,50 +127,26 @@ def affine(*matrix):
     return lambda image: image.transform(image.size, Image.AFFINE, matrix)
 
 
-# Operation, direction; what of the magnitude's range is drawn, and the same in
-# PIL; the share of values that may differ, and by how many grey levels.
+def enhance(kind):
+    return lambda image: getattr(ImageEnhance, kind)(image).enhance(0.55)
+
+
+# Operation, direction; the part of the magnitude's range that is drawn, and
+# the same in PIL; the share of values that may differ, and by how many levels.
 OPERATIONS = [
     ('AutoContrast', '', None, ImageOps.autocontrast, 0, 0),
     ('Equalize', '', None, ImageOps.equalize, 0, 0),
     ('Solarize', '', 0.3, lambda i: ImageOps.solarize(i, 0.7 * 256), 0, 0),
-    ('Posterize', '', 0.99, lambda i: ImageOps.posterize(i, 4), 0.0, 0),
-    ('Posterize', '', 0.0, lambda i: ImageOps.posterize(i, 7), 0.0, 0),
-    (
-        'Contrast',
-        '',
-        0.5,
-        lambda i: ImageEnhance.Contrast(i).enhance(0.55),
-        0,
-        0,
-    ),
-    (
-        'Brightness',
-        '',
-        0.5,
-        lambda i: ImageEnhance.Brightness(i).enhance(0.55),
-        0,
-        0,
-    ),
+    ('Posterize', '', 0.99, lambda i: ImageOps.posterize(i, 4), 0, 0),
+    ('Posterize', '', 0.0, lambda i: ImageOps.posterize(i, 7), 0, 0),
+    ('Contrast', '', 0.5, enhance('Contrast'), 0, 0),
+    ('Brightness', '', 0.5, enhance('Brightness'), 0, 0),
     ('Translate', 'horizontal', 0.73, affine(1, 0, 7.3, 0, 1, 0), 0, 0),
     ('Translate', 'vertical', 0.36, affine(1, 0, 0, 0, 1, 3.6), 0, 0),
     # OpenCV rounds otherwise than PIL.
-    (
-        'ColorTransform',
-        '',
-        0.5,
-        lambda i: ImageEnhance.Color(i).enhance(0.55),
-        0.5,
-        1,
-    ),
+    ('ColorTransform', '', 0.5, enhance('Color'), 0.5, 1),
     # PIL leaves the border as it is.
-    (
-        'Sharpness',
-        '',
-        0.5,
-        lambda i: ImageEnhance.Sharpness(i).enhance(0.55),
-        0.02,
-        255,
-    ),
+    ('Sharpness', '', 0.5, enhance('Sharpness'), 0.02, 255),
     # Which pixel is the nearest.
     ('Rotate', '', 0.5, lambda i: i.rotate(15), 0.01, 255),
     ('Shear', 'horizontal', 0.5, affine(1, 0.15, 0, 0, 1, 0), 0.1, 255),
@@ -166,35 +155,21 @@ OPERATIONS = [
 
 
 @pytest.mark.parametrize(
-    'kind, direction, part, in_pil, share, levels',
-    OPERATIONS,
-    ids=[f'{o[0]} {o[1]} {o[2]}' for o in OPERATIONS],
+    'row', OPERATIONS, ids=lambda row: f'{row[0]} {row[1]} {row[2]}'
 )
-def test_training_images_of_a2(
-    photograph,
-    fixed_draws,
-    monkeypatch,
-    kind,
-    direction,
-    part,
-    in_pil,
-    share,
-    levels,
-):
+def test_training_images_of_a2(photograph, fixed_draws, monkeypatch, row):
     """Uniform augment comes last: here an operation, then the identity."""
+    kind, direction, part, in_pil, share, levels = row
     steps = pipeline(A2, 'train')
     augment = fixed_draws(steps).RandAugment
     identity, *_ = augment.transforms
-    operation = next(
-        t
-        for t in augment.transforms
-        if type(t).__name__ == kind
+    drawn = next(
+        i
+        for i, t in enumerate(augment.transforms)
+        if (type(t).__name__, getattr(t, 'direction', '')) == (kind, direction)
         and t is not identity
-        and getattr(t, 'direction', '') == direction
     )
-    monkeypatch.setattr(augment, 'random_policy_indices', lambda: drawn)
-    drawn = [augment.transforms.index(t) for t in (operation, identity)]
-    # Applied; of a pair of signs the one that turns magnitudes negative; this
+    monkeypatch.setattr(augment, 'random_policy_indices', lambda: [drawn, 0])
     # Applied, at this part of the range, which has the sign turned where an
     # operation has one.
     monkeypatch.setattr(np.random, 'rand', lambda: 0.25)

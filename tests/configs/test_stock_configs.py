@@ -3,16 +3,15 @@
 import math
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 
-from tests.conftest import load_run, logged
+from tests.conftest import ROOT, load_run, logged
 from tests.docs.blocks import python_blocks
 
-ROOT = Path(__file__).parents[2]
 SPACE = 'space=[1, 2, 4, 1]'
 LOAD = dict(type='LoadImageFromFile')
 DET_PIPELINE = [
@@ -30,80 +29,56 @@ SEG_PIPELINE = [
 ]
 
 
-class Stock(NamedTuple):
-    """A toolbox's config: where it is, and the depths that fit it."""
-
-    page: str
-    config: str
-    depths: str = SPACE
-    model: dict = {}  # what keeps the test small
-
-
-# One of each kind; the others are slow to try.
-USUAL = ('detr', 'pspnet')
-RESNET = dict(backbone=dict(init_cfg=None))
-STOCK = dict(
-    retinanet=Stock(
-        'st_det', 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', model=RESNET
-    ),
-    detr=Stock(
-        'st_det', 'mmdet::detr/detr_r50_8xb2-150e_coco.py', model=RESNET
-    ),
-    other_neck=Stock(
+#: The page whose lines are added, a toolbox's config, the depths that fit it,
+#: and what keeps it small. Which families train is in test_stock_families.py.
+STOCK = [
+    (
         'st_det',
-        'mmdet::pafpn/faster-rcnn_r50_pafpn_1x_coco.py',
-        model=dict(RESNET, train_cfg=dict(rpn_proposal=dict(max_per_img=50))),
+        'mmdet::detr/detr_r50_8xb2-150e_coco.py',
+        SPACE,
+        dict(backbone=dict(init_cfg=None)),
     ),
-    pspnet=Stock(
+    (
         'st_seg',
         'mmseg::pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py',
-        model=dict(pretrained=None),
+        SPACE,
+        dict(pretrained=None),
     ),
-    deeplab=Stock(
-        'st_seg',
-        'mmseg::deeplabv3plus/'
-        'deeplabv3plus_r50-d8_4xb2-40k_cityscapes-512x1024.py',
-        model=dict(pretrained=None),
-    ),
-    swin=Stock(
+    pytest.param(
         'st_seg',
         'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_'
         'ade20k-512x512.py',
         'min_depth=1',
         dict(backbone=dict(init_cfg=None)),
+        marks=pytest.mark.slow,
     ),
-)
+]
 
 
-def documented_lines(stock: Stock) -> str:
+def documented_lines(page: str, config: str, depths: str = SPACE) -> str:
     """The lines of a page, for another config."""
-    page = ROOT / 'configs' / stock.page / 'README.md'
-    (code,) = python_blocks(page)
+    (code,) = python_blocks(ROOT / 'configs' / page / 'README.md')
     base = re.search(r"_base_ = '(\w+::[^']+)'", code)[1]
-    return code.replace(base, stock.config).replace(SPACE, stock.depths)
+    return code.replace(base, config).replace(SPACE, depths)
 
 
-def small_run(stock: Stock, scenes: Path) -> dict:
+def small_run(page: str, model: dict, scenes: Path) -> dict:
     """The scenes as data, and two iterations."""
     loader = dict(batch_size=2, num_workers=0, persistent_workers=False)
-    if stock.page == 'st_seg':
+    length = dict(max_epochs=1, val_interval=10)
+    dataset = dict(data_root=f'{scenes}/coco/', pipeline=DET_PIPELINE)
+    if page == 'st_seg':
+        length = dict(max_iters=2, val_interval=10)
+        model = dict(model, data_preprocessor=dict(size=(64, 128)))
         dataset = dict(
             _delete_=True,
             type='CityscapesDataset',
-            data_root=str(scenes / 'cityscapes'),
+            data_root=f'{scenes}/cityscapes',
             data_prefix=dict(
                 img_path='leftImg8bit/train', seg_map_path='gtFine/train'
             ),
             pipeline=SEG_PIPELINE,
         )
-        length = dict(max_iters=2, val_interval=10)
-        model = dict(stock.model, data_preprocessor=dict(size=(64, 128)))
-    else:
-        dataset = dict(
-            data_root=str(scenes / 'coco') + '/', pipeline=DET_PIPELINE
-        )
-        length = dict(max_epochs=1, val_interval=10)
-        model = stock.model
     return dict(
         model=model,
         train_dataloader=dict(loader, dataset=dataset),
@@ -111,27 +86,23 @@ def small_run(stock: Stock, scenes: Path) -> dict:
         default_hooks=dict(logger=dict(interval=1)),
         randomness=dict(seed=0),
         # Their data is not at hand.
-        val_cfg=None,
-        val_dataloader=None,
-        val_evaluator=None,
+        **dict.fromkeys(('val_cfg', 'val_dataloader', 'val_evaluator')),
     )
 
 
 @pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow)
-        for name in STOCK
-    ],
+    'page, config, depths, model', STOCK, ids=['detr', 'pspnet', 'swin']
 )
-def test_trains_with_subnets(name, digit_scenes, train, tmp_path):
+def test_trains_with_subnets(
+    page, config, depths, model, digit_scenes, train, tmp_path
+):
     """ST* without another change; the checkpoint is the stock model's."""
-    stock = STOCK[name]
-    scope = stock.config.split('::')[0]
+    scope = config.split('::')[0]
     pytest.importorskip(scope)
-    (tmp_path / 'mine.py').write_text(documented_lines(stock))
-    small = Config(dict(_base_='./mine.py', **small_run(stock, digit_scenes)))
-    small.dump(tmp_path / 'small.py')
+    lines = documented_lines(page, config, depths)
+    (tmp_path / 'mine.py').write_text(lines)
+    small = small_run(page, model, digit_scenes)
+    Config(dict(_base_='./mine.py', **small)).dump(tmp_path / 'small.py')
     work_dir = tmp_path / 'run'
     train([str(tmp_path / 'small.py'), '--work-dir', str(work_dir)])
 
@@ -143,10 +114,9 @@ def test_trains_with_subnets(name, digit_scenes, train, tmp_path):
             record['main_loss'] + record['subnet0_loss'], rel=1e-3
         )
     saved = load_run((work_dir / 'last_checkpoint').read_text())
-    (tmp_path / 'stock.py').write_text(f"_base_ = '{stock.config}'\n")
     init_default_scope(scope)
-    plain = Config.fromfile(tmp_path / 'stock.py')
-    plain.merge_from_dict(dict(model=stock.model))
+    plain = get_config(config)
+    plain.merge_from_dict(dict(model=model))
     keys = MODELS.build(plain.model).state_dict().keys()
     assert saved['state_dict'].keys() == keys
 
@@ -154,13 +124,12 @@ def test_trains_with_subnets(name, digit_scenes, train, tmp_path):
 def test_backbone_without_stages_is_refused(digit_scenes, train, tmp_path):
     """HRNet's parallel branches are no stages of blocks that can be left."""
     pytest.importorskip('mmpose')
-    stock = Stock(
-        'st_pose',
-        'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-        'td-hm_hrnet-w32_8xb64-210e_coco-256x192.py',
-    )
     path = tmp_path / 'mine.py'
-    path.write_text(documented_lines(stock))
+    config = (
+        'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
+        'td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
+    )
+    path.write_text(documented_lines('st_pose', config))
     with pytest.raises(
         TypeError,
         match='no residual stages found in HRNet.*register_stage_finder',

@@ -21,18 +21,12 @@ PAGES = [
     *(page for page in DOCS if '_build' not in page.parts),
 ]
 FENCE = re.compile(r'^( *)```([^\n]*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
-#: What a code span begins with if it is a command.
+#: Beginnings of code spans that are commands.
 COMMAND = re.compile(r'(?:[A-Z_]+=\S+ )*(?:python |bash |pip |tools/\S+\.sh )')
 
 
 class Block(NamedTuple):
-    """A fenced block.
-
-    Attributes:
-        page: The page, from the repository's root.
-        language: Text behind the opening fence.
-        code: The lines between the fences.
-    """
+    """A fenced block of a page, which is named from the repository's root."""
 
     page: str
     language: str
@@ -79,4 +73,4 @@ def build_loop_and_sampler(cfg: Config) -> Tuple[object, SubnetSampler]:
     runner = SimpleNamespace(hooks=[])
     options = dict(runner=runner, dataloader=DataLoader([0]))
     loop = LOOPS.build(dict(cfg.train_cfg), default_args=options)
-    return loop, HOOKS.build(cfg.custom_hooks[0]).sampler
+    return loop, HOOKS.build(cfg.custom_hooks[-1]).sampler

@@ -32,7 +32,7 @@ from .blocks import (
 )
 
 PYTHON = [block for block in BLOCKS if block.language == 'python']
-DOWNSTREAM = [code for _, _, code in snippets()]
+DOWNSTREAM = [code for _, code in snippets()]
 #: Files that pages show whole, and the tests that run these.
 SHOWN = {
     'my_images.py': 'test_first_hour.py',
@@ -47,11 +47,12 @@ def is_config(code: str) -> bool:
 
 
 def of_docs(config: bool) -> list:
+    """Blocks of docs/ that no other test runs: configs, or programs."""
     return [
         block
         for block in PYTHON
         if block.page.startswith('docs/')
-        and 'read_base' not in block.code  # a test below runs it
+        and 'read_base' not in block.code
         and block.code not in (*FILES.values(), *DOWNSTREAM)
         and is_config(block.code) is config
     ]
@@ -81,7 +82,7 @@ def test_program(page, tmp_path, monkeypatch):
     """The blocks of a page, one after the other, as one program."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / 'docs/how_to'))
-    # What a page registers is known on that page only.
+    # A page's registered parts are known on that page only.
     monkeypatch.setattr(stages, '_FINDERS', dict(stages._FINDERS))
     monkeypatch.setattr(handler, '_HANDLERS', dict(handler._HANDLERS))
     if 'timm' in (ROOT / page).read_text():
@@ -136,16 +137,14 @@ def test_own_sample_type(monkeypatch):
     code, *_ = python_blocks(ROOT / 'docs/how_to/add_sample_type.md')
     exec(code.replace('my_package.samples', __name__), {})
     sample = MySample(torch.tensor([[12.0, 4.0]]), (8, 16))
-    (small,) = resize_samples(
-        [sample],
-        Resizing(
-            main_shape=(8, 16),
-            resized_shape=(4, 8),
-            padded_shape=(4, 12),
-            divisor=4,
-            model=None,
-        ),
+    resizing = Resizing(
+        main_shape=(8, 16),
+        resized_shape=(4, 8),
+        padded_shape=(4, 12),
+        divisor=4,
+        model=None,
     )
+    (small,) = resize_samples([sample], resizing)
     assert small.points.tolist() == [[6, 2]] and small.shape == (4, 12)
     assert sample.points.tolist() == [[12, 4]]
 
