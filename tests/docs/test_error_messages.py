@@ -44,8 +44,3 @@ def test_each_entry_is_of_a_message_and_each_message_has_one_at_most():
         map(len, explained.values())
     )
     assert len(ENTRIES) > 20
-
-
-def test_strings_are_read_with_their_values():
-    source = "raise ValueError(f'{a!r} is '\n    f'{b}{c} at ' + reason)"
-    assert '… is … at' in set(texts(source))

@@ -6,14 +6,16 @@ What the examples have at hand is on the page ``docs/api/examples.md``.
 import doctest
 import inspect
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmpretrain.structures import DataSample
 from torch import nn
+from torchvision.models import resnet18
 
-from tests.analysis.evaluation_by_hand import loader
+from mmst.subnets import SubnetSampler
+from tests.analysis.evaluation_by_hand import VALIDATION
 from tests.conftest import ROOT, batch, build_classifier, sgd
 
 PACKAGES = (
@@ -59,55 +61,39 @@ def public_names():
                 yield module.__name__, name
 
 
+def imported(module: str) -> dict:
+    """Names that the examples of a page have imported."""
+    names = dict(np=np, torch=torch, nn=nn)
+    is_analysis = module.startswith('mmst.analysis')
+    pages = analyses() if is_analysis else [import_module(module)]
+    for page in [import_module('mmst.subnets'), *pages]:
+        names.update(vars(page))
+    return names
+
+
 @pytest.fixture
 def at_hand(tiny_runner, tmp_path):
     """Make what examples share, if they name it."""
 
-    def make_runner():
-        return tiny_runner(
-            sampler=dict(num_subnets=1),
-            max_epochs=1,
-            val_dataloader=loader(16, 40),
-            val_evaluator=dict(type='Accuracy'),
-            val_cfg=dict(),
-        )
-
-    def make_work_dir():
-        runner = make_runner()
-        runner.train()
-        return runner.work_dir
-
-    def at_hand(module: str, text: str, name: str = '') -> dict:
-        found = dict(vars(import_module('mmst.subnets')))
-        found.update(vars(import_module(module)))
-        if module.startswith('mmst.analysis'):
-            for analysis in analyses():
-                found.update(vars(analysis))
-        found.update(np=np, torch=torch, nn=nn)
-        found.update(folder=tmp_path, data_batch=batch(double=False))
+    def at_hand(module: str, text: str) -> dict:
+        found = dict(folder=tmp_path, data_batch=batch(double=False))
         if module == 'mmst.subnets':
             found.update(plain_pytorch())
         else:
             found['model'] = build_classifier(double=False)
             found['optim_wrapper'] = sgd(found['model'])
-        if module == 'mmst.targets':
-            from mmpretrain.structures import DataSample
-
-            found['DataSample'] = DataSample
-        if 'runner' in text:
-            found['runner'] = make_runner()
+        if 'runner' in text or 'work_dir' in text:
+            sampler = dict(num_subnets=1)
+            runner = tiny_runner(sampler=sampler, max_epochs=1, **VALIDATION)
+            found.update(runner=runner, work_dir=runner.work_dir)
         if 'work_dir' in text:
-            found['work_dir'] = make_work_dir()
+            runner.train()
         return found
 
     return at_hand
 
 
 def plain_pytorch() -> dict:
-    from torchvision.models import resnet18
-
-    from mmst.subnets import SubnetSampler
-
     model = resnet18(num_classes=10)
     return dict(
         model=model,
@@ -130,7 +116,7 @@ def nothing_is_compiled(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def nothing_is_registered(monkeypatch):
-    """What examples register is gone after them."""
+    """Forget after each example what it registers."""
     for name in (
         'mmst.subnets.stages._FINDERS',
         'mmst.targets.fields._RULES',
@@ -148,8 +134,11 @@ def test_example(module, name, at_hand):
     _, there, text = doc.partition('Example:')
     assert there and '>>>' in text, f'{module}.{name} has no Example:'
     assert '+SKIP' not in text
+    names = {**imported(module), **at_hand(module, text)}
+    if module == 'mmst.targets':
+        names['DataSample'] = DataSample
     example = doctest.DocTestParser().get_doctest(
-        inspect.cleandoc(text), at_hand(module, text, name), name, None, 0
+        inspect.cleandoc(text), names, name, None, 0
     )
     said = []
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
@@ -159,10 +148,7 @@ def test_example(module, name, at_hand):
 
 
 def test_page_says_what_is_at_hand(at_hand):
-    page = Path(ROOT / 'docs/api/examples.md').read_text()
+    page = (ROOT / 'docs/api/examples.md').read_text()
     for module in ('mmst.subnets', 'mmst.engine'):
-        for name in at_hand(module, 'runner work_dir'):
-            names = {**vars(import_module('mmst.subnets'))}
-            names.update(vars(import_module(module)))
-            if name not in names:
-                assert f'`{name}`' in page, name
+        for name in at_hand(module, 'runner'):
+            assert f'`{name}`' in page, name

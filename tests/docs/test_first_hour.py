@@ -16,23 +16,18 @@ from tests.conftest import ROOT, logged, run_alone
 
 from .blocks import commands_of
 
-#: Appended to the copied configs, so that they run in seconds.
-SMALL = {
-    'my_images.py': """
+RESNET = """
 model['backbone'].update(base_channels=8, stem_channels=8)
 model['head']['head']['in_channels'] = 64
 for loader in (train_dataloader, val_dataloader):
     loader.update(batch_size=4, num_workers=0)
     loader['dataset']['indices'] = 8
-""",
-    'my_new_style.py': """
-model['backbone'].update(base_channels=8, stem_channels=8)
-model['head']['head']['in_channels'] = 64
-for loader in (train_dataloader, val_dataloader):
-    loader.update(batch_size=5, num_workers=0)
-    loader['dataset']['indices'] = 10
 default_hooks['logger'].update(interval=1)
-""",
+"""
+#: Appended to the copied configs, so that they run in seconds.
+SMALL = {
+    'my_images.py': RESNET,
+    'my_new_style.py': RESNET,
     'my_detector.py': """
 model['backbone'].update(base_channels=8, stem_channels=8)
 model['neck'].update(in_channels=[8, 16, 32, 64], out_channels=16)
@@ -73,8 +68,7 @@ def run(command: str, load_tool) -> None:
         path = args.pop(0)[: -len('.py')]
         run_alone(load_tool(path).main)(args)
     elif command == 'bash tools/quickstart.sh':
-        # Of its three lines, the installation is there and the demo trains
-        # for minutes.
+        # The installation is there, and the demo would train for minutes.
         load_tool('demo/dataset_converters/mnistm5k').main([])
     else:
         assert command == 'source .venv/bin/activate'
