@@ -36,14 +36,7 @@ Results = Dict[str, Dict[str, Dict[str, List[float]]]]
 
 
 class Run(NamedTuple):
-    """A fine-tuning.
-
-    Attributes:
-        name: Name of the framework.
-        method: A key of ``METHODS``.
-        seed: Its seed.
-        length: In the framework's unit.
-    """
+    """A fine-tuning; its length is in the framework's unit."""
 
     name: str
     method: str
@@ -177,13 +170,7 @@ def fine_tune_all(
 
 
 def read_iteration_time(folder: Path) -> float:
-    """Read how long an iteration took, as the median of the log's lines.
-
-    Of all starts: a resumed run's iterations cost what the others do.
-
-    Returns:
-        float: In seconds.
-    """
+    """Read an iteration's seconds: the median of the lines of all starts."""
     lines = [
         json.loads(line)
         for file in folder.glob('*/vis_data/scalars.json')
@@ -200,8 +187,7 @@ def find_equal_lengths(args: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
 
     Returns:
         Dict[str, Dict]: By framework: ``ratio`` of an ST* iteration's time to
-            an ST iteration's, seed by seed, and ``length`` in epochs or
-            iterations.
+        an ST iteration's, seed by seed, and the ``length``.
     """
     lengths: Dict[str, Dict[str, Any]] = {}
     for name in args.frameworks:

@@ -55,13 +55,7 @@ class Scene:
         self._keypoints: Dict[int, np.ndarray] = {}
 
     def fill(self, kind: str, where: np.ndarray, pixels: np.ndarray) -> None:
-        """Add a background, any part of which may be covered later.
-
-        Args:
-            kind (str): Name of the thing shown.
-            where (np.ndarray): Its pixels, bool (height, width).
-            pixels (np.ndarray): RGB (height, width, 3).
-        """
+        """Add a background, any part of which may be covered later."""
         number = len(self.kinds) + 1
         self.kinds[number] = kind
         self.owners[where] = number
@@ -77,11 +71,11 @@ class Scene:
         """Add a puppet or digit to the scene, if enough stays visible.
 
         Args:
-            kind (str): Name of the thing shown.
-            tile (Image.Image): RGBA image of it.
-            corner (Tuple[int, int]): Where the tile begins, x and y; may be
+            kind: Name of the thing shown.
+            tile: RGBA image of it.
+            corner: Where the tile begins, x and y; may be
                 outside the image.
-            keypoints (np.ndarray, optional): Points in the tile (K, 2).
+            keypoints: Points in the tile (K, 2).
 
         Returns:
             bool: False if too little of it, or of earlier objects, would be
@@ -128,13 +122,7 @@ class Scene:
 def compose(
     size: Tuple[int, int], sources: Sources, generator: np.random.Generator
 ) -> Scene:
-    """Compose a random scene.
-
-    Args:
-        size: Width and height in pixels.
-        sources: The sources.
-        generator: Source of randomness.
-    """
+    """Compose a random scene of a width and a height in pixels."""
     scene = Scene(*size)
     add_background(scene, sources.photos, generator)
     for _ in range(generator.integers(*NUM_PUPPETS, endpoint=True)):
@@ -199,9 +187,6 @@ def colour_digit(
         ground: The image below it (height, width, 3).
         corner: Its place in that image, x and y.
         generator: Source of randomness.
-
-    Returns:
-        Image.Image: RGBA image of the stencil's size.
     """
     left, top = corner
     below = ground[

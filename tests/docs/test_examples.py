@@ -1,6 +1,6 @@
 """Every function and class that a user calls has an example, which runs.
 
-What the examples have at hand is on the page ``docs/api/examples.md``.
+The page that says what examples have at hand is ``docs/api/examples.md``.
 """
 
 import doctest

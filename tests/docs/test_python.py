@@ -1,8 +1,8 @@
 """Every Python block of the pages runs.
 
-Those of the README run in ``tests/test_readme.py``, those of the configs'
-pages, which some how-tos repeat, in
-``tests/configs/test_downstream_pages.py``.
+``tests/test_readme.py`` runs the README's, and
+``tests/configs/test_downstream_pages.py`` those of the configs' pages, which
+some how-tos repeat.
 """
 
 import ast
