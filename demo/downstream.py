@@ -16,13 +16,7 @@ from statistics import median
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from downstream_frameworks import (
-    BACKBONE,
-    FRAMEWORKS,
-    SPACE,
-    Options,
-    both,
-)
+from downstream_frameworks import FRAMEWORKS, Options
 from run_logged import ROOT, train_logged
 
 from mmst.analysis.scores import format_mean
@@ -129,16 +123,10 @@ def fine_tune(run: Run, backbone: str, work_dir: Path) -> List[float]:
     framework = FRAMEWORKS[run.name]
     folder = run.find_folder(work_dir)
     options = {
-        **BACKBONE,
-        **framework.options,
-        **framework.list_schedule(run.length),
+        **framework.list_options(run.method, run.length),
         'model.backbone.init_cfg.checkpoint': backbone,
         'randomness.seed': run.seed,
-        **both('num_workers', 0),
-        **both('persistent_workers', False),
     }
-    if run.method == 'st-star':
-        options[f'custom_hooks.{framework.sampler}.space'] = SPACE
     train(
         f'{run.name} {METHODS[run.method]} {run.length} {framework.unit} '
         f'seed {run.seed}',

@@ -60,6 +60,19 @@ class Framework(NamedTuple):
             'param_scheduler.1.milestones': milestones,
         }
 
+    def list_options(self, method: str, length: int) -> Options:
+        """List all changes of a method's config, but for its weights."""
+        options = {
+            **BACKBONE,
+            **self.options,
+            **self.list_schedule(length),
+            **both('num_workers', 0),
+            **both('persistent_workers', False),
+        }
+        if method == 'st-star':
+            options[f'custom_hooks.{self.sampler}.space'] = SPACE
+        return options
+
 
 def both(key: str, value: Any) -> Options:
     """Set an option of both data loaders."""

@@ -6,7 +6,6 @@ a few digit scenes in COCO's files and Cityscapes' layout.
 
 import math
 from runpy import run_path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +14,9 @@ from tests.conftest import ROOT, load_run, logged
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpose')
-DEMO = SimpleNamespace(**run_path(str(ROOT / 'demo/downstream_frameworks.py')))
+FRAMEWORKS = run_path(str(ROOT / 'demo/downstream_frameworks.py'))[
+    'FRAMEWORKS'
+]
 # One of each toolbox; the others are slow to try.
 USUAL = ('mask-rcnn', 'semantic-fpn', 'simple-baseline')
 
@@ -25,21 +26,16 @@ def options_of(digit_scenes):
     """Options of the demo for two iterations an epoch on the few scenes."""
 
     def options_of(name: str, length: int) -> list:
-        framework = DEMO.FRAMEWORKS[name]
+        framework = FRAMEWORKS[name]
         by_iter = framework.unit == 'iters'
         options = {
-            **DEMO.BACKBONE,
-            **framework.options,
+            **framework.list_options('st-star', length * (1 + by_iter)),
             'model.backbone.init_cfg': None,
-            f'custom_hooks.{framework.sampler}.space': DEMO.SPACE,
-            **framework.list_schedule(length * (1 + by_iter)),
             'train_cfg.val_interval': 1 + by_iter,
             'default_hooks.checkpoint.interval': 1 + by_iter,
             'default_hooks.logger.interval': 1,
             'train_dataloader.batch_size': 2,
             'randomness.seed': 0,
-            **DEMO.both('num_workers', 0),
-            **DEMO.both('persistent_workers', False),
         }
         if not by_iter:
             options['train_dataloader.dataset.indices'] = 3
@@ -56,13 +52,13 @@ def options_of(digit_scenes):
     'name',
     [
         pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow)
-        for name in DEMO.FRAMEWORKS
+        for name in FRAMEWORKS
     ],
 )
 def test_trains_validates_and_resumes(name, options_of, train, tmp_path):
     if name == 'panoptic-fpn':
         pytest.importorskip('panopticapi')
-    framework = DEMO.FRAMEWORKS[name]
+    framework = FRAMEWORKS[name]
     config = 'configs/' + framework.config.format('st-star')
     for length in (1, 2):
         options = options_of(name, length)
@@ -88,6 +84,6 @@ def test_trains_validates_and_resumes(name, options_of, train, tmp_path):
 @pytest.mark.slow
 def test_two_processes_agree(options_of, train_on_two):
     """A detector, each process with images of its own."""
-    config = DEMO.FRAMEWORKS['mask-rcnn'].config.format('st-star')
+    config = FRAMEWORKS['mask-rcnn'].config.format('st-star')
     output = train_on_two(config, *options_of('mask-rcnn', 2))
     assert 'subnet0_loss' in output

@@ -106,9 +106,11 @@ def test_longer_runs_are_made_and_compared(
     """Semantic FPN on three scenes; a second call trains nothing."""
     pytest.importorskip('mmseg')
     framework = demo.FRAMEWORKS['semantic-fpn']
+    root = f'{digit_scenes}/cityscapes/'
     small = {
         **framework.options,
-        **demo.both('dataset.data_root', f'{digit_scenes}/cityscapes/'),
+        'train_dataloader.dataset.data_root': root,
+        'val_dataloader.dataset.data_root': root,
         'default_hooks.logger.interval': 1,
         'train_dataloader.batch_size': 2,
     }
