@@ -238,14 +238,25 @@ def train_family(label: str = '', **options: Any) -> Arm:
 
 
 FAMILY_ARMS = {
-    'stpp': train_family(),
     # Variants, to choose the settings from.
+    'stpp': train_family(),
     'stpp-sandwich': train_family(', sandwich', sandwich=True),
     'stpp-fifth': train_family(', from a fifth on', begin=0.2),
     'stpp-kl': train_family(', plain KL', **PLAIN_KL),
     'stpp-label': train_family(', labels', **{TARGET: 'label'}),
+    'stpp-label-fifth': train_family(
+        ', labels, from a fifth on', begin=0.2, **{TARGET: 'label'}
+    ),
+    'stpp-label-full': train_family(
+        ', labels, full size', size_range=None, **{TARGET: 'label'}
+    ),
+    'stpp-label-full-sandwich': train_family(
+        ', labels, full size, sandwich',
+        size_range=None,
+        sandwich=True,
+        **{TARGET: 'label'},
+    ),
     'stpp-both': train_family(', labels and main network', **{TARGET: 'both'}),
-    'stpp-k2': train_family(', K = 2', num_subnets=2),
     **ALONE_ARMS,
 }
 
@@ -294,8 +305,8 @@ COMPARISONS = {
         'family',
         'resnet20_{}_numbers10k',
         FAMILY_ARMS,
-        ('stpp', *ALONE_ARMS),
-        {'': (40,)},
+        ('stpp-label-full-sandwich', *ALONE_ARMS),
+        {'': (20,)},
         plain=tuple(ALONE_ARMS)[::-1],
         shares=(2, 3, 5, 9, 'all'),
         scored=tuple(arm for arm in FAMILY_ARMS if arm not in ALONE_ARMS),

@@ -348,8 +348,8 @@ def score_smaller(
     run_logged(name, command, folder / 'output.txt')
     written = json.loads((folder / 'sizes/accuracy_cost.json').read_text())
     return {
-        f'{name_network(network["depths"])} at {network["size"]} px': (
-            network['score']
+        f'{name_network(network["depths"])} at {network["size"]} px': round(
+            network['score'], 4
         )
         for network in written['networks']
         if network['size'] is not None

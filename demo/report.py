@@ -192,7 +192,10 @@ def format_parts(runs: List[Run], labels: Dict[str, str]) -> str:
     columns = list(dict.fromkeys(part for r in runs for part in r.parts or ()))
     rows = [
         [labels[arm], f'{epochs}']
-        + [format_mean([run.parts[c] for run in same]) for c in columns]
+        + [
+            format_mean([run.parts[c] for run in same if c in run.parts])
+            for c in columns
+        ]
         for (arm, epochs), same in groups.items()
     ]
     return format_table(['', 'epochs', *columns], rows) if rows else ''

@@ -385,12 +385,13 @@ def test_table_of_parts(report):
         + runs_of(report, 'ct', 9, [70.5], 1e12)
         + runs_of(report, 'ct', 5, [60.5], 1e12)
     ]
+    del runs[-1].parts['tuned']
     labels = dict(ct='CT', x='not run', st='ST')
     rows = report.format_parts(runs, labels).splitlines()
     half = stats.t.ppf(0.975, 1)  # of two values that are 2 apart
     assert [' '.join(row.split()) for row in rows] == [
         'epochs probe tuned',
-        'CT 5 60.50 90.00',
+        'CT 5 60.50 -',  # not scored
         'CT 9 70.50 90.00',
         f'ST 9 81.00 +- {half:.2f} 90.00 +- 0.00',
     ]
