@@ -24,6 +24,8 @@ from torch.utils.data import Dataset
 import mmst  # noqa: F401  registers its modules
 from mmst.launch.toolbox import find_bases_by_import_name
 from mmst.launch.trained_runner import load_trained_runner
+from mmst.subnets import stages
+from mmst.targets import fields, handler
 
 from .contracts import CONTRACTS
 
@@ -126,8 +128,14 @@ class TinyImages(Dataset):
 
 
 @pytest.fixture(autouse=True)
-def alone():
+def alone(monkeypatch):
     """Each test as in a process of its own: no earlier test's globals."""
+    for module, name in (
+        (stages, '_FINDERS'),
+        (fields, '_RULES'),
+        (handler, '_HANDLERS'),
+    ):
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
     forget_earlier_runs()
     set_random_seed(0)
     init_default_scope('mmpretrain')
@@ -207,6 +215,11 @@ def logged(work_dir: Any, name: str = 'scalars.json') -> List[dict]:
         for log in sorted(Path(work_dir).glob(f'*/vis_data/{name}'))
         for line in log.read_text().splitlines()
     ]
+
+
+def read_log(runner: Runner) -> str:
+    """The text of a run's log."""
+    return next(Path(runner.work_dir).glob('*/*.log')).read_text()
 
 
 def load_run(path: Any) -> Any:

@@ -5,8 +5,13 @@ from typing import Any
 from .fields import ORIGIN, keep, resize_fields
 from .handler import Resizing, SampleHandler, register_handler
 
-_RULES = dict.fromkeys(
-    (
+
+@register_handler('mmpretrain.structures.data_sample.DataSample')
+class ClassificationSamples(SampleHandler):
+    """The class of an image does not change with its size or position."""
+
+    is_positional = False
+    kept_fields = ORIGIN | {
         'gt_label',
         'gt_score',
         'num_classes',
@@ -19,17 +24,7 @@ _RULES = dict.fromkeys(
         'gt_image_id',
         'question_id',
         'is_matched',
-    ),
-    keep,
-)
-
-
-@register_handler('mmpretrain.structures.data_sample.DataSample')
-class ClassificationSamples(SampleHandler):
-    """The class of an image does not change with its size or position."""
-
-    is_positional = False
-    kept_fields = frozenset((*_RULES, *ORIGIN))
+    }
 
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Resize a sample that has other fields, too.
@@ -38,4 +33,5 @@ class ClassificationSamples(SampleHandler):
             TypeError: If a field is unknown: the masks of
                 self-supervised models, boxes of visual grounding, ...
         """
-        return resize_fields(sample, resizing, _RULES)
+        rules = dict.fromkeys(self.kept_fields, keep)
+        return resize_fields(sample, resizing, rules)

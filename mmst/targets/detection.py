@@ -6,7 +6,7 @@ from typing import Any, Dict, Sequence, Tuple
 
 from torch import Tensor
 
-from .fields import FieldRule, find_user_rule, keep, resize_fields
+from .fields import SHAPES, FieldRule, find_user_rule, keep, resize_fields
 from .handler import Resizing, SampleHandler, register_handler
 from .pixel_map import check_ignored, resize_label_map
 
@@ -37,26 +37,27 @@ class DetectionSamples(SampleHandler):
             ValueError: If boxes are no corners, or a map is of another size
                 than its image.
         """
-        maps = partial(
+        resize_map = partial(
             resize_label_map,
             pad_name='seg_pad_value',
             image_shape=sample.img_shape[:2],
         )
-        small = resize_fields(
-            sample,
-            resizing,
-            {**_RULES, **dict.fromkeys(_MAPS, maps)},
-            _resize_shapes(sample, resizing),
-        )
+        rules = {
+            **_RULES,
+            **dict.fromkeys(_MAPS, resize_map),
+            'pad_shape': partial(
+                _resize_pad_shape, image_shape=sample.img_shape[:2]
+            ),
+        }
+        small = resize_fields(sample, resizing, rules)
         for name, least in (('gt_instances', 1), ('ignored_instances', 0)):
-            if name in small:
-                old, new = sample.get(name), small.get(name)
-                # Boxes that shrink by a user's rule may be of any kind.
-                if 'bboxes' in new and not find_user_rule(
-                    f'{name}.bboxes', old.bboxes
-                ):
-                    visible = _find_visible(old.bboxes, new.bboxes, least)
-                    setattr(small, name, new[visible])
+            old, new = sample.get(name, ()), small.get(name, ())
+            # Boxes that shrink by a user's rule may be of any kind.
+            if 'bboxes' in new and not find_user_rule(
+                f'{name}.bboxes', old.bboxes
+            ):
+                visible = _find_visible(old.bboxes, new.bboxes, least)
+                setattr(small, name, new[visible])
         return small
 
     def check_padding(self, sample: Any, resizing: Resizing) -> None:
@@ -75,10 +76,7 @@ class DetectionSamples(SampleHandler):
 def _find_visible(old: Any, new: Any, least: int) -> Tensor:
     """Find the boxes that did not shrink to a pixel or less, (N, ).
 
-    Args:
-        old: Boxes of the main batch.
-        new: The same boxes, resized.
-        least: 1 to keep the largest box if no other is left, or else 0.
+    With ``least=1`` the largest one stays if no other is left.
     """
     was, now = _read_boxes(old), _read_boxes(new)
     large: Tensor = (now.widths > 1) & (now.heights > 1)
@@ -134,6 +132,7 @@ def _resize_masks(masks: Any, resizing: Resizing) -> Any:
 
 
 _RULES: Dict[str, FieldRule] = {
+    **SHAPES,
     'bboxes': _resize_boxes,
     'masks': _resize_masks,
     **dict.fromkeys(
@@ -156,27 +155,14 @@ _RULES: Dict[str, FieldRule] = {
 }
 
 
-def _resize_shapes(sample: Any, resizing: Resizing) -> Dict[str, Any]:
-    """Compute the shapes that the data preprocessor would set."""
-
+def _resize_pad_shape(
+    old: Sequence[int], resizing: Resizing, image_shape: Sequence[int]
+) -> Tuple[int, ...]:
     def pad(shape: Sequence[int]) -> Tuple[int, ...]:
         return tuple(
             ceil(side / resizing.divisor) * resizing.divisor for side in shape
         )
 
-    old = tuple(sample.img_shape[:2])
-    new = resizing.resize_shape(old)
-    padded = pad(new)
-    if 'pad_shape' in sample and tuple(sample.pad_shape[:2]) != pad(old):
-        # Set by an augmentation of the batch.
-        padded = resizing.resize_shape(sample.pad_shape[:2])
-    shapes: Dict[str, Any] = dict(
-        img_shape=new,
-        pad_shape=padded,
-        batch_input_shape=resizing.padded_shape,
-    )
-    if 'scale_factor' in sample:
-        shapes['scale_factor'] = resizing.update_scale_factor(
-            sample.scale_factor
-        )
-    return shapes
+    if tuple(old[:2]) == pad(image_shape):
+        return pad(resizing.resize_shape(image_shape))
+    return resizing.resize_shape(old)  # set by an augmentation of the batch

@@ -27,9 +27,9 @@ def keep(value: Any, resizing: 'Resizing') -> Any:
 
 _RULES: Dict[str, FieldRule] = {}
 
-#: Metadata about an image's origin, and about what was done to it before it
-#: got the main batch's size.
-ORIGIN = dict.fromkeys(
+#: Fields about an image's origin, and about what was done to it before it got
+#: the main batch's size.
+ORIGIN = frozenset(
     (
         'id',
         'img_id',
@@ -47,8 +47,14 @@ ORIGIN = dict.fromkeys(
         'flip_direction',
         'flip_indices',
         'reduce_zero_label',
-    ),
-    keep,
+    )
+)
+
+#: Shapes that the toolboxes keep beside the annotations.
+SHAPES: Dict[str, FieldRule] = dict(
+    img_shape=lambda old, resizing: resizing.resize_shape(old),
+    scale_factor=lambda old, resizing: resizing.update_scale_factor(old),
+    batch_input_shape=lambda old, resizing: resizing.padded_shape,
 )
 
 
@@ -100,7 +106,7 @@ def resize_fields(
     sample: Any,
     resizing: 'Resizing',
     rules: Mapping[str, FieldRule],
-    metainfo: Optional[Mapping[str, Any]] = None,
+    prefix: str = '',
 ) -> Any:
     """Resize a copy of a sample, field by field.
 
@@ -109,65 +115,40 @@ def resize_fields(
         resizing: How the images were resized.
         rules: How the fields of this type of sample shrink; names as in
             :func:`register_field`, whose rules come first.
-        metainfo: New metadata that replaces the sample's own.
+        prefix: Path of an element in a sample, whose metadata stay.
 
     Raises:
         TypeError: If a field is unknown.
     """
-    owner = type(sample).__name__
-    small = _resize_element(sample, '', owner, resizing, rules)
-    new = dict(metainfo or {})
-    for name, value in sample.metainfo_items():
-        rule = find_user_rule(name, value)
-        if rule is None and name in new:
-            continue
-        rule = rule or _find_rule(name, value, {**ORIGIN, **rules})
-        if rule is None:
-            raise TypeError(describe_unknown(name, value, owner))
-        if rule is not keep:
-            new[name] = rule(value, resizing)
-        else:
-            new.pop(name, None)
-    small.set_metainfo(new)
-    return small
-
-
-def _resize_element(
-    element: Any,
-    prefix: str,
-    owner: str,
-    resizing: 'Resizing',
-    rules: Mapping[str, FieldRule],
-) -> Any:
     from mmengine.structures import BaseDataElement
 
-    small = element.clone()
+    small = sample.clone()
+    items = sample.items() if prefix else sample.all_items()
     # In a fixed order: MMEngine keeps names in a set.
-    for name, value in sorted(element.items(), key=lambda item: item[0]):
+    for name, value in sorted(items, key=lambda item: item[0]):
         path = prefix + name
-        rule = _find_rule(path, value, rules)
+        rule = find_user_rule(path, value) or _look_up(path, value, rules)
         if rule is not None:
             new = rule(value, resizing)
         elif isinstance(value, BaseDataElement):
-            new = _resize_element(value, f'{path}.', owner, resizing, rules)
+            new = resize_fields(value, resizing, rules, f'{path}.')
+        elif name in ORIGIN and not prefix or _is_no_number(value):
+            continue
         else:
-            raise TypeError(describe_unknown(path, value, owner))
+            raise TypeError(
+                describe_unknown(path, value, type(sample).__name__)
+            )
         if new is not value:
-            small.set_field(new, name)
+            is_meta = name in sample.metainfo_keys()
+            small.set_field(
+                new, name, field_type='metainfo' if is_meta else 'data'
+            )
     return small
 
 
 def find_user_rule(path: str, value: Any) -> Optional[FieldRule]:
     """Find the rule that a user registered for a field."""
     return _look_up(path, value, _RULES)
-
-
-def _find_rule(
-    path: str, value: Any, rules: Mapping[str, FieldRule]
-) -> Optional[FieldRule]:
-    """Find a user's rule, the sample type's, or one of the value's type."""
-    rule = find_user_rule(path, value) or _look_up(path, value, rules)
-    return rule or (keep if _is_no_number(value) else None)
 
 
 def _look_up(
@@ -189,13 +170,7 @@ def _is_no_number(value: Any) -> bool:
 
 
 def describe_unknown(path: str, value: Any, owner: str) -> str:
-    """Describe a field without a rule, and how to register one.
-
-    Args:
-        path: Path of the field, or name of a batch's entry.
-        value: Its value.
-        owner: Name of the sample's type, or of the batch.
-    """
+    """Describe a field without a rule, and how to register one."""
     return (
         f'cannot give a subnet a smaller input: nothing says how `{path}` of '
         f'{owner} ({type(value).__name__}) shrinks with its image. Register a '

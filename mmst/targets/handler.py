@@ -250,11 +250,9 @@ def resize_samples(
         handler = find_handler(sample)
         if is_padded:
             handler.check_padding(sample, resizing)
-        resized.append(
-            sample
-            if handler.keeps(sample)
-            else handler.resize(sample, resizing)
-        )
+        if not handler.keeps(sample):
+            sample = handler.resize(sample, resizing)
+        resized.append(sample)
     return resized
 
 
@@ -263,10 +261,8 @@ def check_reproduced(
 ) -> None:
     """Reject targets that handlers do not reproduce at the main size.
 
-    A handler that knows how targets were made returns the batch's own where
-    nothing is resized. If it does not, it would not make the right ones for a
-    smaller image either. Numbers are compared to 1e-3, as targets that are
-    encoded anew may be rounded differently.
+    It would not make the right ones for a smaller image either. Numbers are
+    compared to 1e-3, as targets that are encoded anew may be rounded.
 
     Args:
         samples: The data samples of the main batch, or ``None``.
@@ -290,11 +286,11 @@ def check_reproduced(
             raise ValueError(
                 'cannot give subnets smaller inputs: made again at the main '
                 f'size, {main} (h, w), `{path}` of {type(sample).__name__} is '
-                "not the batch's own, so at another size it would be wrong, "
-                'too. Probably a transform changed it in a way that mmst does '
-                "not know: for poses, one after GenerateTarget, or the head's "
-                'decoder has another sigma or type than the encoder of '
-                'GenerateTarget. Register a rule for it with '
+                "not the batch's own, so it would be wrong at other sizes. "
+                'Probably a transform changed it that mmst does not know: for '
+                "poses, one after GenerateTarget, or the head's decoder has "
+                'another sigma or type than the encoder of GenerateTarget. '
+                'Register a rule for it with '
                 f"`mmst.targets.register_field('{path}')` or a handler with "
                 f"`mmst.targets.register_handler('{_get_name(type(sample))}')`"
                 f', or {fields.NO_SIZES}'
@@ -303,10 +299,6 @@ def check_reproduced(
 
 def find_difference(old: Any, new: Any) -> Optional[str]:
     """Find what of a value another one does not have, to 1e-3 in floats.
-
-    Args:
-        old: Data sample, tensor, array, or anything made of these.
-        new: Value to compare with it; may have more fields.
 
     Returns:
         The path to the first difference, such as ``gt_instances.bboxes``;
@@ -336,7 +328,7 @@ def _get_parts(value: Any) -> Optional[Dict[str, Any]]:
     if hasattr(value, 'all_items'):  # MMEngine's elements
         return dict(value.all_items())
     if isinstance(value, (list, tuple)):
-        return {str(i): part for i, part in enumerate(value)}
+        value = dict(enumerate(value))
     if isinstance(value, dict):
         return {str(name): part for name, part in value.items()}
     return getattr(value, '__dict__', None)

@@ -29,13 +29,6 @@ def resize_label_map(
         resizing: How the images were resized.
         pad_name: Name of the data preprocessor's option for the padding.
         image_shape: (H, W) of the image in the main batch.
-
-    Returns:
-        Tensor: (..., H', W'), as large as the subnet's batch, padded, or only
-        as large as the image in it.
-
-    Raises:
-        ValueError: If the map has another size.
     """
     shape = tuple(label_map.shape[-2:])
     if shape == tuple(resizing.main_shape):
@@ -71,24 +64,17 @@ def check_ignored(
 ) -> None:
     """Reject padding of label maps with a label that is not ignored.
 
-    Args:
-        resizing: How the images were resized, and the model.
-        pad_name: Name of the data preprocessor's option for the padding.
-        counts: Function that says of a head's or loss's ignored label, by its
-            path in the model and its value, whether it has to be that of the
-            padding.
-
-    Raises:
-        ValueError: If one is not.
+    ``counts`` says whether a head's or loss's ignored label, given its path in
+    the model and its value, has to be that of the padding.
     """
     padding = resizing.get_pad_value(pad_name, 255)
     others = [
-        f'{path}.{name}={vars(module)[name]}'.lstrip('.')
+        f'{path}.{name}={label}'.lstrip('.')
         for path, module in resizing.model.named_modules()
-        for name in ('ignore_index', 'ignore_label')
-        if name in vars(module)
-        and counts(path, vars(module)[name])
-        and vars(module)[name] != padding
+        for name, label in vars(module).items()
+        if name in ('ignore_index', 'ignore_label')
+        and counts(path, label)
+        and label != padding
     ]
     if others:
         raise ValueError(

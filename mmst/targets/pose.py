@@ -27,28 +27,44 @@ _TARGETS = dict(
 )
 _WEIGHTS = 'gt_instance_labels.keypoint_weights'
 
-# Kept: in pixels of the image file, as metrics need them, or independent of
-# the size.
-_KEPT: Dict[str, FieldRule] = dict.fromkeys(
-    (
-        'bboxes',
-        'bbox_centers',
-        'bbox_scales',
-        'bbox_scores',
-        'keypoints',
-        'keypoints_cam',
-        'keypoints_visible',
-        'keypoints_visible_weights',
-        'head_size',
-        'areas',
-        'crowd_index',
-        'img_shape',
-        'input_center',
-        'input_scale',
-        'raw_ann_info',
+
+def _shrink(keypoints: Array, resizing: Resizing) -> Array:
+    """Move keypoints, (N, K, 2 or 3), with the pixels they are in."""
+    scale = np.array(resizing.scale[::-1])
+    small = keypoints.copy()
+    # (x + 0.5) * scale - 0.5, exact where the scale is 1.
+    small[..., :2] = keypoints[..., :2] * scale + (scale - 1) / 2
+    return small
+
+
+_RULES: Dict[str, FieldRule] = {
+    'input_size': lambda old, resizing: resizing.padded_shape[::-1],
+    'pad_shape': lambda old, resizing: resizing.padded_shape,
+    'batch_input_shape': lambda old, resizing: resizing.padded_shape,
+    'transformed_keypoints': _shrink,
+    # In pixels of the image file, as metrics need them, or independent of
+    # the size.
+    **dict.fromkeys(
+        (
+            'bboxes',
+            'bbox_centers',
+            'bbox_scales',
+            'bbox_scores',
+            'keypoints',
+            'keypoints_cam',
+            'keypoints_visible',
+            'keypoints_visible_weights',
+            'head_size',
+            'areas',
+            'crowd_index',
+            'img_shape',
+            'input_center',
+            'input_scale',
+            'raw_ann_info',
+        ),
+        keep,
     ),
-    keep,
-)
+}
 
 
 @register_handler('mmpose.structures.pose_data_sample.PoseDataSample')
@@ -76,17 +92,10 @@ class PoseSamples(SampleHandler):
         codec = _find_encoder(resizing)
         keypoints = _get_keypoints(sample)
         rules = {
-            **_KEPT,
-            'transformed_keypoints': _shrink,
+            **_RULES,
             **_make_target_rules(sample, resizing, codec, keypoints),
         }
-        height, width = resizing.padded_shape
-        shapes = dict(
-            input_size=(width, height),
-            pad_shape=resizing.padded_shape,
-            batch_input_shape=resizing.padded_shape,
-        )
-        return resize_fields(sample, resizing, rules, shapes)
+        return resize_fields(sample, resizing, rules)
 
     def find_multiple(self, model: nn.Module) -> int:
         """Return 32 for models that learn heat-maps.
@@ -105,7 +114,6 @@ class PoseSamples(SampleHandler):
 def _make_target_rules(
     sample: Any, resizing: Resizing, codec: Any, keypoints: Array
 ) -> Dict[str, FieldRule]:
-    """Make the rules of a sample's targets: encode the keypoints again."""
     visible = sample.gt_instances.keypoints_visible
     small = _shrink(keypoints, resizing)
     encoded = _encode(codec, resizing.padded_shape, small, visible)
@@ -126,7 +134,7 @@ def _make_target_rules(
         for part in _TARGETS
         if part in sample
         for name in sample.get(part).keys()
-        if name not in _KEPT
+        if name not in _RULES
     }
     rules[_WEIGHTS] = weigh
     return rules
@@ -135,11 +143,7 @@ def _make_target_rules(
 def _encode(
     codec: Any, shape: Shape, keypoints: Array, visible: Array
 ) -> Dict[str, Array]:
-    """Encode keypoints for inputs of a shape (H, W).
-
-    Returns:
-        The targets by their paths in a sample.
-    """
+    """Encode keypoints for inputs of a shape (H, W), to targets by path."""
     from mmpose.datasets.transforms import PackPoseInputs
 
     height, width = shape
@@ -161,11 +165,7 @@ def _take(
     old: Any,
     resizing: Optional[Resizing] = None,
 ) -> Tensor:
-    """Take a target that was encoded again, of the same type as the old one.
-
-    Raises:
-        TypeError: If the codec does not encode it, or in another form.
-    """
+    """Take a target that was encoded again, in the old one's type."""
     new = encoded.get(path)
     is_tensor = isinstance(old, Tensor)  # and no list, of several levels
     if new is None or not is_tensor or np.ndim(new) != old.ndim:
@@ -180,13 +180,9 @@ def _take(
 
 
 def resize_codec(codec: Any, input_size: Tuple[int, int]) -> Any:
-    """Copy a codec for inputs of another size.
+    """Copy a codec for inputs of another size (w, h), in pixels.
 
     A heat-map keeps its stride; sigma and the rest do not change.
-
-    Args:
-        codec: A codec of mmpose; not changed.
-        input_size: (w, h) in pixels, multiples of the heat-map's stride.
     """
     from mmpose.codecs.base import BaseKeypointCodec
 
@@ -271,12 +267,7 @@ def _iter_parts(dataset: Any) -> Iterator[Any]:
 
 
 def _find_encoder(resizing: Resizing) -> Any:
-    """Find the codec that made the targets: the pipeline's, or the head's.
-
-    Raises:
-        ValueError: If the data set has several that differ.
-        TypeError: If there is none, or one that needs more than keypoints.
-    """
+    """Find the codec that made the targets: the pipeline's, or the head's."""
     from mmpose.datasets.transforms import GenerateTarget
 
     encoders = [
@@ -305,9 +296,9 @@ def _find_encoder(resizing: Resizing) -> Any:
         )
     elif isinstance(codec, list):
         reason = (
-            f'GenerateTarget has a list of encoders, {_name(codec)}: targets '
-            'of several encoders, or on several levels, cannot be encoded '
-            'for smaller inputs. Give it one encoder that is no list'
+            'GenerateTarget has a list of encoders: targets of several '
+            'encoders, or on several levels, cannot be encoded for smaller '
+            'inputs. Give it one encoder that is no list'
         )
     elif codec.auxiliary_encode_keys:
         reason = (
@@ -321,25 +312,11 @@ def _find_encoder(resizing: Resizing) -> Any:
 
 
 def _find_decoder(head: Optional[nn.Module]) -> Any:
-    """Find the codec of a head, or else of the head that it wraps.
-
-    mmpose's VisPredictHead itself has none.
-    """
+    """Find the codec of a head, or of one in it, as of a VisPredictHead."""
     parts = head.modules() if head is not None else ()
     codecs = (getattr(part, 'decoder', None) for part in parts)
     return next((c for c in codecs if hasattr(c, 'encode')), None)
 
 
 def _name(value: Any) -> str:
-    if isinstance(value, list):
-        return f'[{", ".join(map(_name, value))}]'
     return type(value).__name__
-
-
-def _shrink(keypoints: Array, resizing: Resizing) -> Array:
-    """Move keypoints, (N, K, 2 or 3), with the pixels they are in."""
-    scale = np.array(resizing.scale[::-1])
-    small = keypoints.copy()
-    # (x + 0.5) * scale - 0.5, exact where the scale is 1.
-    small[..., :2] = keypoints[..., :2] * scale + (scale - 1) / 2
-    return small

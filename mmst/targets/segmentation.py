@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any, Dict
 
-from .fields import NO_SIZES, resize_fields
+from .fields import NO_SIZES, SHAPES, FieldRule, resize_fields
 from .handler import Resizing, SampleHandler, register_handler
 from .pixel_map import check_ignored, resize_label_map
 
@@ -20,29 +20,22 @@ class SegmentationSamples(SampleHandler):
         batch.
         """
         image_shape = sample.metainfo.get('img_shape', resizing.main_shape)[:2]
-
-        rules = dict.fromkeys(
-            ('gt_sem_seg.data', 'gt_edge_map.data', 'gt_depth_map.data'),
-            partial(
-                resize_label_map,
-                pad_name='seg_pad_val',
-                image_shape=image_shape,
-            ),
-        )
         height, width = resizing.resize_shape(image_shape)
         padded_height, padded_width = resizing.padded_shape
-        shapes: Dict[str, Any] = dict(
-            img_shape=(height, width),
-            pad_shape=resizing.padded_shape,
-            padding_size=(0, padded_width - width, 0, padded_height - height),
+        padding = 0, padded_width - width, 0, padded_height - height
+        resize_map = partial(
+            resize_label_map, pad_name='seg_pad_val', image_shape=image_shape
         )
-        if 'scale_factor' in sample:
-            shapes['scale_factor'] = resizing.update_scale_factor(
-                sample.scale_factor
-            )
-        if sample.get('pad_shape', ()) is None:  # mmseg's, of no map
-            del shapes['pad_shape']
-        return resize_fields(sample, resizing, rules, shapes)
+        rules: Dict[str, FieldRule] = {
+            **SHAPES,
+            # mmseg says None of samples without a map.
+            'pad_shape': lambda old, _: old and resizing.padded_shape,
+            'padding_size': lambda *_: padding,
+            'gt_sem_seg.data': resize_map,
+            'gt_edge_map.data': resize_map,
+            'gt_depth_map.data': resize_map,
+        }
+        return resize_fields(sample, resizing, rules)
 
     def check_padding(self, sample: Any, resizing: Resizing) -> None:
         """Reject depths, and labels that a head or loss does not ignore.

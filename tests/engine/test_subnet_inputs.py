@@ -3,16 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 from torch import nn
-from torch.utils.data import Dataset
 
 from mmst.engine.batch import PassBatches, read_entries
 from mmst.engine.step import st_step
 from mmst.subnets import Subnet, SubnetInputs, pad_inputs
 from mmst.targets import SampleHandler, register_handler
-from mmst.targets.handler import _HANDLERS
-from tests.conftest import batch, build_classifier, sgd
+from tests.conftest import TinyImages, batch, build_classifier, sgd
 from tests.targets.snapshot import assert_same
 
 FULL = (3, 3, 3)
@@ -121,8 +120,7 @@ class Boxes:
 
 
 @pytest.mark.parametrize('form', [dict, tuple])
-def test_samples_are_resized_with_their_images(monkeypatch, form):
-    monkeypatch.setattr('mmst.targets.handler._HANDLERS', dict(_HANDLERS))
+def test_samples_are_resized_with_their_images(form):
     sample = Boxes((8, 12))
     data = dict(inputs=torch.zeros(1, 3, 8, 12), data_samples=[sample])
     if form is tuple:
@@ -186,22 +184,14 @@ def test_batches_of_any_form(form):
     assert_same(at_size(other, None), other)
 
 
-def test_unknown_transform():
-    with pytest.raises(ValueError, match=r"'blur' is not one of \['crop'"):
-        SubnetInputs(['blur'])
+def loop_with(**options):
+    loop = dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1, **options)
+    return dict(sampler=dict(num_subnets=1), train_cfg=loop)
 
 
 def test_loop_hands_them_on(tiny_runner):
-    runner = tiny_runner(
-        sampler=dict(num_subnets=1),
-        max_epochs=1,
-        train_cfg=dict(
-            type='mmst.STEpochBasedTrainLoop',
-            max_epochs=1,
-            input_transforms=['normalize'],
-            chain_inputs=True,
-        ),
-    )
+    options = dict(input_transforms=['normalize'], chain_inputs=True)
+    runner = tiny_runner(**loop_with(**options))
     seen = []
     runner.model.backbone.register_forward_pre_hook(
         lambda module, args: seen.append(args[0])
@@ -216,31 +206,26 @@ def test_loop_hands_them_on(tiny_runner):
     assert len(passes) == 6
 
 
+@DATASETS.register_module()
+class LocatedImages(TinyImages):
+    """Samples of a type that mmst does not know."""
+
+    def __getitem__(self, index):
+        return dict(super().__getitem__(index), data_samples=BaseDataElement())
+
+
 @pytest.mark.parametrize('moved', ['crop', 'flip'])
 def test_moving_pixels_is_for_classification(tiny_runner, moved):
-    """Samples of a type that mmst does not know may say where things are."""
-    runner = tiny_runner(
-        sampler=dict(),
-        train_cfg=dict(
-            type='mmst.STEpochBasedTrainLoop',
-            max_epochs=1,
-            input_transforms=[moved],
-        ),
+    """Such samples may say where things are."""
+    loader = dict(
+        batch_size=4,
+        dataset=dict(type='LocatedImages'),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
     )
-    images = runner.train_loop.dataloader.dataset
-
-    class Located(Dataset):
-        metainfo = images.metainfo
-
-        def __len__(self):
-            return len(images)
-
-        def __getitem__(self, index):
-            return dict(images[index], data_samples=BaseDataElement())
-
-    config = dict(runner.cfg.train_dataloader, dataset=Located())
-    runner.train_loop.dataloader = runner.build_dataloader(config)
-    with pytest.raises(
-        ValueError, match=f'{moved}.*of BaseDataElement.*classification only'
-    ):
+    runner = tiny_runner(
+        train_dataloader=loader, **loop_with(input_transforms=[moved])
+    )
+    told = f'{moved}.*of BaseDataElement.*classification only'
+    with pytest.raises(ValueError, match=told):
         runner.train()

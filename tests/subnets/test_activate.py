@@ -6,7 +6,6 @@ from threading import Thread
 
 import pytest
 import torch
-from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
 from mmst.subnets import (
@@ -20,24 +19,9 @@ from mmst.subnets import (
     measure_cost,
     register_stage_finder,
 )
+from tests.subnets.test_families import resnet
 
 BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
-
-
-def resnet(depth=50, **options):
-    torch.manual_seed(0)
-    model = ROOT_MODELS.build(
-        dict(
-            type='mmpretrain.ResNet',
-            depth=depth,
-            base_channels=8,
-            stem_channels=8,
-            zero_init_residual=False,
-            **options,
-        )
-    )
-    model.init_weights()
-    return model.double()
 
 
 def cut(model, depths):
@@ -51,7 +35,7 @@ def cut(model, depths):
 @pytest.mark.parametrize('with_cp', [False, True])
 def test_ordered_subnet_is_the_cut_network(with_cp):
     """Contract 9, with gradients, gradient checkpointing too."""
-    model, depths = resnet(with_cp=with_cp), (2, 4, 1, 3)
+    model, depths = resnet(50, with_cp=with_cp), (2, 4, 1, 3)
     small = cut(model, depths)
     model.train(), small.train()
     image = torch.rand(2, 3, 32, 32).double().requires_grad_()
@@ -71,11 +55,11 @@ def test_ordered_subnet_is_the_cut_network(with_cp):
 
 
 def test_active_subnet_is_known_inside_only():
-    model = resnet(18)
+    model = resnet()
     assert get_active_subnet() is None
     with activate(model, (1, 1, 1, 1)) as outer:
         assert get_active_subnet() is outer
-        with activate(resnet(18), (2, 2, 2, 2)) as inner:
+        with activate(resnet(), (2, 2, 2, 2)) as inner:
             assert get_active_subnet() is inner
         assert get_active_subnet() is outer
     assert get_active_subnet() is None
@@ -83,8 +67,7 @@ def test_active_subnet_is_known_inside_only():
 
 def test_second_activation_is_refused_whoever_asks():
     """One thread runs the model as a subnet, another asks for one."""
-    model, x = resnet(18), torch.rand(1, 3, 32, 32).double()
-    model.eval()
+    model, x = resnet(), torch.rand(1, 3, 32, 32).double()
     before = model(x)[0]
     errors = []
 
@@ -116,8 +99,7 @@ def test_second_activation_is_refused_whoever_asks():
 )
 def test_copy_made_inside_is_the_main_network(duplicate):
     """It runs weights of its own."""
-    model, x = resnet(18), torch.rand(1, 3, 32, 32).double()
-    model.eval()
+    model, x = resnet(), torch.rand(1, 3, 32, 32).double()
     before = model(x)[0]
     with activate(model, Subnet(((SHORTCUT, BRANCH),) * 4)):
         twin = duplicate(model)
@@ -132,7 +114,7 @@ def test_copy_made_inside_is_the_main_network(duplicate):
 
 def test_model_comes_back_after_an_exception():
     """Contract 8; a forward that was there on the instance does too."""
-    model = resnet(18)
+    model = resnet()
     block = model.layer1[1]
     own = block.forward = lambda x: x + 1
     with pytest.raises(RuntimeError, match='inside'):
@@ -141,6 +123,14 @@ def test_model_comes_back_after_an_exception():
             raise RuntimeError('inside')
     assert block.forward is own
     assert 'forward' not in vars(model.layer2[1])
+
+
+def two_stages(net):
+    """Add stages of one block that does nothing, in a ResNet's layout."""
+    for name in ('layer1', 'layer2'):
+        net.add_module(name, nn.Sequential(nn.Identity()))
+        net[-1][0].downsample = None
+    return net
 
 
 class OwnNorm(nn.Module):
@@ -168,12 +158,8 @@ class OwnNorm(nn.Module):
     ],
 )
 def test_running_statistics(norm, update):
-    model = torch.nn.Sequential()
-    model.layer1 = nn.Sequential(nn.Identity())
-    model.layer2 = nn.Sequential(nn.Identity())
-    model.layer1[0].downsample = model.layer2[0].downsample = None
+    model = two_stages(nn.Sequential()).train()
     model.norm = norm
-    model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.rand(4, 3, 5, 5)
     if isinstance(norm, nn.SyncBatchNorm):
@@ -189,7 +175,7 @@ def test_running_statistics(norm, update):
 
 
 def test_frozen_norms_keep_using_their_statistics():
-    model = resnet(18, norm_eval=True, frozen_stages=1)
+    model = resnet(norm_eval=True, frozen_stages=1)
     model.train()
     image = torch.rand(2, 3, 32, 32).double()
     with torch.no_grad():
@@ -210,12 +196,12 @@ def test_frozen_norms_keep_using_their_statistics():
 )
 def test_subnets_that_do_not_fit(subnet, message):
     with pytest.raises(ValueError, match=message):
-        with activate(resnet(18), subnet):
+        with activate(resnet(), subnet):
             pass
 
 
 @pytest.fixture
-def bare(nothing_is_registered):
+def bare():
     """A stage of two blocks: without a shortcut, without `branch_only`."""
     net = nn.Sequential(nn.ReLU(), nn.Tanh())
 
@@ -252,7 +238,7 @@ def test_paths_that_a_block_has_not(bare, paths, message):
 
 
 def test_cost_leaves_the_model_as_it_was():
-    model = resnet(18, frozen_stages=1).float()
+    model = resnet(frozen_stages=1).float()
     model.train()
     model.layer3[0].eval()
     modes = [m.training for m in model.modules()]
@@ -277,10 +263,7 @@ class Slicing(nn.Sequential):
 @pytest.mark.parametrize('size', [3, 4])
 def test_too_small_images_are_refused(size):
     """The network fails, or nothing is left in the end."""
-    net = Slicing()
-    net.layer1 = nn.Sequential(nn.Identity())
-    net.layer2 = nn.Sequential(nn.Identity())
-    net.layer1[0].downsample = net.layer2[0].downsample = None
+    net = two_stages(Slicing())
     assert measure_cost(net, torch.zeros(1, 3, 5, 5)).total == 0
     message = f'{size} x {size} px leaves no feature map at the end of Slicing'
     with pytest.raises(ValueError, match=message):

@@ -85,17 +85,22 @@ RESNETS += [
         ('mmpose.ResNeXt', dict(groups=4)),
     ]
 ]
-MOBILE = (1, 2, 3, 2, 3)
+MOBILE2, MOBILE3 = (1, 2, 3, 4, 3, 3, 1), (1, 2, 3, 2, 3)
 TINY_VIT = dict(arch='deit-tiny', img_size=32)
+SWIN_ARCH = dict(embed_dims=8, depths=(2, 2, 6, 2), num_heads=(1,) * 4)
+CONVNEXT_ARCH = dict(depths=[2, 1, 3, 2], channels=[8, 16, 24, 32])
+TORCH_VIT = dict(image_size=32, patch_size=8, num_layers=4, num_heads=3)
+TORCH_SWIN = dict(embed_dim=24, depths=[2, 3], num_heads=[3, 6])
+CN_BLOCKS = [CNBlockConfig(8, 16, 3), CNBlockConfig(16, None, 4)]
 OTHERS = [
-    ('mmpretrain.MobileNetV2', {}, 64, (1, 2, 3, 4, 3, 3, 1)),
+    ('mmpretrain.MobileNetV2', {}, 64, MOBILE2),
     ('mmpretrain.MobileNetV3', dict(arch='large'), 64, (1, 2, 3, 4, 2, 3)),
-    ('mmpretrain.MobileNetV3', dict(out_indices=(2, 6, 12)), 64, MOBILE),
-    ('mmdet.MobileNetV2', {}, 64, (1, 2, 3, 4, 3, 3, 1)),
-    ('mmseg.MobileNetV2', {}, 64, (1, 2, 3, 4, 3, 3, 1)),
-    ('mmseg.MobileNetV3', {}, 64, MOBILE),
-    ('mmpose.MobileNetV2', {}, 64, (1, 2, 3, 4, 3, 3, 1)),
-    ('mmpose.MobileNetV3', {}, 64, MOBILE),
+    ('mmpretrain.MobileNetV3', dict(out_indices=(2, 6, 12)), 64, MOBILE3),
+    ('mmdet.MobileNetV2', {}, 64, MOBILE2),
+    ('mmseg.MobileNetV2', {}, 64, MOBILE2),
+    ('mmseg.MobileNetV3', {}, 64, MOBILE3),
+    ('mmpose.MobileNetV2', {}, 64, MOBILE2),
+    ('mmpose.MobileNetV3', {}, 64, MOBILE3),
     (
         'mmpretrain.VisionTransformer',
         dict(out_indices=(1, 5, 11), **TINY_VIT),
@@ -105,10 +110,7 @@ OTHERS = [
     ('mmpretrain.DistilledVisionTransformer', TINY_VIT, 32, (12,)),
     (
         'mmpretrain.SwinTransformer',
-        dict(
-            arch=dict(embed_dims=8, depths=(2, 2, 6, 2), num_heads=(1,) * 4),
-            pad_small_map=True,
-        ),
+        dict(arch=SWIN_ARCH, pad_small_map=True),
         64,
         (2, 2, 6, 2),
     ),
@@ -124,46 +126,23 @@ OTHERS = [
     ('mmseg.MixVisionTransformer', dict(embed_dims=8), 64, (3, 4, 6, 3)),
     (
         'mmpretrain.ConvNeXt',
-        dict(
-            arch=dict(depths=[2, 1, 3, 2], channels=[8, 16, 24, 32]),
-            out_indices=(0, 1, 2, 3),
-        ),
+        dict(arch=CONVNEXT_ARCH, out_indices=(0, 1, 2, 3)),
         64,
         (2, 1, 3, 2),
     ),
     (
         'torchvision.VisionTransformer',
-        dict(
-            image_size=32,
-            patch_size=8,
-            num_layers=4,
-            num_heads=3,
-            hidden_dim=24,
-            mlp_dim=48,
-        ),
+        dict(TORCH_VIT, hidden_dim=24, mlp_dim=48),
         32,
         (4,),
     ),
     (
         'torchvision.SwinTransformer',
-        dict(
-            patch_size=[4, 4],
-            embed_dim=24,
-            depths=[2, 3],
-            num_heads=[3, 6],
-            window_size=[4, 4],
-        ),
+        dict(TORCH_SWIN, patch_size=[4, 4], window_size=[4, 4]),
         32,
         (2, 3),
     ),
-    (
-        'torchvision.ConvNeXt',
-        dict(
-            block_setting=[CNBlockConfig(8, 16, 3), CNBlockConfig(16, None, 4)]
-        ),
-        32,
-        (3, 4),
-    ),
+    ('torchvision.ConvNeXt', dict(block_setting=CN_BLOCKS), 32, (3, 4)),
     (*timm('vit_tiny_patch16_224', **VIT), 32, (12,)),
     (*timm('vit_tiny_patch16_224', features_only=True, **VIT), 32, (12,)),
     (*timm('deit_tiny_distilled_patch16_224', **VIT), 32, (12,)),
@@ -189,11 +168,12 @@ def rows(table):
     params = []
     for row in table:
         toolbox, _, cls = row[0].partition('.')
-        is_copy = toolbox in ('mmdet', 'mmseg', 'mmpose') and any(
-            other[0] == f'mmpretrain.{cls}' for other in table
+        is_alike = (
+            row[0] == 'torchvision.resnet18'
+            or 'features_only' in row[1]
+            or toolbox in ('mmdet', 'mmseg', 'mmpose')
+            and any(other[0] == f'mmpretrain.{cls}' for other in table)
         )
-        is_alike = is_copy or row[0] == 'torchvision.resnet18'
-        is_alike = is_alike or 'features_only' in row[1]
         marks = [pytest.mark.slow] if is_alike else []
         params.append(pytest.param(*row, id=row_id(row), marks=marks))
     return pytest.mark.parametrize('name, options, size, blocks', params)
@@ -213,6 +193,11 @@ def build(name, options):
         parameter.data += 0.1 * torch.randn_like(parameter)
     backbone.eval()
     return backbone.double()
+
+
+def resnet(depth=18, **options):
+    """mmpretrain's, narrow, as :func:`build` gives it."""
+    return build('mmpretrain.ResNet', dict(depth=depth, **NARROW, **options))
 
 
 class Skipped(nn.Module):

@@ -4,10 +4,12 @@ from typing import Any, Sequence
 
 import numpy as np
 from mmcv.transforms import Compose
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, pseudo_collate
 from mmpose.models.data_preprocessors import PoseDataPreprocessor
 from mmpose.registry import MODELS, TRANSFORMS
 from torch import nn
+
+from tests.targets.batches import make_model
 
 JOINTS = 5
 CODECS = dict(
@@ -51,10 +53,8 @@ def head_cfg(name: str, **options: Any) -> dict:
 
 def model_for(head: dict, divisor: int = 1) -> nn.Module:
     """The parts of a model that make a subnet's batch."""
-    model = nn.Module()
-    model.data_preprocessor = PoseDataPreprocessor(pad_size_divisor=divisor)
-    model.head = MODELS.build(head)
-    return model
+    preprocessor = PoseDataPreprocessor(pad_size_divisor=divisor)
+    return make_model(preprocessor, head=MODELS.build(head))
 
 
 def person(seed: int = 0) -> dict:
@@ -92,23 +92,16 @@ def pipeline(
     **target: Any,
 ) -> Compose:
     """A top-down pipeline as the toolbox's configs have it."""
-    return Compose(
-        [
-            TRANSFORMS.build(cfg)
-            for cfg in [
-                dict(type='GetBBoxCenterScale'),
-                dict(type='RandomFlip', prob=0.5),
-                dict(type='RandomBBoxTransform', rotate_prob=1.0),
-                dict(type='TopdownAffine', input_size=size, use_udp=udp),
-                dict(
-                    type='GenerateTarget',
-                    encoder=codec_cfg(name, size),
-                    **target,
-                ),
-                dict(type='PackPoseInputs', pack_transformed=pack),
-            ]
-        ]
-    )
+    target.update(type='GenerateTarget', encoder=codec_cfg(name, size))
+    configs = [
+        dict(type='GetBBoxCenterScale'),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='RandomBBoxTransform', rotate_prob=1.0),
+        dict(type='TopdownAffine', input_size=size, use_udp=udp),
+        target,
+        dict(type='PackPoseInputs', pack_transformed=pack),
+    ]
+    return Compose([TRANSFORMS.build(cfg) for cfg in configs])
 
 
 class People(BaseDataset):
@@ -129,10 +122,4 @@ def packed(
     for seed in seeds:
         np.random.seed(seed)
         results.append(run_pipeline(person(seed)))
-    return model.data_preprocessor(
-        dict(
-            inputs=[item['inputs'] for item in results],
-            data_samples=[item['data_samples'] for item in results],
-        ),
-        True,
-    )
+    return model.data_preprocessor(pseudo_collate(results), True)

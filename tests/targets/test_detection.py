@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 pytest.importorskip('mmdet')
 from mmdet.datasets.transforms import FilterAnnotations, PackDetInputs, Resize  # noqa: E402
@@ -15,8 +14,8 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.structures import InstanceData, PixelData  # noqa: E402
 
-from mmst.targets import fields, register_field  # noqa: E402
-from tests.targets.batches import shrunk as shrunk_by  # noqa: E402
+from mmst.targets import register_field  # noqa: E402
+from tests.targets import batches  # noqa: E402
 from tests.targets.snapshot import assert_same, snapshot  # noqa: E402
 
 MEAN, STD = [120.0] * 3, [60.0] * 3
@@ -51,16 +50,10 @@ def annotations(
     height, width = shape
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     if masks is BitmapMasks:
-        instance_masks = BitmapMasks(
-            rng.integers(0, 2, (len(boxes), height, width), np.uint8),
-            height,
-            width,
-        )
+        shapes = rng.integers(0, 2, (len(boxes), height, width), np.uint8)
     else:
         corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].astype(np.float64)
-        instance_masks = PolygonMasks([[c] for c in corners], height, width)
-    ignored = np.zeros(len(boxes), bool)
-    ignored[4:] = True
+        shapes = [[c] for c in corners]
     return dict(
         img=rng.integers(0, 256, (height, width, 3), np.uint8),
         img_shape=shape,
@@ -69,8 +62,8 @@ def annotations(
         img_id=seed,
         gt_bboxes=box_type(boxes),
         gt_bboxes_labels=np.arange(len(boxes)),
-        gt_ignore_flags=ignored,
-        gt_masks=instance_masks,
+        gt_ignore_flags=np.arange(len(boxes)) >= 4,
+        gt_masks=masks(shapes, height, width),
         gt_seg_map=rng.integers(0, 5, shape).astype(np.uint8),
     )
 
@@ -87,32 +80,16 @@ def preprocessor(**options):
     )
 
 
-def packed(results, data_preprocessor):
-    """A batch as the model gets it in training."""
-    pack = PackDetInputs()
-    results = [pack(item) for item in results]
-    return data_preprocessor(
-        dict(
-            inputs=[item['inputs'] for item in results],
-            data_samples=[item['data_samples'] for item in results],
-        ),
-        True,
-    )
+def packed(pre, *results):
+    return batches.packed(results, PackDetInputs(), pre)
 
 
-def shrunk(data, size, data_preprocessor):
-    model = nn.Module()
-    model.data_preprocessor = data_preprocessor
-    return shrunk_by(data, size, model)
+def shrunk(data, size, pre, **parts):
+    return batches.shrunk(data, size, batches.make_model(pre, **parts))
 
 
 def mmdet_resized(results, shape, keep=True):
-    scale = (shape[1], shape[0])
-    old = results['scale_factor']
-    results = Resize(scale=scale)(results)
-    results['scale_factor'] = tuple(
-        a * b for a, b in zip(old, results['scale_factor'])
-    )
+    results = batches.resized(results, shape, Resize)
     return FilterAnnotations(keep_empty=False)(results) if keep else results
 
 
@@ -141,24 +118,21 @@ def test_like_resize_and_filter(masks, box_type, to_tensor):
     pre = preprocessor(boxtype2tensor=to_tensor)
     shapes = (96, 128), (80, 100)
     data = packed(
-        [annotations(s, i, **options) for i, s in enumerate(shapes)], pre
+        pre, *(annotations(s, i, **options) for i, s in enumerate(shapes))
     )
     before = snapshot(data['data_samples'])
     small = shrunk(data, 48, pre)
     expected = packed(
-        [
+        pre,
+        *(
             mmdet_resized(annotations(s, i, **options), (s[0] // 2, s[1] // 2))
             for i, s in enumerate(shapes)
-        ],
-        pre,
+        ),
     )
     assert small['inputs'].shape == (2, 3, 64, 64)
     # Between two images' content and the padding pixels are mixed.
-    small['inputs'][1, :, 40], small['inputs'][1, :, :, 50] = 0.25, 0.25
-    small['inputs'][1, :, 39], small['inputs'][1, :, :, 49] = (
-        expected['inputs'][1, :, 39],
-        expected['inputs'][1, :, :, 49],
-    )
+    for inputs in (small['inputs'][1], expected['inputs'][1]):
+        inputs[:, 39:41], inputs[:, :, 49:51] = 0.25, 0.25
     assert_like_mmdet(small, expected, 1e-4)
     kept = small['data_samples'][0]
     assert kept.gt_instances.labels.tolist() == [0, 3]
@@ -174,21 +148,17 @@ def test_like_resize_and_filter(masks, box_type, to_tensor):
 @pytest.mark.parametrize('size', [41, 55, 63, 95, 110])
 def test_like_resize_at_any_size(size):
     """One image that fills its batch: maps and masks are cv2's, exactly."""
-    pre = preprocessor()
-    data = packed([annotations((96, 128))], pre)
-    small = shrunk(data, size, pre)
-    expected = packed(
-        [mmdet_resized(annotations((96, 128)), (size, round(size * 4 / 3)))],
-        pre,
-    )
-    assert_like_mmdet(small, expected, 1e-4)
+    pre, scene = preprocessor(), annotations((96, 128))
+    small = shrunk(packed(pre, dict(scene)), size, pre)
+    expected = mmdet_resized(scene, (size, round(size * 4 / 3)))
+    assert_like_mmdet(small, packed(pre, expected), 1e-4)
 
 
 def test_smaller_images_in_a_batch_stay_where_they_are():
     """Their own shape is rounded, their boxes are within half a pixel."""
     pre = preprocessor()
     shapes = (96, 128), (67, 93)
-    data = packed([annotations(s, i) for i, s in enumerate(shapes)], pre)
+    data = packed(pre, *(annotations(s, i) for i, s in enumerate(shapes)))
     sample = shrunk(data, 61, pre)['data_samples'][1]
     expected = mmdet_resized(annotations(shapes[1], 1), (43, 59))
     assert sample.img_shape == (43, 59) and sample.pad_shape == (64, 64)
@@ -211,7 +181,7 @@ def test_smaller_images_in_a_batch_stay_where_they_are():
 def test_no_instance(masks):
     """Empty, of the right shapes."""
     pre = preprocessor()
-    data = packed([annotations((96, 128), masks=masks, boxes=[])], pre)
+    data = packed(pre, annotations((96, 128), masks=masks, boxes=[]))
     sample = shrunk(data, 48, pre)['data_samples'][0]
     assert sample.gt_instances.bboxes.shape == (0, 4)
     assert len(sample.gt_instances) == len(sample.gt_instances.labels) == 0
@@ -227,12 +197,10 @@ def test_largest_stays_where_none_would(masks):
     crowd = annotations((96, 128), masks=masks, boxes=boxes)
     crowd['gt_ignore_flags'][:] = True
     data = packed(
-        [
-            annotations((96, 128), masks=masks, boxes=boxes),
-            annotations((96, 128), masks=masks),
-            crowd,
-        ],
         pre,
+        annotations((96, 128), masks=masks, boxes=boxes),
+        annotations((96, 128), masks=masks),
+        crowd,
     )
     one, other, crowd = shrunk(data, 48, pre)['data_samples']
     left = one.gt_instances
@@ -245,7 +213,7 @@ def test_largest_stays_where_none_would(masks):
 def test_proposals_and_panoptic_maps():
     """Proposals all stay; panoptic ids are beyond what float32 can hold."""
     pre = preprocessor()
-    data = packed([annotations((96, 128))], pre)
+    data = packed(pre, annotations((96, 128)))
     sample = data['data_samples'][0]
     boxes = torch.tensor([[4.0, 6.0, 34.0, 40.0], [8.0, 8.0, 9.0, 9.0]])
     sample.proposals = InstanceData(bboxes=boxes, scores=torch.ones(2))
@@ -261,10 +229,10 @@ def test_masks_and_maps_that_the_preprocessor_left_unpadded():
     """Images of their own size: what mmdet's Resize makes of each."""
     pre = DetDataPreprocessor(MEAN, STD, pad_size_divisor=32)
     shapes = (96, 128), (67, 93)
-    data = packed([annotations(s, i) for i, s in enumerate(shapes)], pre)
+    data = packed(pre, *(annotations(s, i) for i, s in enumerate(shapes)))
     sample = shrunk(data, 61, pre)['data_samples'][1]
     alone = mmdet_resized(annotations(shapes[1], 1), (43, 59), keep=False)
-    expected = packed([alone], pre)['data_samples'][0]
+    expected = packed(pre, alone)['data_samples'][0]
     assert torch.equal(sample.gt_sem_seg.sem_seg, expected.gt_sem_seg.sem_seg)
     np.testing.assert_array_equal(
         sample.gt_instances.masks.masks,
@@ -277,17 +245,11 @@ def test_masks_and_maps_that_the_preprocessor_left_unpadded():
 
 
 def test_batch_is_not_padded_back_to_a_fixed_size():
+    fixed = dict(type='BatchFixedSizePad', size=(160, 160))
     pre = preprocessor(
-        batch_augments=[
-            dict(
-                type='BatchFixedSizePad',
-                size=(160, 160),
-                pad_mask=True,
-                pad_seg=True,
-            )
-        ]
+        batch_augments=[dict(fixed, pad_mask=True, pad_seg=True)]
     )
-    data = packed([annotations((96, 128))], pre)
+    data = packed(pre, annotations((96, 128)))
     assert data['inputs'].shape[-2:] == (160, 160)
     small = shrunk(data, 80, pre)
     sample = small['data_samples'][0]
@@ -301,15 +263,11 @@ def test_batch_is_not_padded_back_to_a_fixed_size():
 
 def test_a_map_of_another_size_is_refused():
     pre = preprocessor()
-    data = packed([annotations((96, 128))], pre)
-    data['data_samples'][0].gt_sem_seg = PixelData(
-        sem_seg=torch.zeros(1, 12, 16)
-    )
-    with pytest.raises(
-        ValueError,
-        match=r'maps of \(12, 16\) .* image, '
-        r'\(96, 128\), nor as the batch, \(96, 128\)',
-    ):
+    data = packed(pre, annotations((96, 128)))
+    other = PixelData(sem_seg=torch.zeros(1, 12, 16))
+    data['data_samples'][0].gt_sem_seg = other
+    told = r'maps of \(12, 16\) .*, \(96, 128\), nor as the batch, \(96, 128\)'
+    with pytest.raises(ValueError, match=told):
         shrunk(data, 48, pre)
 
 
@@ -350,9 +308,8 @@ def test_boxes_that_are_no_corners():
 
 
 @pytest.mark.parametrize('boxes', [CENTRES, torch.rand(3, 5)])
-def test_boxes_with_a_rule_of_the_user_s_all_stay(boxes, monkeypatch):
+def test_boxes_with_a_rule_of_the_user_s_all_stay(boxes):
     """mmst cannot tell which of them are too small."""
-    monkeypatch.setattr(fields, '_RULES', {})
     register_field('bboxes')(lambda old, resizing: old / 2)
     small = shrunk(boxes_only(boxes), 48, preprocessor())['data_samples'][0]
     assert torch.equal(small.gt_instances.bboxes, boxes / 2)
@@ -373,32 +330,25 @@ def test_boxes_that_were_small_before_stay(box_type):
     assert small.labels.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    'pad, ignored, is_right', [(255, 255, True), (0, 255, False)]
-)
-def test_padding_of_maps_has_to_be_ignored(pad, ignored, is_right):
+@pytest.mark.parametrize('pad', [255, 0])
+def test_padding_of_maps_has_to_be_ignored(pad):
     """By the semantic head; other losses do not see the maps."""
     pre = preprocessor(seg_pad_value=pad)
-    data = packed([annotations((96, 128))], pre)
+    data = packed(pre, annotations((96, 128)))
+    entropy = dict(type='CrossEntropyLoss')
     head = dict(
         type='PanopticFPNHead',
         num_things_classes=3,
         num_stuff_classes=2,
         in_channels=8,
         inner_channels=32,
-        loss_seg=dict(type='CrossEntropyLoss', ignore_index=ignored),
+        loss_seg=dict(entropy, ignore_index=255),
     )
-    model = nn.Module()
-    model.data_preprocessor = pre
-    model.loss_cls = MODELS.build(dict(type='CrossEntropyLoss'))
-    model.semantic_head = MODELS.build(head)
-    if is_right:
-        assert shrunk_by(data, 48, model)
-        return
-    with pytest.raises(
-        ValueError,
-        match='seg_pad_value=0, .* semantic_head.loss_seg.ignore_index=255. S',
-    ):
-        shrunk_by(data, 48, model)
-    del data['data_samples'][0].gt_sem_seg
-    assert shrunk_by(data, 48, model)
+    parts = dict(loss_cls=entropy, semantic_head=head)
+    parts = {name: MODELS.build(cfg) for name, cfg in parts.items()}
+    if pad != 255:
+        told = 'seg_pad_value=0, .* semantic_head.loss_seg.ignore_index=255. S'
+        with pytest.raises(ValueError, match=told):
+            shrunk(data, 48, pre, **parts)
+        del data['data_samples'][0].gt_sem_seg
+    assert shrunk(data, 48, pre, **parts)

@@ -10,22 +10,15 @@ from torch import nn
 from mmst.targets import (
     Resizing,
     SampleHandler,
-    fields,
     find_batch_rule,
     keep,
     register_field,
     register_handler,
     resize_samples,
 )
-from mmst.targets.handler import _HANDLERS
+from tests.targets.batches import make_model
 
 SHAPE = (96, 128)
-
-
-@pytest.fixture(autouse=True)
-def rules(monkeypatch):
-    monkeypatch.setattr(fields, '_RULES', {})
-    monkeypatch.setattr('mmst.targets.handler._HANDLERS', dict(_HANDLERS))
 
 
 def test_scale_and_shapes():
@@ -45,6 +38,12 @@ class Derived(Sample):
     pass
 
 
+def resized(sample):
+    resizing = Resizing(SHAPE, (48, 64), (48, 64), 1, make_model(nn.Module()))
+    (small,) = resize_samples([sample], resizing)
+    return small
+
+
 def test_subclasses_are_resized_as_their_base():
     @register_handler(f'{__name__}.Sample')
     class Samples(SampleHandler):
@@ -59,14 +58,6 @@ def test_subclasses_are_resized_as_their_base():
         'Register one .*register_handler`, or set neither',
     ):
         resized(7)
-
-
-def resized(sample):
-    model = nn.Module()
-    model.data_preprocessor = nn.Module()
-    resizing = Resizing(SHAPE, (48, 64), (48, 64), 1, model)
-    (small,) = resize_samples([sample], resizing)
-    return small
 
 
 def detection(**instances):

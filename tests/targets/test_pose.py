@@ -12,9 +12,9 @@ pytest.importorskip('mmpose')
 from mmpose.registry import KEYPOINT_CODECS, MODELS  # noqa: E402
 
 from mmst.subnets import resize_inputs  # noqa: E402
-from mmst.targets import fields, register_field  # noqa: E402
+from mmst.targets import check_reproduced, register_field  # noqa: E402
 from mmst.targets.pose import resize_codec  # noqa: E402
-from tests.targets.batches import shrunk  # noqa: E402
+from tests.targets.batches import identity, shrunk  # noqa: E402
 from tests.targets.people import (  # noqa: E402
     CODECS,
     HEATMAPS,
@@ -35,11 +35,18 @@ def scope():
     init_default_scope('mmpose')
 
 
-def encode(name, size, instances):
-    """What the codec says of a sample's keypoints, by mmpose alone."""
-    return KEYPOINT_CODECS.build(codec_cfg(name, size)).encode(
-        instances.transformed_keypoints, instances.keypoints_visible
+def encode(codec, sample):
+    """What a codec says of a sample's keypoints, by mmpose alone."""
+    part = sample.gt_instances
+    return KEYPOINT_CODECS.build(codec).encode(
+        part.transformed_keypoints, part.keypoints_visible
     )
+
+
+def read_targets(sample):
+    parts = ('gt_instance_labels', 'gt_fields')
+    kept = [sample.get(part) for part in parts if part in sample]
+    return {name: value for part in kept for name, value in part.items()}
 
 
 @pytest.mark.parametrize('name', HEATMAPS + ['regression'])
@@ -62,24 +69,23 @@ def test_targets_are_the_codec_s(name, size, divisor):
         np.testing.assert_allclose(
             new.gt_instances.transformed_keypoints, expected, atol=1e-4
         )
-        encoded = encode(name, (width, height), new.gt_instances)
-        labels = new.gt_instance_labels
+        encoded = encode(codec_cfg(name, (width, height)), new)
         assert (encoded['keypoint_weights'] == 0).any()
-        np.testing.assert_array_equal(
-            labels.keypoint_weights, encoded['keypoint_weights']
-        )
-        if name == 'regression':
-            np.testing.assert_array_equal(
-                labels.keypoint_labels, encoded['keypoint_labels']
-            )
-        else:
-            np.testing.assert_array_equal(
-                new.gt_fields.heatmaps, encoded['heatmaps']
-            )
-            assert new.gt_fields.heatmaps.dtype == torch.float32
+        targets = read_targets(new)
+        assert len(targets) == 2
+        for target, value in targets.items():
+            np.testing.assert_array_equal(value, encoded[target])
+            assert value.dtype == torch.float32
         assert new.input_size == (width, height)
         assert new.batch_input_shape == new.pad_shape == (height, width)
     assert_same(before, snapshot(data['data_samples']))
+
+
+@pytest.mark.parametrize('name', HEATMAPS + ['regression'])
+def test_targets_are_reproduced(name):
+    model, people = model_for(head_cfg(name)), People(pipeline(name))
+    data = packed(model, people.pipeline)
+    check_reproduced(data['data_samples'], identity(data, model, people))
 
 
 @pytest.mark.parametrize('name', ['msra', 'udp', 'regression'])
@@ -94,37 +100,24 @@ def test_like_the_pipeline_at_the_smaller_size(name):
     small = shrunk(packed(model, pipeline(name, udp=udp)), 64, model)
     expected = packed(model, pipeline(name, (64, 128), udp))
     assert small['inputs'].shape == expected['inputs'].shape
-    for new, other in zip(small['data_samples'], expected['data_samples']):
-        keypoints = other.gt_instances.transformed_keypoints
-        inside = ((keypoints >= 0) & (keypoints < (64, 128))).all(-1)
-        assert inside.any()
-        moved = abs(new.gt_instances.transformed_keypoints - keypoints)
-        assert moved[inside].max() < 0.26
-        assert torch.equal(
-            new.gt_instance_labels.keypoint_weights,
-            other.gt_instance_labels.keypoint_weights,
-        )
-        assert new.input_size == other.input_size
+    for samples in zip(small['data_samples'], expected['data_samples']):
+        found, other = (s.gt_instances.transformed_keypoints for s in samples)
+        inside = ((other >= 0) & (other < (64, 128))).all(-1)
+        assert inside.any() and abs(found - other)[inside].max() < 0.26
+        new, old = map(read_targets, samples)
+        assert torch.equal(new['keypoint_weights'], old['keypoint_weights'])
+        assert samples[0].input_size == samples[1].input_size
         if name == 'regression':
-            assert (
-                new.gt_instance_labels.keypoint_labels
-                - other.gt_instance_labels.keypoint_labels
-            ).abs().max() < 0.26 / 64
+            moved = new['keypoint_labels'] - old['keypoint_labels']
+            assert moved.abs().max() < 0.26 / 64
             continue
-        seen = new.gt_instance_labels.keypoint_weights[0] > 0
+        seen = new['keypoint_weights'][0] > 0
         seen &= torch.from_numpy(inside[0])
-        peaks = [
-            np.stack(
-                np.unravel_index(
-                    s.gt_fields.heatmaps[seen].flatten(1).argmax(1), (32, 16)
-                )
-            )
-            for s in (new, other)
-        ]
-        assert abs(peaks[0] - peaks[1]).max() <= 1
+        maps = [targets['heatmaps'][seen].flatten(1) for targets in (new, old)]
+        peaks = [np.unravel_index(m.argmax(1), (32, 16)) for m in maps]
+        assert abs(np.array(peaks[0]) - np.array(peaks[1])).max() <= 1
         # UDP's peak is between the cells.
-        least = 0.9 if udp else 1
-        assert (new.gt_fields.heatmaps[seen].amax((1, 2)) >= least).all()
+        assert (maps[0].amax(1) >= (0.9 if udp else 1)).all()
 
 
 @pytest.mark.parametrize('size', [29, 55, 83, 111])
@@ -133,53 +126,40 @@ def test_keypoints_stay_on_what_they_mark(size):
     model = model_for(head_cfg('msra'))
     data = packed(model, pipeline('msra'), seeds=[0])
     rows, columns = torch.arange(256.0)[:, None], torch.arange(128.0)
-    sample = data['data_samples'][0]
+    (keypoints,) = data['data_samples'][0].gt_instances.transformed_keypoints
     for joint in (0, 2, 3):
-        x, y = sample.gt_instances.transformed_keypoints[0, joint]
+        x, y = keypoints[joint]
         spot = torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 2 / 6**2)
-        small = shrunk(
-            dict(data, inputs=spot.expand(1, 3, -1, -1)), size, model
-        )
+        images = spot.expand(1, 3, -1, -1)
+        small = shrunk(dict(data, inputs=images), size, model)
         light = small['inputs'][0, 0]
         centre = [
             (torch.arange(float(n)) * light.sum(dim)).sum() / light.sum()
             for dim, n in enumerate(reversed(light.shape))
         ]
-        torch.testing.assert_close(
-            torch.stack(centre),
-            torch.from_numpy(
-                small['data_samples'][0].gt_instances.transformed_keypoints[
-                    0, joint
-                ]
-            ),
-            rtol=0,
-            atol=0.02,
-        )
+        (moved,) = small['data_samples'][0].gt_instances.transformed_keypoints
+        np.testing.assert_allclose(centre, moved[joint], atol=0.02)
 
 
 @pytest.mark.parametrize(
-    'depth, height, width', [(18, 128, 128), (50, 96, 64)]
-)
-def test_heatmaps_are_as_large_as_the_head_s(depth, height, width):
-    """Also from sizes that no stride divides, down to one cell."""
-    channels = 64 if depth == 18 else 256
-    model = model_for(dict(head_cfg('msra'), in_channels=channels))
-    net = MODELS.build(
-        dict(type='ResNet', depth=depth, base_channels=8)
-        if depth == 18
-        else dict(
-            type='ResNet', depth=depth, base_channels=32, out_indices=(2,)
-        )
-    )
-    if depth == 50:  # 16 px a cell, two times doubled: 4 px a cell
-        model.head = MODELS.build(
+    'net, head',
+    [
+        (dict(depth=18, base_channels=8), {}),
+        # 16 px a cell, two times doubled: 4 px a cell.
+        (
+            dict(depth=50, base_channels=32, out_indices=(2,)),
             dict(
-                head_cfg('msra'),
                 in_channels=512,
                 deconv_out_channels=(8, 8),
                 deconv_kernel_sizes=(4, 4),
-            )
-        )
+            ),
+        ),
+    ],
+)
+def test_heatmaps_are_as_large_as_the_head_s(net, head):
+    """Also from sizes that no stride divides, down to one cell."""
+    model = model_for(dict(head_cfg('msra'), **head))
+    net = MODELS.build(dict(net, type='ResNet'))
     data = packed(model, pipeline('msra'))
     data['inputs'] = resize_inputs(data['inputs'], 110)
     for size in (7, 33, 55, 82):
@@ -192,20 +172,16 @@ def test_heatmaps_are_as_large_as_the_head_s(depth, height, width):
 @pytest.mark.parametrize('name', CODECS)
 def test_codec_at_another_size(name):
     """All it encodes is what a codec built for this size encodes."""
-    codec = KEYPOINT_CODECS.build(codec_cfg(name))
-    keypoints = (
-        np.random.default_rng(0)
-        .uniform(0, 96, (1, JOINTS, 2))
-        .astype(np.float32)
+    codec, expected = (
+        KEYPOINT_CODECS.build(codec_cfg(name, size))
+        for size in ((128, 256), (64, 96))
     )
-    visible = np.ones((1, JOINTS), np.float32)
-    before = codec.encode(keypoints, visible)
-    small = resize_codec(codec, (64, 96)).encode(keypoints, visible)
-    expected = KEYPOINT_CODECS.build(codec_cfg(name, (64, 96))).encode(
-        keypoints, visible
-    )
-    assert_same(snapshot(small), snapshot(expected))
-    assert_same(snapshot(before), snapshot(codec.encode(keypoints, visible)))
+    keypoints = np.random.default_rng(0).uniform(0, 96, (1, JOINTS, 2))
+    joints = keypoints.astype(np.float32), np.ones((1, JOINTS), np.float32)
+    before = codec.encode(*joints)
+    small = resize_codec(codec, (64, 96)).encode(*joints)
+    assert_same(snapshot(small), snapshot(expected.encode(*joints)))
+    assert_same(snapshot(before), snapshot(codec.encode(*joints)))
 
 
 @pytest.mark.parametrize('weighted', [False, True])
@@ -227,7 +203,7 @@ def test_weights_are_the_pipeline_s(name, weighted):
     sample = item['data_samples']
     data = dict(inputs=item['inputs'][None].float(), data_samples=[sample])
     (small,) = shrunk(data, 64, model)['data_samples']
-    weights = encode(name, (64, 128), small.gt_instances)['keypoint_weights']
+    weights = encode(codec_cfg(name, (64, 128)), small)['keypoint_weights']
     is_seen = name == 'msra'
     assert weights.tolist() == [[1, 1, is_seen, 1, 0]]
     if weighted:
@@ -243,21 +219,19 @@ class Own(TorchDataset):
         self.dataset = dataset
 
 
+def nest(people):
+    transforms = people.pipeline.transforms
+    transforms[4:5] = [RandomApply(transforms[4:5], prob=1.0)]
+    transforms[:4] = [Compose(transforms[:4])]
+    return people
+
+
 WRAPPED = {
     'alone': lambda people: people,
     'concat': lambda people: ConcatDataset([people, people]),
     'repeat': lambda people: RepeatDataset(people, 2),
     'own': lambda people: Own(Own(people)),
-    'nested': lambda people: (
-        setattr(
-            people.pipeline,
-            'transforms',
-            [Compose(people.pipeline.transforms[:4])]
-            + [RandomApply(people.pipeline.transforms[4:5], prob=1.0)]
-            + people.pipeline.transforms[5:],
-        )
-        or people
-    ),
+    'nested': nest,
 }
 
 
@@ -270,11 +244,7 @@ def test_encoder_is_the_pipeline_s(wrap):
     dataset = WRAPPED[wrap](people)
     data = packed(model, people.pipeline)
     for new in shrunk(data, 64, model, dataset)['data_samples']:
-        codec = dict(codec_cfg('msra', (64, 128)), sigma=3)
-        encoded = KEYPOINT_CODECS.build(codec).encode(
-            new.gt_instances.transformed_keypoints,
-            new.gt_instances.keypoints_visible,
-        )
+        encoded = encode(dict(codec_cfg('msra', (64, 128)), sigma=3), new)
         np.testing.assert_array_equal(
             new.gt_fields.heatmaps, encoded['heatmaps']
         )
@@ -288,8 +258,7 @@ def test_encoder_of_a_head_without_a_codec():
     assert small['data_samples'][0].gt_fields.heatmaps.shape == (5, 40, 24)
 
 
-def test_a_user_s_rule_of_a_target_comes_first(monkeypatch):
-    monkeypatch.setattr(fields, '_RULES', {})
+def test_a_user_s_rule_of_a_target_comes_first():
     model = model_for(dict(head_cfg('msra'), decoder=codec_cfg('regression')))
     data = packed(model, pipeline('msra'))
 

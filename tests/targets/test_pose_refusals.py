@@ -55,31 +55,18 @@ def test_keypoints_have_to_be_packed(tmp_path):
 
 def test_bottom_up_models_are_refused():
     """Not by advice about TopdownAffine, which they cannot have."""
-    codec = dict(
-        type='SPR',
-        input_size=(128, 256),
-        heatmap_size=(32, 64),
-        sigma=(4, 2),
-        generate_keypoint_heatmaps=True,
-    )
-    dekr = MODELS.build(
-        dict(
-            type='BottomupPoseEstimator',
-            backbone=dict(type='ResNet', depth=18, base_channels=8),
-            head=dict(
-                type='DEKRHead',
-                in_channels=64,
-                num_keypoints=JOINTS,
-                decoder=codec,
-            ),
-        )
+    sizes = dict(input_size=(128, 256), heatmap_size=(32, 64), sigma=(4, 2))
+    codec = dict(type='SPR', generate_keypoint_heatmaps=True, **sizes)
+    head = dict(type='DEKRHead', in_channels=64, num_keypoints=JOINTS)
+    dekr = dict(
+        type='BottomupPoseEstimator',
+        backbone=dict(type='ResNet', depth=18, base_channels=8),
+        head=dict(head, decoder=codec),
     )
     data = packed(model_for(head_cfg('msra')), pipeline('msra', pack=False))
-    with pytest.raises(ValueError) as error:
-        shrunk(data, 83, dekr)
-    text = str(error.value)
-    assert 'top-down models alone' in text and 'set neither' in text
-    assert 'pack_transformed' not in text
+    told = 'top-down models alone((?!pack_transformed).)* set neither'
+    with pytest.raises(ValueError, match=told):
+        shrunk(data, 83, MODELS.build(dekr))
 
 
 @KEYPOINT_CODECS.register_module()
@@ -141,7 +128,7 @@ def test_encoders_in_a_list_are_refused(several, field):
         dict(several, type='GenerateTarget', encoder=encoders)
     )
     data = packed(model, people.pipeline)
-    with pytest.raises(TypeError, match=r'list of encoders, \[MegviiHeatmap'):
+    with pytest.raises(TypeError, match='has a list of encoders'):
         shrunk(data, 83, model, people)
     with pytest.raises(TypeError, match=f'not encode `gt_.*{field}` as'):
         shrunk(data, 83, model)
