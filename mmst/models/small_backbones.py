@@ -37,14 +37,10 @@ class CIFARResNet(ResNet_CIFAR):
         num_blocks = _divide_depth('CIFARResNet', depth, rest=2)
         # Where the base class looks the depth up.
         self.arch_settings = {depth: (BasicBlock, (num_blocks,) * 3)}
-        self.stem_stride = stem_stride
         widths: Any = dict(stem_channels=16, base_channels=16, num_stages=3)
         form = dict(strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
         super().__init__(depth, **{**widths, **form, **kwargs})
-
-    def _make_stem_layer(self, in_channels: int, base_channels: int) -> None:
-        super()._make_stem_layer(in_channels, base_channels)
-        self.conv1.stride = (self.stem_stride, self.stem_stride)
+        self.conv1.stride = (stem_stride, stem_stride)
 
 
 @MODELS.register_module()
@@ -81,15 +77,14 @@ class CIFARDenseNet(DenseNet):
         **kwargs: Any,
     ) -> None:
         num_layers = _divide_depth('CIFARDenseNet', depth, rest=4)
-        arch = dict(
-            growth_rate=growth_rate,
-            depths=[num_layers] * 3,
-            init_channels=2 * growth_rate,
+        width = 2 * growth_rate
+        arch = dict(growth_rate=growth_rate, depths=[num_layers] * 3)
+        super().__init__(
+            dict(arch, init_channels=width), in_channels, **kwargs
         )
-        super().__init__(arch, in_channels, **kwargs)
-        channels = in_channels, 2 * growth_rate
-        conv = nn.Conv2d(*channels, 3, stem_stride, padding=1, bias=False)
-        self.stem = nn.Sequential(conv)
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, width, 3, stem_stride, 1, bias=False)
+        )
 
 
 def _divide_depth(network: str, depth: int, rest: int) -> int:

@@ -1,10 +1,9 @@
 """A classification head that trains subnets on the main network's output."""
 
 import math
-from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache, wraps
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -170,9 +169,7 @@ class STClsHead(nn.Module):
         losses: Dict[str, Tensor] = {}
         logits = None
         if is_main or self.subnet_target != 'main':
-            with self._record_calls('loss') as calls:
-                losses = super().loss(feats, data_samples, **kwargs)  # type: ignore[misc]
-            logits = calls[-1]
+            losses, logits = self._run('loss', feats, data_samples, **kwargs)
         if self.subnet_target == 'label':
             return losses
         if logits is None:
@@ -194,8 +191,7 @@ class STClsHead(nn.Module):
         """Return the head's own predictions, from logits as in training."""
         if not self.normalize_main:
             return super().predict(*args, **kwargs)  # type: ignore[misc]
-        with self._record_calls('predict'):
-            return super().predict(*args, **kwargs)  # type: ignore[misc]
+        return self._run('predict', *args, **kwargs)[0]
 
     def normalize_main_logits(self, logits: Tensor) -> Tensor:
         """Normalise (N, num_classes) logits as the main network's loss."""
@@ -210,18 +206,17 @@ class STClsHead(nn.Module):
     def _needs_logits(self) -> bool:
         return self.normalize_main or self.subnet_target != 'label'
 
-    @contextmanager
-    def _record_calls(self, method: str) -> Iterator[List[Any]]:
-        """Record the logits that a method of the head's own computes."""
-        calls: List[Any] = []
-        self._calls = calls
+    def _run(self, method: str, *args: Any, **kwargs: Any) -> Tuple[Any, Any]:
+        """Run a method of the head's own, and record the logits in it."""
+        self._calls = calls = []
         try:
-            yield calls
+            result = getattr(super(), method)(*args, **kwargs)
         finally:
             self._calls = None
         if not calls:
             reason = f'its `{method}` does not call the head to get the logits'
             raise self._make_refusal(reason)
+        return result, calls[-1]
 
     def _list_logits(self, output: Any) -> List[Tensor]:
         """List the logits of one or several classifiers."""
@@ -284,36 +279,38 @@ def check_teaching_head(model: nn.Module) -> None:
     if not isinstance(model, BaseClassifier) or isinstance(head, STClsHead):
         return
     name = type(head).__name__
-    learn = 'subnets of a classifier learn from the main network through'
     if not isinstance(model, ImageClassifier):
         # TimmClassifier and HuggingFaceClassifier are a network as a whole.
-        raise ValueError(
-            f'{learn} STClsHead, but {type(model).__name__} has no mmpretrain '
-            'head: use ImageClassifier, with the network as backbone '
-            "(for timm, dict(type='TIMMBackbone', model_name=...)), a neck "
-            "and head=dict(type='mmst.STClsHead', head=...)"
+        told = (
+            f'{type(model).__name__} has no mmpretrain head: use '
+            'ImageClassifier, with the network as backbone (for timm, '
+            "dict(type='TIMMBackbone', model_name=...)), a neck and "
+            "head=dict(type='mmst.STClsHead', head=...)"
         )
-    if head is not None and not isinstance(head, ClsHead):
-        raise ValueError(
-            f'{learn} the logits of its head, but model.head is {name}, and '
-            f'{NO_LOGITS}. To train its subnets on the labels, by its own '
-            "loss, write head=dict(type='mmst.STClsHead', "
-            f"subnet_target='label', head=dict(type={name!r}, ...))"
+    elif head is not None and not isinstance(head, ClsHead):
+        told = (
+            f'model.head is {name}, and {NO_LOGITS}. To train its subnets on '
+            "the labels, by its own loss, write head=dict(type='mmst."
+            f"STClsHead', subnet_target='label', head=dict(type={name!r}, "
+            '...))'
+        )
+    else:
+        told = (
+            f"model.head is {name}: set model.head to dict(type='mmst."
+            "STClsHead', head=dict(...your head...))"
         )
     raise ValueError(
-        f'{learn} STClsHead, but model.head is {name}: '
-        "set model.head to dict(type='mmst.STClsHead', "
-        'head=dict(...your head...))'
+        'subnets of a classifier learn from the logits of the main network '
+        f'through STClsHead, but {told}'
     )
 
 
 def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
-    """Try whether a loss applies a softmax to logits, and no sigmoids.
+    """Try whether a loss stays the same if a number is added to all logits.
 
-    Only a softmax stays the same if a number is added to all logits. Sigmoids
-    need one large positive logit and N - 1 negative ones, which normalised
-    logits, of fixed length, cannot be. A loss that takes neither labels,
-    (N, ), nor scores, (N, num_classes), is believed to be of a softmax.
+    That of a softmax does. Sigmoids need one large positive logit and N - 1
+    negative ones, which normalised logits, of fixed length, cannot be. A loss
+    that takes neither labels, (N, ), nor scores, (N, num_classes), passes.
     """
     logits = torch.linspace(-1, 2, 2 * num_classes).view(2, num_classes)
     labels = torch.tensor([0, num_classes - 1])
@@ -332,7 +329,6 @@ def is_of_softmax(loss: nn.Module, num_classes: int) -> bool:
 
 @lru_cache(maxsize=None)
 def _make_class(teacher: Any, plain: Any) -> Any:
-    """Make the class of a head that teaches."""
     # PyTorch copies modules by __new__ of their class, without arguments.
     members = dict(__new__=plain.__new__, __module__=teacher.__module__)
     return type(f'ST{plain.__name__}', (teacher, plain), members)

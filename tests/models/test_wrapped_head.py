@@ -13,6 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.runner import load_checkpoint, save_checkpoint
 from mmpretrain.engine.hooks import SetAdaptiveMarginsHook, SwitchRecipeHook
 from mmpretrain.models.heads import ArcFaceClsHead, ClsHead, LinearClsHead
+from mmpretrain.models.losses import LabelSmoothLoss
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -176,22 +177,19 @@ def test_initial_weights(own):
 
 def test_optimizer_settings_by_name():
     """A parameter gets what it gets in the plain model, in the same place."""
+    keys = {'head.fc': dict(lr_mult=7.0)}
     config = dict(
         optimizer=dict(type='SGD', lr=1.0, weight_decay=0.1),
-        paramwise_cfg=dict(
-            bias_decay_mult=0.0,
-            custom_keys={'head.fc': dict(lr_mult=7.0)},
-        ),
+        paramwise_cfg=dict(bias_decay_mult=0.0, custom_keys=keys),
     )
-    groups = [
+    st, plain = (
         [
             (group['lr'], group['weight_decay'], group['params'][0].shape)
             for group in build_optim_wrapper(model, config).param_groups
         ]
         for model in build_pair()
-    ]
-    assert groups[0] == groups[1]
-    assert [group[0] for group in groups[0]].count(7.0) == 2
+    )
+    assert st == plain and [lr for lr, *_ in st].count(7.0) == 2
 
 
 def test_freezing_by_name():
@@ -241,11 +239,9 @@ def test_hooks_see_the_logits_of_the_plain_head():
 def test_recipes_switch_the_loss():
     """mmpretrain's hook does so in mid-training."""
     model = build_classifier(double=False)
-    loss_module = MODELS.build(
-        dict(type='LabelSmoothLoss', label_smooth_val=0.5)
-    )
     before = list(model.state_dict())
-    SwitchRecipeHook._switch_loss(SimpleNamespace(model=model), loss_module)
+    loss = LabelSmoothLoss(0.5)
+    SwitchRecipeHook._switch_loss(SimpleNamespace(model=model), loss)
     feats, labels = (torch.rand(4, 16),), [0, 1, 2, 3]
     data = [DataSample().set_gt_label(i) for i in labels]
     loss = model.head.loss(feats, data)['loss']
@@ -256,15 +252,12 @@ def test_recipes_switch_the_loss():
     assert list(model.state_dict()) == before
 
 
-@pytest.mark.parametrize('wrapped', [False, True])
-def test_margins_are_set_in_the_head(wrapped):
+def test_margins_are_set_in_the_head():
     """The hook looks for an ArcFaceClsHead in model.head."""
-    config = classifier()
-    config['head'] = dict(type='mmst.STClsHead', head=ARC) if wrapped else ARC
-    model = MODELS.build(config)
-    loader = SimpleNamespace(
-        dataset=SimpleNamespace(get_gt_labels=lambda: [0, 1, 2, 2])
-    )
+    head = dict(type='mmst.STClsHead', head=ARC)
+    model = MODELS.build(dict(classifier(), head=head))
+    dataset = SimpleNamespace(get_gt_labels=lambda: [0, 1, 2, 2])
+    loader = SimpleNamespace(dataset=dataset)
     SetAdaptiveMarginsHook().before_train(
         SimpleNamespace(model=model, train_dataloader=loader)
     )
