@@ -208,7 +208,8 @@ class STClsHead(nn.Module):
 
     def _run(self, method: str, *args: Any, **kwargs: Any) -> Tuple[Any, Any]:
         """Run a method of the head's own, and record the logits in it."""
-        self._calls = calls = []
+        calls: List[Any] = []
+        self._calls = calls
         try:
             result = getattr(super(), method)(*args, **kwargs)
         finally:

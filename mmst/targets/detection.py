@@ -42,7 +42,7 @@ class DetectionSamples(SampleHandler):
             pad_name='seg_pad_value',
             image_shape=sample.img_shape[:2],
         )
-        rules = {
+        rules: Dict[str, FieldRule] = {
             **_RULES,
             **dict.fromkeys(_MAPS, resize_map),
             'pad_shape': partial(
