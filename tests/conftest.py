@@ -282,6 +282,17 @@ def most_saved(step: Callable[[], Any]) -> int:
     return highest[0]
 
 
+def loader(dataset: str = 'TinyImages', **options: Any) -> dict:
+    """Config of a loader of batches of 4; options are the data set's."""
+    return dict(
+        batch_size=4,
+        num_workers=0,
+        dataset=dict(type=dataset, **options),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+    )
+
+
 @pytest.fixture
 def tiny_runner(tmp_path) -> Callable[..., Runner]:
     """Make runners that train the tiny classifier for 2 epochs of 3."""
@@ -305,21 +316,17 @@ def tiny_runner(tmp_path) -> Callable[..., Runner]:
         hooks = list(hooks)
         if sampler is not None:
             hooks.append(dict(type='mmst.SubnetSamplerHook', **sampler))
-        dataset = dict(type='TinyImages')
+        data = dict(
+            loader(),
+            num_workers=num_workers,
+            worker_init_fn=dict(type='mmst.keep_worker_seed'),
+        )
+        if by_iter:
+            data['sampler']['type'] = 'InfiniteSampler'
         settings = dict(
             model=model or classifier(),
             work_dir=str(tmp_path / name),
-            train_dataloader=dict(
-                batch_size=4,
-                num_workers=num_workers,
-                dataset=dataset,
-                worker_init_fn=dict(type='mmst.keep_worker_seed'),
-                sampler=dict(
-                    type='InfiniteSampler' if by_iter else 'DefaultSampler',
-                    shuffle=True,
-                ),
-                collate_fn=dict(type='default_collate'),
-            ),
+            train_dataloader=data,
             train_cfg=train_cfg,
             optim_wrapper=dict(
                 optimizer=dict(type='SGD', lr=0.05, momentum=0.9)

@@ -28,7 +28,7 @@ NO_FLAG = [0, 1, None, 'no', [True]]
 NO_SIZES = [0.5, 3, True, 'big', dict(), [], ['big'], [True], [math.nan]]
 NO_DEPTHS = [0.5, 3.0, 'big', dict(), ['a', 1], [0], [1.5], [None], [True]]
 NO_CONFIG = [3, True, 'big', [1], dict(), dict(normalize='l2')]
-NO_LENGTH = [0, -1, 21, 3.5, True, 'big', None, [20]]
+NO_LENGTH = [0, -1, 2, 4, 21, 3.5, True, 'big', None, [20]]
 
 PLAIN = dict(type='LinearClsHead', num_classes=4, in_channels=3)
 
@@ -167,24 +167,13 @@ def test_every_registered_part_is_in_the_table():
 
 
 def test_begin_beyond_the_end(tiny_runner):
-    """Of six iterations, two epochs, or three."""
-    for options in (
-        dict(begin=2),
-        dict(begin=6, by_epoch=False),
-        dict(begin=0.95),
-    ):
-        runner = tiny_runner(sampler=options)
-        with pytest.raises(ValueError, match='begin=.* is not before the end'):
-            runner.train()
-    last = dict(begin=2, by_epoch=False)
-    tiny_runner(sampler=last, max_epochs=1).train()
+    with pytest.raises(ValueError, match='begin=2 is not before the end'):
+        tiny_runner(sampler=dict(begin=2)).train()  # of two epochs
 
 
 def test_two_samplers(tiny_runner):
     hook = dict(type='mmst.SubnetSamplerHook', num_subnets=2)
-    with pytest.raises(
-        ValueError, match='2 SubnetSamplerHooks.*keep only one'
-    ):
+    with pytest.raises(ValueError, match='2 SubnetSamplerHooks.*only one'):
         tiny_runner(sampler=dict(num_subnets=1), hooks=[hook]).train()
 
 

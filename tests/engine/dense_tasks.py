@@ -139,6 +139,24 @@ def model_cfg(task: str, **backbone: Any) -> ConfigDict:
     return cfg.model
 
 
+def runner_options(task: str) -> dict:
+    """Options of ``tiny_runner`` for one epoch of the task."""
+    return dict(
+        model=model_cfg(task),
+        train_dataloader=dict(
+            batch_size=2,
+            num_workers=0,
+            dataset=dict(type='mmengine.TinyScenes', task=task),
+            sampler=dict(type='mmengine.DefaultSampler', shuffle=True),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        default_scope=TASKS[task][0],
+        visualizer=None,
+        param_scheduler=None,
+        max_epochs=1,
+    )
+
+
 @DATASETS.register_module()
 class TinyScenes(BaseDataset):
     """Noise with boxes, masks, label maps and a person, kept in memory."""

@@ -5,17 +5,20 @@ import copy
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
 from torch import nn
 
 from mmst.engine.batch import PassBatches
 from mmst.engine.step import st_step
 from mmst.subnets import PassRunner, Subnet, SubnetInputs
-from tests.conftest import Steps, forget_earlier_runs, most_saved, sgd
-from tests.engine.dense_tasks import TASKS, TinyScenes, model_cfg
+from tests.conftest import Steps, most_saved, sgd
+from tests.engine.dense_tasks import (
+    TASKS,
+    TinyScenes,
+    model_cfg,
+    runner_options,
+)
 from tests.subnets.passes_apart import count_calls
 from tests.targets.snapshot import assert_same, snapshot
 
@@ -276,58 +279,22 @@ def test_subnet_that_sees_no_instance(task):
         assert torch.isfinite(log['subnet0_loss'])
 
 
-def train(task, folder, loop, hooks=()):
-    """Two iterations by the runner; all that training has changed."""
-    forget_earlier_runs()
-    runner = Runner.from_cfg(
-        Config(
-            dict(
-                model=model_cfg(task),
-                work_dir=str(folder),
-                train_dataloader=dict(
-                    batch_size=2,
-                    num_workers=0,
-                    dataset=dict(type='TinyScenes', task=task),
-                    sampler=dict(type='DefaultSampler', shuffle=True),
-                    collate_fn=dict(type='pseudo_collate'),
-                ),
-                train_cfg=dict(type=loop, max_epochs=1),
-                optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
-                default_hooks=dict(checkpoint=None),
-                custom_hooks=list(hooks),
-                default_scope=TASKS[task][0],
-                randomness=dict(seed=0),
-                experiment_name=str(folder),
-            )
-        )
-    )
-    runner.train()
-    state = runner.optim_wrapper.optimizer.state_dict()['state']
-    return dict(runner.model.state_dict()), snapshot(state)
-
-
 @on('panoptic', 'segmentation', 'pose')
-def test_no_subnets_is_the_toolbox_s_own_training(task, tmp_path):
+def test_no_subnets_is_the_toolbox_s_own_training(task, tiny_runner):
     """Bit for bit, optimizer state included; with subnets it is another."""
-    hook = dict(type='mmst.SubnetSamplerHook', min_depth=1)
-    plain = train(task, tmp_path / 'plain', 'EpochBasedTrainLoop')
-    none = train(
-        task,
-        tmp_path / 'none',
-        'mmst.STEpochBasedTrainLoop',
-        [dict(hook, num_subnets=0)],
-    )
+
+    def train(name, sampler=None, loop='mmst.STEpochBasedTrainLoop'):
+        runner = tiny_runner(
+            name, sampler=sampler, loop=loop, **runner_options(task)
+        )
+        runner.train()
+        state = runner.optim_wrapper.optimizer.state_dict()['state']
+        return dict(runner.model.state_dict()), snapshot(state)
+
+    plain = train('plain', loop='EpochBasedTrainLoop')
+    none = train('none', dict(num_subnets=0))
     assert_same(snapshot(plain), snapshot(none))
-    some = train(
-        task,
-        tmp_path / 'some',
-        'mmst.STEpochBasedTrainLoop',
-        [dict(hook, num_subnets=2, size_range=(0.5, 1.0))],
-    )
-    assert list(some[0]) == list(plain[0])
-    changed = [
-        name
-        for name in plain[0]
-        if not torch.equal(plain[0][name], some[0][name])
-    ]
-    assert changed and all(torch.isfinite(v).all() for v in some[0].values())
+    some, _ = train('some', dict(num_subnets=2, size_range=(0.5, 1.0)))
+    assert list(some) == list(plain[0])
+    assert not all(map(torch.equal, plain[0].values(), some.values()))
+    assert all(torch.isfinite(value).all() for value in some.values())

@@ -2,7 +2,6 @@
 
 import random
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,23 +12,8 @@ from torch import nn
 
 from mmst.engine import loops
 from mmst.subnets import get_active_subnet
-from tests.conftest import classifier
+from tests.conftest import classifier, loader, read_log
 from tests.targets.snapshot import assert_same, snapshot
-
-
-def loader(length, **options):
-    return dict(
-        batch_size=4,
-        num_workers=0,
-        dataset=dict(type='TinyImages', length=length),
-        sampler=dict(type='DefaultSampler', shuffle=True),
-        collate_fn=dict(type='default_collate'),
-        **options,
-    )
-
-
-def read_log(runner):
-    return next(Path(runner.work_dir).glob('*/*.log')).read_text()
 
 
 @MODELS.register_module(force=True)
@@ -63,36 +47,33 @@ def with_neck(fault):
 def test_last_batch_of_one(tiny_runner):
     """At 3 px of 16 the last stage has one pixel, and BatchNorm one value."""
     sampler = dict(num_subnets=1, sizes=[3, 16])
-    runner = tiny_runner('a', sampler=sampler, train_dataloader=loader(13))
-    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    runner = tiny_runner(
+        'a', sampler=sampler, train_dataloader=loader(length=13)
+    )
+    before = snapshot(dict(runner.model.state_dict()))
     runner.model.init_weights = lambda: None
-    with pytest.raises(
-        ValueError,
-        match='1 of 4 images .*subnet 1-1-1 at 3 px: ValueError: Expected '
-        'more than 1 value .*drop_last=True in train_dataloader, or raise '
-        'the smallest size .*now 3, 16 px',
-    ):
+    told = (
+        '1 of 4 images .*subnet 1-1-1 at 3 px: ValueError: Expected more than '
+        '1 value .*drop_last=True in train_dataloader, or raise the smallest '
+        'size .*now 3, 16 px'
+    )
+    with pytest.raises(ValueError, match=told):
         runner.train()
     assert runner.iter == 0
-    for name, value in runner.model.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    for length, options in ((13, dict(drop_last=True)), (14, {})):
-        tiny_runner(
-            f'b{length}',
-            sampler=sampler,
-            train_dataloader=loader(length, **options),
-            max_epochs=1,
-        ).train()
+    assert_same(snapshot(dict(runner.model.state_dict())), before)
+    for data in (dict(loader(length=13), drop_last=True), loader(length=14)):
+        options = dict(max_epochs=1, train_dataloader=data)
+        tiny_runner('b', sampler=sampler, **options).train()
 
 
 def test_more_than_the_backbone_is_tried(tiny_runner):
     sampler = dict(num_subnets=1, size_range=(8, 16))
     runner = tiny_runner(model=with_neck('queries'), sampler=sampler)
-    with pytest.raises(
-        ValueError,
-        match=r'subnets of \d+ px are too small: subnet \S+ at \d+ px: '
-        'RuntimeError: .*Raise the smallest size .*now 8 to 16 px',
-    ):
+    told = (
+        r'subnets of \d+ px are too small: subnet \S+ at \d+ px: '
+        'RuntimeError: .*Raise the smallest size .*now 8 to 16 px'
+    )
+    with pytest.raises(ValueError, match=told):
         runner.train()
     assert runner.iter == 0
     sampler = dict(num_subnets=1, size_range=(12, 16))
@@ -103,10 +84,8 @@ def test_less_than_half_a_cell_is_too_small(tiny_runner):
     """A stride of 4, in a network whose padding gives it a cell anyway."""
     model = classifier(norm='GN')
     tiny_runner('a', model, dict(sizes=[2]), max_epochs=1).train()
-    with pytest.raises(
-        ValueError,
-        match='subnets of 1 px are too small: .*: 0.25 cells are left of',
-    ):
+    told = 'subnets of 1 px are too small: .*: 0.25 cells are left of'
+    with pytest.raises(ValueError, match=told):
         tiny_runner('b', model, dict(sizes=[1.0 / 16])).train()
 
 
@@ -116,9 +95,8 @@ def test_other_errors_keep_their_words(tiny_runner):
         model=with_neck('subnets'),
         sampler=dict(num_subnets=1, size_range=(8, 16)),
     )
-    with pytest.raises(
-        RuntimeError, match=r'^subnet \d-\d-\d at \d+ px: no subnets here$'
-    ):
+    told = r'^subnet \d-\d-\d at \d+ px: no subnets here$'
+    with pytest.raises(RuntimeError, match=told):
         runner.train()
 
 
@@ -128,10 +106,8 @@ def test_later_exception_names_iteration_subnet_and_size(tiny_runner):
         model=with_neck('later'),
         sampler=dict(num_subnets=3, space=[1, 1, 1], sizes=[12]),
     )
-    with pytest.raises(
-        RuntimeError,
-        match=r'^iteration 2: subnet 1 \(3-3-3 at 12 px\): no room$',
-    ):
+    told = r'^iteration 2: subnet 1 \(3-3-3 at 12 px\): no room$'
+    with pytest.raises(RuntimeError, match=told):
         runner.train()
 
 
@@ -163,18 +139,15 @@ def test_leaves_no_trace(tiny_runner, monkeypatch):
     states = []
 
     def read_state():
-        states.append(
-            snapshot(
-                [
-                    dict(runner.model.state_dict()),
-                    runner.model.neck.history,
-                    [p.grad for p in runner.model.parameters()],
-                    random.getstate(),
-                    np.random.get_state()[1],
-                    torch.get_rng_state(),
-                ]
-            )
-        )
+        state = [
+            dict(runner.model.state_dict()),
+            runner.model.neck.history,
+            [p.grad for p in runner.model.parameters()],
+            random.getstate(),
+            np.random.get_state()[1],
+            torch.get_rng_state(),
+        ]
+        states.append(snapshot(state))
 
     def watch(*args):
         read_state()

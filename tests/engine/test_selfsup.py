@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from mmst.engine.report import describe_space
@@ -12,46 +13,29 @@ from mmst.subnets import (
     measure_cost,
     predict_iteration_cost,
 )
-from tests.conftest import Steps, sgd
+from tests.conftest import ROOT, Steps, sgd
 
 LAYERS = 4
+PREPROCESSOR = dict(
+    type='SelfSupDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3
+)
 
 
 def mae() -> dict:
-    """MAE of four layers and a decoder of one, for images of 16 px."""
-    return dict(
-        type='MAE',
-        data_preprocessor=dict(
-            type='SelfSupDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3
-        ),
-        backbone=dict(
-            type='MAEViT',
-            arch=dict(
-                embed_dims=8,
-                num_layers=LAYERS,
-                num_heads=2,
-                feedforward_channels=16,
-            ),
-            img_size=16,
-            patch_size=4,
-            mask_ratio=0.5,
-        ),
-        neck=dict(
-            type='MAEPretrainDecoder',
-            num_patches=16,
-            patch_size=4,
-            embed_dim=8,
-            decoder_embed_dim=8,
-            decoder_depth=1,
-            decoder_num_heads=2,
-        ),
-        head=dict(
-            type='MAEPretrainHead',
-            norm_pix=True,
-            patch_size=4,
-            loss=dict(type='PixelReconstructionLoss', criterion='L2'),
-        ),
+    """The demo's MAE with four narrow layers, for images of 16 px."""
+    model = Config.fromfile(ROOT / 'configs/demo/vit_mae_mnistm5k.py').model
+    arch = dict(embed_dims=8, num_layers=LAYERS, num_heads=2)
+    model.backbone.update(
+        arch=dict(arch, feedforward_channels=16), img_size=16, mask_ratio=0.5
     )
+    model.neck.update(
+        num_patches=16,
+        embed_dim=8,
+        decoder_embed_dim=8,
+        decoder_depth=1,
+        decoder_num_heads=2,
+    )
+    return dict(model.to_dict(), data_preprocessor=PREPROCESSOR)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The ST iteration against a few lines of plain PyTorch, in float64."""
 
+import copy
 import itertools
 
 import pytest
@@ -21,13 +22,14 @@ SUBNETS = [
 ]
 
 
-def plain_logits(model, images, depths, size):
-    """Logits of the first ``depths`` blocks, written out."""
-    if size is not None:
+def plain_logits(model, images, subnet):
+    """Logits of the first blocks, written out."""
+    if subnet.size is not None:
+        size = subnet.size if subnet.size > 1 else round(16 * subnet.size)
         images = F.interpolate(images, (size, size), mode='bilinear')
     net = model.backbone
     x = net.relu(net.norm1(net.conv1(images)))
-    for name, depth in zip(net.res_layers, depths):
+    for name, depth in zip(net.res_layers, subnet.depths):
         for block in itertools.islice(getattr(net, name), depth):
             x = block(x)
     return model.head.fc(x.mean((2, 3)))
@@ -40,16 +42,21 @@ def standardized(logits):
 
 
 def plain_loss(model, data, subnets, normal=lambda z: z, normal_main=False):
-    """The summed loss of Eq. 1, in one graph."""
+    """The summands of Eq. 1, in one graph."""
     images = (data['inputs'] - 127.5) / 64
     labels = torch.cat([s.gt_label for s in data['data_samples']])
-    main = plain_logits(model, images, FULL, None)
+    main = plain_logits(model, images, Subnet.ordered(FULL, FULL))
     losses = [F.cross_entropy(normal(main) if normal_main else main, labels)]
     p = normal(main.detach()).softmax(1)
-    for depths, size in subnets:
-        q = normal(plain_logits(model, images, depths, size)).softmax(1)
+    for subnet in subnets:
+        q = normal(plain_logits(model, images, subnet)).softmax(1)
         losses.append((p * (p.log() - q.log())).sum(1).mean())
     return losses
+
+
+def assert_close(ones, others):
+    for one, other in zip(ones, others):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -73,19 +80,7 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
         normalize_main=normalize_main,
     )
     normal = standardized if normalize else (lambda z: z)
-    expected = plain_loss(
-        model,
-        batch(),
-        [
-            ((3, 1, 2), 12),
-            ((1, 3, 1), 8),
-            ((2, 2, 3), None),
-            ((3, 2, 1), 12),
-            ((3, 3, 1), None),
-        ],
-        normal,
-        normalize_main,
-    )
+    expected = plain_loss(model, batch(), subnets, normal, normalize_main)
     gradients = torch.autograd.grad(sum(expected), model.parameters())
     optim_wrapper = sgd(model)
     steps = Steps(optim_wrapper.optimizer, model)
@@ -93,58 +88,45 @@ def test_gradient_is_that_of_the_summed_loss(normalize, normalize_main, norm):
     log = st_step(model, batch(), optim_wrapper, subnets)
 
     assert len(steps) == 1 and optim_wrapper.inner_count == 1
-    for (name, _), gradient in zip(model.named_parameters(), gradients):
-        torch.testing.assert_close(
-            steps.gradients[0][name], gradient, rtol=1e-10, atol=1e-12
-        )
+    names = [name for name, _ in model.named_parameters()]
+    assert_close(map(steps.gradients[0].get, names), gradients)
     logged = [log['main_loss']] + [log[f'subnet{k}_loss'] for k in range(5)]
-    torch.testing.assert_close(
-        torch.stack(logged), torch.stack(expected), rtol=1e-10, atol=1e-12
-    )
+    assert_close(logged, [loss.detach() for loss in expected])
     torch.testing.assert_close(log['loss'], sum(expected).detach())
     assert not any(value.requires_grad for value in log.values())
 
 
-def halves(data):
-    return [
-        dict(
-            inputs=data['inputs'][i::2],
-            data_samples=data['data_samples'][i::2],
-        )
-        for i in range(2)
-    ]
+def build_twins(**options):
+    one, other = (build_classifier(**options) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    return one, other
 
 
 @pytest.mark.parametrize('max_counts', [-1, 2, 3])
 def test_accumulation_equals_the_larger_batch(max_counts):
     """Contract 3: two half batches are one batch, the run's end included."""
-    whole, accumulated = (build_classifier(norm='GN') for _ in range(2))
-    accumulated.load_state_dict(whole.state_dict())
-    expected = sgd(whole)
-    st_step(whole, batch(), expected, SUBNETS)
+    whole, accumulated = build_twins(norm='GN')
+    data, expected = batch(), sgd(whole)
+    st_step(whole, data, expected, SUBNETS)
     optim_wrapper = sgd(accumulated, accumulative_counts=2)
     optim_wrapper.initialize_count_status(accumulated, 0, max_counts)
     steps = Steps(optim_wrapper.optimizer, accumulated)
-    for half in halves(batch()):
+    for i in range(2):
+        half = {name: part[i::2] for name, part in data.items()}
         st_step(accumulated, half, optim_wrapper, SUBNETS)
     assert len(steps) == 1
-    for a, b in zip(whole.parameters(), accumulated.parameters()):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert_close(whole.parameters(), accumulated.parameters())
     if max_counts == 3:  # a last iteration of its own, not scaled down
-        for model, wrapper in (
-            (whole, expected),
-            (accumulated, optim_wrapper),
-        ):
-            st_step(model, batch(seed=1), wrapper, SUBNETS)
+        st_step(whole, batch(seed=1), expected, SUBNETS)
+        st_step(accumulated, batch(seed=1), optim_wrapper, SUBNETS)
         assert len(steps) == 2
-        for a, b in zip(whole.parameters(), accumulated.parameters()):
-            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+        assert_close(whole.parameters(), accumulated.parameters())
 
 
 def test_clipping_acts_once_on_the_sum():
     """Contract 3."""
     model = build_classifier()
-    losses = plain_loss(model, batch(), [((3, 1, 2), 12)])
+    losses = plain_loss(model, batch(), SUBNETS[:1])
     gradients = torch.autograd.grad(sum(losses), model.parameters())
     norm = torch.cat([g.flatten() for g in gradients]).norm()
     before = [p.detach().clone() for p in model.parameters()]
@@ -152,13 +134,10 @@ def test_clipping_acts_once_on_the_sum():
     optim_wrapper = sgd(model, lr=1.0, clip_grad=dict(max_norm=0.1))
     assert norm > 0.1
     st_step(model, batch(), optim_wrapper, SUBNETS[:1])
-    step = torch.cat(
-        [(a - b).flatten() for a, b in zip(before, model.parameters())]
-    )
-    expected = (
-        torch.cat([g.flatten() for g in gradients]) * 0.1 / (norm + 1e-6)
-    )
-    torch.testing.assert_close(step, expected, rtol=1e-8, atol=1e-12)
+    for old, new, gradient in zip(before, model.parameters(), gradients):
+        torch.testing.assert_close(
+            old - new, gradient * 0.1 / (norm + 1e-6), rtol=1e-8, atol=1e-12
+        )
 
 
 class ScalingWrapper(OptimWrapper):
@@ -177,19 +156,12 @@ class ScalingWrapper(OptimWrapper):
 
 def test_loss_scaling_acts_once():
     """Contract 3: the scaled run takes the plain run's steps."""
-    plain, scaled = (build_classifier() for _ in range(2))
-    scaled.load_state_dict(plain.state_dict())
-    wrappers = (
-        sgd(plain),
-        ScalingWrapper(
-            torch.optim.SGD(scaled.parameters(), lr=0.1, momentum=0.9)
-        ),
-    )
-    for seed in range(2):
-        for model, wrapper in zip((plain, scaled), wrappers):
+    plain, scaled = build_twins()
+    scaling = ScalingWrapper(sgd(scaled).optimizer)
+    for model, wrapper in ((plain, sgd(plain)), (scaled, scaling)):
+        for seed in range(2):
             st_step(model, batch(seed=seed), wrapper, SUBNETS)
-    for a, b in zip(plain.parameters(), scaled.parameters()):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert_close(plain.parameters(), scaled.parameters())
 
 
 def test_amp_casts_passes_but_not_the_divergence(monkeypatch):
@@ -272,16 +244,13 @@ def test_nonfinite_subnet_is_named_and_nothing_updated():
     model.head.loss_kl = Spoil()
     with pytest.raises(FloatingPointError, match=r'subnet 1 \(1-3-1 at 0.500'):
         st_step(model, batch(), optim_wrapper, SUBNETS)
-    for a, b in zip(before, model.parameters()):
-        assert torch.equal(a, b)
+    assert all(map(torch.equal, before, model.parameters()))
 
 
 @pytest.mark.parametrize('update', [False, True])
 def test_model_is_itself_again_after_an_exception(update):
     """Contract 8: whole, with its own BatchNorm statistics."""
-    model = build_classifier()
-    reference = build_classifier()
-    reference.load_state_dict(model.state_dict())
+    model, reference = build_twins()
     reference.train_step(batch(), sgd(reference, lr=0.0))
 
     class Fail(nn.Module):
@@ -299,12 +268,11 @@ def test_model_is_itself_again_after_an_exception(update):
         )
     assert model.head._main_logits is None
     if not update:  # only the main pass has touched the statistics
+        model.eval(), reference.eval()
         for (name, a), b in zip(
             model.state_dict().items(), reference.state_dict().values()
         ):
             assert torch.equal(a, b), name
-        model.eval()
-        reference.eval()
         images = torch.rand(2, 3, 16, 16).double()
         assert torch.equal(model(images), reference(images))
     assert not any('forward' in vars(m) for m in model.modules())
@@ -312,15 +280,11 @@ def test_model_is_itself_again_after_an_exception(update):
 
 @pytest.mark.parametrize('update', [False, True])
 def test_running_statistics_are_the_main_networks(update):
-    model, reference = build_classifier(), build_classifier()
-    reference.load_state_dict(model.state_dict())
+    model, reference = build_twins()
     reference.train_step(batch(), sgd(reference))
     runner = PassRunner(model, update_running_stats=update)
     st_step(model, batch(), sgd(model), SUBNETS, runner)
-    same = [
-        torch.equal(buffer, dict(reference.named_buffers())[name])
-        for name, buffer in model.named_buffers()
-    ]
+    same = map(torch.equal, model.buffers(), reference.buffers())
     assert all(same) is not update
 
 
@@ -337,9 +301,9 @@ def test_memory_does_not_grow_with_the_number_of_subnets():
 
 def test_checkpointing_recomputes_inside_the_subnet():
     """Of the raw subnet's paths, and without its running statistics."""
-    plain, saving, main = (build_classifier() for _ in range(3))
+    plain, saving = build_twins()
+    main = copy.deepcopy(plain)
     for model in (saving, main):
-        model.load_state_dict(plain.state_dict())
         for stage in (1, 2, 3):
             for block in getattr(model.backbone, f'layer{stage}'):
                 block.with_cp = True
@@ -350,10 +314,8 @@ def test_checkpointing_recomputes_inside_the_subnet():
         steps = Steps(optim_wrapper.optimizer, model)
         st_step(model, batch(), optim_wrapper, [subnet])
         gradients += steps.gradients
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(
-            gradients[1][name], gradient, rtol=1e-10, atol=1e-12
-        )
+    assert list(gradients[1]) == list(gradients[0])
+    assert_close(gradients[1].values(), gradients[0].values())
     assert not any('forward' in vars(m) for m in saving.modules())
     # A main pass recomputes too, and updates its statistics twice.
     main.train_step(batch(), sgd(main))

@@ -11,7 +11,7 @@ from mmst.engine.batch import PassBatches, read_entries
 from mmst.engine.step import st_step
 from mmst.subnets import Subnet, SubnetInputs, pad_inputs
 from mmst.targets import SampleHandler, register_handler
-from tests.conftest import TinyImages, batch, build_classifier, sgd
+from tests.conftest import TinyImages, batch, build_classifier, loader, sgd
 from tests.targets.snapshot import assert_same
 
 FULL = (3, 3, 3)
@@ -217,14 +217,9 @@ class LocatedImages(TinyImages):
 @pytest.mark.parametrize('moved', ['crop', 'flip'])
 def test_moving_pixels_is_for_classification(tiny_runner, moved):
     """Such samples may say where things are."""
-    loader = dict(
-        batch_size=4,
-        dataset=dict(type='LocatedImages'),
-        sampler=dict(type='DefaultSampler', shuffle=True),
-        collate_fn=dict(type='default_collate'),
-    )
     runner = tiny_runner(
-        train_dataloader=loader, **loop_with(input_transforms=[moved])
+        train_dataloader=loader('LocatedImages'),
+        **loop_with(input_transforms=[moved]),
     )
     told = f'{moved}.*of BaseDataElement.*classification only'
     with pytest.raises(ValueError, match=told):

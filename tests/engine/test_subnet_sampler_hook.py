@@ -2,11 +2,13 @@
 
 import re
 from contextlib import nullcontext
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from mmst.engine import SubnetSamplerHook
+from mmst.engine.loops import explain_apart
 from mmst.subnets import (
     Block,
     Stage,
@@ -14,27 +16,19 @@ from mmst.subnets import (
     predict_iteration_cost,
     register_stage_finder,
 )
-from mmst.subnets.stages import _FINDERS
-from tests.conftest import classifier
+from tests.conftest import build_classifier, classifier, read_log
 
 SAMPLER = dict(num_subnets=3, space=[1, 2, 3], size_range=(8, 16))
+LOOP = 'mmst.STEpochBasedTrainLoop'
 
 
-def sampler_of(runner):
-    return next(h.sampler for h in runner.hooks if hasattr(h, 'sampler'))
-
-
-def test_draws_depend_on_seed_and_iteration_alone(tiny_runner):
-    draws = []
-    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
-        runner = tiny_runner(
-            name, sampler=SAMPLER, max_epochs=1, randomness=dict(seed=seed)
-        )
-        runner.train()
+def test_draws_depend_on_seed_and_iteration_alone():
+    model, draws = build_classifier(), []
+    for order, seed in ((1, 0), (-1, 0), (-1, 1)):
+        runner = dict(model=model, seed=seed, train_loop=None, max_iters=50)
+        sampler = SubnetSamplerHook(**SAMPLER).fit(SimpleNamespace(**runner))
         torch.rand(7)  # the global state has no part in it
-        sampler = sampler_of(runner)
-        order = range(50) if name == 'a' else reversed(range(50))
-        draws.append({i: sampler.draw(i) for i in order})
+        draws.append({i: sampler.draw(i) for i in range(50)[::order]})
     assert draws[0] == draws[1] != draws[2]
     assert len(set(map(tuple, draws[0].values()))) > 40
     assert any(len(set(subnets)) > 1 for subnets in draws[0].values())
@@ -45,10 +39,35 @@ def test_draws_depend_on_seed_and_iteration_alone(tiny_runner):
             assert 8 <= subnet.size <= 16
 
 
-def test_loop_trains_what_was_drawn(tiny_runner):
-    runner = tiny_runner(sampler=SAMPLER)
-    trained = []
-    step = runner.train_loop._run_st_iter
+@pytest.mark.parametrize(
+    'begin, by_epoch, epoch_length, first',
+    [
+        (0, True, None, 0),
+        (1, True, 3, 3),
+        (4, False, 3, 4),
+        (0.3, True, 3, 2),
+        (0.3, False, None, 2),
+        (1, True, None, 'counts epochs, .* set by_epoch=False'),
+        (2, True, 3, 'begin=2 is not before the end of the training, 6'),
+        (6, False, 3, 'begin=6 is not before the end'),
+        (0.95, True, 3, 'begin=0.95 is not before the end'),
+    ],
+)
+def test_first_iteration_with_subnets(begin, by_epoch, epoch_length, first):
+    hook = SubnetSamplerHook(begin=begin, by_epoch=by_epoch)
+    if isinstance(first, int):
+        assert hook.find_begin(epoch_length, 6) == first
+        return
+    with pytest.raises(ValueError, match=first):
+        hook.find_begin(epoch_length, 6)
+
+
+def test_loop_trains_what_was_drawn_in_every_nth_iteration(tiny_runner):
+    runner = tiny_runner(
+        sampler=dict(SAMPLER, begin=1, by_epoch=False, every=3, interval=5),
+        max_epochs=4,
+    )
+    trained, step = [], runner.train_loop._run_st_iter
 
     def watch(*args):
         step(*args)
@@ -56,59 +75,35 @@ def test_loop_trains_what_was_drawn(tiny_runner):
 
     runner.train_loop._run_st_iter = watch
     runner.train()
-    assert trained == [sampler_of(runner).draw(i) for i in range(6)]
-
-
-@pytest.mark.parametrize(
-    'begin, by_epoch, first',
-    [(1, True, 3), (4, False, 4), (0.3, True, 2), (0.3, False, 2)],
-)
-def test_first_iteration_with_subnets(tiny_runner, begin, by_epoch, first):
-    runner = tiny_runner(sampler=dict(SAMPLER, begin=begin, by_epoch=by_epoch))
-    counts = []
-    step = runner.train_loop._run_st_iter
-
-    def watch(*args):
-        step(*args)
-        counts.append(len(runner.train_loop.subnets))
-
-    runner.train_loop._run_st_iter = watch
-    runner.train()
-    assert counts == [0] * first + [3] * (6 - first)
-
-
-def test_subnets_in_every_nth_iteration(tiny_runner):
-    runner = tiny_runner(
-        sampler=dict(SAMPLER, begin=1, by_epoch=False, every=3, interval=5),
-        max_epochs=4,
-    )
-    counts = []
-    step = runner.train_loop._run_st_iter
-
-    def watch(*args):
-        step(*args)
-        counts.append(len(runner.train_loop.subnets))
-
-    runner.train_loop._run_st_iter = watch
-    runner.train()
-    assert counts == [0, 3, 0, 0, 3, 0, 0, 3, 0, 0, 3, 0]
-    sampler = sampler_of(runner)
+    assert [*map(len, trained)] == [0, 3, 0, 0, 3, 0, 0, 3, 0, 0, 3, 0]
+    sampler = next(h.sampler for h in runner.hooks if hasattr(h, 'sampler'))
+    assert trained == [sampler.draw(i) for i in range(12)]
     for num in range(13):
-        assert sampler.count_iterations(num) == sum(map(bool, counts[:num]))
+        assert sampler.count_iterations(num) == sum(map(bool, trained[:num]))
     # What is drawn depends on the iteration alone.
     always = SubnetSampler(**SAMPLER, seed=sampler.seed).fit(runner.model)
     assert sampler.draw(10) == always.draw(10)
-    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    text = read_log(runner)
     # One report each five iterations, of the last that had subnets.
     assert re.findall(r'Subnets of iteration (\d+)', text) == ['5', '8']
-    one, average = (
-        float(re.search(pattern, text)[1])
-        for pattern in (
-            r'cost of an iteration: ([\d.]+) times plain',
-            r'subnets in one of 3 iterations: ([\d.]+) times on average',
-        )
+    (average,) = re.findall(
+        r'subnets in one of 3 iterations: ([\d.]+) times on average', text
     )
-    assert average == pytest.approx(1 + (one - 1) / 3, abs=0.01)
+    one = read_cost(text)
+    assert float(average) == pytest.approx(1 + (one - 1) / 3, abs=0.01)
+    assert re.search(r'layer3 +3 +\d+\.\d% +3, 2, 1\n', text)
+    assert 'drawn from: 8 to 16 px (main input: 16 px' in text
+    image = torch.zeros(1, 3, 16, 16)
+    expected = predict_iteration_cost(runner.model, image, always)
+    assert one == pytest.approx(expected, rel=0.02)
+    assert 'passes on one input share the blocks' in text
+
+
+def read_cost(text):
+    """The one predicted cost of an iteration with subnets in a log."""
+    pattern = r'predicted cost of an iteration: ([\d.]+) times plain'
+    (cost,) = re.findall(pattern, text)
+    return float(cost)
 
 
 @pytest.mark.parametrize('is_guessing', [True, False])
@@ -120,72 +115,41 @@ def test_a_network_that_guesses_is_told_of(tiny_runner, is_guessing):
     model['head']['head']['init_cfg'] = dict(
         type='Normal', layer='Linear', std=std
     )
+    loop = 'mmst.STIterBasedTrainLoop'
     runner = tiny_runner(
         model=model,
         sampler=dict(SAMPLER, begin=0.1),
-        loop='mmst.STIterBasedTrainLoop',
-        train_cfg=dict(type='mmst.STIterBasedTrainLoop', max_iters=20),
+        loop=loop,
+        train_cfg=dict(type=loop, max_iters=20),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
     )
     runner.train()
-    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    text = read_log(runner)
     told = re.findall(r'After (\d+) iterations the main network still', text)
     assert told == (['4'] if is_guessing else [])
     assert ('guessing among 4 classes 1.39' in text) == is_guessing
 
 
-@pytest.mark.parametrize('every', [0, 1.5, True])
-def test_every_is_a_whole_number(every):
-    with pytest.raises(ValueError, match=f'every {every!r} is not a whole'):
-        SubnetSampler(every=every)
-
-
 @pytest.mark.parametrize('strategy', ['stochastic', 'raw'])
 def test_other_strategies_train(tiny_runner, strategy):
-    runner = tiny_runner(sampler=dict(num_subnets=2, strategy=strategy))
-    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
-    runner.train()
-    assert runner.iter == 6
-    assert any(
-        not torch.equal(before[k], v)
-        for k, v in runner.model.state_dict().items()
+    runner = tiny_runner(
+        sampler=dict(num_subnets=2, strategy=strategy), max_epochs=1
     )
+    before = [p.clone() for p in runner.model.parameters()]
+    runner.train()
+    assert not all(map(torch.equal, before, runner.model.parameters()))
 
 
-@pytest.fixture
-def chain(monkeypatch):
+def chain(branch_only):
     """Four blocks of a family of its own; the first has no shortcut."""
-    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
-
-    def make(branch_only):
-        net = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(4)))
-        first, *rest = net
-
-        @register_stage_finder('Mine')
-        def find(backbone):
-            return (
-                [
-                    Stage(
-                        'all',
-                        (
-                            Block(first, None),
-                            *(
-                                Block(block, branch_only=branch_only)
-                                for block in rest
-                            ),
-                        ),
-                    )
-                ]
-                if backbone is net
-                else None
-            )
-
-        return net
-
-    return make
+    net = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(4)))
+    blocks = [Block(block, branch_only=branch_only) for block in net[1:]]
+    stage = Stage('all', (Block(net[0], None), *blocks))
+    register_stage_finder('Mine')(lambda model: [stage] * (model is net))
+    return net
 
 
-def test_raw_draws_keep_blocks_without_a_shortcut(chain):
+def test_raw_draws_keep_blocks_without_a_shortcut():
     sampler = SubnetSampler(num_subnets=20, strategy='raw')
     sampler.fit(chain(lambda module: nullcontext()))
     stages = [subnet.paths[0] for subnet in sampler.draw(0)]
@@ -193,49 +157,30 @@ def test_raw_draws_keep_blocks_without_a_shortcut(chain):
     assert any('shortcut' in paths for paths in stages)
 
 
-def test_raw_needs_branches(chain):
-    sampler = SubnetSampler(strategy='raw')
-    with pytest.raises(
-        ValueError,
-        match="'raw' is not supported for Identity in "
-        "all, .*: set strategy to 'ordered' or",
-    ):
-        sampler.fit(chain(None))
-
-
-def test_report_tells_space_and_cost(tiny_runner):
-    runner = tiny_runner(sampler=SAMPLER, max_epochs=1)
-    runner.train()
-    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
-    assert re.search(r'layer3 +3 +\d+\.\d% +3, 2, 1\n', text)
-    assert 'drawn from: 8 to 16 px (main input: 16 px' in text
-    assert text.count('predicted cost of an iteration') == 1
-    printed = float(
-        re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1]
-    )
-    image = torch.zeros(1, 3, 16, 16)
-    sampler = SubnetSampler(**SAMPLER).fit(runner.model)
-    expected = predict_iteration_cost(runner.model, image, sampler)
-    assert printed == pytest.approx(expected, rel=0.02)
-    assert 'passes on one input share the blocks' in text
+def test_raw_needs_branches():
+    told = "'raw' is not supported for Identity in all, .*: set strategy to"
+    with pytest.raises(ValueError, match=told):
+        SubnetSampler(strategy='raw').fit(chain(None))
 
 
 @pytest.mark.parametrize(
     'options, reason',
     [
+        (dict(), None),
         (dict(share_prefixes=False), 'share_prefixes=False in train_cfg'),
-        (dict(update_running_stats=True), 'every subnet updates running'),
+        (dict(update_running_stats=True), 'every subnet updates running sta'),
         (dict(input_transforms=['flip']), 'each subnet has its own input'),
-        (dict(chain_inputs=True), "each subnet's input is made from the"),
+        (dict(chain_inputs=True), "each subnet's input is made from the prev"),
     ],
 )
-def test_report_tells_why_passes_are_apart(tiny_runner, options, reason):
-    """And each pass is run from its first block on."""
-    train_cfg = dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1)
-    runner = tiny_runner(
-        sampler=dict(SAMPLER, size_range=(16, 16)),
-        train_cfg=dict(train_cfg, **options),
-    )
+def test_why_passes_are_apart(options, reason):
+    assert (explain_apart(**options) or 'None').startswith(str(reason))
+
+
+def test_passes_apart_are_reported_and_run_from_their_first_block(tiny_runner):
+    sampler = dict(SAMPLER, size_range=(16, 16))
+    loop = dict(type=LOOP, max_epochs=1, share_prefixes=False)
+    runner = tiny_runner(sampler=sampler, train_cfg=loop)
     trained = []
     conv = runner.model.backbone.layer1[0].conv1
     conv.register_forward_hook(
@@ -243,14 +188,10 @@ def test_report_tells_why_passes_are_apart(tiny_runner, options, reason):
         lambda own, *_: trained.append(own is conv and own.training)
     )
     runner.train()
-    text = next(Path(runner.work_dir).glob('*/*.log')).read_text()
-    assert f'each pass runs by itself: {reason}' in text
-    printed = float(
-        re.search(r'predicted cost of an iteration: ([\d.]+)', text)[1]
-    )
+    text = read_log(runner)
+    assert 'each pass runs by itself: share_prefixes=False' in text
     image = torch.zeros(1, 3, 16, 16)
-    sampler = SubnetSampler(**dict(SAMPLER, size_range=None))
-    sampler.fit(runner.model)
-    apart = predict_iteration_cost(runner.model, image, sampler, share=False)
-    assert printed == pytest.approx(apart, abs=0.006)
+    plain = SubnetSampler(**dict(sampler, size_range=None)).fit(runner.model)
+    apart = predict_iteration_cost(runner.model, image, plain, share=False)
+    assert read_cost(text) == pytest.approx(apart, abs=0.006)
     assert sum(trained) == 3 * 4  # iterations, passes

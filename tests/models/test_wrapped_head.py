@@ -1,7 +1,6 @@
 """A head that teaches is the plain head in everything else."""
 
 import copy
-import io
 import pickle
 from types import SimpleNamespace
 
@@ -24,6 +23,7 @@ from mmst.models import STClsHead
 from mmst.subnets import Subnet
 from tests.conftest import batch, build_classifier, classifier, load_run, sgd
 from tests.models.test_st_cls_head import config_of
+from tests.subnets.test_families import pickled
 
 SUBNETS = [Subnet.ordered((1, 2, 1), (3, 3, 3))]
 PLAIN = dict(type='LinearClsHead', num_classes=4, in_channels=16)
@@ -122,19 +122,12 @@ def test_attributes_of_the_same_name_are_not_overwritten():
         STClsHead(Own(3, 8))
 
 
-def by_torch(head):
-    file = io.BytesIO()
-    torch.save(head, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
 @pytest.mark.parametrize(
     'duplicate',
     [
         copy.copy,
         copy.deepcopy,
-        by_torch,
+        pickled,
         lambda head: pickle.loads(pickle.dumps(head)),
         lambda head: pickle.loads(pickle.dumps(head, protocol=2)),
         lambda head: head._replicate_for_data_parallel(),
