@@ -67,22 +67,48 @@ def shared(model, images, subnets, before=do_nothing, **options):
 def assert_equal(model, other, losses, expected):
     """Losses, gradients to 1e-10, running statistics."""
     torch.testing.assert_close(
-        torch.stack(losses), torch.stack(expected), rtol=1e-10, atol=0
+        torch.stack(losses),
+        torch.stack(expected).detach(),
+        rtol=1e-10,
+        atol=0,
     )
     assert not any(loss.requires_grad for loss in losses)
-    largest = max(
-        p.grad.abs().max() for p in other.parameters() if p.grad is not None
+    ours, theirs = (
+        {name: p.grad for name, p in net.named_parameters()}
+        for net in (model, other)
     )
-    for (name, ours), theirs in zip(
-        model.named_parameters(), other.parameters()
-    ):
-        assert (ours.grad is None) == (theirs.grad is None), name
-        if ours.grad is not None:
-            torch.testing.assert_close(
-                ours.grad, theirs.grad, rtol=1e-10, atol=1e-10 * largest.item()
-            )
+    largest = max(g.abs().max() for g in theirs.values() if g is not None)
+    for name, gradient in theirs.items():
+        assert (ours[name] is None) == (gradient is None), name
+        if gradient is not None:
+            error = (ours[name] - gradient).abs()
+            assert (error <= 1e-10 * (largest + gradient.abs())).all(), name
     for (name, ours), theirs in zip(model.named_buffers(), other.buffers()):
         assert torch.equal(ours, theirs), name
+
+
+def check(make, images, subnets, watch=None, share=True, **options):
+    """Assert that passes that share equal passes apart.
+
+    Args:
+        make: Makes the network; twice the same.
+        images: A batch for each pass.
+        subnets: The passes.
+        watch: Gives modules of the network.
+        share: Whether they share.
+        **options: As of :func:`apart`.
+
+    Returns:
+        How often each of these modules runs in passes that share.
+    """
+    model, other = make(), make()
+    torch.manual_seed(1)
+    expected = apart(other, images, subnets, **options)
+    counts = count_calls(watch(model) if watch else [])
+    torch.manual_seed(1)
+    losses = shared(model, images, subnets, share=share, **options)
+    assert_equal(model, other, losses, expected)
+    return [*counts.values()]
 
 
 def train_without_chance(model):

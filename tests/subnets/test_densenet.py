@@ -39,26 +39,28 @@ from tests.subnets.passes_apart import apart, assert_equal, draw, shared
 from tests.subnets.test_families import assert_same, check_shared
 
 EFFICIENT = dict(memory_efficient=True)
-SOURCES = [
-    (build, options)
-    for build in (mmpretrain_densenet, torchvision_densenet, timm_densenet)
-    for options in ({}, EFFICIENT)
-]
+BUILDS = [mmpretrain_densenet, torchvision_densenet, timm_densenet]
+PLAIN = [(build, options) for build in BUILDS for options in ({}, EFFICIENT)]
 NORMS = [
     dict(type='BN', affine=False),
     dict(type='BN', track_running_stats=False),
     dict(type='IN'),
     dict(type='IN', affine=True, track_running_stats=True),
 ]
+SOURCES = PLAIN + [(mmpretrain_densenet, dict(norm_cfg=n)) for n in NORMS]
 
 
-@pytest.mark.parametrize('kept', KEPT)
 @pytest.mark.parametrize(
-    'training, update', [(False, True), (True, False), (True, True)]
-)
-@pytest.mark.parametrize(
-    'build, options',
-    SOURCES + [(mmpretrain_densenet, dict(norm_cfg=norm)) for norm in NORMS],
+    'build, options, training, update, kept',
+    [
+        pytest.param(
+            *(*source, *mode, kept),
+            marks=[pytest.mark.slow] * ((i + j + k) % 3 > 0),
+        )
+        for i, source in enumerate(SOURCES)
+        for j, mode in enumerate([(False, True), (True, False), (True, True)])
+        for k, kept in enumerate(KEPT)
+    ],
 )
 @pytest.mark.filterwarnings('ignore:.*use_reentrant')
 def test_subnet_is_the_network_cut_by_hand(
@@ -80,18 +82,18 @@ def test_subnet_is_the_network_cut_by_hand(
     expected.square().sum().backward()
     assert_same([out], [expected])
     assert torch.equal(out, full) is (kept is ALL)
-    for ours, theirs in zip(model.parameters(), other.parameters()):
-        zero = torch.zeros_like(ours)
-        gradients = [
-            zero if p.grad is None else p.grad for p in (ours, theirs)
-        ]
-        assert_same(gradients[:1], gradients[1:])
+    for parameters in zip(model.parameters(), other.parameters()):
+        ours, theirs = (
+            torch.zeros_like(p) if p.grad is None else p.grad
+            for p in parameters
+        )
+        assert_same([ours], [theirs])
     after = dict(other.named_buffers()) if update else before
     for name, buffer in model.named_buffers():
         torch.testing.assert_close(buffer, after[name], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize('build', [build for build, _ in SOURCES[::2]])
+@pytest.mark.parametrize('build', BUILDS)
 @pytest.mark.parametrize('kept', [ORDERED, ([0, 1, 2], [0], [0, 1, 2])])
 def test_exported_is_the_network_cut_by_hand(build, kept):
     model = build()
@@ -106,7 +108,7 @@ def test_exported_is_the_network_cut_by_hand(build, kept):
 
 
 @pytest.mark.filterwarnings('ignore:.*use_reentrant')
-@pytest.mark.parametrize('build, options', SOURCES)
+@pytest.mark.parametrize('build, options', PLAIN)
 def test_shared(build, options):
     """Blocks that read features of earlier ones, checkpointed or not."""
     model = build(**options)
@@ -206,24 +208,18 @@ def remove_parametrization(conv):
 
 
 # How the weight of each convolution is computed, and how it is made plain.
-COMPUTED = {
-    'pruned': (
-        lambda conv: prune.l1_unstructured(conv, 'weight', 0.3),
-        lambda conv: prune.remove(conv, 'weight'),
-    ),
-    'weight norm': (weight_norm, remove_weight_norm),
-    'parametrized weight norm': (
-        parametrizations.weight_norm,
-        remove_parametrization,
-    ),
-    'spectral norm': (spectral_norm, remove_spectral_norm),
-    'parametrized spectral norm': (
-        parametrizations.spectral_norm,
-        remove_parametrization,
-    ),
-}
 needs_computed = pytest.mark.parametrize(
-    'change, undo', [*COMPUTED.values()], ids=[*COMPUTED]
+    'change, undo',
+    [
+        (
+            lambda conv: prune.l1_unstructured(conv, 'weight', 0.3),
+            lambda conv: prune.remove(conv, 'weight'),
+        ),
+        (weight_norm, remove_weight_norm),
+        (parametrizations.weight_norm, remove_parametrization),
+        (spectral_norm, remove_spectral_norm),
+        (parametrizations.spectral_norm, remove_parametrization),
+    ],
 )
 
 
@@ -308,43 +304,43 @@ class Adapted(nn.Module):
         return self.base_layer(x)
 
 
-def set_class(module, cls):
-    module.__class__ = cls
+def as_low_rank(conv):
+    conv.__class__ = LowRank
+    return conv
 
 
 @pytest.mark.parametrize(
-    'change, message',
+    'name, change, message',
     [
         (
-            lambda net: set_class(net.denseblock1.denselayer2.conv1, LowRank),
+            'denseblock1.denselayer2.conv1',
+            as_low_rank,
             'LowRank in or after features.denseblock1 is not a plain',
         ),
         (
-            lambda net: setattr(
-                net.transition1, 'conv', Adapted(net.transition1.conv)
-            ),
+            'transition1.conv',
+            Adapted,
             'Adapted in or after features.denseblock1 is not a plain',
         ),
         (
-            lambda net: setattr(
-                net.denseblock1, 'denselayer2', Adapted(nn.Identity())
-            ),
+            'denseblock1.denselayer2',
+            lambda layer: Adapted(nn.Identity()),
             'features.denseblock1 has Adapted beside _DenseLayer',
         ),
+        # A transition that gives away what it reads, as a U-Net's does.
+        ('transition1', Adapted, 'Adapted .*denseblock1 has a forward of'),
         (
-            # A transition that gives away what it reads, as a U-Net's does.
-            lambda net: setattr(net, 'transition1', Adapted(net.transition1)),
-            'Adapted .*features.denseblock1 has a forward of',
-        ),
-        (
-            lambda net: prune.l1_unstructured(net.norm5, 'weight', 0.3),
+            'norm5',
+            lambda norm: prune.l1_unstructured(norm, 'weight', 0.3),
             'BatchNorm2d in or after features.denseblock3 is comp',
         ),
     ],
 )
-def test_layers_that_cannot_lose_channels_are_refused(change, message):
+def test_layers_that_cannot_lose_channels_are_refused(name, change, message):
     model = torchvision_densenet()
-    change(model.features)
+    parent, _, child = name.rpartition('.')
+    parent = model.features.get_submodule(parent)
+    setattr(parent, child, change(getattr(parent, child)))
     with pytest.raises(TypeError, match=message):
         find_stages(model)
 

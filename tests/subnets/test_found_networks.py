@@ -20,6 +20,7 @@ from torchvision.models.vision_transformer import EncoderBlock
 from mmst.subnets import activate, find_backbone, find_stages
 from tests.subnets.passes_apart import draw
 from tests.subnets.test_families import (
+    TORCH_VIT,
     check_exported,
     check_in_place,
     check_raw,
@@ -67,25 +68,20 @@ class Last(nn.Module):
 
 
 def retriever():
-    head = dict(
-        type='mmpretrain.ArcFaceClsHead', num_classes=4, in_channels=32
+    head = dict(type='mmpretrain.ArcFaceClsHead', num_classes=4)
+    model = dict(
+        type='mmpretrain.ImageToImageRetriever',
+        image_encoder=[RESNET, dict(type='GlobalAveragePooling')],
+        head=dict(head, in_channels=32),
+        prototype=torch.rand(4, 32),
     )
-    return ROOT_MODELS.build(
-        dict(
-            type='mmpretrain.ImageToImageRetriever',
-            image_encoder=[RESNET, dict(type='GlobalAveragePooling')],
-            head=head,
-            prototype=torch.rand(4, 32),
-        )
-    )
+    return ROOT_MODELS.build(model)
 
 
 def fpn():
     features = {f'layer{i}': str(i) for i in range(1, 5)}
-    network = torchvision.models.resnet18()
-    return Holder(
-        backbone=BackboneWithFPN(network, features, [64, 128, 256, 512], 8)
-    )
+    widths, network = [64, 128, 256, 512], torchvision.models.resnet18()
+    return Holder(backbone=BackboneWithFPN(network, features, widths, 8))
 
 
 def wrap_blocks(model, names, only=None):
@@ -94,8 +90,7 @@ def wrap_blocks(model, names, only=None):
         blocks = model.get_submodule(name)
         for child in only or [*blocks._modules]:
             wrapped = checkpoint_wrapper(
-                getattr(blocks, child),
-                checkpoint_impl=CheckpointImpl.NO_REENTRANT,
+                getattr(blocks, child), CheckpointImpl.NO_REENTRANT
             )
             setattr(blocks, child, wrapped)
     return model
@@ -177,15 +172,8 @@ def video():
 
 
 def vit():
-    return torchvision.models.VisionTransformer(
-        image_size=32,
-        patch_size=8,
-        num_layers=3,
-        num_heads=2,
-        hidden_dim=8,
-        mlp_dim=16,
-        num_classes=3,
-    )
+    options = dict(TORCH_VIT, hidden_dim=24, mlp_dim=48, num_classes=3)
+    return torchvision.models.VisionTransformer(**options)
 
 
 class Merging(EncoderBlock):
@@ -205,12 +193,10 @@ def merging():
 
 def own_layers():
     """A subclass of mmpretrain's layer, in mmpretrain's network."""
-    arch = dict(
-        embed_dims=8, num_layers=3, num_heads=2, feedforward_channels=16
-    )
-    model = ROOT_MODELS.build(
-        dict(type='mmpretrain.VisionTransformer', arch=arch, img_size=32)
-    )
+    arch = dict(embed_dims=8, num_layers=3, num_heads=2)
+    arch['feedforward_channels'] = 16
+    cfg = dict(type='mmpretrain.VisionTransformer', arch=arch, img_size=32)
+    model = ROOT_MODELS.build(cfg)
 
     class OwnLayer(type(model.layers[0])):
         def forward(self, x):
@@ -403,7 +389,7 @@ def replaced(model, name, child):
     return model
 
 
-OTHER = nn.Sequential(nn.Linear(8, 8))
+OTHER = nn.Sequential(nn.Linear(24, 24))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmpretrain.models.backbones import ResNet
+from mmpretrain.models.backbones.resnet import BasicBlock
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torchvision.models.resnet import BasicBlock, ResNet
 
-from mmst.subnets import PassRunner, Path, Subnet, activate
+from mmst.subnets import PassRunner, Path, Subnet, activate, find_stages
 from tests.subnets.passes_apart import (
     apart,
     assert_equal,
@@ -36,17 +37,18 @@ class Net(ResNet):
 
     mix = None
 
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__(18, base_channels=8, stem_channels=8)
+        self.fc = nn.Linear(64, 5)
+        self.double().train()
+
     def forward(self, x):
-        x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+        x = self.layer1(self.maxpool(self.relu(self.norm1(self.conv1(x)))))
         if self.mix is not None:
             x = x + self.mix() * x.flip(0)
         x = self.layer4(self.layer3(self.layer2(x)))
-        return self.fc(self.avgpool(x).flatten(1))
-
-
-def resnet():
-    torch.manual_seed(0)
-    return Net(BasicBlock, list(FULL), num_classes=5).double().train()
+        return self.fc(x.mean((2, 3)))
 
 
 def is_main(subnet):
@@ -145,7 +147,7 @@ def run(how, model, prepare):
 @pytest.mark.parametrize('name', CHANGES)
 def test_shared_passes_equal_passes_apart(name):
     prepare, expected_runs = CHANGES[name]
-    model, other = resnet(), resnet()
+    model, other = Net(), Net()
     expected, runs = run(apart, other, prepare)
     assert runs == 3
     losses, runs = run(shared, model, prepare)
@@ -158,7 +160,7 @@ def test_inputs_are_the_same_tensors_or_have_equal_values(kind):
     """Images that require a gradient are those of one pass alone."""
     results = []
     for share in (False, True):
-        model, images = resnet(), IMAGES.clone()
+        model, images = Net(), IMAGES.clone()
         counts, found = count_calls([model.conv1]), []
 
         def loss(subnet, model=model, images=images, found=found):
@@ -183,14 +185,14 @@ def test_inputs_are_the_same_tensors_or_have_equal_values(kind):
 
 def test_statistics_that_change_between_passes_are_refused():
     """The pass before still needs those that it read."""
-    run(apart, resnet(), change_statistics)
+    run(apart, Net(), change_statistics)
     with pytest.raises(RuntimeError, match='written into.*share=False'):
-        run(shared, resnet(), change_statistics)
+        run(shared, Net(), change_statistics)
 
 
 def test_weights_that_change_between_passes_are_refused():
     """Their gradients are not complete; apart it is the user's own affair."""
-    model, passes = resnet(), [None, *SUBNETS]
+    model, passes = Net(), [None, *SUBNETS]
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
 
     def loss(subnet):
@@ -228,7 +230,7 @@ def collect(model):
 
 @pytest.mark.parametrize('make', [clip, collect])
 def test_gradients_of_single_passes_are_refused(make):
-    model = resnet()
+    model = Net()
 
     def train(share):
         PassRunner(model, share).run(
@@ -243,7 +245,7 @@ def test_gradients_of_single_passes_are_refused(make):
 
 
 def test_pass_without_backward_is_refused():
-    model = resnet()
+    model = Net()
     with pytest.raises(RuntimeError, match=r'call `one.backward\(loss\)`'):
         for one in PassRunner(model).plan([None, *SUBNETS]):
             with one:
@@ -253,7 +255,7 @@ def test_pass_without_backward_is_refused():
 
 def test_loop_that_ends_early_is_told():
     """What passes share is backpropagated in the last of them."""
-    model = resnet()
+    model = Net()
     with pytest.warns(UserWarning, match='ended early.*incomplete'):
         for one in PassRunner(model).plan([None, *SUBNETS]):
             with one:
@@ -264,7 +266,7 @@ def test_loop_that_ends_early_is_told():
 
 def test_data_parallel():
     """Copies of the network do not run the original's blocks and shortcuts."""
-    model = nn.DataParallel(resnet())
+    model = nn.DataParallel(Net())
     with pytest.raises(ValueError, match='DataParallel.*share=False'):
         PassRunner(model)
     runner = PassRunner(model, share=False)
@@ -292,20 +294,20 @@ class Chancy(BasicBlock):
 @pytest.mark.parametrize('block', [BasicBlock, Chancy])
 def test_verify(block):
     """It names what differs, and leaves all as it was."""
-    torch.manual_seed(0)
-    model = ResNet(block, list(FULL), num_classes=5)
+    model = Net()
+    for stage in find_stages(model):
+        for each in stage.blocks:
+            each.module.__class__ = block
     model.dropout = nn.Dropout(0.5)
     model.layer2[1].relu = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
-    model.train()
     model.layer1.eval()
-    model(IMAGES.float()).mean().backward()
+    model(IMAGES).mean().backward()
     gradients = [p.grad.clone() for p in model.parameters()]
     buffers = [b.clone() for b in model.buffers()]
     states = torch.get_rng_state(), np.random.get_state()[1].tolist()
 
     def loss(subnet):
-        logits = model.dropout(model(IMAGES.float()))
-        return cross_entropy(logits, LABELS)
+        return cross_entropy(model.dropout(model(IMAGES)), LABELS)
 
     found = PassRunner(model).verify([None, *SUBNETS], loss)
     if block is BasicBlock:
@@ -338,7 +340,7 @@ def test_verify_names_a_gradient_and_a_failure():
             Once.calls += 1
             return gradient * (Once.calls % 2)
 
-    model = resnet()
+    model = Net()
     own = model.layer1[1].forward
     model.layer1[1].forward = lambda x: Once.apply(own(x))
     found = PassRunner(model).verify(
@@ -350,16 +352,5 @@ def test_verify_names_a_gradient_and_a_failure():
         output = model.layer1(model.conv1(IMAGES))
         return output.relu_().mean() + model(IMAGES).mean()
 
-    found = PassRunner(resnet()).verify([None, SUBNETS[0]], fail)
+    found = PassRunner(Net()).verify([None, SUBNETS[0]], fail)
     assert found is None  # nothing of this runner's network was run
-
-
-def test_numbers_of_iterations_are_whole():
-    from mmst.subnets import SubnetSampler
-
-    sampler = SubnetSampler(2, size_range=(0.5, 1.0)).fit(resnet())
-    for number in (np.int64(3), torch.tensor(3)):
-        assert sampler.draw(number) == sampler.draw(3)
-    for number in (3.0, 0.5, np.float32(3)):
-        with pytest.raises(TypeError, match='iteration .* not a whole'):
-            sampler.draw(number)

@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -76,22 +77,14 @@ def test_sandwich_needs_a_smallest(options, reason):
 
 
 def test_too_many_subnets_are_refused():
-    class Chain(nn.Module):
-        """Stages of 9 and 8 blocks in the layout of a ResNet."""
-
-        def __init__(self):
-            super().__init__()
-            block = torchvision.models.resnet.BasicBlock
-            for index, depth in enumerate((9, 8), 1):
-                blocks = [block(4, 4) for _ in range(depth)]
-                setattr(self, f'layer{index}', nn.Sequential(*blocks))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.layer2(self.layer1(x))
-
+    """Of stages of 9 and 8 blocks in the layout of a ResNet."""
+    block, net = torchvision.models.resnet.BasicBlock, nn.Sequential()
+    for name, depth in dict(layer1=9, layer2=8).items():
+        blocks = [block(4, 4) for _ in range(depth)]
+        net.add_module(name, nn.Sequential(*blocks))
     with pytest.raises(ValueError, match='would train 72 subnets.*than 64'):
-        SubnetSampler('all').fit(Chain())
-    assert SubnetSampler('all', min_depth=2).fit(Chain()).num_subnets == 56
+        SubnetSampler('all').fit(net)
+    assert SubnetSampler('all', min_depth=2).fit(net).num_subnets == 56
 
 
 def test_begin_and_model():
@@ -99,3 +92,12 @@ def test_begin_and_model():
     with pytest.raises(RuntimeError, match='call sampler.fit'):
         sampler.draw(3)
     assert sampler.draw(2) == []
+
+
+def test_numbers_of_iterations_are_whole(model):
+    sampler = SubnetSampler(2, size_range=(0.5, 1.0)).fit(model)
+    for number in (np.int64(3), torch.tensor(3)):
+        assert sampler.draw(number) == sampler.draw(3)
+    for number in (3.0, 0.5, np.float32(3)):
+        with pytest.raises(TypeError, match='iteration .* not a whole'):
+            sampler.draw(number)
