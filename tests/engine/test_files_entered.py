@@ -4,19 +4,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.registry import init_default_scope
 
 import mmst
 from tests.conftest import classifier
+from tests.engine.dense_tasks import runner_options
 
 ROOT = Path(mmst.__file__).parent
 
 
 def trace(runner, before):
-    """The files of mmst whose functions an iteration enters, and those.
+    """The files of mmst that the iteration after some others enters.
 
-    Args:
-        runner: A runner of two iterations at least.
-        before: Number of iterations before the traced one.
+    And these files' functions that are called.
     """
     entered = set()
 
@@ -66,24 +66,10 @@ def test_classifier(tiny_runner):
 def test_detector(tiny_runner):
     pytest.importorskip('mmdet')
     pytest.importorskip('mmcv.ops')
-    from mmengine.registry import init_default_scope
-
-    from tests.engine.dense_tasks import model_cfg
-
     init_default_scope('mmdet')
     runner = tiny_runner(
-        model=model_cfg('two_stage'),
         sampler=dict(num_subnets=2, size_range=(0.6, 0.9), interval=6),
-        train_dataloader=dict(
-            batch_size=2,
-            num_workers=0,
-            dataset=dict(type='mmengine.TinyScenes', task='two_stage'),
-            sampler=dict(type='mmengine.DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate'),
-        ),
-        default_scope='mmdet',
-        visualizer=None,
-        max_epochs=1,
+        **runner_options('two_stage'),
     )
     files, entered = trace(runner, 1)
     check(files, entered)
