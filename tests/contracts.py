@@ -41,6 +41,7 @@ CONTRACTS = {
         'engine/test_loops.py',
         'subnets/test_space.py',
         'export/test_refusals.py',
+        'test_options.py',
     ),
     'what differs between the stacks makes no difference': (
         'test_installation.py',

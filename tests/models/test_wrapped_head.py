@@ -14,7 +14,6 @@ from mmpretrain.engine.hooks import SetAdaptiveMarginsHook, SwitchRecipeHook
 from mmpretrain.models.heads import ArcFaceClsHead, ClsHead, LinearClsHead
 from mmpretrain.models.losses import LabelSmoothLoss
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmst.checkpoints import strip_checkpoint
@@ -22,7 +21,7 @@ from mmst.engine.step import st_step
 from mmst.models import STClsHead
 from mmst.subnets import Subnet
 from tests.conftest import batch, build_classifier, classifier, load_run, sgd
-from tests.models.test_st_cls_head import config_of
+from tests.models.test_st_cls_head import config_of, samples
 from tests.subnets.test_families import pickled
 
 SUBNETS = [Subnet.ordered((1, 2, 1), (3, 3, 3))]
@@ -139,7 +138,7 @@ def test_copies_and_pickles(duplicate):
     options = dict(type='mmst.KLMinusLoss', normalize='standardize')
     head = STClsHead(PLAIN, options, normalize_main=True)
     feats = (torch.rand(2, 16),)
-    data = [DataSample().set_gt_label(i) for i in range(2)]
+    data = samples([0, 1])
     loss = head.loss(feats, data)['loss']
     other = duplicate(head)
     assert type(other) is type(head) and other is not head
@@ -222,7 +221,7 @@ def test_hooks_see_the_logits_of_the_plain_head():
     seen = []
     head.register_forward_hook(lambda *call: seen.append(call[-1]))
     feats = (torch.rand(2, 16),)
-    head.loss(feats, [DataSample().set_gt_label(1)] * 2)
+    head.loss(feats, samples([1, 1]))
     head.predict(feats)
     assert len(seen) == 2
     for logits in seen:
@@ -236,8 +235,7 @@ def test_recipes_switch_the_loss():
     loss = LabelSmoothLoss(0.5)
     SwitchRecipeHook._switch_loss(SimpleNamespace(model=model), loss)
     feats, labels = (torch.rand(4, 16),), [0, 1, 2, 3]
-    data = [DataSample().set_gt_label(i) for i in labels]
-    loss = model.head.loss(feats, data)['loss']
+    loss = model.head.loss(feats, samples(labels))['loss']
     expected = F.cross_entropy(
         model.head.fc(feats[0]), torch.tensor(labels), label_smoothing=0.5
     )

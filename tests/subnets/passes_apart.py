@@ -1,9 +1,10 @@
 """Passes apart, in a few lines, and by the runner that shares prefixes."""
 
+import random
 from contextlib import nullcontext
 from dataclasses import replace
-from random import Random
 
+import numpy
 import torch
 
 from mmst.subnets import PassRunner, Path, SamplingSpace, activate
@@ -21,7 +22,7 @@ def draw(stages, strategy, seed=0):
         strategy=strategy,
         has_shortcut=has_shortcut,
     )
-    return space.sample(Random(seed))
+    return space.sample(random.Random(seed))
 
 
 def loss_of(model, images, number):
@@ -87,28 +88,39 @@ def assert_equal(model, other, losses, expected):
         assert torch.equal(ours, theirs), name
 
 
-def check(make, images, subnets, watch=None, share=True, **options):
-    """Assert that passes that share equal passes apart.
+def run_passes(
+    how, make, images, subnets, watch=None, prepare=None, **options
+):
+    """Run passes of a new network, shared or apart.
 
     Args:
-        make: Makes the network; twice the same.
+        how: :func:`apart` or :func:`shared`.
+        make: Makes the network.
         images: A batch for each pass.
         subnets: The passes.
         watch: Gives modules of the network.
-        share: Whether they share.
-        **options: As of :func:`apart`.
+        prepare: Changes the network, and may return what to do in each pass.
+        **options: As of ``how``.
 
     Returns:
-        How often each of these modules runs in passes that share.
+        The network, the losses, and how often each of the modules ran.
     """
-    model, other = make(), make()
-    torch.manual_seed(1)
-    expected = apart(other, images, subnets, **options)
+    model = make()
+    for seed in (torch.manual_seed, numpy.random.seed, random.seed):
+        seed(3)
+    if prepare is not None:
+        options['before'] = prepare(model) or do_nothing
     counts = count_calls(watch(model) if watch else [])
-    torch.manual_seed(1)
-    losses = shared(model, images, subnets, share=share, **options)
+    losses = how(model, images, subnets, **options)
+    return model, losses, [*counts.values()]
+
+
+def check(*passes, share=True, **options):
+    """Assert that passes that share equal passes apart; give their counts."""
+    other, expected, _ = run_passes(apart, *passes, **options)
+    model, losses, counts = run_passes(shared, *passes, share=share, **options)
     assert_equal(model, other, losses, expected)
-    return [*counts.values()]
+    return counts
 
 
 def train_without_chance(model):

@@ -93,14 +93,25 @@ def test_subnet_is_the_network_cut_by_hand(
         torch.testing.assert_close(buffer, after[name], rtol=1e-10, atol=1e-10)
 
 
+def check_in_place(model, plain, kept, image):
+    with torch.no_grad(), activate(model, subnet_of(kept)):
+        out = logits(model, image)
+    assert_same([out], [logits_without(plain, kept, image)])
+
+
+def check_exported(model, plain, kept, image):
+    """The small network, which is as the plain one cut by hand."""
+    small = export_subnet(model, [*map(len, kept)]).eval()
+    assert_same([logits(small, image)], [logits_without(plain, kept, image)])
+    return small
+
+
 @pytest.mark.parametrize('build', BUILDS)
 @pytest.mark.parametrize('kept', [ORDERED, ([0, 1, 2], [0], [0, 1, 2])])
 def test_exported_is_the_network_cut_by_hand(build, kept):
-    model = build()
-    model.eval()
+    model = build().eval()
     image = torch.rand(2, 3, 32, 32).double()
-    small = export_subnet(model, [*map(len, kept)])
-    assert_same([logits(small, image)], [logits_without(model, kept, image)])
+    small = check_exported(model, model, kept, image)
     assert len(small.state_dict()) < len(model.state_dict())
     for name, value in small.state_dict().items():
         first = tuple(slice(0, length) for length in value.shape)
@@ -242,17 +253,12 @@ def test_computed_weights_lose_their_channels(change, undo):
         own.weight.data.copy_(conv.weight.detach())
     image = torch.rand(2, 3, 32, 32).double()
     for kept in (ORDERED, STOCHASTIC):
-        with torch.no_grad(), activate(model, subnet_of(kept)):
-            out = model(image)
-        assert_same([out], [logits_without(plain, kept, image)])
-    depths = [len(kept) for kept in ORDERED]
+        check_in_place(model, plain, kept, image)
     with pytest.raises(ValueError, match='conv computes its weight'):
-        export_subnet(model, depths)
+        export_subnet(model, [*map(len, ORDERED)])
     for conv in list_convs(model):
         undo(conv)
-    small = export_subnet(model, depths).eval()
-    expected = logits_without(plain, ORDERED, image)
-    assert_same([small(image)], [expected])
+    check_exported(model, plain, ORDERED, image)
 
 
 @needs_computed
@@ -278,12 +284,8 @@ def test_wrapped_dense_layers():
             layer, checkpoint_impl=CheckpointImpl.NO_REENTRANT
         )
     image = torch.rand(2, 3, 32, 32).double()
-    expected = logits_without(plain, ORDERED, image)
-    with activate(model.eval(), subnet_of(ORDERED)):
-        out = model(image)
-    small = export_subnet(model, [len(kept) for kept in ORDERED])
-    for ours in (out, small(image)):
-        assert_same([ours], [expected])
+    check_in_place(model.eval(), plain, ORDERED, image)
+    check_exported(model, plain, ORDERED, image)
 
 
 class LowRank(nn.Conv2d):
@@ -365,15 +367,10 @@ def test_two_classifiers():
     plain.classifier.weight.data.copy_(sum(h.weight for h in model.heads))
     plain.classifier.bias.data.copy_(sum(h.bias for h in model.heads))
     image = torch.rand(2, 3, 32, 32).double()
-    with activate(model, subnet_of(ORDERED)):
-        out = model(image)
-    expected = logits_without(plain, ORDERED, image)
-    assert_same([out], [expected])
+    check_in_place(model, plain, ORDERED, image)
     with pytest.raises(ValueError, match='last .*by `heads.0`, `heads.1`'):
         export_subnet(model, (1, 2, 2))
-    expected = logits_without(plain, ([0], [0, 1], [0, 1, 2]), image)
-    small = export_subnet(model, (1, 2, 3))
-    assert_same([small(image)], [expected])
+    check_exported(model, plain, ([0], [0, 1], [0, 1, 2]), image)
 
 
 @pytest.mark.parametrize(

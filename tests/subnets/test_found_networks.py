@@ -15,7 +15,6 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 from torch.nn.functional import relu
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.vision_transformer import EncoderBlock
 
 from mmst.subnets import activate, find_backbone, find_stages
 from tests.subnets.passes_apart import draw
@@ -176,19 +175,24 @@ def vit():
     return torchvision.models.VisionTransformer(**options)
 
 
-class Merging(EncoderBlock):
-    """As token merging makes of a block: half of the tokens go on."""
+def with_output(model, name, change):
+    """The model, the blocks of which are of a class that changes outputs."""
+    blocks = model.get_submodule(name)
 
-    def forward(self, input):  # noqa: A002
-        out = super().forward(input)
-        return out[:, : (out.shape[1] + 1) // 2]
+    class Changed(type(blocks[0])):
+        def forward(self, x):
+            return change(super().forward(x))
+
+    for block in blocks:
+        block.__class__ = Changed
+    return model
 
 
 def merging():
-    model = vit()
-    for block in model.encoder.layers:
-        block.__class__ = Merging
-    return model
+    """As token merging makes of blocks: half of the tokens go on."""
+    return with_output(
+        vit(), 'encoder.layers', lambda x: x[:, : (x.shape[1] + 1) // 2]
+    )
 
 
 def own_layers():
@@ -196,15 +200,7 @@ def own_layers():
     arch = dict(embed_dims=8, num_layers=3, num_heads=2)
     arch['feedforward_channels'] = 16
     cfg = dict(type='mmpretrain.VisionTransformer', arch=arch, img_size=32)
-    model = ROOT_MODELS.build(cfg)
-
-    class OwnLayer(type(model.layers[0])):
-        def forward(self, x):
-            return 2 * super().forward(x)
-
-    for layer in model.layers:
-        layer.__class__ = OwnLayer
-    return model
+    return with_output(ROOT_MODELS.build(cfg), 'layers', lambda x: 2 * x)
 
 
 def encoder(**options):
@@ -257,7 +253,12 @@ MODELS = {
 # Blocks of which nobody knows what the branch alone is.
 WITHOUT_RAW = {
     'Identity as downsampling': (lambda: Own(PostActivation), FOUR[:2]),
-    'empty Sequential': (lambda: Own(EmptySequential), FOUR[:2]),
+    'empty Sequential': (
+        lambda: Own(
+            type('Empty', (PostActivation,), {'empty': nn.Sequential})
+        ),
+        FOUR[:2],
+    ),
     'pre-activation': (lambda: Own(PreActivation), FOUR[:2]),
     'token merging': (merging, ['encoder.layers']),
     'subclass in mmpretrain': (own_layers, ['layers']),
@@ -284,16 +285,11 @@ def images(*number):
 
 
 @pytest.mark.parametrize('name', [*MODELS, *WITHOUT_RAW])
-def test_in_place_and_exported(name):
+def test_in_place_exported_and_shared(name):
     model = make(name)
     check_in_place(model, images())
     small, _ = check_exported(model, images())
     assert len(small.state_dict()) < len(model.state_dict())
-
-
-@pytest.mark.parametrize('name', [*MODELS, *WITHOUT_RAW])
-def test_shared(name):
-    model = make(name)
     model.train()
     strategies = ['ordered'] + ['raw'] * (name in MODELS)
     # A stage that is checkpointed as a whole is not shared.
@@ -398,7 +394,7 @@ OTHER = nn.Sequential(nn.Linear(24, 24))
         (lambda: OwnLoop([Pair(), Pair()]), 'in OwnLoop of'),
         (
             lambda: OwnLoop(merging().encoder.layers),
-            'the blocks of layers, Merging, have a forward of their own',
+            'the blocks of layers, Changed, have a forward of their own',
         ),
         (
             lambda: replaced(Own(PostActivation), 'layer1.1', OTHER),
