@@ -86,29 +86,19 @@ def select_state_dict(
         {'fc.bias': tensor([1.])}
     """
     if entry is None and is_state_dict(checkpoint):
-        return _drop_prefixes(checkpoint)
-    found = [
-        name for name in WEIGHT_ENTRIES if is_state_dict(checkpoint.get(name))
-    ]
-    if entry is None and len(found) > 1:
-        raise ValueError(
-            f'The checkpoint has weights in {len(found)} entries, {found}; '
-            'choose one with --entry (argument `entry`)'
-        )
-    name = entry or (found[0] if found else 'state_dict')
-    if not is_state_dict(checkpoint.get(name)):
-        raise ValueError(
-            f"The checkpoint has no dict of tensors in '{name}'; it has the "
-            f'entries {sorted(map(str, checkpoint))[:20]}. Choose the one '
-            'with the weights with --entry (argument `entry`)'
-        )
-    return _drop_prefixes(checkpoint[name])
-
-
-def _drop_prefixes(state_dict: StateDict) -> StateDict:
-    weights = dict(state_dict)
-    if 'n_averaged' in weights:  # torch.optim.swa_utils.AveragedModel
-        del weights['n_averaged']
+        weights = dict(checkpoint)
+    else:
+        names = WEIGHT_ENTRIES if entry is None else (entry,)
+        found = [name for name in names if is_state_dict(checkpoint.get(name))]
+        if len(found) != 1:
+            raise ValueError(
+                'The checkpoint must have a dict of tensors in one of '
+                f'{list(names)}, but has {found or "none"}; its entries are '
+                f'{sorted(map(str, checkpoint))[:20]}. Choose the one with '
+                'the weights with --entry (argument `entry`)'
+            )
+        weights = dict(checkpoint[found[0]])
+    weights.pop('n_averaged', None)  # torch.optim.swa_utils.AveragedModel
     for prefix in ('module.', 'model.', 'module.'):
         if weights and all(key.startswith(prefix) for key in weights):
             weights = {
@@ -155,6 +145,5 @@ def write_checkpoint(
             path = path.with_name(f'{stem}-{digest[:8]}.pth')
         os.replace(part, path)
     finally:
-        if part.exists():
-            part.unlink()
+        part.unlink(missing_ok=True)
     return path

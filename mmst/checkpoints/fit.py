@@ -7,14 +7,12 @@ none fits, and goes on with random weights.
 import logging
 import re
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional
 
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit, is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
-
-Tensors = Dict[str, Tensor]
 
 
 @contextmanager
@@ -30,8 +28,6 @@ def check_fit(refusal: Optional[str] = None) -> Iterator[None]:
             checkpoint fills a part of its model only. Default: a warning.
 
     Raises:
-        FileNotFoundError: Inside the block, if the file of an ``init_cfg``
-            does not exist.
         ValueError: Inside the block, if a checkpoint fills no tensor of a
             network, or, with ``refusal``, not all of them.
     """
@@ -39,50 +35,43 @@ def check_fit(refusal: Optional[str] = None) -> Iterator[None]:
 
     def initialize_and_check(self: PretrainedInit, module: nn.Module) -> None:
         network = type(module).__name__
-        filled = _Filled(module)
+        advice = (
+            f'set `checkpoint` and `prefix` in the init_cfg of {network}; for '
+            'a backbone, on the command line: --cfg-options '
+            'model.backbone.init_cfg.checkpoint=FILE '
+            'model.backbone.init_cfg.prefix=PREFIX (None if the keys have '
+            'none)'
+        )
+        fill = _Fill(module)
         try:
             initialize(self, module)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f'{self.checkpoint}, pretrained weights for {network}, does '
-                f'not exist: {_explain_setting(network)}'
+                f'not exist: {advice}'
             ) from None
         # MMEngine's errors for files without weights or without the prefix.
         except (AssertionError, AttributeError, RuntimeError):
-            if filled.share > 0:
+            if not fill.is_nothing:
                 raise
-        if filled.share == 0:
-            raise ValueError(
-                f'{self.checkpoint}: none of its keys fits {network}, which '
-                f'would keep random weights.\n'
-                f'In the file: {_name_first(_read_keys(self.checkpoint))}\n'
-                f'prefix: {self.prefix!r}\n'
-                f'In the network: {_name_first(filled.keys)}\n'
-                f'{_explain_setting(network)}. '
-                'tools/model_converters/resnet_to_mmpretrain.py converts '
-                'ResNets of other projects'
-            ) from None
-        if filled.share < 1:
-            _warn(filled.describe(self.checkpoint, {}))
+        source = {}
+        if fill.is_nothing:
+            source = CheckpointLoader.load_checkpoint(
+                self.checkpoint, 'cpu', 'silent'
+            )
+        fill.judge(
+            self.checkpoint,
+            source,
+            f'prefix: {self.prefix!r}\n{advice}. tools/model_converters/'
+            'resnet_to_mmpretrain.py converts ResNets of other projects',
+        )
 
     def load_and_check(
         self: Runner, filename: str, *args: Any, **kwargs: Any
     ) -> Dict[str, Any]:
-        filled = _Filled(self.model)
+        fill = _Fill(self.model)
         checkpoint: Dict[str, Any] = load(self, filename, *args, **kwargs)
-        source = _select_weights(checkpoint)
-        if filled.share == 0:
-            raise ValueError(
-                f'{filename}: none of its {len(source)} keys fits '
-                f'{filled.network}, which would keep random weights.\n'
-                f'In the file: {_name_first(source)}\n'
-                f'In the network: {_name_first(filled.keys)}'
-            )
-        if filled.share < 1:
-            description = filled.describe(filename, source)
-            if refusal is not None:
-                raise ValueError(f'{description}\n{refusal}')
-            _warn(description)
+        fill.judge(filename, checkpoint, '', refusal)
         return checkpoint
 
     PretrainedInit.__call__ = initialize_and_check
@@ -93,29 +82,28 @@ def check_fit(refusal: Optional[str] = None) -> Iterator[None]:
         PretrainedInit.__call__, Runner.load_checkpoint = initialize, load
 
 
-class _Filled:
+class _Fill:
     """The tensors of a network that were written to since this was made."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model.module if is_model_wrapper(model) else model
-        self._before: Dict[str, Tuple[Tensor, int]] = {
+        self._before = {
             key: (tensor, tensor._version)
             for key, tensor in self._read_tensors().items()
         }
-        self.keys = list(self._before)
-        self.network = type(self._model).__name__
 
-    def _read_tensors(self) -> Tensors:
+    def _read_tensors(self) -> Dict[str, Tensor]:
         return {
             key: tensor
             for key, tensor in self._model.state_dict(keep_vars=True).items()
             # Files from before torch 0.4.1 have no counters of batches.
             if isinstance(tensor, Tensor)
+            and tensor.numel() > 0
             and not key.endswith('num_batches_tracked')
         }
 
-    def list_left(self) -> Tensors:
-        """Return the tensors that were not written to, by key.
+    def _list_left(self) -> Dict[str, Tensor]:
+        """List the tensors that were not written to.
 
         Of a sharded model, whose state dict has new copies in each call, that
         is none.
@@ -128,65 +116,60 @@ class _Filled:
         }
 
     @property
-    def share(self) -> float:
-        """The share of the network's numbers that were written, 0 to 1."""
-        total = sum(tensor.numel() for tensor, _ in self._before.values())
-        left = sum(tensor.numel() for tensor in self.list_left().values())
-        return 1 - left / total if total else 1.0
+    def is_nothing(self) -> bool:
+        """Whether no tensor was written to, of those that there are."""
+        return 0 < len(self._before) == len(self._list_left())
 
-    def describe(self, checkpoint: str, source: Dict[str, Any]) -> str:
-        """Say how much was loaded, and which tensors were not.
+    def judge(
+        self,
+        file: str,
+        checkpoint: Any,
+        advice: str,
+        refusal: Optional[str] = None,
+    ) -> None:
+        """Refuse a file that fills nothing, and tell of one that fills a part.
 
-        Args:
-            checkpoint: Name of the file.
-            source: The weights in the file, as far as they are known.
+        The error about the first ends with ``advice``; with a ``refusal``,
+        which ends it, there is one about the second too.
         """
-        left = self.list_left()
-        num_loaded = len(self.keys) - len(left)
-        names: List[str] = []
+        network = type(self._model).__name__
+        source = _select_weights(checkpoint)
+        if self.is_nothing:
+            raise ValueError(
+                f'{file}: none of its keys fits {network}, which would keep '
+                'random weights.\n'
+                f'In the file: {", ".join([*source][:3])}, ...\n'
+                f'In the network: {", ".join([*self._before][:3])}, ...\n'
+                + advice
+            )
+        left = self._list_left()
+        if not left:
+            return
+        total = sum(tensor.numel() for tensor, _ in self._before.values())
+        share = 1 - sum(tensor.numel() for tensor in left.values()) / total
+        names = []
         for key, tensor in list(left.items())[:4]:
-            found = source.get(key)
-            if isinstance(found, Tensor) and found.shape != tensor.shape:
-                key += f' {tuple(found.shape)} in place of '
-                key += f'{tuple(tensor.shape)}'
+            shape = getattr(source.get(key), 'shape', tensor.shape)
+            if shape != tensor.shape:
+                key += f' {tuple(shape)} in place of {tuple(tensor.shape)}'
             names.append(key)
-        if len(left) > len(names):
-            names.append('...')
-        return (
-            f'{checkpoint} fills {num_loaded} of {len(self.keys)} tensors of '
-            f'{self.network}, {100 * self.share:.1f} % of its weights. '
-            'Missing in the file, or of another shape there: '
-            + ', '.join(names)
+        text = (
+            f'{file} fills {len(self._before) - len(left)} of '
+            f'{len(self._before)} tensors of {network}, {100 * share:.1f} % '
+            'of its weights. Missing in the file, or of another shape there: '
+            + ', '.join([*names, '...'][: len(left)])
         )
+        if refusal is not None:
+            raise ValueError(f'{text}\n{refusal}')
+        print_log(text, 'current', level=logging.WARNING)
 
 
-def _warn(message: str) -> None:
-    print_log(message, 'current', level=logging.WARNING)
-
-
-def _select_weights(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
+def _select_weights(checkpoint: Any) -> Dict[str, Any]:
     """Select the weights that MMEngine loads, by their keys there."""
+    if not isinstance(checkpoint, dict):
+        return {f'a {type(checkpoint).__name__}, no dict': checkpoint}
     weights = checkpoint.get('state_dict', checkpoint)
     return {
-        re.sub(r'^module\.', '', key): value for key, value in weights.items()
+        re.sub(r'^module\.', '', str(key)): value
+        for key, value in weights.items()
     }
-
-
-def _read_keys(checkpoint: str) -> Iterable[str]:
-    source = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', 'silent')
-    if not isinstance(source, dict):
-        return [f'a {type(source).__name__}, no dict of tensors']
-    return map(str, source.get('state_dict', source))
-
-
-def _name_first(keys: Iterable[str]) -> str:
-    return ', '.join([*list(keys)[:3], '...'])
-
-
-def _explain_setting(network: str) -> str:
-    return (
-        f'set `checkpoint` and `prefix` in the init_cfg of {network}; '
-        'for a backbone, on the command line: --cfg-options '
-        'model.backbone.init_cfg.checkpoint=FILE '
-        'model.backbone.init_cfg.prefix=PREFIX (None if the keys have none)'
-    )

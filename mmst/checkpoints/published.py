@@ -58,26 +58,19 @@ def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
         for key, tensor in state_dict.items()
         if key not in of_loss
     }
-    meta = {}
-    if 'dataset_meta' in checkpoint.get('meta', {}):
-        meta['dataset_meta'] = _make_plain(
-            checkpoint['meta']['dataset_meta'], 'dataset_meta'
-        )
-    return dict(state_dict=weights, meta=meta)
-
-
-class _NoPlainForm(TypeError):
-    """A value has no form in plain values."""
+    kept = {
+        key: value
+        for key, value in checkpoint.get('meta', {}).items()
+        if key == 'dataset_meta'
+    }
+    return dict(state_dict=weights, meta=_make_plain(kept, 'meta'))
 
 
 def _make_plain(value: Any, name: str) -> Any:
     """Convert a value to types that ``torch.load(weights_only=True)`` reads.
 
-    Entries of dicts that have no plain form are left out with a warning, which
-    calls the value by this name.
-
-    Raises:
-        _NoPlainForm: If the value itself has none.
+    Entries of dicts for which that raises a ``TypeError`` are left out with a
+    warning, which calls the dict by this name.
     """
     if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
         value = value.tolist()
@@ -87,7 +80,7 @@ def _make_plain(value: Any, name: str) -> Any:
             try:
                 key = _make_plain(key, name)
                 plain[key] = _make_plain(entry, f'{name}[{key!r}]')
-            except _NoPlainForm as error:
+            except TypeError as error:
                 warnings.warn(
                     f'{name}[{key!r}] is not published: {error} is neither '
                     'plain nor an array',
@@ -102,7 +95,7 @@ def _make_plain(value: Any, name: str) -> Any:
         return str(value)
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise _NoPlainForm(type(value).__name__)
+    raise TypeError(type(value).__name__)
 
 
 def _check_statistics(checkpoint: Dict[str, Any]) -> None:
@@ -124,6 +117,6 @@ def _check_statistics(checkpoint: Dict[str, Any]) -> None:
             f'{len(changed)} BatchNorm statistics ({changed[0]}, ...) were '
             'changed after EMAHook had copied them. The published ones are '
             'those that tools/test.py evaluates, not those of the accuracy in '
-            'the log: test the published file before you state its accuracy.',
+            'the log: test the published file before you state its accuracy',
             stacklevel=2,
         )

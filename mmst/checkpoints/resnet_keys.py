@@ -1,7 +1,7 @@
 """Convert ResNet checkpoints of other projects to mmpretrain's keys.
 
-Keys are renamed to torchvision's, which are mmpretrain's but for a prefix, and
-compared with those of torchvision's network of that depth.
+Each key of torchvision's network, which is mmpretrain's but for a prefix, is
+looked up by its name in the source's layout; none may be missing or left over.
 """
 
 import re
@@ -26,21 +26,19 @@ LAYOUTS: Dict[str, str] = {
     'torchvision': r'layer(\d+)\.(\d+)\.',
     'timm': r'layer(\d+)\.(\d+)\.',
 }
-# The released names of layers, and torchvision's.
-_OUTSIDE_BLOCKS = {
-    'features.0.0.': 'conv1.',
-    'features.0.1.': 'bn1.',
-    'classifier.0.': 'fc.',
-}
-_IN_BLOCK = {
-    'body.0': 'conv1.',
-    'body.1': 'bn1.',
-    'body.3': 'conv2.',
-    'body.4': 'bn2.',
-    'body.6': 'conv3.',
-    'body.7': 'bn3.',
-    'shortcut': 'downsample.',
-}
+# torchvision's names of layers, and the released ones.
+_OUTSIDE_BLOCKS = dict(
+    conv1='features.0.0', bn1='features.0.1', fc='classifier.0'
+)
+_IN_BLOCK = dict(
+    conv1='body.0',
+    bn1='body.1',
+    conv2='body.3',
+    bn2='body.4',
+    conv3='body.6',
+    bn3='body.7',
+    downsample='shortcut',
+)
 
 
 def convert_resnet(
@@ -85,116 +83,85 @@ def convert_resnet(
                 f'{option}={value!r} is unknown; allowed are {list(known)} '
                 f'(--{option})'
             )
-    layout = layout or _find_layout(state_dict)
+    if layout is None:
+        layout = next(
+            (
+                name
+                for name, block in LAYOUTS.items()
+                if any(re.match(block, key) for key in state_dict)
+            ),
+            None,
+        )
+        if layout is None:
+            raise ValueError(
+                f'The keys are in no known layout: {sorted(state_dict)[:5]}'
+                f'... Known are {list(LAYOUTS)} (--layout)'
+            )
     fits = {
-        each: _fit(state_dict, layout, each, backbone_only)
+        each: _compare(state_dict, layout, each, backbone_only)
         for each in ([depth] if depth else RESNETS)
     }
     # The nearest one, if none fits.
     depth = min(fits, key=lambda each: sum(map(len, fits[each][1:])))
     keys, surplus, missing = fits[depth]
     if surplus or missing:
-        raise ValueError(_explain(layout, depth, surplus, missing))
+        raise ValueError(
+            f'The keys are not those of a ResNet-{depth} in the {layout} '
+            'layout (set others with --depth and --layout, and '
+            '--backbone-only for a file without a classifier):\n'
+            f'surplus, {len(surplus)}: {", ".join(surplus)}\n'
+            f"missing, {len(missing)}, by mmpretrain's names: "
+            + ', '.join(missing)
+        )
     return {
-        _add_prefix(name): state_dict[key] if key else torch.tensor(0)
+        name: state_dict.get(key, torch.tensor(0))
         for name, key in keys.items()
     }
 
 
-def _find_layout(state_dict: StateDict) -> str:
-    for layout, block in LAYOUTS.items():
-        if any(re.match(block, key) for key in state_dict):
-            return layout
-    raise ValueError(
-        f'The keys are in no known layout: {sorted(state_dict)[:5]}... Known '
-        f'are {list(LAYOUTS)} (--layout)'
-    )
-
-
-def _fit(
+def _compare(
     state_dict: StateDict, layout: str, depth: int, backbone_only: bool
 ) -> Tuple[Dict[str, str], List[str], List[str]]:
     """Compare keys with those of a ResNet.
 
     Returns:
-        The source's key, by torchvision's name, or '' for a missing counter;
-        surplus keys; missing ones, by torchvision's names.
+        The layout's key by mmpretrain's; surplus keys; missing ones, by
+        mmpretrain's names.
     """
-    sources = {key: key for key in state_dict}
+    keys = {name: name for name in _list_names(depth)}
     if layout == 'released':
-        sources = _rename_released(state_dict, depth)
-    known = _list_names(depth)
+        # The first block's number depends on a max pool before it.
+        matches = (re.match(LAYOUTS[layout], key) for key in state_dict)
+        first = min((int(match[1]) for match in matches if match), default=0)
+        numbers: Dict[str, int] = {}
+        for name in keys:
+            parts = name.split('.')
+            if parts[0] in _OUTSIDE_BLOCKS:
+                parts[0] = _OUTSIDE_BLOCKS[parts[0]]
+            else:
+                block = '.'.join(parts[:2])
+                number = numbers.setdefault(block, first + len(numbers))
+                parts[:3] = [f'features.{number}', _IN_BLOCK[parts[2]]]
+            keys[name] = '.'.join(parts)
+    surplus = sorted(state_dict.keys() - keys.values())
     keys = {
-        name: sources.get(name, '')
-        for name in known
+        ('head.' if name.startswith('fc.') else 'backbone.') + name: key
+        for name, key in keys.items()
         if not (backbone_only and name.startswith('fc.'))
     }
-    surplus = sorted(key for name, key in sources.items() if name not in known)
     missing = [
         name
         for name, key in keys.items()
-        if not key and not name.endswith('.num_batches_tracked')
+        if key not in state_dict and not name.endswith('.num_batches_tracked')
     ]
     return keys, surplus, missing
 
 
 @lru_cache(maxsize=None)
 def _list_names(depth: int) -> Tuple[str, ...]:
+    """List the keys of torchvision's ResNet of this depth, layer by layer."""
     import torchvision  # no requirement of mmst's own
 
     with torch.device('meta'):
         network = getattr(torchvision.models, f'resnet{depth}')()
     return tuple(network.state_dict())
-
-
-def _rename_released(state_dict: StateDict, depth: int) -> Dict[str, str]:
-    """Map torchvision's names to keys; others get a name that no layer has."""
-    blocks = [
-        f'layer{stage}.{index}.'
-        for stage, number in enumerate(RESNETS[depth][1], 1)
-        for index in range(number)
-    ]
-    matches = {key: re.match(LAYOUTS['released'], key) for key in state_dict}
-    # The first block's number depends on a max pool before it.
-    first = min((int(m[1]) for m in matches.values() if m), default=0)
-
-    def rename(key: str) -> str:
-        match = matches[key]
-        if match and match[2] in _IN_BLOCK:
-            number = int(match[1]) - first
-            if number < len(blocks):
-                return (
-                    blocks[number] + _IN_BLOCK[match[2]] + key[match.end() :]
-                )
-        for begin, name in _OUTSIDE_BLOCKS.items():
-            if key.startswith(begin):
-                return name + key[len(begin) :]
-        return f'unknown {key}'
-
-    return {rename(key): key for key in state_dict}
-
-
-def _explain(
-    layout: str, depth: int, surplus: List[str], missing: List[str]
-) -> str:
-    lines = [
-        f'The keys are not those of a ResNet-{depth} in the {layout} '
-        'layout (set others with --depth and --layout):'
-    ]
-    if surplus:
-        lines.append(f'surplus, {len(surplus)}: {", ".join(surplus)}')
-    if missing:
-        lines.append(
-            f"missing, {len(missing)}, by mmpretrain's names: "
-            + ', '.join(map(_add_prefix, missing))
-        )
-    if any(name.startswith('fc.') for name in missing):
-        lines.append(
-            'To convert a network without its classifier, use '
-            '--backbone-only (backbone_only=True)'
-        )
-    return '\n'.join(lines)
-
-
-def _add_prefix(name: str) -> str:
-    return f'head.{name}' if name.startswith('fc.') else f'backbone.{name}'

@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import (
-    IO,
     Any,
     Callable,
     ClassVar,
@@ -33,7 +32,6 @@ from typing import (
     List,
     Optional,
     Tuple,
-    Type,
     Union,
 )
 
@@ -52,14 +50,6 @@ class DamagedCheckpointError(ValueError):
     """A file is empty, cut short or no checkpoint at all."""
 
 
-#: Functions that pickles fetch by ``getattr``: (class, name).
-_METHODS = [
-    *((HistoryBuffer, name) for name in ('min', 'max', 'current', 'mean')),
-    (OneCycleParamScheduler, '_annealing_cos'),
-    (OneCycleParamScheduler, '_annealing_linear'),
-]
-
-
 def _list_allowed() -> Dict[Tuple[str, str], Any]:
     """Map (module, name) to each object that a checkpoint may name."""
     plain: Tuple[Any, ...] = (
@@ -68,30 +58,24 @@ def _list_allowed() -> Dict[Tuple[str, str], Any]:
         array.array,
         codecs.encode,  # Python 2's form of bytes
         collections.Counter,  # milestones of MultiStepLR
-        collections.OrderedDict,
-        collections.defaultdict,
-        collections.deque,
-        datetime.date,
-        datetime.datetime,
-        datetime.time,
-        datetime.timedelta,
-        datetime.timezone,
+        *(collections.OrderedDict, collections.defaultdict, collections.deque),
+        *(datetime.date, datetime.datetime, datetime.time),
+        *(datetime.timedelta, datetime.timezone),
         argparse.Namespace,  # options of other trainers: attributes alone
-        ConfigDict,
-        HistoryBuffer,
-        OneCycleParamScheduler,
-        np.ndarray,
-        np.dtype,
-        torch.Tensor,
-        torch.Size,
-        torch.device,
-        torch.nn.Parameter,
+        *(ConfigDict, HistoryBuffer, OneCycleParamScheduler),
+        # Methods, which pickles fetch by ``getattr``.
+        *(HistoryBuffer.min, HistoryBuffer.max),
+        *(HistoryBuffer.current, HistoryBuffer.mean),
+        OneCycleParamScheduler._annealing_cos,
+        OneCycleParamScheduler._annealing_linear,
+        *(np.ndarray, np.dtype),
+        *(torch.Tensor, torch.Size, torch.device, torch.nn.Parameter),
         torch._utils._rebuild_tensor,
         torch._utils._rebuild_tensor_v2,
         torch._utils._rebuild_parameter,
     )
     allowed: Dict[Tuple[str, str], Any] = {
-        (kind.__module__, kind.__name__): kind for kind in plain
+        (kind.__module__, kind.__qualname__): kind for kind in plain
     }
     # torch.save's pickle protocol uses Python 2's names of builtins.
     for module, name in list(allowed):
@@ -140,10 +124,6 @@ class Placeholder:
     __setstate__ = __setitem__ = append = extend = add = update = _drop
 
 
-# The base class's handler of the opcode that sets an object's state.
-_BUILD: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
-
-
 class Unpickler(pickle._Unpickler):
     """Unpickler that allows only the classes and functions in ``ALLOWED``.
 
@@ -162,29 +142,22 @@ class Unpickler(pickle._Unpickler):
     replaced: ClassVar[Optional[List[str]]] = None
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look up a global in the allow-list.
-
-        Raises:
-            UnsafeCheckpointError: If it is not there and not to be replaced.
-        """
+        """Look up a global in the allow-list."""
         if (module, name) in ALLOWED:
             return ALLOWED[module, name]
         if module in ('__builtin__', 'builtins') and name == 'getattr':
             return self._get_method
-        return self._find_unknown(module, name)
-
-    def _find_unknown(self, module: str, name: str) -> Type[Placeholder]:
         if self.replaced is None:
             raise UnsafeCheckpointError(f'{module}.{name}')
         self.replaced.append(f'{module}.{name}')
         return type(name, (Placeholder,), dict(__module__=module))
 
     def _get_method(self, owner: Any, name: str) -> Any:
-        if (owner, name) in _METHODS:
-            return getattr(owner, name)
-        return self._find_unknown(
-            f'getattr({getattr(owner, "__name__", owner)}', f'{name})'
-        )
+        module = getattr(owner, '__module__', '')
+        method = f'{getattr(owner, "__qualname__", owner)}.{name}'
+        if (module, method) in ALLOWED:
+            return ALLOWED[module, method]
+        return self.find_class('getattr', method)
 
     def load_build(self) -> None:
         # State is for new objects. Classes and functions belong to the whole
@@ -192,28 +165,14 @@ class Unpickler(pickle._Unpickler):
         target = self.stack[-2]
         if callable(target):
             raise UnsafeCheckpointError(f'changing {target!r}')
-        _BUILD(self)
+        build: Any = pickle._Unpickler.dispatch[pickle.BUILD[0]]
+        build(self)
 
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _make_pickle_module(replaced: Optional[List[str]]) -> Any:
-    """Make the argument of ``torch.load(pickle_module=...)``."""
-    unpickler = type('Unpickler', (Unpickler,), dict(replaced=replaced))
-
-    def load(file: IO[bytes], **kwargs: Any) -> Any:
-        return unpickler(file, **kwargs).load()
-
-    return SimpleNamespace(__name__=__name__, Unpickler=unpickler, load=load)
-
-
 def read_safetensors(path: Union[str, pathlib.Path]) -> Dict[str, Any]:
-    """Read a ``.safetensors`` file: tensors by name, on the CPU.
-
-    Raises:
-        ModuleNotFoundError: If the package safetensors is not installed.
-        DamagedCheckpointError: If the file is cut short or something else.
-    """
+    """Read a ``.safetensors`` file: tensors by name, on the CPU."""
     if find_spec('safetensors') is None:
         raise ModuleNotFoundError(
             f'{path} needs the package safetensors: pip install safetensors'
@@ -232,10 +191,8 @@ def read_safetensors(path: Union[str, pathlib.Path]) -> Dict[str, Any]:
 def find_damage(path: Union[str, pathlib.Path]) -> Optional[str]:
     """Say what is wrong with a file in torch's format.
 
-    Files from before torch 1.6, which are no archives, are not looked into.
-
-    Returns:
-        The fault, as the end of a sentence, or ``None``.
+    That is the end of a sentence, or ``None``. Files from before torch 1.6,
+    which are no archives, are not looked into.
     """
     path = pathlib.Path(path)
     size = path.stat().st_size
@@ -249,22 +206,6 @@ def find_damage(path: Union[str, pathlib.Path]) -> Optional[str]:
     with zipfile.ZipFile(path) as archive:
         bad = archive.testzip()
     return bad and f'is damaged: the checksum of {bad} in it is wrong'
-
-
-def _explain_failure(file: Any) -> Optional[str]:
-    """Say what is wrong with a file that could not be read, if anything."""
-    if not isinstance(file, (str, pathlib.Path)):
-        file = getattr(file, 'name', None)
-    if not isinstance(file, (str, pathlib.Path)):
-        return None
-    path = pathlib.Path(file)
-    if not path.is_file():
-        return None
-    damage = find_damage(path)
-    if damage is None and not zipfile.is_zipfile(path):
-        size = path.stat().st_size
-        damage = f'is no checkpoint, or a damaged one, of {size:,} bytes'
-    return damage and f'The checkpoint {path} {damage}'
 
 
 def _refuse_torchscript(*args: Any, **kwargs: Any) -> None:
@@ -302,38 +243,48 @@ def safe_load(unknown: str = 'replace') -> Iterator[None]:
     def load_data_only(
         f: Any, map_location: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
-        if isinstance(f, (str, pathlib.Path)):
-            if str(f).endswith('.safetensors'):
-                return read_safetensors(f)  # which holds no code
+        if str(f).endswith('.safetensors'):
+            return read_safetensors(f)  # which holds no code
+        is_path = isinstance(f, (str, pathlib.Path))
+        name = f if is_path else getattr(f, 'name', f)
         replaced: List[str] = []
+        own = dict(replaced=replaced if unknown == 'replace' else None)
+        reader: Any = type('Reader', (Unpickler,), own)
         kwargs.update(weights_only=False, pickle_module=pickle)
         if unknown != 'run':
-            kwargs['pickle_module'] = _make_pickle_module(
-                replaced if unknown == 'replace' else None
+            kwargs['pickle_module'] = SimpleNamespace(
+                __name__=__name__,
+                Unpickler=reader,
+                load=lambda file, **options: reader(file, **options).load(),
             )
         try:
             checkpoint = torch_load(f, map_location, **kwargs)
         except UnsafeCheckpointError as error:
             raise UnsafeCheckpointError(
-                f'The checkpoint {getattr(f, "name", f)} is refused: it asks '
-                f'for "{error}", but a checkpoint may hold only tensors and '
-                'plain values. Nothing in it was run. If you trust its '
-                'origin, resume with --trust-checkpoint, which runs what it '
-                'asks for, or add the class to '
-                'mmst.checkpoints.safe_load.ALLOWED'
+                f'The checkpoint {name} is refused: it asks for "{error}", '
+                'but a checkpoint may hold only tensors and plain values. '
+                'Nothing in it was run. If you trust its origin, resume with '
+                '--trust-checkpoint, which runs what it asks for, or add the '
+                'class to mmst.checkpoints.safe_load.ALLOWED'
             ) from None
         except (FileNotFoundError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception:
-            explained = _explain_failure(f)
-            if explained is None:
+            path = pathlib.Path(str(name))
+            if not path.is_file():
                 raise
-            raise DamagedCheckpointError(explained) from None
+            damage = find_damage(path)
+            if damage is None and zipfile.is_zipfile(path):
+                raise
+            damage = damage or 'is no checkpoint, or a damaged one'
+            raise DamagedCheckpointError(
+                f'The checkpoint {path} {damage}'
+            ) from None
         if replaced:
             print_log(
-                f'{getattr(f, "name", f)} holds more than tensors and plain '
-                f'values: {", ".join(sorted(set(replaced)))}. Nothing of '
-                'these was run, and placeholders stand for their objects',
+                f'{name} holds more than tensors and plain values: '
+                f'{", ".join(sorted(set(replaced)))}. Nothing of these was '
+                'run, and placeholders stand for their objects',
                 'current',
                 level=logging.WARNING,
             )

@@ -8,70 +8,52 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 
+def convolve(width: int, out: int, kernel: int, stride: int) -> nn.Sequential:
+    """A convolution and its BatchNorm."""
+    conv = nn.Conv2d(width, out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out))
+
+
 class ReleasedBlock(nn.Module):
     """A residual block with the released checkpoint's names."""
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int, bottleneck: bool
+        self, width: int, channels: int, stride: int, bottleneck: bool
     ) -> None:
         super().__init__()
+        shapes = [(channels, 3, stride), (channels, 3, 1)]
         if bottleneck:
-            shapes = [
-                (channels, 1, 1),
-                (channels, 3, stride),
-                (4 * channels, 1, 1),
-            ]
-        else:
-            shapes = [(channels, 3, stride), (channels, 3, 1)]
+            shapes = [(channels, 1, 1), shapes[0], (4 * channels, 1, 1)]
         layers: List[nn.Module] = []
-        width = in_channels
-        for out_channels, kernel, step in shapes:
-            layers += [
-                nn.Conv2d(
-                    width, out_channels, kernel, step, kernel // 2, bias=False
-                ),
-                nn.BatchNorm2d(out_channels),
-                nn.ReLU(),
-            ]
-            width = out_channels
+        last = width
+        for out, kernel, step in shapes:
+            layers += [*convolve(last, out, kernel, step), nn.ReLU()]
+            last = out
         self.body = nn.Sequential(*layers[:-1])
-        if in_channels != width or stride > 1:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, width, 1, stride, bias=False),
-                nn.BatchNorm2d(width),
-            )
+        self.shortcut = nn.Sequential()
+        if width != last or stride > 1:
+            self.shortcut = convolve(width, last, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = self.shortcut(x) if hasattr(self, 'shortcut') else x
-        return torch.relu(self.body(x) + shortcut)
+        return torch.relu(self.body(x) + self.shortcut(x))
 
 
 class ReleasedResNet(nn.Module):
-    """A ResNet with the released checkpoint's names."""
+    """A ResNet with the released checkpoint's names, 4 channels wide."""
 
     def __init__(
         self,
         num_blocks: List[int],
         bottleneck: bool = True,
-        base_channels: int = 4,
-        num_classes: int = 5,
         pool_entry: bool = True,
     ) -> None:
         super().__init__()
-        stem = [
-            nn.Conv2d(3, base_channels, 7, 2, 3, bias=False),
-            nn.BatchNorm2d(base_channels),
-            nn.ReLU(),
-        ]
+        width = 4
+        stem = nn.Sequential(*convolve(3, width, 7, 2), nn.ReLU())
         pool = nn.MaxPool2d(3, 2, 1)
-        features = (
-            [nn.Sequential(*stem), pool]
-            if pool_entry
-            else [nn.Sequential(*stem, pool)]
-        )
-        width = base_channels
+        features = [stem, pool] if pool_entry else [stem.append(pool)]
         for stage, blocks in enumerate(num_blocks):
-            channels = base_channels * 2**stage
+            channels = 4 * 2**stage
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
                 features.append(
@@ -80,7 +62,7 @@ class ReleasedResNet(nn.Module):
                 width = channels * (4 if bottleneck else 1)
         features.append(nn.AdaptiveAvgPool2d(1))
         self.features = nn.Sequential(*features)
-        self.classifier = nn.Sequential(nn.Linear(width, num_classes))
+        self.classifier = nn.Sequential(nn.Linear(width, 5))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).flatten(1))
@@ -98,34 +80,28 @@ def randomise(model: nn.Module) -> nn.Module:
     return model.double().eval()
 
 
-def stock_classifier(
-    depth: int, num_classes: int = 5, **backbone
-) -> nn.Module:
+def stock_classifier(depth: int, base_channels: int = 64) -> nn.Module:
     """mmpretrain's own classifier, in float64."""
-    backbone.setdefault('base_channels', 64)
-    width = backbone['base_channels'] * (32 if depth >= 50 else 8)
+    backbone = dict(
+        type='ResNet',
+        depth=depth,
+        stem_channels=base_channels,
+        base_channels=base_channels,
+    )
+    head = dict(
+        type='LinearClsHead',
+        num_classes=5,
+        in_channels=base_channels * (32 if depth >= 50 else 8),
+    )
+    neck = dict(type='GlobalAveragePooling')
     model = MODELS.build(
-        dict(
-            type='ImageClassifier',
-            backbone=dict(
-                type='ResNet',
-                depth=depth,
-                stem_channels=backbone['base_channels'],
-                **backbone,
-            ),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(
-                type='LinearClsHead',
-                num_classes=num_classes,
-                in_channels=width,
-            ),
-        )
+        dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
     )
     model.double().eval()
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def released() -> nn.Module:
     """A narrow ResNet-50 as the authors' code names its layers."""
     return randomise(ReleasedResNet([3, 4, 6, 3]))

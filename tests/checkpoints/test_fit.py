@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.model import PretrainedInit
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
@@ -119,9 +118,13 @@ def test_gathered_copies_are_not_judged(source, tiny_runner, tmp_path):
         runner.load_or_resume()
 
 
+def add_prefix(source: dict) -> dict:
+    return {f'module.{key}': value for key, value in source.items()}
+
+
 def test_a_runner_loads_nothing(source, tiny_runner, tmp_path):
-    weights = {f'x.{key}': value for key, value in source.items()}
-    path = save(weights, tmp_path / 'x.pth')
+    # MMEngine takes one such prefix away.
+    path = save(add_prefix(add_prefix(source)), tmp_path / 'x.pth')
     runner = tiny_runner(sampler=dict(), load_from=path)
     with check_fit(), pytest.raises(ValueError, match='x.pth: none of its'):
         runner.load_or_resume()
@@ -130,21 +133,14 @@ def test_a_runner_loads_nothing(source, tiny_runner, tmp_path):
 @pytest.mark.parametrize(
     'change, prefix',
     [
-        (lambda source: source, None),  # the keys have a prefix
+        (dict, None),  # the keys have a prefix
         (stripped, 'backbone.'),  # they have none
-        (lambda source: source, 'neck.'),
-        (
-            lambda source: {
-                f'module.{key}': value for key, value in source.items()
-            },
-            'backbone.',
-        ),
+        (dict, 'neck.'),
+        (add_prefix, 'backbone.'),
         (lambda source: dict(model=stripped(source)), None),
+        # Right keys, wrong shapes.
         (
-            lambda source: {
-                key: value[None]  # right keys, wrong shapes
-                for key, value in stripped(source).items()
-            },
+            lambda source: {k: v[None] for k, v in stripped(source).items()},
             None,
         ),
         (lambda source: {}, None),
@@ -154,21 +150,13 @@ def test_a_runner_loads_nothing(source, tiny_runner, tmp_path):
 def test_unfit_weights_are_refused(source, change, prefix, tmp_path):
     path = save(change(source), tmp_path / 'x.pth')
     network = backbone(checkpoint=path, prefix=prefix)
-    before = {
-        key: value.clone() for key, value in network.state_dict().items()
-    }
     with pytest.raises(ValueError) as error, check_fit():
         network.init_weights()
     for part in (
-        path,
-        repr(prefix),
-        'CIFARResNet',
-        next(iter(before)),
+        *(path, repr(prefix), 'CIFARResNet', 'conv1.weight'),
         'model.backbone.init_cfg.checkpoint',
     ):
         assert part in str(error.value)
-    after = network.state_dict()
-    assert all(torch.equal(after[key], before[key]) for key in before)
 
 
 def test_missing_file_says_where_to_name_it(tmp_path):
@@ -188,31 +176,15 @@ def test_mmengine_is_left_as_it_was():
 
 
 @pytest.mark.parametrize('prefix', ['backbone.', 'None'])
-def test_training_tool(source, prefix, train, tmp_path):
+def test_training_tool(train, config, trained, prefix, tmp_path):
     """tools/train.py with a checkpoint on its command line."""
-    path = save(source, tmp_path / 'x.pth')
-    config = tmp_path / 'config.py'
-    Config(
-        dict(
-            default_scope='mmpretrain',
-            model=dict(classifier(st=False)),
-            train_dataloader=dict(
-                batch_size=4,
-                dataset=dict(type='TinyImages'),
-                sampler=dict(type='DefaultSampler'),
-            ),
-            train_cfg=dict(by_epoch=True, max_epochs=1),
-            # Weights that are not touched can be compared.
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
-        )
-    ).dump(config)
+    source = read_checkpoint(trained / 'epoch_1.pth')['state_dict']
     command = [
-        str(config),
-        '--work-dir',
-        str(tmp_path),
+        *(config, '--work-dir', str(tmp_path), '--no-validate'),
         '--cfg-options',
+        'optim_wrapper.optimizer.lr=0.0',  # so that weights can be compared
         'model.backbone.init_cfg.type=Pretrained',
-        f'model.backbone.init_cfg.checkpoint={path}',
+        f'model.backbone.init_cfg.checkpoint={trained}/epoch_1.pth',
         f'model.backbone.init_cfg.prefix={prefix}',
     ]
     if prefix == 'None':
@@ -220,7 +192,7 @@ def test_training_tool(source, prefix, train, tmp_path):
             train(command)
         return
     train(command)
-    trained = read_checkpoint(tmp_path / 'epoch_1.pth')['state_dict']
-    for name, _ in build_classifier(st=False).backbone.named_parameters():
-        key = f'backbone.{name}'
-        assert torch.equal(trained[key], source[key]), key
+    result = read_checkpoint(tmp_path / 'epoch_1.pth')['state_dict']
+    for key, value in source.items():
+        if key.startswith('backbone') and key.endswith('weight'):
+            assert torch.equal(result[key], value), key

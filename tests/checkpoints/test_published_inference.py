@@ -28,14 +28,12 @@ def make_meta(scope: str) -> dict:
         return dict(classes=CLASSES, palette=PALETTE)
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-    joints = ['nose', 'tail']
+    joints, rest = ['nose', 'tail'], dict(type='upper', swap='')
     return parse_pose_metainfo(
         dict(
             dataset_name='fish',
             keypoint_info={
-                i: dict(
-                    name=name, id=i, color=[9, 9, i], type='upper', swap=''
-                )
+                i: dict(name=name, id=i, color=[9, 9, i], **rest)
                 for i, name in enumerate(joints)
             },
             skeleton_info={0: dict(link=joints, id=0, color=[0, 255, 0])},
@@ -86,28 +84,22 @@ def published(request, tmp_path, monkeypatch):
 
 
 def build_inferencer(scope: str, config: str, weights: str):
-    if scope == 'mmpretrain':
-        from mmpretrain import ImageClassificationInferencer
+    """The toolbox's class that users call with images."""
+    if scope == 'mmpose':
+        from mmpose.apis import MMPoseInferencer
 
-        return ImageClassificationInferencer(config, weights, device='cpu')
-    if scope == 'mmdet':
-        from mmdet.apis import DetInferencer
-
-        return DetInferencer(config, weights, device='cpu')
-    if scope == 'mmseg':
-        from mmseg.apis import MMSegInferencer
-
-        return MMSegInferencer(config, weights, device='cpu')
-    from mmpose.apis import MMPoseInferencer
-
-    return MMPoseInferencer(
-        pose2d=config,
-        pose2d_weights=weights,
-        det_model='whole_image',
-        device='cpu',
-    )
+        options = dict(pose2d_weights=weights, det_model='whole_image')
+        return MMPoseInferencer(config, device='cpu', **options)
+    module, name = INFERENCERS[scope]
+    kind = getattr(import_module(module), name)
+    return kind(config, weights, device='cpu')
 
 
+INFERENCERS = dict(
+    mmpretrain=('mmpretrain', 'ImageClassificationInferencer'),
+    mmdet=('mmdet.apis', 'DetInferencer'),
+    mmseg=('mmseg.apis', 'MMSegInferencer'),
+)
 INIT = dict(
     mmpretrain='get_model',
     mmdet='init_detector',
