@@ -8,6 +8,7 @@ the whole backbone stay where users set them, as in
 """
 
 import inspect
+import re
 import sys
 from typing import Iterator, Sequence
 
@@ -37,21 +38,21 @@ def make_backbone_source(
     """Make the source of a module that registers a subnet's backbone.
 
     The class is registered under the module's name in MMEngine's own
-    registry, from which all toolboxes build.
-
-    Args:
-        base: Class of the whole backbone. The module imports it, unless it is
-            of an earlier export: its source then goes in front, so that the
-            new export does not need the folder of the earlier one.
-        depths: Number of blocks in each stage.
-        changes: Changes that turn the backbone into the subnet.
+    registry, from which all toolboxes build. The source of a base class of an
+    earlier export goes in front, so that the folder of that one is not needed.
     """
     statements = list(_iter_statements(changes))
     imports = 'from mmengine.registry import MODELS\n'
     if is_exported(base.__module__):
         imports += inspect.getsource(sys.modules[base.__module__])
     else:
-        imports += f'from {_find_package(base)} import {base.__name__}\n'
+        # From the shortest name of a package that offers it.
+        package = base.__module__.split('.')[0]
+        for part in base.__module__.split('.')[1:]:
+            if getattr(sys.modules[package], base.__name__, None) is base:
+                break
+            package += f'.{part}'
+        imports += f'from {package} import {base.__name__}\n'
     narrows = any(line.startswith('narrow(') for line in statements)
     if narrows or any('nn.' in line for line in statements):
         imports += 'from torch import nn\n'
@@ -71,36 +72,20 @@ def is_exported(module: str) -> bool:
     return _WRITER in (getattr(sys.modules.get(module), '__doc__', '') or '')
 
 
-def _find_package(base: type) -> str:
-    """Find the shortest name of a package that offers a class."""
-    parts = base.__module__.split('.')
-    for end in range(1, len(parts)):
-        package = '.'.join(parts[:end])
-        if getattr(sys.modules[package], base.__name__, None) is base:
-            return package
-    return base.__module__
-
-
 def _iter_statements(changes: Sequence[Change]) -> Iterator[str]:
     """Yield the changes as lines of ``__init__``."""
     shortened = set()
     for name, kind, width in changes:
-        parent, _, child = name.rpartition('.')
+        # ``stages.0.blocks`` is spelt self.stages[0].blocks.
+        place = 'self' + re.sub(r'\.(\d+)\b', r'[\1]', f'.{name}')
+        parent = name.rpartition('.')[0]
         if kind == 'identity':
-            yield f'{_make_expression(name)} = nn.Identity()'
+            yield f'{place} = nn.Identity()'
         elif kind == 'narrow':
-            yield f'narrow({_make_expression(name)}, {width})'
-        elif not child.isdigit():
-            yield f'del {_make_expression(name)}'
+            yield f'narrow({place}, {width})'
+        elif not place.endswith(']'):
+            yield f'del {place}'
         elif parent not in shortened:
             # The first to be removed; the rest of its list goes with it.
             shortened.add(parent)
-            yield f'del {_make_expression(parent)}[{child}:]'
-
-
-def _make_expression(name: str) -> str:
-    """Turn a module's name, such as ``stages.0.blocks``, into Python."""
-    return 'self' + ''.join(
-        f'[{part}]' if part.isdigit() else f'.{part}'
-        for part in name.split('.')
-    )
+            yield f'del {place[:-1]}:]'

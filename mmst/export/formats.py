@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmst.evaluation import preprocess_unmixed
 from mmst.subnets.cost import iter_tensors
 
-from .outputs import check_same
+from .outputs import are_same
 
 #: The ending of each format's file.
 FORMATS = dict(onnx='.onnx', torchscript='.torchscript.pt')
@@ -44,14 +44,7 @@ class _OneImage(nn.Module):
 
 
 def check_formats(kinds: Sequence[str]) -> None:
-    """Refuse formats whose exporter is not installed.
-
-    Args:
-        kinds: Names of formats, of :data:`FORMATS`.
-
-    Raises:
-        ModuleNotFoundError: If a package is missing.
-    """
+    """Refuse formats whose exporter is not installed."""
     if 'onnx' in kinds and find_spec('onnx') is None:
         raise ModuleNotFoundError(
             "PyTorch's ONNX exporter needs the package onnx: pip install onnx"
@@ -71,13 +64,8 @@ def write_formats(
     Args:
         kinds: Names of formats, of ``FORMATS``.
         model: The model.
-        data: A training batch from the data loader; its first image is
-            traced.
+        data: A training batch, whose first image is traced.
         stem: Path of the files, without ending.
-
-    Raises:
-        ValueError: If the model cannot be traced, or its trace does not hold
-            for another image.
     """
     if not kinds:
         return
@@ -94,7 +82,16 @@ def write_formats(
             script.save(str(paths['torchscript']))
             script = torch.jit.load(str(paths['torchscript']))
         if 'onnx' in kinds:
-            _write_onnx(network, image, paths['onnx'], takes_more)
+            known = signature(torch.onnx.export).parameters
+            torch.onnx.export(
+                network,
+                (image,),
+                str(paths['onnx']),
+                input_names=['images'],
+                dynamic_axes={'images': {0: 'batch'}} if takes_more else None,
+                # The exporter of all versions; newer ones have another too.
+                **({'dynamo': False} if 'dynamo' in known else {}),
+            )
     except Exception as error:
         raise ValueError(
             f'PyTorch cannot write {type(model).__name__} as '
@@ -117,26 +114,7 @@ def _do_agree(script: nn.Module, network: nn.Module, images: Tensor) -> bool:
     """Whether a trace returns a network's outputs."""
     expected = list(iter_tensors(network(images)))
     try:
-        check_same(list(iter_tensors(script(images))), expected)
-    except Exception:  # another shape, or any error in a trace
+        actual = list(iter_tensors(script(images)))
+    except Exception:  # any error in a trace
         return False
-    return True
-
-
-def _write_onnx(
-    network: nn.Module, image: Tensor, path: Path, takes_more: bool
-) -> None:
-    # The exporter of all versions; newer ones have another by default.
-    own = (
-        {'dynamo': False}
-        if 'dynamo' in signature(torch.onnx.export).parameters
-        else {}
-    )
-    torch.onnx.export(
-        network,
-        (image,),
-        str(path),
-        input_names=['images'],
-        dynamic_axes=dict(images={0: 'batch'}) if takes_more else None,
-        **own,
-    )
+    return are_same(actual, expected)

@@ -1,7 +1,7 @@
 """Remove from a config what stimulative training added to it."""
 
 from inspect import Parameter, signature
-from typing import Any, Dict, List
+from typing import Any, List
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -17,24 +17,22 @@ def make_plain_config(cfg: Config) -> Config:
 
     The head is unwrapped from :class:`mmst.models.STClsHead`, the train loop
     is MMEngine's own, hooks of ``mmst`` are removed. So are pretrained weights
-    to start from, which a checkpoint replaces.
-
-    Args:
-        cfg: The config of a training; not changed.
+    to start from, which a checkpoint replaces. The given config stays.
     """
     # Classes of new-style configs become their names.
     plain = cfg.to_dict()
     plain['model'] = _make_plain_model(plain['model'])
-    if get_class_name(plain.get('train_cfg')) in _LOOPS:
-        plain['train_cfg'] = _make_plain_loop(plain['train_cfg'])
-    plain['custom_hooks'] = [
-        hook for hook in plain.get('custom_hooks') or [] if not is_ours(hook)
-    ]
-    plain['default_hooks'] = {
-        name: hook
-        for name, hook in (plain.get('default_hooks') or {}).items()
-        if not is_ours(hook)
-    }
+    loop = get_class_name(plain.get('train_cfg'))
+    if loop in _LOOPS:
+        plain['train_cfg']['type'] = loop[len('ST') :]
+        for name, option in signature(STLoopMixin.__init__).parameters.items():
+            if option.kind is Parameter.KEYWORD_ONLY:
+                plain['train_cfg'].pop(name, None)
+    hooks = plain.get('custom_hooks') or []
+    plain['custom_hooks'] = [hook for hook in hooks if not is_ours(hook)]
+    for name, hook in (plain.get('default_hooks') or {}).copy().items():
+        if is_ours(hook):
+            del plain['default_hooks'][name]
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if is_ours((plain.get(loader) or {}).get('worker_init_fn')):
             del plain[loader]['worker_init_fn']
@@ -100,17 +98,3 @@ def _loads_weights(init_cfg: Any) -> bool:
         return any(map(_loads_weights, init_cfg))
     # New-style configs name the class, PretrainedInit.
     return get_class_name(init_cfg) in ('Pretrained', 'PretrainedInit')
-
-
-def _make_plain_loop(train_cfg: Dict[str, Any]) -> Dict[str, Any]:
-    ours = [
-        name
-        for name, parameter in signature(
-            STLoopMixin.__init__
-        ).parameters.items()
-        if parameter.kind is Parameter.KEYWORD_ONLY
-    ]
-    return dict(
-        {key: value for key, value in train_cfg.items() if key not in ours},
-        type=get_class_name(train_cfg)[len('ST') :],
-    )

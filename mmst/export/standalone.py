@@ -27,7 +27,7 @@ from mmst.subnets import (
 from mmst.subnets.export import list_changes
 
 from .formats import check_formats, write_formats
-from .outputs import check_same, compute_outputs
+from .outputs import TOLERANCE, are_same, compute_outputs
 from .plain_config import make_plain_config
 from .standalone_config import build_from, write_config
 
@@ -90,7 +90,13 @@ def write_standalone(
             plain, model, depths, changes, folder, name, notes
         )
         standalone = build_from(folder, name).to(expected[0].device)
-        check_same(compute_outputs(standalone, data), expected)
+        if not are_same(compute_outputs(standalone, data), expected):
+            raise ValueError(
+                'the outputs of the exported subnet differ from those of the '
+                f'subnet in place by more than {TOLERANCE}, so nothing was '
+                'written. A model that draws random numbers in evaluation '
+                'mode cannot be exported'
+            )
         write_formats(formats, standalone, data, folder / name)
     return needed
 
@@ -118,11 +124,8 @@ def _run(
     model = unwrap_model(runner.model)
     data = next(iter(get_train_loader(runner)))
     is_main = list(depths) == [len(stage) for stage in find_stages(model)]
-    with ExitStack() as stack:
-        stack.enter_context(preserve_modes(model))
-        stack.enter_context(
-            run_as_subnet(runner, None if is_main else depths, num_samples)
-        )
+    in_place = run_as_subnet(runner, None if is_main else depths, num_samples)
+    with preserve_modes(model), in_place, ExitStack() as stack:
         if calibrate:
             stack.enter_context(bake_temperature(runner, num_samples))
         expected = compute_outputs(model, data)

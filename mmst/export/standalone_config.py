@@ -2,9 +2,8 @@
 
 import re
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, Sequence
+from typing import List, Sequence
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -51,22 +50,12 @@ def write_config(
 ) -> List[str]:
     """Write a subnet's config and, where one is needed, its backbone.
 
-    Args:
-        plain: The config of the whole network, see
-            :func:`make_plain_config`; changed into the subnet's.
-        model: The whole network.
-        depths: Number of blocks in each stage.
-        changes: Changes that turn the network into the subnet.
-        folder: The folder to write to.
-        name: Name of the files, without ending.
-        notes: Lines for the config's head.
+    The plain config of the whole network is changed into the subnet's. Notes
+    are lines for its head.
 
     Returns:
-        list: Modules and classes that the config needs and that are neither
-        in the folder nor in a stock toolbox.
-
-    Raises:
-        ValueError: If the config cannot describe the subnet.
+        Modules and classes that the config needs and that are neither in the
+        folder nor in a stock toolbox.
     """
     if not plain.model.get('backbone'):
         raise ValueError(
@@ -99,10 +88,7 @@ def write_config(
     if any(entry.split('.')[0] == 'mmst' for entry in needed):
         modules.insert(0, 'mmst')
     if modules or imports:
-        plain.custom_imports = dict(
-            imports=modules,
-            allow_failed_imports=imports.get('allow_failed_imports', False),
-        )
+        plain.custom_imports = dict(imports, imports=modules)
     plain.pop('load_from', None)
     plain.resume = False
     footer = _FOOTER.format(weights=f'{name}.pth')
@@ -115,21 +101,24 @@ def write_config(
 def build_from(folder: Path, name: str) -> nn.Module:
     """Build the model from the files as a user would, with its weights.
 
-    Args:
-        folder: Folder of the files, which can be moved.
-        name: Name of the files, without ending.
+    The folder's module is imported, and forgotten, without writing bytecode.
     """
-    with _undo_imports(_make_module_name(name)):
+    module = _make_module_name(name)
+    # An earlier export may have had that name.
+    earlier = sys.modules.pop(module, None)
+    path, no_bytecode = list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
         cfg = Config.fromfile(str(folder / f'{name}.py'))
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             model = MODELS.build(cfg.model)
-    load_checkpoint(
-        model,
-        str(folder / f'{name}.pth'),
-        map_location='cpu',
-        strict=True,
-        logger='silent',
-    )
+    finally:
+        sys.path[:], sys.dont_write_bytecode = path, no_bytecode
+        sys.modules.pop(module, None)
+        if earlier is not None:
+            sys.modules[module] = earlier
+    weights = str(folder / f'{name}.pth')
+    load_checkpoint(model, weights, 'cpu', strict=True, logger='silent')
     return model
 
 
@@ -159,18 +148,3 @@ def _change_head(cfg: Config, changes: Sequence[Change]) -> List[Change]:
             )
         head.in_channels = change.width
     return inside
-
-
-@contextmanager
-def _undo_imports(module: str) -> Iterator[None]:
-    """Undo imports from an export's folder, without writing bytecode."""
-    path, no_bytecode = list(sys.path), sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    # An earlier export may have had that name.
-    before = {module: sys.modules.pop(module, None)}
-    try:
-        yield
-    finally:
-        sys.path[:], sys.dont_write_bytecode = path, no_bytecode
-        sys.modules.pop(module, None)
-        sys.modules.update({k: v for k, v in before.items() if v})

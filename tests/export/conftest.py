@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from mmst.export import write_standalone
+from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import NUM_CLASSES
 
 NUM_IMAGES = 12
@@ -23,6 +25,13 @@ def stock(backbone, in_channels, pool=True, head='LinearClsHead'):
     )
 
 
+def export(runner, out, depths, num_samples=4, cfg=None, name='n', **options):
+    """Write a subnet to a folder; return what it needs beside."""
+    return write_standalone(
+        runner, cfg or runner.cfg, depths, out, name, num_samples, **options
+    )
+
+
 #: A network of mmpretrain with (2, 2, 2, 2) blocks.
 RESNET = stock(
     dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
@@ -37,12 +46,8 @@ def make_runner(tiny_runner):
         options.setdefault(
             'train_dataloader',
             dict(
-                batch_size=4,
-                num_workers=0,
+                loader(4, NUM_IMAGES),
                 worker_init_fn=dict(type='mmst.keep_worker_seed'),
-                dataset=dict(type='TinyImages', length=NUM_IMAGES, flip=False),
-                sampler=dict(type='DefaultSampler', shuffle=False),
-                collate_fn=dict(type='default_collate'),
             ),
         )
         runner = tiny_runner(

@@ -8,9 +8,8 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from mmst.export import write_standalone
 from tests.conftest import classifier
-from tests.export.conftest import RESNET
+from tests.export.conftest import RESNET, export
 
 # Nothing of this process: what it has imported hides what is missing.
 READ = """
@@ -75,16 +74,10 @@ def make_again(make_runner, folder, name, **options):
 )
 def test_exported_again_and_moved(make_runner, tmp_path, depths, first, name):
     """The second export needs neither the first one nor mmst."""
-    runner = make_runner(RESNET)
-    write_standalone(
-        runner, runner.cfg, (1, 2, 1, 2), tmp_path / 'one', first, 4
-    )
+    export(make_runner(RESNET), tmp_path / 'one', (1, 2, 1, 2), name=first)
     runner = make_again(make_runner, tmp_path / 'one', first)
     for folder in ('two', 'three'):  # one runner exports several
-        needed = write_standalone(
-            runner, runner.cfg, depths, tmp_path / folder, name, 4
-        )
-        assert needed == []
+        assert export(runner, tmp_path / folder, depths, name=name) == []
     shutil.move(str(tmp_path / 'three'), str(tmp_path / 'moved'))
     shutil.rmtree(tmp_path / 'one')
     moved = tmp_path / 'moved' / f'{name}.py'
@@ -104,17 +97,13 @@ def test_backbone_of_a_users_own(make_runner, tmp_path, monkeypatch):
     model['backbone'] = dict(type='Mine', wide=2)
     model['head']['head']['in_channels'] = 128
     runner = make_runner(model, custom_imports=imports)
-    needed = write_standalone(
-        runner, runner.cfg, (1, 2, 1, 2), home / 'one', 'net', 4
-    )
+    needed = export(runner, home / 'one', (1, 2, 1, 2), name='net')
     assert needed == ['my_net', 'my_net.Mine']
     first = Config.fromfile(str(home / 'one' / 'net.py'))
     assert first.custom_imports.imports == ['my_net', 'backbone_net']
     runner = make_again(make_runner, home / 'one', 'net', max_epochs=1)
     runner.train()
-    needed = write_standalone(
-        runner, runner.cfg, (1, 1, 1, 2), home / 'two', 'net', 4
-    )
+    needed = export(runner, home / 'two', (1, 1, 1, 2), name='net')
     assert needed == ['my_net']
     moved = tmp_path / '"' / "''' \\1 {{x}}"
     moved.parent.mkdir()

@@ -6,27 +6,20 @@ from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS
 
 from mmst.evaluation import run_as_subnet
-from mmst.export import FORMATS, write_standalone
+from mmst.export import FORMATS
 from tests.conftest import classifier
-from tests.export.conftest import stock
+from tests.export.conftest import export, stock
 
 CNN = classifier(), (2, 1, 3)
 # Its trace takes the windows of several images for those of one.
-SWIN = (
-    stock(
-        dict(
-            type='SwinTransformer',
-            arch=dict(
-                embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]
-            ),
-            img_size=16,
-            window_size=2,
-            pad_small_map=True,
-        ),
-        64,
-    ),
-    (2, 1, 2, 1),
+SWIN_BACKBONE = dict(
+    type='SwinTransformer',
+    arch=dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]),
+    img_size=16,
+    window_size=2,
+    pad_small_map=True,
 )
+SWIN = stock(SWIN_BACKBONE, 64), (2, 1, 2, 1)
 
 
 @MODELS.register_module()
@@ -43,28 +36,6 @@ class FixedBatch(GlobalAveragePooling):
 RESHAPED = dict(classifier(), neck=dict(type='FixedBatch')), (2, 1, 3)
 
 
-@pytest.fixture
-def export(make_runner, tmp_path):
-    """Write a subnet; give the model with it in place, and the folder."""
-
-    def export(network, kinds, batch_size=4):
-        model, depths = network
-        runner = make_runner(model)
-        runner.train_dataloader.batch_sampler.batch_size = batch_size
-        out = tmp_path / 'out'
-        write_standalone(runner, runner.cfg, depths, out, 'n', 4, None, kinds)
-
-        @torch.no_grad()
-        def in_place(images):
-            runner.model.eval()
-            with run_as_subnet(runner, depths, 4):
-                return runner.model(images)
-
-        return in_place, out
-
-    return export
-
-
 def run(kind, out, images):
     """The outputs of a file."""
     path = out / f'n{FORMATS[kind]}'
@@ -77,17 +48,6 @@ def run(kind, out, images):
         None, dict(images=images.numpy())
     )
     return torch.from_numpy(outputs)
-
-
-def assert_same(kind, out, in_place, num_images):
-    images = torch.randn(num_images, 3, 16, 16)
-    tolerance = 1e-6 if kind == 'torchscript' else 1e-5
-    torch.testing.assert_close(
-        run(kind, out, images),
-        in_place(images),
-        rtol=tolerance,
-        atol=tolerance,
-    )
 
 
 def declared_batch(out):
@@ -115,16 +75,27 @@ ONNX, SCRIPT = FORMATS
     ],
 )
 def test_files_compute_what_the_subnet_does(
-    export, capsys, network, batch_size, kinds
+    make_runner, tmp_path, capsys, network, batch_size, kinds
 ):
     """For any number of images; one by one, if their trace holds for one."""
     if ONNX in kinds:
         pytest.importorskip('onnx', reason="PyTorch's exporter needs it")
-    in_place, out = export(network, kinds, batch_size)
+    model, depths = network
+    runner, out = make_runner(model), tmp_path / 'out'
+    runner.train_dataloader.batch_sampler.batch_size = batch_size
+    export(runner, out, depths, formats=kinds)
     takes_more = network is CNN
-    for kind in kinds:
-        for num_images in (1, 3) if takes_more else (1,):
-            assert_same(kind, out, in_place, num_images)
+    runner.model.eval()
+    for num_images in (1, 3) if takes_more else (1,):
+        images = torch.randn(num_images, 3, 16, 16)
+        with torch.no_grad(), run_as_subnet(runner, depths, 4):
+            expected = runner.model(images)
+        for kind in kinds:
+            tolerance = 1e-6 if kind == SCRIPT else 1e-5
+            torch.testing.assert_close(
+                *(run(kind, out, images), expected),
+                **dict(rtol=tolerance, atol=tolerance),
+            )
     names = ' and '.join(f'n{FORMATS[kind]}' for kind in kinds)
     told = f'Traced for one image at a time: {names}\n'
     assert (told in capsys.readouterr().out) is not takes_more

@@ -4,16 +4,16 @@ import shutil
 
 from mmengine.config import Config
 
-from mmst.export import write_standalone
 from mmst.export.standalone_config import build_from
 from tests.conftest import classifier
+from tests.export.conftest import export
 
 
 def test_any_path_that_the_file_system_allows(make_runner, tmp_path):
     name = "l'été d'Anna \" ''' \\1 {{x}} #%"
     runner = make_runner(classifier())
     out = tmp_path / name / 'sub'
-    write_standalone(runner, runner.cfg, (1, 2, 1), out, 'sub', 4)
+    export(runner, out, (1, 2, 1), name='sub')
     moved = tmp_path / 'copy' / name
     shutil.move(str(out), str(moved))
     cfg = Config.fromfile(str(moved / 'sub.py'))

@@ -9,10 +9,12 @@ from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmst.export import FORMATS, write_standalone
+from mmst.export import FORMATS
 from mmst.launch.configured_training import check_depths, find_trained_space
 from mmst.subnets import SamplingSpace
-from tests.conftest import NUM_CLASSES, classifier
+from tests.analysis.evaluation_by_hand import loader
+from tests.conftest import NUM_CLASSES, build_classifier, classifier
+from tests.export.conftest import export
 
 
 class Random(nn.Module):
@@ -45,15 +47,7 @@ def refuse(
 ):
     """Nothing of the folder, nor beside it, is there afterwards."""
     with pytest.raises(error, match=message):
-        write_standalone(
-            runner,
-            options.pop('cfg', runner.cfg),
-            depths,
-            folder / 'out',
-            'n',
-            options.pop('num_samples', 4),
-            **options,
-        )
+        export(runner, folder / 'out', depths, **options)
     assert not folder.exists() or not list(folder.iterdir())
 
 
@@ -71,13 +65,8 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
     cfg.model.head.head.num_classes = 5
     refuse(runner, folder, 'size mismatch', error=RuntimeError, cfg=cfg)
     monkeypatch.setattr('mmst.export.formats.find_spec', lambda name: None)
-    refuse(
-        runner,
-        folder,
-        'pip install onnx',
-        error=ModuleNotFoundError,
-        formats=['onnx'],
-    )
+    options = dict(error=ModuleNotFoundError, formats=['onnx'])
+    refuse(runner, folder, 'pip install onnx', **options)
     runner.model.neck = nn.Sequential(runner.model.neck, Random())
     refuse(runner, folder, 'differ from those of the subnet in place')
 
@@ -106,7 +95,7 @@ def test_what_cannot_be_traced_is_not_written(
         pytest.importorskip('onnx')
     runner = make_runner(dict(classifier(), neck=dict(type=neck)))
     refuse(runner, tmp_path / 'folder', message, formats=kinds)
-    write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n', 4)
+    export(runner, tmp_path / 'out', (1, 1, 1))
 
 
 def test_file_is_read_again(make_runner, tmp_path, monkeypatch):
@@ -128,7 +117,7 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'mine').write_text('')
     with pytest.raises(ValueError, match='already exists and is not empty'):
-        write_standalone(runner, runner.cfg, (1, 1, 1), tmp_path / 'out', 'n')
+        export(runner, tmp_path / 'out', (1, 1, 1))
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['mine']
 
 
@@ -136,58 +125,32 @@ def test_folder_with_files_is_refused(make_runner, tmp_path):
     'options, message',
     [
         (
-            dict(
-                train_dataloader=None,
-                train_cfg=None,
-                optim_wrapper=None,
-                param_scheduler=None,
-            ),
+            dict(train_dataloader=None, train_cfg=None, optim_wrapper=None),
             'set train_dataloader, train_cfg and optim_wrapper',
         ),
         (
-            dict(
-                train_dataloader=dict(
-                    batch_size=4,
-                    num_workers=0,
-                    dataset=dict(type='TinyImages', length=0),
-                    sampler=dict(type='DefaultSampler', shuffle=False),
-                )
-            ),
+            dict(train_dataloader=loader(4, 0)),
             'no images: train_dataloader of the config yields no batch',
         ),
     ],
 )
 def test_no_training_images(make_runner, tmp_path, options, message):
-    refuse(make_runner(classifier(), **options), tmp_path / 'folder', message)
+    runner = make_runner(classifier(), param_scheduler=None, **options)
+    refuse(runner, tmp_path / 'folder', message)
 
 
 def test_trained_space():
-    model = nn.Module()
-    model.layer1, model.layer2 = (
-        nn.Sequential(*(nn.Identity() for _ in range(n))) for n in (2, 3)
-    )
-    for layer in (model.layer1, model.layer2):
-        for block in layer:
-            block.downsample = None
-    cfg = Config(
-        dict(
-            custom_hooks=[
-                dict(type='EMAHook'),
-                dict(type='mmst.SubnetSamplerHook', space=[1, 2]),
-            ]
-        )
-    )
-    space = find_trained_space(cfg, model)
-    assert space.depths == ((2,), (3, 2))
-    assert check_depths(space, (2, 2)) == [2, 2]
-    for depths in ((1, 3), (2, 1), (2, 4), (2,)):
-        with pytest.raises(
-            ValueError,
-            match=re.escape(f'{list(depths)} are not in the sampling space')
-            + '.*: 2; 2 or 3',
-        ):
+    model = build_classifier(depth=14)
+    hooks = [
+        dict(type='EMAHook'),
+        dict(type='mmst.SubnetSamplerHook', space=[1, 2, 1]),
+    ]
+    space = find_trained_space(Config(dict(custom_hooks=hooks)), model)
+    assert space.depths == ((2,), (2, 1), (2,))
+    check_depths(space, (2, 1, 2))
+    for depths in ((1, 2, 2), (2, 3, 2), (2, 2)):
+        message = re.escape(f'{list(depths)} are not in the sampling space')
+        with pytest.raises(ValueError, match=f'{message}.*: 2; 1 or 2; 2'):
             check_depths(space, depths)
-    assert (
-        find_trained_space(Config(dict()), model).depths
-        == SamplingSpace((2, 3)).depths
-    )
+    everything = find_trained_space(Config(dict()), model)
+    assert everything.depths == SamplingSpace((2, 2, 2)).depths

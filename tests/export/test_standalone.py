@@ -11,11 +11,10 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from mmst.evaluation import run_as_subnet
-from mmst.export import write_standalone
 from mmst.subnets import find_stages
 from mmst.subnets.cost import iter_tensors
 from tests.conftest import classifier
-from tests.export.conftest import NUM_IMAGES, RESNET, stock
+from tests.export.conftest import NUM_IMAGES, RESNET, export, stock
 
 STOCK = Path(__file__).with_name('stock_process.py')
 
@@ -62,45 +61,44 @@ RETINANET = dict(
         stacked_convs=1,
     ),
 )
+DETECTION = dict(
+    default_scope='mmdet',
+    visualizer=None,
+    loop='mmst.STIterBasedTrainLoop',
+    train_dataloader=dict(
+        batch_size=2,
+        num_workers=0,
+        dataset=dict(type='BoxedScenes'),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    ),
+)
 STOCK_RESNET = stock(
     dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
 )
+VIT = dict(
+    type='VisionTransformer',
+    img_size=16,
+    patch_size=4,
+    arch=dict(
+        embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32
+    ),
+)
+DENSENET = dict(
+    type='DenseNet',
+    arch=dict(growth_rate=4, depths=[2, 3, 2], init_channels=8),
+)
+# The model, depths of a subnet, and the side of images.
 MODELS = dict(
-    main=(RESNET, (2, 2, 2, 2)),
-    resnet=(STOCK_RESNET, (1, 2, 1, 1)),
+    main=(RESNET, (2, 2, 2, 2), 16),
+    resnet=(STOCK_RESNET, (1, 2, 1, 1), 16),
     mobilenet=(
         stock(dict(type='MobileNetV3', arch='small'), 576),
         (1, 1, 3, 1, 2),
+        16,
     ),
-    vit=(
-        stock(
-            dict(
-                type='VisionTransformer',
-                img_size=16,
-                patch_size=4,
-                arch=dict(
-                    embed_dims=16,
-                    num_layers=4,
-                    num_heads=2,
-                    feedforward_channels=32,
-                ),
-            ),
-            16,
-            False,
-            'VisionTransformerClsHead',
-        ),
-        (3,),
-    ),
-    densenet=(
-        stock(
-            dict(
-                type='DenseNet',
-                arch=dict(growth_rate=4, depths=[2, 3, 2], init_channels=8),
-            ),
-            18,
-        ),
-        (1, 3, 1),
-    ),
+    vit=(stock(VIT, 16, False, 'VisionTransformerClsHead'), (3,), 16),
+    densenet=(stock(DENSENET, 18), (1, 3, 1), 32),
+    detector=(RETINANET, (1, 2, 1, 1), 64),
 )
 OWN = dict(
     cifar=(classifier(), (2, 1, 3)),
@@ -111,71 +109,45 @@ OWN = dict(
 )
 
 
-def expect(runner, depths, size, folder):
-    """Write what the subnet in place gives next to the exported one."""
-    images = torch.randn(2, 3, size, size)
-    runner.model.eval()
-    whole = tuple(map(len, find_stages(runner.model))) == depths
-    with torch.no_grad(), run_as_subnet(
-        runner, None if whole else depths, NUM_IMAGES
-    ):
-        outputs = list(iter_tensors(runner.model(images)))
-        state = {k: v.clone() for k, v in runner.model.state_dict().items()}
-    torch.save(dict(images=images, outputs=outputs), folder / 'expected.pt')
-    return state
-
-
 @pytest.mark.parametrize(
     'names',
-    [
-        ['resnet'],
-        pytest.param([*MODELS, 'detector'], marks=pytest.mark.slow),
-    ],
+    [['resnet'], pytest.param([*MODELS], marks=pytest.mark.slow)],
 )
 def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path, names):
     """Weights bit-equal, statistics re-estimated, in a Python without mmst."""
-    folders = []
-    for name in names:
+    folders = [tmp_path / 'new' / name for name in names]
+    meta = dict(classes=('x', 'y'))
+    for name, out in zip(names, folders):
+        model, depths, size = MODELS[name]
         if name == 'detector':
-            folders.append(export_detector(make_runner, tmp_path / name))
-            continue
-        model, depths = MODELS[name]
-        runner = make_runner(model)
+            pytest.importorskip('mmdet.models')
+        options = DETECTION if name == 'detector' else {}
+        runner = make_runner(model, **options)
         before = {k: v.clone() for k, v in runner.model.state_dict().items()}
-        out = tmp_path / 'new' / name
-        needed = write_standalone(
-            runner,
-            runner.cfg,
-            depths,
-            out,
-            name,
-            NUM_IMAGES,
-            dict(classes=('x', 'y')),
-        )
-        assert needed == []
-        checkpoint = torch.load(out / f'{name}.pth')
-        assert checkpoint['meta'] == dict(
-            dataset_meta=dict(classes=('x', 'y'))
-        )
-        expected = expect(
-            runner, depths, 16 if name != 'densenet' else 32, out
-        )
-        for key, value in checkpoint['state_dict'].items():
-            if expected[key].shape == value.shape:
-                assert torch.equal(value, expected[key]), (name, key)
-            else:
-                assert name == 'densenet'
-        assert all(
-            torch.equal(value, before[key])
-            for key, value in runner.model.state_dict().items()
-        )
-        assert (
-            'mmst.'
-            not in (out / f'{name}.py').read_text().partition('import sys')[2]
-        )
-        folders.append(str(out))
+        assert export(runner, out, depths, NUM_IMAGES, dataset_meta=meta) == []
+        for key, value in runner.model.state_dict().items():
+            assert torch.equal(value, before[key]), (name, key)
+        _, written = (out / 'n.py').read_text().split('import sys', 1)
+        assert 'mmst.' not in written and 'far/away' not in written
+        # What the subnet in place gives, for the other process.
+        images = torch.randn(2, 3, size, size)
+        runner.model.eval()
+        whole = tuple(map(len, find_stages(runner.model))) == depths
+        with torch.no_grad(), run_as_subnet(
+            runner, None if whole else depths, NUM_IMAGES
+        ):
+            outputs = list(iter_tensors(runner.model(images)))
+            state = runner.model.state_dict()
+            checkpoint = torch.load(out / 'n.pth')
+            for key, value in checkpoint['state_dict'].items():
+                if state[key].shape == value.shape:
+                    assert torch.equal(value, state[key]), (name, key)
+                else:
+                    assert name == 'densenet'
+        assert checkpoint['meta'] == dict(dataset_meta=meta)
+        torch.save(dict(images=images, outputs=outputs), out / 'expected.pt')
     done = subprocess.run(
-        [sys.executable, str(STOCK), 'outputs', *folders],
+        [sys.executable, str(STOCK), 'outputs', *map(str, folders)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -189,39 +161,13 @@ def test_backbones_of_mmst_stay_there(make_runner, tmp_path, name):
     """The export needs mmst for them, and says so."""
     model, depths = OWN[name]
     runner = make_runner(model)
-    (needed,) = write_standalone(
-        runner, runner.cfg, depths, tmp_path / 'out', name, NUM_IMAGES
-    )
+    (needed,) = export(runner, tmp_path / 'out', depths)
     kind = type(runner.model.backbone)
     assert needed == f'{kind.__module__}.{kind.__name__}'
-    imports = Config.fromfile(
-        str(tmp_path / 'out' / f'{name}.py')
-    ).custom_imports.imports
-    assert imports == ['mmst', f'backbone_{name}']
-    source = (tmp_path / 'out' / f'backbone_{name}.py').read_text()
+    cfg = Config.fromfile(str(tmp_path / 'out' / 'n.py'))
+    assert cfg.custom_imports.imports == ['mmst', 'backbone_n']
+    source = (tmp_path / 'out' / 'backbone_n.py').read_text()
     assert f'from mmst.models import {kind.__name__}\n' in source
-
-
-def export_detector(make_runner, out):
-    import mmdet.models  # noqa: F401
-
-    runner = make_runner(
-        RETINANET,
-        default_scope='mmdet',
-        visualizer=None,
-        loop='mmst.STIterBasedTrainLoop',
-        train_dataloader=dict(
-            batch_size=2,
-            num_workers=0,
-            dataset=dict(type='BoxedScenes'),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-        ),
-    )
-    depths = (1, 2, 1, 1)
-    assert write_standalone(runner, runner.cfg, depths, out, 'det', 4) == []
-    assert 'far/away' not in (out / 'det.py').read_text()
-    expect(runner, depths, 64, out)
-    return str(out)
 
 
 def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
@@ -244,7 +190,7 @@ def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
             ),
         )
     )
-    write_standalone(runner, cfg, (1, 2, 1, 2), tmp_path / 'out', 'a b', 4)
+    export(runner, tmp_path / 'out', (1, 2, 1, 2), cfg=cfg, name='a b')
     plain = Config.fromfile(str(tmp_path / 'out' / 'a b.py'))
     module = 'backbone_a_b'
     assert plain.train_cfg == dict(type='IterBasedTrainLoop', max_iters=7)
@@ -264,9 +210,7 @@ def test_config_has_no_more_of_stimulative_training(make_runner, tmp_path):
 def test_what_needs_mmst_is_told(make_runner, tmp_path):
     runner = make_runner(STOCK_RESNET)
     cfg = Config(dict(runner.cfg, val_evaluator=dict(type='mmst.Mine')))
-    left = write_standalone(
-        runner, cfg, (2, 1, 1, 2), tmp_path / 'out', 'n', 4
-    )
+    left = export(runner, tmp_path / 'out', (2, 1, 1, 2), cfg=cfg)
     assert left == ['mmst.Mine']
     imports = Config.fromfile(str(tmp_path / 'out' / 'n.py')).custom_imports
     assert set(imports.imports) == {'mmst', 'backbone_n'}
@@ -276,9 +220,7 @@ def test_stock_main_network_needs_no_module(make_runner, tmp_path):
     """Its statistics are its own, the classes those of the data."""
     runner = make_runner(STOCK_RESNET)
     out, notes = tmp_path / 'out', ['top-1 75', 'on cpu']
-    write_standalone(
-        runner, runner.cfg, (2, 2, 2, 2), out, 'n', 4, notes=notes
-    )
+    export(runner, out, (2, 2, 2, 2), notes=notes)
     assert sorted(p.name for p in out.iterdir()) == ['n.pth', 'n.py']
     assert Config.fromfile(str(out / 'n.py')).model.backbone.type == 'ResNet'
     head = (out / 'n.py').read_text().partition('import sys')[0]
