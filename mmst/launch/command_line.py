@@ -1,16 +1,12 @@
 """Command-line flags that tools share."""
 
-from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Action, ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 
 def parse_depths(text: str) -> Tuple[int, ...]:
-    """Parse depths such as '3-3-4-3'.
-
-    Raises:
-        ArgumentTypeError: If the text is anything else.
-    """
+    """Parse depths such as '3-3-4-3'."""
     parts = text.split('-')
     if not all(part.isdigit() for part in parts):
         raise ArgumentTypeError(
@@ -25,13 +21,6 @@ def parse_value(text: str) -> Any:
 
     Numbers, ``true``, ``false`` and ``None`` are themselves, ``[a,b]`` and
     ``a,b`` a list, ``(a,b)`` a tuple; all else is text, in quotes or not.
-
-    Raises:
-        ArgumentTypeError: If brackets do not match.
-
-    Example:
-        >>> parse_value('my data'), parse_value('[(1, 0.5), true, "a, b"]')
-        ('my data', [(1, 0.5), True, 'a, b'])
     """
     for kind in (int, float):
         try:
@@ -88,24 +77,19 @@ class _CfgOptions(Action):
     """Collects KEY=VALUE, of each time that the flag is given."""
 
     def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        values: Any,
-        option_string: Any = None,
+        self, parser: Any, namespace: Any, values: Any, flag: Any = None
     ) -> None:
         options = dict(getattr(namespace, self.dest) or {})
         for given in values:
             key, equals, text = given.partition('=')
-            if not equals:
-                parser.error(
-                    f'{option_string} {given}: expected KEY=VALUE, in quotes '
-                    'where VALUE has spaces'
-                )
             try:
+                if not equals:
+                    raise ArgumentTypeError(
+                        'expected KEY=VALUE, in quotes where VALUE has spaces'
+                    )
                 options[key] = parse_value(text)
             except ArgumentTypeError as error:
-                parser.error(f'{option_string} {given}: {error}')
+                parser.error(f'{flag} {given}: {error}')
         setattr(namespace, self.dest, options)
 
 
@@ -160,12 +144,7 @@ def add_image_size(parser: ArgumentParser) -> None:
 
 
 def add_out(parser: ArgumentParser, name: str) -> None:
-    """Add ``--out``: where an analysis writes.
-
-    Args:
-        parser: The tool's parser.
-        name: Name of the files, without ending.
-    """
+    """Add ``--out``: where an analysis writes files of this name."""
     parser.add_argument(
         '--out',
         default=Path('work_dirs', name),
@@ -175,12 +154,7 @@ def add_out(parser: ArgumentParser, name: str) -> None:
 
 
 def add_subnets(parser: ArgumentParser, default: str) -> None:
-    """Add ``--depths``: the subnets to evaluate.
-
-    Args:
-        parser: The tool's parser.
-        default: The subnets without the flag, in words.
-    """
+    """Add ``--depths``: the subnets to evaluate; the default in words."""
     parser.add_argument(
         '--depths',
         nargs='*',
@@ -238,20 +212,12 @@ def add_run_arguments(parser: ArgumentParser) -> None:
 def check_runs(
     runs: Sequence[Tuple[str, ...]], share_names: bool = False
 ) -> None:
-    """Check the runs before anything is measured.
+    """Check names and paths of runs before anything is measured.
 
-    Args:
-        runs: Name and paths of each.
-        share_names: Whether several may have the same name, as seeds of one
-            method.
-
-    Raises:
-        ValueError: If two runs have the same name, or a name would not appear
-            in a legend.
-        FileNotFoundError: If a path does not exist.
+    With ``share_names`` several may have one name, as seeds of one method.
     """
     names = [name for name, *_ in runs]
-    for name in names:
+    for name, *paths in runs:
         if name.startswith('_'):
             raise ValueError(
                 f"a run is named '{name}': legends leave out names that begin "
@@ -261,7 +227,6 @@ def check_runs(
             raise ValueError(
                 f"two runs are named '{name}': choose different names"
             )
-    for name, *paths in runs:
         for path in paths:
             if '://' not in path and not Path(path).exists():
                 raise FileNotFoundError(

@@ -19,18 +19,8 @@ from .toolbox import check_toolbox, find_toolbox, read_config
 def load_config(args: Namespace) -> Config:
     """Read the config and apply the flags that training and testing share.
 
-    They are those of :func:`mmst.launch.command_line.add_run_arguments`.
-
-    Args:
-        args (Namespace): Parsed command line, with ``config``.
-
-    Returns:
-        Config: The config, to which a tool adds its own flags.
-
-    Raises:
-        ModuleNotFoundError: If the config's toolbox is not installed.
-        ValueError: If ``--amp`` is given on a device that cannot run it, or
-            ``--cfg-options`` names what the config has not.
+    They are ``config`` and those of
+    :func:`mmst.launch.command_line.add_run_arguments`.
     """
     cfg = read_config(args.config, args.cfg_options)
     check_toolbox(cfg)
@@ -53,19 +43,13 @@ def load_config(args: Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """Build the config's runner, on the available devices."""
     prepare_launch(cfg)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def check_data(runner: Runner) -> None:
     """Refuse a training without iterations; warn of data that teach little.
 
-    Args:
-        runner: A runner before ``train``; its train loop is built.
-
-    Raises:
-        ValueError: If there would be no iteration.
+    Builds the runner's train loop.
     """
     loop = runner.train_loop
     if loop is None:
@@ -75,12 +59,12 @@ def check_data(runner: Runner) -> None:
         )
     loader = loop.dataloader
     if loop.max_iters < 1:
-        options = runner.cfg.get('train_cfg') or {}
         for name in ('max_epochs', 'max_iters'):
-            if options.get(name, 1) < 1:
+            number = runner.cfg.train_cfg.get(name, 1)
+            if number < 1:
                 raise ValueError(
-                    f'train_cfg.{name}={options[name]} trains no iteration: '
-                    'set it to 1 or more'
+                    f'train_cfg.{name}={number} trains no iteration: set it '
+                    'to 1 or more'
                 )
         raise ValueError(
             f'no iteration in an epoch: the data set has '
@@ -140,11 +124,10 @@ def _drop_late_schedulers(cfg: Config) -> None:
     schedulers = cfg.get('param_scheduler')
     if not isinstance(schedulers, (list, tuple)):
         return
-    train_cfg = cfg.get('train_cfg') or {}
     kept = []
     for scheduler in schedulers:
         unit = 'epochs' if scheduler.get('by_epoch', True) else 'iters'
-        limit = train_cfg.get(f'max_{unit}')
+        limit = (cfg.get('train_cfg') or {}).get(f'max_{unit}')
         begin = scheduler.get('begin', 0)
         if limit is None or begin < limit or scheduler.get('end'):
             kept.append(scheduler)
@@ -154,5 +137,4 @@ def _drop_late_schedulers(cfg: Config) -> None:
                 f'it begins at {begin}, but the training ends at '
                 f'max_{unit}={limit}'
             )
-    if len(kept) < len(schedulers):
-        cfg.param_scheduler = kept
+    cfg.param_scheduler = kept

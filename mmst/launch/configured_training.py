@@ -1,6 +1,6 @@
 """A config's training without any data: network, image size, subnets."""
 
-from typing import Any, List, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import torch
 from mmengine.config import Config
@@ -18,12 +18,7 @@ SIZES = (('crop_size', False), ('scale', True), ('input_size', True))
 
 
 def build_backbone(cfg: Config) -> nn.Module:
-    """Build the backbone of a config, with random weights.
-
-    Raises:
-        ModuleNotFoundError: If the config's toolbox is not installed.
-        ValueError: If the config has no backbone.
-    """
+    """Build the backbone of a config, with random weights."""
     check_toolbox(cfg)
     backbone = cfg.get('model', {}).get('backbone')
     if backbone is None:
@@ -37,26 +32,13 @@ def make_training_image(
 ) -> Tensor:
     """Make a blank image, (1, 3, H, W), of the training images' size.
 
-    Args:
-        cfg: A config; the size is that of the last crop or resize in the
-            pipeline of ``train_dataloader``. If images keep their aspect
-            ratio, it is the largest possible.
-        size: (H, W) instead.
-
-    Raises:
-        ValueError: If the pipeline does not define the size.
+    Without a size, (H, W), it is that of the last crop or resize in the
+    pipeline; if images keep their aspect ratio, the largest possible one.
     """
-    if size is None:
-        size = _find_pipeline_size(cfg)
-    if size is None:
-        raise ValueError(
-            'cannot read the size of the training images from the pipeline '
-            'of train_dataloader: set it with --size HEIGHT WIDTH'
-        )
-    return torch.zeros(1, 3, *size)
+    return torch.zeros(1, 3, *(size or _find_pipeline_size(cfg)))
 
 
-def _find_pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
+def _find_pipeline_size(cfg: Config) -> Sequence[int]:
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     while dataset:
         for step in reversed(dataset.get('pipeline') or ()):
@@ -72,26 +54,27 @@ def _find_pipeline_size(cfg: Config) -> Optional[Sequence[int]]:
         dataset = dataset.get('dataset') or next(
             iter(dataset.get('datasets') or ()), None
         )
-    return None
+    raise ValueError(
+        'cannot read the size of the training images from the pipeline of '
+        'train_dataloader: set it with --size HEIGHT WIDTH'
+    )
 
 
 def get_class_name(part: Any) -> str:
-    """Get the name of a part's class, without scope; '' for other values.
+    """Get the name of a config part's class, without scope; '' if it has none.
 
-    Args:
-        part: Part of a config. In the new style ``type`` is the class itself
-            or, once dumped, its full name.
+    In the new style ``type`` is the class itself or, once dumped, its full
+    name.
     """
     kind = part.get('type', '') if isinstance(part, dict) else ''
-    if isinstance(kind, type):
-        return kind.__name__
-    return str(kind).rpartition('.')[2]
+    name = kind.__name__ if isinstance(kind, type) else str(kind)
+    return name.rpartition('.')[2]
 
 
 def read_sampler(
     cfg: Config, backbone: nn.Module, epoch_length: Optional[int] = None
 ) -> Optional[SubnetSampler]:
-    """Read a config's sampler and fit it to the backbone.
+    """Read a config's sampler, if it trains subnets, and fit it.
 
     Args:
         cfg: The config.
@@ -99,56 +82,36 @@ def read_sampler(
         epoch_length: Iterations per epoch. Without, or ``max_iters`` in the
             config, it is unknown in which iteration subnets begin, and the
             sampler draws from the first one on.
-
-    Returns:
-        SubnetSampler: ``None`` if the config trains no subnets.
     """
     for options in cfg.get('custom_hooks') or ():
-        if get_class_name(options) == 'SubnetSamplerHook':
-            own = {**options}
-            del own['type']
-            own.pop('priority', None)  # read by the runner
-            hook = SubnetSamplerHook(**own)
-            if hook.sampler.is_off:
-                return None
-            train_cfg = cfg.get('train_cfg') or {}
-            num_iterations = train_cfg.get('max_iters') or (
-                train_cfg.get('max_epochs', 0) * (epoch_length or 0)
-            )
-            if num_iterations:
-                hook.sampler.begin = hook.find_begin(
-                    epoch_length, num_iterations
-                )
-            return hook.sampler.fit(backbone)
+        if get_class_name(options) != 'SubnetSamplerHook':
+            continue
+        read_by_runner = ('type', 'priority')
+        hook = SubnetSamplerHook(
+            **{k: v for k, v in options.items() if k not in read_by_runner}
+        )
+        if hook.sampler.is_off:
+            return None
+        train_cfg = cfg.get('train_cfg') or {}
+        length = train_cfg.get('max_iters') or (
+            train_cfg.get('max_epochs', 0) * (epoch_length or 0)
+        )
+        if length:
+            hook.sampler.begin = hook.find_begin(epoch_length, length)
+        return hook.sampler.fit(backbone)
     return None
 
 
 def find_trained_space(cfg: Config, model: nn.Module) -> SamplingSpace:
-    """Find the sampling space of a config; without a sampler, all subnets.
-
-    Args:
-        cfg: The config of the training, hooks included.
-        model: Its model.
-
-    Raises:
-        TypeError: If the model's stages cannot be found.
-        ValueError: If the config's space does not fit them.
-    """
+    """Find the sampling space of a config; without a sampler, all subnets."""
     sampler = read_sampler(cfg, model)
     if sampler is not None:
         return sampler.space
     return SamplingSpace([len(stage) for stage in find_stages(model)])
 
 
-def check_depths(space: SamplingSpace, depths: Sequence[int]) -> List[int]:
-    """Refuse a subnet that the training never drew.
-
-    Returns:
-        list: The depths.
-
-    Raises:
-        ValueError: If it is not in the space.
-    """
+def check_depths(space: SamplingSpace, depths: Sequence[int]) -> None:
+    """Refuse a subnet that the training never drew."""
     if len(depths) != len(space.depths) or any(
         depth not in allowed for depth, allowed in zip(depths, space.depths)
     ):
@@ -162,4 +125,3 @@ def check_depths(space: SamplingSpace, depths: Sequence[int]) -> List[int]:
             + '. The space is set by `space` or `min_depth` of '
             'SubnetSamplerHook in custom_hooks'
         )
-    return list(depths)

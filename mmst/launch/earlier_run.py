@@ -6,7 +6,7 @@ Its checkpoint to resume from and what changed since, or files in the way.
 import ast
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
@@ -18,13 +18,9 @@ from mmst.checkpoints.safe_load import (
 )
 
 # Settings that say where and how a run is started, not what is trained.
-_OF_THE_START = (
-    'launcher',
-    'load_from',
-    'model_wrapper_cfg',
-    'resume',
-    'work_dir',
-)
+_OF_THE_START = {
+    *('launcher', 'load_from', 'model_wrapper_cfg', 'resume', 'work_dir')
+}
 # Settings of which a checkpoint has its own values, which MMEngine restores.
 _RESTORED = (
     'optim_wrapper.optimizer.',
@@ -36,14 +32,7 @@ MAX_CHANGES = 30
 
 
 def describe_files_in_the_way(cfg: Config) -> str:
-    """Say which checkpoints of another training are in the work directory.
-
-    Args:
-        cfg: The config of a training that does not resume.
-
-    Returns:
-        A warning, empty if there are none.
-    """
+    """Warn of another training's checkpoints in the work directory, if any."""
     names = [path.name for path in _list_checkpoints(Path(cfg.work_dir))]
     if not names:
         return ''
@@ -60,28 +49,17 @@ def prepare_resume(
 ) -> Tuple[str, bool]:
     """Choose and check the checkpoint that a training resumes from.
 
-    Args:
-        cfg: The config, with ``resume=True``; ``load_from`` is set to the
-            checkpoint. Without ``load_from`` it is the latest one in the work
-            directory, which may be a copy of the folder that was trained in.
-        trust_checkpoint: Whether to run the code that the file asks for.
+    Without ``load_from``, which is set, it is the latest one in the work
+    directory, which may be a copy of the folder that was trained in.
 
     Returns:
         A text to log, and whether there is anything left to train.
-
-    Raises:
-        DamagedCheckpointError: If the file is damaged; names the latest
-            undamaged one beside it.
-        FileNotFoundError: If the checkpoint does not exist.
-        UnsafeCheckpointError: If it holds more than tensors and plain values.
-        ValueError: If it has weights only.
     """
     if cfg.get('load_from') is None:
-        latest = _find_latest(Path(cfg.work_dir))
-        if latest is None:
+        cfg.load_from = _find_latest(Path(cfg.work_dir))
+        if cfg.load_from is None:
             text = f'{cfg.work_dir} has no checkpoint: begins at iteration 0'
             return text, True
-        cfg.load_from = str(latest)
     path = cfg.load_from
     try:
         # Code that a trusted file asks for runs once, when it is resumed.
@@ -90,13 +68,10 @@ def prepare_resume(
                 path, 'cpu', 'silent'
             )
     except DamagedCheckpointError as error:
-        raise DamagedCheckpointError(
-            f'{error}. {_name_other(Path(path))}'
-        ) from None
+        raise DamagedCheckpointError(f'{error}. {_name_other(path)}') from None
     except FileNotFoundError:
         raise FileNotFoundError(
-            f'{path}, to resume from, does not exist. '
-            + _name_other(Path(path))
+            f'{path}, to resume from, does not exist. {_name_other(path)}'
         ) from None
     meta = checkpoint.get('meta', {})
     if not {'epoch', 'iter'} <= set(meta) or 'message_hub' not in checkpoint:
@@ -119,17 +94,17 @@ def prepare_resume(
     return '\n'.join(lines), True
 
 
-def _find_latest(work_dir: Path) -> Optional[Path]:
+def _find_latest(work_dir: Path) -> Optional[str]:
     """Find the checkpoint that MMEngine noted, or a copy of it."""
-    own = _list_checkpoints(work_dir)
+    latest = _list_checkpoints(work_dir)[-1:]
     note = work_dir / 'last_checkpoint'
     if note.exists():
         noted = Path(note.read_text().strip())
         if (work_dir / noted.name).exists():
-            return work_dir / noted.name
-        if noted.exists() or not own:
-            return noted
-    return own[-1] if own else None
+            latest = [work_dir / noted.name]
+        elif noted.exists() or not latest:
+            latest = [noted]
+    return str(latest[0]) if latest else None
 
 
 def _list_checkpoints(folder: Path) -> List[Path]:
@@ -142,8 +117,9 @@ def _list_checkpoints(folder: Path) -> List[Path]:
     return [path for *_, path in sorted(found)]
 
 
-def _name_other(path: Path) -> str:
+def _name_other(file: str) -> str:
     """Name the latest undamaged checkpoint beside one that cannot be read."""
+    path = Path(file)
     others = _list_checkpoints(path.parent)
     if path in others:
         others = others[: others.index(path)]
@@ -172,7 +148,7 @@ def _describe_changes(before: str, now: str, path: str) -> List[str]:
         lines.append(
             'The optimizer and the schedules come from the checkpoint with '
             f'their settings: the change of {", ".join(restored[:3])} '
-            f'{"..." if restored[3:] else ""}has no effect. To change them, '
+            f'{"... " if restored[3:] else ""}has no effect. To change them, '
             f'start from its weights: --cfg-options load_from={path}, '
             'without --resume'
         )
@@ -182,47 +158,40 @@ def _describe_changes(before: str, now: str, path: str) -> List[str]:
 def read_settings(text: str) -> Dict[str, str]:
     """Read the text of a config, as MMEngine prints it, without running it.
 
-    Returns:
-        The value of each setting in Python's form, by its name as in
-        ``--cfg-options``; none if the text is not of that form.
-
-    Example:
-        >>> read_settings("model = dict(type='A', heads=[dict(width=2)])")
-        {'model.type': "'A'", 'model.heads.0.width': '2'}
+    Gives the value of each setting in Python's form, by its name as in
+    ``--cfg-options``; nothing if the text is not of that form.
     """
     try:
         statements = ast.parse(text).body
     except SyntaxError:
         return {}
-    settings: Dict[str, str] = {}
-    for statement in statements:
-        if isinstance(statement, ast.Assign):
-            target = statement.targets[0]
-            if isinstance(target, ast.Name):
-                _collect(target.id, statement.value, settings)
-    return settings
+    return {
+        name: value
+        for statement in statements
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.targets[0], ast.Name)
+        for name, value in _walk(statement.targets[0].id, statement.value)
+    }
 
 
-def _collect(name: str, node: ast.AST, settings: Dict[str, str]) -> None:
+def _walk(name: str, node: ast.AST) -> Iterator[Tuple[str, str]]:
+    if isinstance(node, ast.Call) and node.args:  # dict({'a b': 1})
+        node = node.args[0]
     entries: List[Tuple[Any, ast.AST]] = []
-    if isinstance(node, ast.Call):  # dict(a=1), or dict({'a b': 1})
-        entries = [(None, argument) for argument in node.args]
-        entries += [(keyword.arg, keyword.value) for keyword in node.keywords]
-        if not entries:
-            settings[name] = '{}'
-            return
+    if isinstance(node, ast.Call):  # dict(a=1)
+        entries = [(keyword.arg, keyword.value) for keyword in node.keywords]
     elif isinstance(node, ast.Dict):
-        entries = [
-            (getattr(key, 'value', None), value)
-            for key, value in zip(node.keys, node.values)
-        ]
+        keys = [getattr(key, 'value', None) for key in node.keys]
+        entries = list(zip(keys, node.values))
     elif isinstance(node, (ast.List, ast.Tuple)):
         if any(isinstance(item, (ast.Call, ast.Dict)) for item in node.elts):
             entries = list(enumerate(node.elts))
     for key, value in entries:
-        _collect(name if key is None else f'{name}.{key}', value, settings)
-    if not entries:
+        yield from _walk(f'{name}.{key}', value)
+    if isinstance(node, ast.Call) and not entries:
+        yield name, '{}'
+    elif not entries:
         try:
-            settings[name] = repr(ast.literal_eval(node))
+            yield name, repr(ast.literal_eval(node))
         except ValueError:
-            settings[name] = ast.dump(node)
+            yield name, ast.dump(node)

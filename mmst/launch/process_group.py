@@ -18,16 +18,8 @@ def prepare_launch(cfg: Config) -> None:
 
     By default mmengine selects a CUDA device for each process and passes it
     to DDP; both fail without a GPU. So the process group is created here, with
-    gloo, before the runner would create it, and DDP gets no device.
-
-    Args:
-        cfg (Config): The config of the run, with ``launcher`` set. It is
-            changed in place: ``device_ids`` in ``model_wrapper_cfg``, and in
-            ``model`` SyncBN, which needs an accelerator, becomes BatchNorm.
-
-    Raises:
-        ValueError: If the launcher is not 'pytorch' and there is no
-            accelerator.
+    gloo, before the runner would create it, and DDP gets no device. SyncBN,
+    which needs an accelerator, becomes BatchNorm in the config.
     """
     if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
         return

@@ -37,21 +37,15 @@ def _name_project_and_command(scope: str) -> str:
 def read_config(
     path: str, cfg_options: Optional[Dict[str, Any]] = None
 ) -> Config:
-    """Read a config file; say how to install a missing toolbox.
-
-    Args:
-        path: The config file.
-        cfg_options: Changes to it, by dotted names.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ModuleNotFoundError: If a ``<toolbox>::`` base or an import of the
-            config needs a package that is not installed.
-        ValueError: If the file is no Python, or an option's name begins with
-            what the config has not.
-    """
+    """Read a config file, and change it by options with dotted names."""
     cfg = _read_file(path)
-    _drop_function_scopes(cfg)
+    # MMEngine adds a toolbox's scope to parts of its bases, and would pass it
+    # to these functions, which have no such argument.
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for key in ('collate_fn', 'worker_init_fn'):
+            function = (cfg.get(name) or {}).get(key)
+            if isinstance(function, dict):
+                function.pop('_scope_', None)
     if cfg_options:
         _check_names(cfg, cfg_options)
         cfg.merge_from_dict(cfg_options)
@@ -102,28 +96,12 @@ def _check_names(cfg: Config, cfg_options: Dict[str, Any]) -> None:
         name = option.split('.')[0]
         if name in known:
             continue
-        near = get_close_matches(name, known, 1)
+        told = f'It has {", ".join(sorted(cfg.keys()))}'
+        for near in get_close_matches(name, known, 1):
+            told = f"Did you mean '{near}'?"
         raise ValueError(
-            f"--cfg-options {option}: the config has no '{name}'. "
-            + (
-                f"Did you mean '{near[0]}'?"
-                if near
-                else f'It has {", ".join(sorted(cfg.keys()))}'
-            )
+            f"--cfg-options {option}: the config has no '{name}'. {told}"
         )
-
-
-def _drop_function_scopes(cfg: Config) -> None:
-    """Remove the toolbox's scope from data loaders' functions.
-
-    MMEngine adds it to parts of a ``<toolbox>::`` base, and would pass it to
-    these functions, which have no such argument.
-    """
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        for key in ('collate_fn', 'worker_init_fn'):
-            function = (cfg.get(name) or {}).get(key)
-            if isinstance(function, dict):
-                function.pop('_scope_', None)
 
 
 def find_toolbox(cfg: Config) -> Optional[str]:
@@ -149,13 +127,8 @@ def enter_scope(cfg: Config) -> None:
 def check_toolbox(cfg: Config) -> None:
     """Import the toolbox that ``default_scope`` names.
 
-    mmengine imports it when it first builds something, but only warns if it is
-    missing, and then fails with an unrelated error.
-
-    Raises:
-        ValueError: If ``default_scope`` is no known or installed toolbox.
-        ModuleNotFoundError: If the toolbox is not installed, or needs another
-            one that is not (mmpose's models need mmdet).
+    MMEngine only warns if it is missing, and fails later. It may need another
+    one: mmpose's models need mmdet.
     """
     scope = cfg.get('default_scope')
     if scope is None:

@@ -19,14 +19,7 @@ def load_trained_runner(
 ) -> Runner:
     """Build the runner of a config and load a checkpoint into its model.
 
-    Args:
-        config: Path of the config.
-        checkpoint: Path of the checkpoint; loaded without executing code.
-        work_dir: Where the runner logs.
-        cfg_options: Changes to the config.
-
-    Raises:
-        ValueError: If the checkpoint does not fill the model.
+    No code of the checkpoint is run, and it has to fill the whole model.
     """
     cfg = read_config(config, cfg_options)
     check_toolbox(cfg)

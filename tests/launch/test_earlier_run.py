@@ -8,8 +8,7 @@ from mmengine.config import Config
 
 from mmst.checkpoints.safe_load import DamagedCheckpointError
 from mmst.launch.earlier_run import read_settings
-from tests.conftest import load_run, logged, trained  # noqa: F401
-from tests.tools.conftest import work_dir  # noqa: F401
+from tests.conftest import load_run, logged
 
 
 def read_log(folder) -> str:
@@ -30,7 +29,7 @@ def go_on(train, config):
     return go_on
 
 
-def test_changes_are_told(go_on, work_dir):  # noqa: F811
+def test_changes_are_told(go_on, work_dir):
     log = go_on(
         work_dir,
         'train_dataloader.batch_size=1',
@@ -49,18 +48,14 @@ def test_changes_are_told(go_on, work_dir):  # noqa: F811
     assert after['optimizer']['param_groups'][0]['initial_lr'] == 0.01
 
 
-def test_nothing_is_left_to_train(go_on, work_dir, capsys):  # noqa: F811
+def test_nothing_is_left_to_train(go_on, work_dir, capsys):
     before = len(list(work_dir.glob('*/*.log')))
     go_on(work_dir, epochs=1)
     assert 'nothing left to train' in capsys.readouterr().out
     assert len(list(work_dir.glob('*/*.log'))) == before
 
 
-def test_a_copy_resumes_from_its_own_checkpoint(
-    go_on,
-    trained,  # noqa: F811
-    work_dir,  # noqa: F811
-):
+def test_a_copy_resumes_from_its_own_checkpoint(go_on, trained, work_dir):
     noted = (work_dir / 'last_checkpoint').read_text()
     assert noted == str(trained / 'epoch_1.pth')
     own = load_run(work_dir / 'epoch_1.pth')
@@ -70,17 +65,14 @@ def test_a_copy_resumes_from_its_own_checkpoint(
 
 
 @pytest.mark.parametrize('note', [None, 'gone/epoch_9.pth'])
-def test_without_a_note_the_latest_is_taken(go_on, work_dir, note):  # noqa: F811
+def test_without_a_note_the_latest_is_taken(go_on, work_dir, note):
     (work_dir / 'last_checkpoint').unlink()
     if note:
         (work_dir / 'last_checkpoint').write_text(note)
     assert 'epoch_1.pth (epoch 1, iteration 2)' in go_on(work_dir)
 
 
-def test_damaged_checkpoints_name_the_one_before(
-    go_on,
-    work_dir,  # noqa: F811
-):
+def test_damaged_checkpoints_name_the_one_before(go_on, work_dir):
     go_on(work_dir)
     shutil.copy(str(work_dir / 'epoch_2.pth'), str(work_dir / 'epoch_10.pth'))
     (work_dir / 'last_checkpoint').write_text('epoch_10.pth')
@@ -94,11 +86,7 @@ def test_damaged_checkpoints_name_the_one_before(
         go_on(work_dir, epochs=20)
 
 
-def test_weights_alone_are_no_training(
-    train,
-    config,
-    work_dir,  # noqa: F811
-):
+def test_weights_alone_are_no_training(train, config, work_dir):
     path = work_dir / 'weights.pth'
     torch.save(load_run(work_dir / 'epoch_1.pth')['state_dict'], path)
     resume = [config, '--work-dir', str(work_dir), '--resume', str(path)]
@@ -108,16 +96,12 @@ def test_weights_alone_are_no_training(
         train([*resume[:-1], str(work_dir / 'no.pth')])
 
 
-def test_another_network_is_not_resumed(go_on, work_dir):  # noqa: F811
+def test_another_network_is_not_resumed(go_on, work_dir):
     with pytest.raises(ValueError, match='fills .*[^$]*Resuming needs'):
         go_on(work_dir, 'model.head.num_classes=3')
 
 
-def test_a_new_training_in_an_old_folder(
-    train,
-    config,
-    work_dir,  # noqa: F811
-):
+def test_a_new_training_in_an_old_folder(train, config, work_dir):
     before = logged(work_dir)
     train([config, '--no-validate', '--work-dir', str(work_dir)])
     log = read_log(work_dir)

@@ -1,22 +1,25 @@
 """Toolboxes are found by import name, whichever family they come from."""
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.runner import Runner
 
 from mmst import installation
 from mmst.installation import TOOLBOXES
 from mmst.launch import toolbox
 from mmst.launch.toolbox import check_toolbox, read_config
+from tests.conftest import TinyImages
 
 
 @pytest.fixture
 def runtime(tmp_path):
     """A config on top of a toolbox's default runtime."""
 
-    def write(scope: str) -> str:
+    def write(scope: str, base: str = '_base_/default_runtime.py') -> str:
         path = tmp_path / 'x.py'
-        path.write_text(f"_base_ = '{scope}::_base_/default_runtime.py'")
+        path.write_text(f"_base_ = '{scope}::{base}'")
         return str(path)
 
     return write
@@ -60,3 +63,14 @@ def test_missing_toolbox_is_named_as_its_family_does(
         check_toolbox(Config(dict(default_scope=scope)))
     with pytest.raises(ModuleNotFoundError, match=message):
         read_config(runtime(scope))
+
+
+def test_functions_of_a_stock_base_get_no_scope_passed(runtime):
+    base = 'mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
+    loader = read_config(runtime('mmpretrain', base)).train_dataloader
+    assert loader.collate_fn == dict(type='default_collate')
+    loader.update(dataset=TinyImages(), batch_size=4, num_workers=0)
+    loader.update(persistent_workers=False, pin_memory=False)
+    batch = next(iter(Runner.build_dataloader(loader, seed=0)))
+    assert isinstance(batch['inputs'], torch.Tensor)
+    assert batch['inputs'].shape == (4, 3, 16, 16)
