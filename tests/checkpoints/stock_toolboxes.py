@@ -1,6 +1,7 @@
-"""Load a published ResNet-50 in each stock toolbox, mmst out of reach.
+"""Load a published ResNet-50 in stock toolboxes, mmst out of reach.
 
-Run as a process of its own, with the path of the published file.
+Run as a process of its own, with the path of the published file and the names
+of toolboxes besides mmpretrain.
 """
 
 import sys
@@ -37,19 +38,16 @@ def build(scope, name, init_cfg=None):
     return MODELS.build(cfg)
 
 
-path = sys.argv[1]
+path, *scopes = sys.argv[1:]
 weights = torch.load(path, weights_only=True)['state_dict']
 model = build('mmpretrain', 'resnet/resnet50_8xb32_in1k.py')
 load_checkpoint(model, path, strict=True)
-loaded = ['mmpretrain']
 init_cfg = dict(type='Pretrained', checkpoint=path, prefix='backbone.')
-for scope, name in CONFIGS.items():
-    model = build(scope, name, init_cfg)
+for scope in scopes:
+    model = build(scope, CONFIGS[scope], init_cfg)
     model.init_weights()
     own = model.backbone.state_dict()
     assert len(own) == len(weights) - 2  # all but the classifier's
     for key, value in own.items():
         assert torch.equal(value, weights[f'backbone.{key}']), (scope, key)
-    loaded.append(scope)
 assert 'mmst' not in sys.modules
-print(*loaded)

@@ -191,28 +191,34 @@ def test_what_is_no_run_checkpoint_is_refused(publish, checkpoint, tmp_path):
     assert not (tmp_path / 'published').exists()
 
 
-def test_stock_toolboxes_load_it_without_mmst(tiny_runner, publish, tmp_path):
+@pytest.mark.parametrize(
+    'scopes',
+    [
+        ['mmdet'],
+        pytest.param(['mmseg', 'mmpose'], marks=pytest.mark.slow),
+    ],
+)
+def test_stock_toolboxes_load_it_without_mmst(
+    tiny_runner, publish, tmp_path, scopes
+):
     """A real ResNet-50, trained by ST for an iteration."""
-    for name in ('mmdet', 'mmseg', 'mmpose'):
+    for name in scopes:
         pytest.importorskip(name)
     model = classifier()
     model['backbone'] = dict(type='ResNet', depth=50)
     model['head']['head'].update(num_classes=1000, in_channels=2048)
     model['data_preprocessor']['num_classes'] = 1000
-    runner = tiny_runner(
+    tiny_runner(
         model=model,
         sampler=dict(num_subnets=1),
-        loop='mmst.STIterBasedTrainLoop',
-        max_epochs=1,
         train_cfg=dict(type='mmst.STIterBasedTrainLoop', max_iters=1),
         default_hooks=dict(
             checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)
         ),
-    )
-    runner.train()
+    ).train()
     file = publish(tmp_path / 'run' / 'iter_1.pth')
     done = subprocess.run(
-        [sys.executable, str(STOCK), str(file)],
+        [sys.executable, str(STOCK), str(file), *scopes],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -220,4 +226,3 @@ def test_stock_toolboxes_load_it_without_mmst(tiny_runner, publish, tmp_path):
     )
     assert done.returncode == 0, done.stdout
     assert 'do not match' not in done.stdout
-    assert done.stdout.endswith('mmpretrain mmdet mmseg mmpose\n')
