@@ -124,10 +124,11 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path, names):
         options = DETECTION if name == 'detector' else {}
         runner = make_runner(model, **options)
         before = {k: v.clone() for k, v in runner.model.state_dict().items()}
-        assert export(runner, out, depths, NUM_IMAGES, dataset_meta=meta) == []
+        options = dict(name=name, dataset_meta=meta)
+        assert export(runner, out, depths, NUM_IMAGES, **options) == []
         for key, value in runner.model.state_dict().items():
             assert torch.equal(value, before[key]), (name, key)
-        _, written = (out / 'n.py').read_text().split('import sys', 1)
+        _, written = (out / f'{name}.py').read_text().split('import sys', 1)
         assert 'mmst.' not in written and 'far/away' not in written
         # What the subnet in place gives, for the other process.
         images = torch.randn(2, 3, size, size)
@@ -138,7 +139,7 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path, names):
         ):
             outputs = list(iter_tensors(runner.model(images)))
             state = runner.model.state_dict()
-            checkpoint = torch.load(out / 'n.pth')
+            checkpoint = torch.load(out / f'{name}.pth')
             for key, value in checkpoint['state_dict'].items():
                 if state[key].shape == value.shape:
                     assert torch.equal(value, state[key]), (name, key)
