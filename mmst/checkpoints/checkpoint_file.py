@@ -3,15 +3,12 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 from torch import Tensor
 
 from .safe_load import read_safetensors, safe_load
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeGuard
 
 StateDict = Dict[str, Tensor]
 
@@ -49,15 +46,13 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
     return checkpoint
 
 
-def is_state_dict(value: Any) -> 'TypeGuard[StateDict]':
+def is_state_dict(value: Any) -> bool:
     """Whether this is a non-empty dict of named tensors."""
     return (
         isinstance(value, dict)
         and len(value) > 0
-        and all(
-            isinstance(key, str) and isinstance(tensor, Tensor)
-            for key, tensor in value.items()
-        )
+        and all(isinstance(key, str) for key in value)
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
     )
 
 

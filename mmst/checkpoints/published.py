@@ -38,7 +38,7 @@ def strip_checkpoint(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
         >>> list(strip_checkpoint(checkpoint))
         ['state_dict', 'meta']
     """
-    state_dict = checkpoint.get('state_dict')
+    state_dict: StateDict = checkpoint.get('state_dict', {})
     if not is_state_dict(state_dict):
         raise ValueError(
             "The checkpoint has no dict of tensors in 'state_dict'; publish "

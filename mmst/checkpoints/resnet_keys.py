@@ -83,20 +83,17 @@ def convert_resnet(
                 f'{option}={value!r} is unknown; allowed are {list(known)} '
                 f'(--{option})'
             )
-    if layout is None:
-        layout = next(
-            (
-                name
-                for name, block in LAYOUTS.items()
-                if any(re.match(block, key) for key in state_dict)
-            ),
-            None,
+    found = [
+        name
+        for name, block in LAYOUTS.items()
+        if any(re.match(block, key) for key in state_dict)
+    ]
+    if layout is None and not found:
+        raise ValueError(
+            f'The keys are in no known layout: {sorted(state_dict)[:5]}... '
+            f'Known are {list(LAYOUTS)} (--layout)'
         )
-        if layout is None:
-            raise ValueError(
-                f'The keys are in no known layout: {sorted(state_dict)[:5]}'
-                f'... Known are {list(LAYOUTS)} (--layout)'
-            )
+    layout = layout or found[0]
     fits = {
         each: _compare(state_dict, layout, each, backbone_only)
         for each in ([depth] if depth else RESNETS)
