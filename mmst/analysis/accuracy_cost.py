@@ -17,6 +17,7 @@ from typing import (
     Tuple,
 )
 
+import numpy as np
 import torch
 from mmengine.runner import Runner
 from torch import nn
@@ -49,7 +50,6 @@ from .results import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # For each cost: its label with the unit, and the factor to that unit.
@@ -103,9 +103,8 @@ def choose_candidates(
     Args:
         runner: A runner with a model and validation images.
         space: The depths to choose from.
-        max_subnets: If there are more, this many are taken, spread evenly over
-            all of them in the order of their FLOPs; the cheapest and the
-            deepest among them.
+        max_subnets: Number at most, spread evenly over all in the order of
+            their FLOPs; the cheapest and the deepest among them.
 
     Raises:
         ValueError: If ``max_subnets`` is less than 2.
@@ -127,10 +126,9 @@ def choose_candidates(
             Subnet.ordered(depths, space.num_blocks)
         ),
     )
-    if len(subnets) <= max_subnets:
-        return subnets
-    step = (len(subnets) - 1) / (max_subnets - 1)
-    return [subnets[round(i * step)] for i in range(max_subnets)]
+    number = min(len(subnets), max_subnets)
+    places = np.linspace(0, len(subnets) - 1, number).round().astype(int)
+    return [subnets[place] for place in places]
 
 
 def measure_family(
@@ -165,7 +163,7 @@ def measure_family(
     """
     data, networks = load_first_image(runner), []
     model = unwrap_model(runner.model)
-    blocks = tuple(len(stage) for stage in find_stages(model))
+    blocks = tuple(map(len, find_stages(model)))
     for depths in subnets:
         Subnet.ordered(depths, blocks)  # fail now, not after an hour
     family = list(dict.fromkeys([*map(tuple, subnets), blocks]))
@@ -201,15 +199,11 @@ def load_first_image(runner: Runner) -> Dict[str, Any]:
 def measure_model(
     model: nn.Module, data: Dict[str, Any], seconds: float
 ) -> Tuple[int, int, float]:
-    """Measure FLOPs, parameters, and time in ms on a batch.
+    """Measure FLOPs, parameters, and time in ms on a preprocessed batch.
 
-    The time is the shortest of many: other load on the machine can only
-    add to it.
-
-    Args:
-        model: A model of MMEngine's kind; put in evaluation mode.
-        data: The batch, preprocessed.
-        seconds: How long it is timed; at least three runs.
+    The time is the shortest of so many seconds, three runs at least: other
+    load on the machine can only add to it. The model is one of MMEngine's
+    kind, and put in evaluation mode.
 
     Example:
         >>> flops, params, latency = measure_model(
@@ -250,7 +244,7 @@ def pick_network(
         max_flops: Limit of FLOPs.
         max_params: Limit of parameters.
         max_latency: Limit of the time, in ms.
-        rule: Whether a 'greater' score is better, or one that is 'less'.
+        rule: Whether the better score is the 'greater' or the 'less'.
 
     Raises:
         ValueError: If no network meets the limits, naming the nearest.
@@ -262,37 +256,33 @@ def pick_network(
         (1, 1)
     """
     sign = -1 if rule == LESS else 1
-    limits = {
-        cost: limit
-        for cost, limit in zip(COSTS, (max_flops, max_params, max_latency))
-        if limit is not None
-    }
+    limits = dict(zip(COSTS, (max_flops, max_params, max_latency)))
 
     def measure_excess(network: MeasuredNetwork) -> float:
         """Sum how far a network is past each limit, relative to it."""
-        excess = [
-            getattr(network, cost) / limit - 1 if limit else float('inf')
+        past = [
+            (getattr(network, cost) - limit, limit)
             for cost, limit in limits.items()
+            if limit is not None
         ]
         if min_score is not None:
-            missing = sign * (min_score - network.score)
-            excess.append(missing / (abs(min_score) or 1.0))
-        return sum(max(0.0, share) for share in excess)
+            past.append((sign * (min_score - network.score), min_score))
+        return sum(max(0.0, by / (abs(limit) or 1.0)) for by, limit in past)
 
     chosen = [n for n in networks if measure_excess(n) == 0]
     if not chosen:
         asked = [
-            f'at most {limit / COSTS[cost][1]:.4g} {COSTS[cost][0]}'
-            for cost, limit in limits.items()
+            f'at most {limit / unit:.4g} {label}'
+            for limit, (label, unit) in zip(limits.values(), COSTS.values())
+            if limit is not None
         ]
         if min_score is not None:
             side = 'most' if rule == LESS else 'least'
             asked.insert(0, f'a score of at {side} {min_score:.4g}')
-        nearest = min(networks, key=measure_excess)
+        nearest = min(networks, key=measure_excess).describe('score')
         raise ValueError(
             f'none of the {len(networks)} evaluated networks has '
-            f'{" and ".join(asked)}. The nearest is '
-            + nearest.describe('score')
+            f'{" and ".join(asked)}. The nearest is {nearest}'
         )
     if min_score is not None:
         return min(chosen, key=lambda n: (n.flops, -sign * n.score))
@@ -304,10 +294,8 @@ def find_best_at_their_cost(
 ) -> List[MeasuredNetwork]:
     """Find the Pareto-optimal networks, the cheapest first.
 
-    Args:
-        networks: Networks to choose from.
-        cost: A field of :class:`MeasuredNetwork`.
-        rule: Whether a 'greater' score is better, or one that is 'less'.
+    Cost is a field of :class:`MeasuredNetwork`; the rule says whether the
+    better score is the 'greater' or the 'less'.
 
     Example:
         >>> small = MeasuredNetwork((1, 1), 90.0, 100, 10, 1.0)
@@ -330,12 +318,8 @@ def format_family_table(
 ) -> str:
     """Format a table of the networks, the cheapest first.
 
-    An asterisk marks those that are the best at their FLOPs.
-
-    Args:
-        networks: The networks.
-        metric: Name of the scores' metric, with the unit.
-        rule: Whether a 'greater' score is better, or one that is 'less'.
+    An asterisk marks those that are the best at their FLOPs. The metric is
+    named with its unit.
 
     Example:
         >>> small = MeasuredNetwork((1, 1), 90.0, 2_000_000, 30_000, 1.0)
@@ -350,17 +334,15 @@ def format_family_table(
             [
                 network.name,
                 f'{network.score:.{digits}f}',
-                *(f'{_convert(network, cost):.3f}' for cost in COSTS),
+                *(
+                    f'{getattr(network, cost) / unit:.3f}'
+                    for cost, (_, unit) in COSTS.items()
+                ),
                 '*' if network in best else '',
             ]
             for network in sorted(networks, key=lambda n: n.flops)
         ],
     )
-
-
-def _convert(network: MeasuredNetwork, cost: str) -> float:
-    """Convert a network's cost to the unit that it is shown in."""
-    return getattr(network, cost) / COSTS[cost][1]
 
 
 def draw_family(
@@ -369,11 +351,6 @@ def draw_family(
     """Draw the score against each cost.
 
     The first panel names every network, the others the best at their cost.
-
-    Args:
-        networks: The networks, the main network among them.
-        metric: Name of the scores' metric, with the unit.
-        rule: Whether a 'greater' score is better, or one that is 'less'.
 
     Example:
         >>> small = MeasuredNetwork((1, 1), 90.0, 2_000_000, 30_000, 1.0)
@@ -386,47 +363,50 @@ def draw_family(
         1, len(COSTS), sharey=True, gridspec_kw=dict(width_ratios=[2, 1, 1])
     )
     fronts = [find_best_at_their_cost(networks, cost, rule) for cost in COSTS]
+    sizes = dict.fromkeys(network.size for network in networks)
+    main = max(networks, key=lambda n: (n.depths, n.size is None))
+    blue = choose_line_styles(['ST++'])['ST++']['color']
     for axes, cost, front in zip(panels, COSTS, fronts):
-        _draw_panel(axes, networks, front, cost)
+        for k, size in enumerate(sizes):
+            axes.plot(
+                *_locate([n for n in networks if n.size == size], cost),
+                label='subnets' + (f' at {size} px' if size else ''),
+                linestyle='none',
+                marker=MARKERS[k % len(MARKERS)],
+                color=GREY,
+            )
+        axes.plot(
+            *_locate(front, cost),
+            label='best at their cost',
+            marker='.',
+            color=blue,
+        )
+        axes.plot(
+            *_locate([main], cost),
+            label='main network',
+            linestyle='none',
+            marker='o',
+            markersize=12,
+            markerfacecolor='none',
+            color='black',
+        )
+        axes.set_xlabel(COSTS[cost][0])
+        axes.grid(alpha=0.3)
+        axes.margins(x=0.12, y=0.12)
     panels[0].set_ylabel(metric)
     place_legend_below(figure, *panels[0].get_legend_handles_labels())
     for axes, cost, front in zip(panels, COSTS, fronts):
         order = front + [n for n in networks if n not in front]
-        points = [(_convert(n, cost), n.score) for n in order]
         named = order if axes is panels[0] else front
+        points = list(zip(*_locate(order, cost)))
         name_points(axes, points, [n.name for n in named])
     return figure
 
 
-def _draw_panel(
-    axes: 'Axes',
-    networks: Sequence[MeasuredNetwork],
-    front: Sequence[MeasuredNetwork],
-    cost: str,
-) -> None:
-    def plot(group: Sequence[MeasuredNetwork], **style: Any) -> None:
-        x = [_convert(network, cost) for network in group]
-        axes.plot(x, [network.score for network in group], **style)
-
-    for k, size in enumerate(dict.fromkeys(n.size for n in networks)):
-        plot(
-            [network for network in networks if network.size == size],
-            label='subnets' if size is None else f'subnets at {size} px',
-            linestyle='none',
-            marker=MARKERS[k % len(MARKERS)],
-            color=GREY,
-        )
-    blue = choose_line_styles(['ST++'])['ST++']['color']
-    plot(front, label='best at their cost', marker='.', color=blue)
-    plot(
-        [max(networks, key=lambda n: (n.depths, n.size is None))],
-        label='main network',
-        linestyle='none',
-        marker='o',
-        markersize=12,
-        markerfacecolor='none',
-        color='black',
-    )
-    axes.set_xlabel(COSTS[cost][0])
-    axes.grid(alpha=0.3)
-    axes.margins(x=0.12, y=0.12)
+def _locate(
+    networks: Sequence[MeasuredNetwork], cost: str
+) -> Tuple[List[float], List[float]]:
+    """List costs, in the unit that they are shown in, and scores."""
+    unit = COSTS[cost][1]
+    costs = [getattr(network, cost) / unit for network in networks]
+    return costs, [network.score for network in networks]

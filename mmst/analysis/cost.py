@@ -1,6 +1,6 @@
 """Training cost and the scores it reaches (Fig. 9, Table 5)."""
 
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
 
 from mmst.engine.loops import explain_apart
 from mmst.launch.configured_training import (
@@ -46,7 +46,7 @@ class TrainingCost(NamedTuple):
         flops_there: FLOPs at each validation.
         iterations_there: Iterations at each validation.
         scores: Score at each validation.
-        rule: Whether a 'greater' score is better, or one that is 'less'.
+        rule: Whether the better score is the 'greater' or the 'less'.
     """
 
     metric: str
@@ -78,7 +78,7 @@ def measure_training_cost(
         metric: The metric to read; default: the usual one of the task.
         size: (H, W) of training images; default: read from the config's
             pipeline.
-        rule: Whether a 'greater' score is better, or one that is 'less';
+        rule: Whether the better score is the 'greater' or the 'less';
             default: as the config or the metric's name says.
 
     Raises:
@@ -91,17 +91,12 @@ def measure_training_cost(
         >>> run.metric, run.epochs
         ('accuracy/top1', [1.0])
     """
-    logged: Dict[str, Any] = {}
-    for line in log.metrics.values():
-        logged.update(line)
-    if not logged:
+    if not log.metrics:
         raise ValueError(
             'the log has no validation scores to compare with the cost'
         )
-    metric = choose_metric(
-        {n: value for n, value in logged.items() if n not in NO_METRICS},
-        metric,
-    )
+    names = dict.fromkeys(n for line in log.metrics.values() for n in line)
+    metric = choose_metric([n for n in names if n not in NO_METRICS], metric)
     backbone = build_backbone(log.config)
     image = make_training_image(log.config, size)
     sampler = read_sampler(log.config, backbone, log.epoch_length)
@@ -140,15 +135,15 @@ def format_cost_table(results: Results) -> str:
         >>> format_cost_table({'ST': run}).split()[:3]
         ['epochs', 'iterations', 'K']
     """
-    first = next(iter(results.values()))
+    (reference, first), *_ = results.items()
     digits = choose_digits(max(run.scores) for run in results.values())
     head = ['', 'epochs', 'iterations', 'K', 'cost of an iteration']
-    head += ['training FLOPs', f'of {next(iter(results))}']
+    head += ['training FLOPs', f'of {reference}']
     head += [f'last {label_metric(first.metric, first.rule)}', 'best']
-    rows = []
-    for name, run in results.items():
-        best = (min if run.rule == LESS else max)(run.scores)
-        rows.append(
+    best = min if first.rule == LESS else max
+    return format_table(
+        head,
+        [
             [
                 name,
                 f'{run.epochs[-1]:g}' if run.epochs else '-',
@@ -158,10 +153,11 @@ def format_cost_table(results: Results) -> str:
                 f'{run.flops:.3g}',
                 f'{run.flops / first.flops:.2f}',
                 f'{run.scores[-1]:.{digits}f}',
-                f'{best:.{digits}f}',
+                f'{best(run.scores):.{digits}f}',
             ]
-        )
-    return format_table(head, rows)
+            for name, run in results.items()
+        ],
+    )
 
 
 def draw_costs(results: Results) -> 'Figure':

@@ -43,8 +43,7 @@ def measure_loafing(
         subnets: The depths of each subnet. Default: uniform ones.
 
     Returns:
-        tuple: Name of the metric in the evaluator's output, and the score of
-        each network.
+        tuple: The metric's name, and the score of each network.
 
     Raises:
         ValueError: If the evaluator does not return that metric, or a subnet
@@ -57,8 +56,7 @@ def measure_loafing(
         ('accuracy/top1', ['main', '1-2-1'])
     """
     scores = {}
-    networks = list_networks(runner, subnets)
-    for depths in show_progress(networks, 'networks'):
+    for depths in show_progress(list_networks(runner, subnets), 'networks'):
         metrics = evaluate_subnet(runner, depths, num_samples)
         metric = choose_metric(metrics, metric)
         scores[name_network(depths)] = float(metrics[metric])
@@ -69,9 +67,7 @@ def measure_loafing(
 def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
     """Format a table of networks and methods, the more numerous as rows.
 
-    Args:
-        results: For each method, the scores of each of its runs. A run may
-            lack some of the networks.
+    Each method has the scores of its runs, which may lack some networks.
 
     Example:
         >>> scores = {'main': 92.0, '1-1-1': 80.0}
@@ -89,10 +85,11 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
     networks = sort_networks(results)
     table = [['', *results]]
     for name in networks:
-        table.append([name])
-        for runs in results.values():
-            values = [run[name] for run in runs if name in run]
-            table[-1].append(format_mean(values, digits))
+        scores = (
+            [run[name] for run in runs if name in run]
+            for runs in results.values()
+        )
+        table.append([name, *(format_mean(each, digits) for each in scores)])
     if len(results) > len(networks):
         table = [list(column) for column in zip(*table)]
     return format_table(table[0], table[1:])
@@ -101,10 +98,8 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
 def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
     """Draw the scores of main network and subnets, method by method.
 
-    Args:
-        results: For each method, the scores of each of its runs. Of several
-            runs the mean is drawn, with its 95 % interval.
-        metric: Name of the metric with its unit, for the axis.
+    Of several runs the mean is drawn, with its 95 % interval. The metric is
+    named with its unit, for the axis.
 
     Example:
         >>> scores = {'main': 92.0, '1-1-1': 80.0}

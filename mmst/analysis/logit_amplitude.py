@@ -38,7 +38,7 @@ class Amplitudes(NamedTuple):
         metric: Name of the scores' metric in the evaluator's output.
         scores: Score of each network.
         amplitudes: Mean L2 norm of each network's logits.
-        rule: Whether a 'greater' score is better, or a score that is 'less'.
+        rule: Whether the better score is the 'greater' or the 'less'.
     """
 
     metric: str
@@ -78,8 +78,7 @@ def measure_amplitudes(
         ['main', '1-2-1']
     """
     scores, amplitudes = {}, {}
-    networks = list_networks(runner, subnets)
-    for depths in show_progress(networks, 'networks'):
+    for depths in show_progress(list_networks(runner, subnets), 'networks'):
         name = name_network(depths)
         with run_as_subnet(runner, depths, num_samples):
             amplitudes[name] = _average_norm(runner)
@@ -137,9 +136,6 @@ def draw_amplitudes(results: Results) -> 'Figure':
     Where only main networks were measured, these are on the axis, as in the
     paper's figure; else each run is a line over its subnets.
 
-    Args:
-        results: Amplitudes and scores of each run.
-
     Example:
         >>> run = Amplitudes('accuracy/top1', {'main': 92.0}, {'main': 12.5})
         >>> draw_amplitudes({'ST': run}).savefig(folder / 'amplitudes.png')
@@ -152,11 +148,10 @@ def draw_amplitudes(results: Results) -> 'Figure':
         },
     }
     if all(list(run.scores) == [MAIN] for run in results.values()):
-        runs = {
-            label: {MAIN: [{name: s[MAIN] for name, (s,) in panel.items()}]}
-            for label, panel in panels.items()
-        }
-        figure = draw_score_panels(runs, list(results), 'network', False)
+        for label, panel in panels.items():
+            scores = {name: run[MAIN] for name, (run,) in panel.items()}
+            panels[label] = {MAIN: [scores]}
+        figure = draw_score_panels(panels, list(results))
     else:
         figure = draw_score_panels(panels)
     above = figure.axes[0]

@@ -32,15 +32,8 @@ Styles = Dict[str, Dict[str, Any]]
 
 # The colours of Okabe and Ito, which colour-blind readers can tell apart.
 COLORS = (
-    '#D55E00',
-    '#0072B2',
-    '#009E73',
-    '#CC79A7',
-    '#000000',
-    '#E69F00',
-    '#56B4E9',
-    '#F0E442',
-)
+    '#D55E00 #0072B2 #009E73 #CC79A7 #000000 #E69F00 #56B4E9 #F0E442'
+).split()
 # For all that belongs to no run.
 GREY = '#999999'
 MARKERS = 'os^DvP*X<>'
@@ -49,18 +42,13 @@ LINES = ('-', '--', '-.', ':')
 METHODS = {'CT': 0, 'ST++': 1, 'ST': 2, 'ST*': 3, MAIN: 4}
 # Characters in a line of a name.
 WIDTH = 40
-DEPTHS = 'network: blocks kept in each stage, or the main network'
 
 
 def choose_line_style(index: int) -> Dict[str, Any]:
     """Choose colour, marker and line of the index-th series of a picture.
 
-    Ten markers and eight colours are combined so that the first forty series
-    all look different. The first ten have different markers, for pictures
-    printed in grey.
-
-    Args:
-        index: Number of the series, from 0.
+    The first forty all look different. The first ten have different markers,
+    for pictures printed in grey.
     """
     return dict(
         color=COLORS[index % len(COLORS)],
@@ -73,16 +61,13 @@ def choose_line_style(index: int) -> Dict[str, Any]:
 
 
 def choose_line_styles(names: Iterable[str]) -> Styles:
-    """Choose the style of each series of a picture by its name.
-
-    The names in METHODS have a style of their own; others get those that are
-    left, in their order.
+    """Choose the style of each series: of METHODS, or the next that is left.
 
     Args:
         names: Names of runs, methods or networks.
     """
     names = list(names)
-    taken = {METHODS[name] for name in names if name in METHODS}
+    taken = {METHODS.get(name) for name in names}
     free = (index for index in count() if index not in taken)
     return {
         name: choose_line_style(
@@ -97,12 +82,8 @@ def place_legend_below(
 ) -> None:
     """Put the legend under the axes, where it hides no data.
 
-    The figure grows by the legend's height, so that axes keep their size.
-
-    Args:
-        figure: A figure with the layout 'constrained' or 'compressed'.
-        handles: The artists to name.
-        labels: Their names; long ones are written on several lines.
+    The figure, of the layout 'constrained' or 'compressed', grows by the
+    legend's height. Long names are written on several lines.
     """
     # Take as few rows as the figure's width allows.
     for rows in range(1, len(labels) + 1):
@@ -123,8 +104,6 @@ def place_legend_below(
 def draw_score_panels(
     panels: Dict[str, Dict[str, List[Scores]]],
     networks: Optional[Sequence[str]] = None,
-    xlabel: str = DEPTHS,
-    legend: bool = True,
     styles: Optional[Styles] = None,
 ) -> 'Figure':
     """Draw panels below one another, with a line per method over networks.
@@ -133,29 +112,32 @@ def draw_score_panels(
         panels: For the label of each panel's y axis, the scores of each of a
             method's runs. Of several runs the mean is drawn, with its 95 %
             interval.
-        networks: Names in the order of the x axis. Default: from the
-            shallowest subnet to the main network.
-        xlabel: Label of the x axis.
-        legend: Whether to name the methods.
+        networks: Names of whole networks on the x axis, of one method. By
+            default it has subnets, the shallowest first, and the main network.
         styles: Style of each method; default: by its name.
     """
     from matplotlib.figure import Figure
 
-    if networks is None:
-        found = sort_networks(next(iter(panels.values())))
-        networks = sorted(found, key=lambda name: name == MAIN)
+    names = networks or sorted(
+        sort_networks(next(iter(panels.values()))),
+        key=lambda name: name == MAIN,
+    )
     figure = Figure(
-        figsize=(max(6.4, 0.5 * len(networks)), 3.6 + 1.2 * len(panels)),
+        figsize=(max(6.4, 0.5 * len(names)), 3.6 + 1.2 * len(panels)),
         layout='constrained',
     )
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, panel) in zip(rows, panels.items()):
-        draw_scores(axes, panel, networks, styles)
+        draw_scores(axes, panel, names, styles)
         axes.set_ylabel(label)
-    label_networks(rows[-1], networks)
-    rows[-1].set_xlabel(xlabel)
-    if legend:
-        place_legend_below(figure, *rows[0].get_legend_handles_labels())
+    label_networks(rows[-1], names)
+    if networks:
+        rows[-1].set_xlabel('network')
+        return figure
+    rows[-1].set_xlabel(
+        'network: blocks kept in each stage, or the main network'
+    )
+    place_legend_below(figure, *rows[0].get_legend_handles_labels())
     return figure
 
 
@@ -165,30 +147,19 @@ def draw_scores(
     networks: Sequence[str],
     styles: Optional[Styles] = None,
 ) -> None:
-    """Draw one line per method over the networks.
-
-    Args:
-        axes: The axes to draw in.
-        results: For each method, the scores of each of its runs.
-        networks: Names in the order of the axis.
-        styles: Style of each method; default: by its name.
-    """
+    """Draw one line per method over the networks, in the order of the axis."""
     # Side by side, so that equal scores do not hide one another.
     step = min(0.07, 0.7 / len(results))
     styles = styles or choose_line_styles(results)
     for k, (method, runs) in enumerate(results.items()):
-        x, means, halves = zip(
-            *(
-                (
-                    place + step * (k - (len(results) - 1) / 2),
-                    *compute_mean_and_interval(
-                        [scores[name] for scores in runs if name in scores]
-                    ),
-                )
-                for place, name in enumerate(networks)
-                if any(name in scores for scores in runs)
-            )
-        )
+        shift = step * (k - (len(results) - 1) / 2)
+        points = []
+        for place, name in enumerate(networks):
+            found = [scores[name] for scores in runs if name in scores]
+            if found:
+                mean, half = compute_mean_and_interval(found)
+                points.append((place + shift, mean, half))
+        x, means, halves = zip(*points)
         axes.errorbar(
             x,
             means,
@@ -202,12 +173,9 @@ def draw_scores(
 
 
 def label_networks(axes: 'Axes', networks: Sequence[str]) -> None:
-    """Write the networks' names below the axes.
+    """Write the networks' names below the axes of :func:`draw_scores`.
 
-    Args:
-        axes: The axes that :func:`draw_scores` drew in. Their figure grows if
-            names have to be written upwards.
-        networks: Names in the order of the axis.
+    The figure grows if names have to be written upwards.
     """
     axes.set_xlim(-0.5, len(networks) - 0.5)
     axes.set_xticks(range(len(networks)), [fill(n, WIDTH) for n in networks])
@@ -240,8 +208,7 @@ def name_points(
     Args:
         axes: The axes that the points are drawn in.
         points: (x, y) of each point, in data coordinates. No name hides one.
-        names: Names of the first of these points, or of all. The first names
-            have the best places.
+        names: Names of the first points, the first in the best places.
     """
     figure = axes.figure.figure
     figure.draw_without_rendering()

@@ -41,9 +41,7 @@ from .plots import LINES, choose_line_styles, place_legend_below
 from .results import format_table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 Array = NDArray[np.float64]
 
@@ -88,15 +86,15 @@ def choose_stage(model: nn.Module, name: Optional[str] = None) -> Stage:
         >>> choose_stage(model).name, choose_stage(model, 'layer1').name
         ('layer3', 'layer1')
     """
-    stages = {stage.name: stage for stage in find_stages(model)}
+    stages = find_stages(model)
+    names = [stage.name for stage in stages]
     if name is None:
-        name = list(stages)[-1]
-    if name not in stages:
+        return stages[-1]
+    if name not in names:
         raise ValueError(
-            f"stage '{name}' is not one of the backbone's "
-            f'stages: {list(stages)}'
+            f"stage '{name}' is not one of the backbone's stages: {names}"
         )
-    return stages[name]
+    return stages[names.index(name)]
 
 
 def measure_receptive_field(
@@ -128,9 +126,7 @@ def measure_receptive_field(
         raise ValueError('no images to measure the receptive field on')
     backbone = find_backbone(model)
     measure_cost(model, images[:1])  # refuses images that are too small
-    total = torch.zeros(
-        images.shape[-2:], dtype=torch.float64, device=images.device
-    )
+    total: Any = 0
     outputs: List[Any] = []
     with preserve_modes(backbone), _record_output(stage, outputs):
         backbone.eval()
@@ -140,7 +136,7 @@ def measure_receptive_field(
                 backbone(chunk)
                 centre = _take_centre(outputs.pop()).sum()
             (gradient,) = torch.autograd.grad(centre, chunk)
-            total = total + gradient.abs().double().mean(1).sum(0)
+            total += gradient.abs().double().mean(1).sum(0)
     return (total / len(images)).cpu().numpy()
 
 
@@ -178,23 +174,18 @@ def find_field_centre(contribution: Array) -> Tuple[int, int]:
         >>> find_field_centre(np.eye(5))
         (2, 2)
     """
-    medians = []
-    for axis in (0, 1):
-        along = contribution.sum(axis=1 - axis).cumsum()
-        medians.append(int(np.searchsorted(along, along[-1] / 2)))
-    return medians[0], medians[1]
+    y, x = (
+        int(np.searchsorted(along, along[-1] / 2))
+        for along in (contribution.sum(axis).cumsum() for axis in (1, 0))
+    )
+    return y, x
 
 
 def measure_square_side(contribution: Array, share: float) -> int:
     """Side of the smallest centred square that holds a share of the total.
 
-    Args:
-        contribution: Contribution of each pixel, (H, W).
-        share: Share of the total, between 0 and 1.
-
-    Returns:
-        int: The side in pixels, odd. A square may reach past the image's
-        border, where there is nothing to hold.
+    In pixels, odd, for contributions of (H, W) pixels and a share between 0
+    and 1. A square may reach past the border, where there is nothing to hold.
 
     Example:
         >>> measure_square_side(np.eye(5), 0.5)
@@ -230,9 +221,7 @@ def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
     images: List[Tensor] = []
     for data in get_validation_loader(runner):
         inputs = model.data_preprocessor(data, False)['inputs']
-        images.extend(
-            center_crop(resize_inputs(inputs, size), [size, size]).unbind()
-        )
+        images += center_crop(resize_inputs(inputs, size), [size, size])
         if len(images) >= number:
             break
     return torch.stack(images[:number])
@@ -270,18 +259,19 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
         >>> figure = draw_receptive_fields([Field('ST', 'main', 5, np.eye(5))])
         >>> figure.savefig(folder / 'fields.png')
     """
+    from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
     num_sizes = len({field.size for field in fields})
     # Panels are largest on a screen that is 16 wide and 9 high.
-    rows, columns = min(
-        (
-            (ceil(len(fields) / columns), columns)
-            for columns in range(num_sizes, len(fields) + 1, num_sizes)
-        ),
-        key=lambda shape: max(shape[0] / 9, shape[1] / 16),
+    columns = min(
+        range(num_sizes, len(fields) + 1, num_sizes),
+        key=lambda columns: max(ceil(len(fields) / columns) / 9, columns / 16),
     )
+    rows = ceil(len(fields) / columns)
     titles = [
         fill(f'{field.run}: {field.network}', 30)
         + f'\n{field.size} px; sides: '
@@ -289,23 +279,41 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
         for field in fields
     ]
     lines = 1 + max(title.count('\n') for title in titles)
-    side = max(3.4, 5.2 / columns)
+    width = max(3.4, 5.2 / columns)
     figure = Figure(
-        figsize=(side * columns + 1.2, (side + 0.18 * lines) * rows + 0.4),
+        figsize=(width * columns + 1.2, (width + 0.18 * lines) * rows + 0.4),
         # Axes as square as the maps, without gaps between them.
         layout='compressed',
     )
-    panels = [
-        figure.add_subplot(rows, columns, number)
-        for number in range(1, len(fields) + 1)
-    ]
     styles = choose_line_styles(dict.fromkeys(field.run for field in fields))
-    for axes, field, title in zip(panels, fields, titles):
-        picture = _draw_field(axes, field, styles[field.run]['color'])
-        axes.set_title(title, fontsize='medium')
+    for number, (field, title) in enumerate(zip(fields, titles), 1):
+        axes = figure.add_subplot(rows, columns, number)
+        axes.set(title=title, xlabel='x (px)', ylabel='y (px)')
+        axes.title.set_fontsize('medium')
+        picture = axes.imshow(
+            field.contribution / field.contribution.max(),
+            norm=LogNorm(1e-3, 1, clip=True),
+            cmap='Greys',
+        )
+        y, x = find_field_centre(field.contribution)
+        for share, line in zip(SHARES, LINES):
+            # To the pixels' borders. The axes cut what is outside.
+            side = measure_square_side(field.contribution, share)
+            square = Rectangle(
+                (x - side / 2, y - side / 2),
+                side,
+                side,
+                fill=False,
+                edgecolor=styles[field.run]['color'],
+                linestyle=line,
+                linewidth=1.5,
+                # Visible where the map is dark.
+                path_effects=[withStroke(linewidth=3.5, foreground='white')],
+            )
+            axes.add_patch(square)
     figure.colorbar(
         picture,
-        ax=panels,
+        ax=figure.axes,
         shrink=min(1, 1.6 / rows),
         aspect=30,
         label='contribution, relative to the largest',
@@ -316,35 +324,3 @@ def draw_receptive_fields(fields: Sequence[Field]) -> 'Figure':
         [f'{share:.0%} of the contribution' for share in SHARES],
     )
     return figure
-
-
-def _draw_field(axes: 'Axes', field: Field, color: str) -> 'AxesImage':
-    from matplotlib.colors import LogNorm
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
-
-    picture = axes.imshow(
-        field.contribution / field.contribution.max(),
-        norm=LogNorm(1e-3, 1, clip=True),
-        cmap='Greys',
-    )
-    y, x = find_field_centre(field.contribution)
-    for share, line in zip(SHARES, LINES):
-        # To the pixels' borders. The axes cut what is outside.
-        side = measure_square_side(field.contribution, share)
-        axes.add_patch(
-            Rectangle(
-                (x - side / 2, y - side / 2),
-                side,
-                side,
-                fill=False,
-                edgecolor=color,
-                linestyle=line,
-                linewidth=1.5,
-                # Visible where the map is dark.
-                path_effects=[withStroke(linewidth=3.5, foreground='white')],
-            )
-        )
-    axes.set_xlabel('x (px)')
-    axes.set_ylabel('y (px)')
-    return picture

@@ -1,7 +1,16 @@
 """Metrics of an evaluator, and the tables of an analysis."""
 
 import re
-from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, TypeVar
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterable,
+    Mapping,
+    Optional,
+    Sequence,
+    TypeVar,
+)
 
 from rich.console import Console
 from rich.progress import track
@@ -10,18 +19,8 @@ T = TypeVar('T')
 
 # The metrics of each toolbox's papers, by the ends of their names.
 PREFERRED = (
-    'accuracy/top1',
-    'bbox_mAP',
-    'segm_mAP',
-    'mAP',
-    'PQ',
-    'mIoU',
-    'AP',
-    'PCK',
-    'AUC',
-    'NME',
-    'EPE',
-)
+    'accuracy/top1 bbox_mAP segm_mAP mAP PQ mIoU AP PCK AUC NME EPE'
+).split()
 # The unit in which the toolboxes give metrics, by how the names begin.
 UNITS = dict.fromkeys(
     ('top', 'mIoU', 'aAcc', 'mAcc', 'mDice', 'PQ', 'SQ', 'RQ'), '%'
@@ -37,15 +36,8 @@ ERRORS = re.compile(
 )
 
 
-def choose_metric(
-    metrics: Mapping[str, object], name: Optional[str] = None
-) -> str:
-    """Choose the metric to read.
-
-    Args:
-        metrics: The evaluator's metrics, by name.
-        name: The requested metric; ``None`` for the usual one of the
-            task: top-1 accuracy, mAP, PQ, mIoU or AP.
+def choose_metric(metrics: Collection[str], name: Optional[str] = None) -> str:
+    """Choose the metric to read: that of this name, or the task's usual one.
 
     Raises:
         ValueError: If the metric does not exist, or none is known.
@@ -74,16 +66,10 @@ def choose_rule(
     cfg: Optional[Mapping[str, Any]] = None,
     rule: Optional[str] = None,
 ) -> str:
-    """Choose whether more or less of a metric is better.
+    """Choose whether the 'greater' or the 'less' of two scores is better.
 
-    Args:
-        metric: The metric's name.
-        cfg: The training's config. The ``rule`` that its CheckpointHook has
-            for this metric counts more than the metric's name.
-        rule: The rule to use in any case.
-
-    Returns:
-        str: ``'greater'`` or ``'less'``, as in MMEngine's CheckpointHook.
+    A given rule counts more than that of the config's CheckpointHook for this
+    metric, and this more than the metric's name.
 
     Raises:
         ValueError: If the rule is neither.
@@ -133,17 +119,9 @@ def choose_digits(scores: Iterable[float]) -> int:
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a plain text table: first column left-aligned, others right.
-
-    Args:
-        head: Titles of the columns.
-        rows: Cells of each row.
-    """
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
-    return '\n'.join(
-        '  '.join(
-            [f'{line[0]:<{widths[0]}}']
-            + [f'{x:>{width}}' for x, width in zip(line[1:], widths[1:])]
-        )
-        for line in [head, *rows]
+    """Format a plain text table: first column left-aligned, others right."""
+    first, *others = (
+        [f'{cell:{side}{max(map(len, column))}}' for cell in column]
+        for side, column in zip('<' + '>' * len(head), zip(head, *rows))
     )
+    return '\n'.join(map('  '.join, zip(first, *others)))

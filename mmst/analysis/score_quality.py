@@ -7,6 +7,7 @@ logits is not trained: cross-entropy and calibration of their softmax show it.
 from math import exp, log
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
+import torch
 import torch.nn.functional as F
 from mmengine.runner import Runner
 from torch import Tensor
@@ -108,8 +109,7 @@ def measure_scores(
     head = getattr(unwrap_model(runner.model), 'head', None)
     networks: Dict[str, NetworkScores] = {}
     predicted: List[Tensor] = []
-    found = list_networks(runner, subnets)
-    for depths in show_progress(found, 'networks'):
+    for depths in show_progress(list_networks(runner, subnets), 'networks'):
         with run_as_subnet(runner, depths, num_samples):
             logits, labels = collect_validation_logits(runner)
             fitted_on = collect_training_logits(runner, num_samples)
@@ -119,16 +119,14 @@ def measure_scores(
         if isinstance(head, STClsHead):
             seen = head.normalize_main_logits(logits)
         predicted.append(seen)
-        qualities = {
-            form: measure_quality(z, labels)
-            for form, z in zip(FORMS, (logits, seen, logits / temperature))
-        }
+        forms = (logits, seen, logits / temperature)
+        entropies, errors = zip(*(measure_quality(z, labels) for z in forms))
         right = (logits.argmax(1) == labels).double().mean().item()
         networks[name_network(depths)] = NetworkScores(
             100 * right,
             temperature,
-            {form: q.cross_entropy for form, q in qualities.items()},
-            {form: q.calibration_error for form, q in qualities.items()},
+            dict(zip(FORMS, entropies)),
+            dict(zip(FORMS, errors)),
         )
     main, *others = predicted
     return ScoreReport(
@@ -155,23 +153,13 @@ def compute_bound(
         >>> compute_bound(logits, [logits], torch.tensor([0])).gap
         0.0
     """
-    log_p = main.log_softmax(1)
-    log_qs = [logits.log_softmax(1) for logits in subnets]
-    main_loss, *losses = (
-        F.nll_loss(log_q, labels).item() for log_q in (log_p, *log_qs)
-    )
-    divergence = sum(
-        F.kl_div(log_q, log_p, reduction='batchmean', log_target=True).item()
-        for log_q in log_qs
-    ) / len(subnets)
-    chance = log(main.shape[1])
-    return Bound(
-        main_loss,
-        divergence,
-        abs(main_loss - sum(losses) / len(subnets)),
-        (divergence + chance) * exp(main_loss) + main_loss,
-        chance,
-    )
+    chance, log_p = log(main.shape[1]), main.log_softmax(1)
+    log_q = torch.stack(list(subnets)).log_softmax(2)
+    loss = F.nll_loss(log_p, labels).item()
+    gap = abs(loss - F.nll_loss(log_q.mean(0), labels).item())
+    divergence = (log_p.exp() * (log_p - log_q)).sum(2).mean().item()
+    bound = (divergence + chance) * exp(loss) + loss
+    return Bound(loss, divergence, gap, bound, chance)
 
 
 def format_score_table(results: Results) -> str:
@@ -184,30 +172,21 @@ def format_score_table(results: Results) -> str:
     """
     head = ['', 'network', 'top-1 (%)']
     head += [f'CE {form}' for form in FORMS]
-    head += [f'ECE {form} (%)' for form in FORMS]
-    table = format_table(
-        [*head, 'temperature'],
-        [
-            [
-                run,
-                name,
-                f'{network.top1:.2f}',
-                *(f'{network.cross_entropy[form]:.3f}' for form in FORMS),
-                *(
-                    f'{100 * network.calibration_error[form]:.1f}'
-                    for form in FORMS
-                ),
-                f'{network.temperature:.3g}',
-            ]
-            for run, report in results.items()
-            for name, network in report.networks.items()
-        ],
-    )
-    bounds = [
-        [run, *(f'{value:.3f}' for value in report.bound)]
-        for run, report in results.items()
-        if report.bound is not None
-    ]
+    head += [f'ECE {form} (%)' for form in FORMS] + ['temperature']
+    rows, bounds = [], []
+    for run, report in results.items():
+        for name, network in report.networks.items():
+            entropies = network.cross_entropy.values()
+            errors = network.calibration_error.values()
+            rows.append(
+                [run, name, f'{network.top1:.2f}']
+                + [f'{entropy:.3f}' for entropy in entropies]
+                + [f'{100 * error:.1f}' for error in errors]
+                + [f'{network.temperature:.3g}']
+            )
+        if report.bound is not None:
+            bounds.append([run, *(f'{value:.3f}' for value in report.bound)])
+    table = format_table(head, rows)
     if not bounds:
         return table
     head = ['', MAIN, 'divergence', 'gap', 'bound', 'chance']
@@ -219,9 +198,6 @@ def draw_score_quality(results: Results) -> 'Figure':
 
     Filled markers are predicted scores, hollow ones calibrated.
 
-    Args:
-        results: For each run, its scores.
-
     Example:
         >>> report = measure_scores(runner, 12, subnets=[(1, 2, 1)])
         >>> figure = draw_score_quality({'ST': report})
@@ -230,17 +206,14 @@ def draw_score_quality(results: Results) -> 'Figure':
     entropies: Dict[str, List[Scores]] = {}
     errors: Dict[str, List[Scores]] = {}
     styles = {}
-    changes: Dict[str, Dict[str, str]] = {
-        PREDICTED: {},
-        CALIBRATED: dict(markerfacecolor='white', linestyle=':'),
-    }
+    hollow = dict(markerfacecolor='white', linestyle=':')
     for run, style in choose_line_styles(results).items():
         found = results[run].networks.items()
-        for form, change in changes.items():
-            name = f'{run}, {form}'
-            styles[name] = {**style, **change}
-            entropies[name] = [{n: x.cross_entropy[form] for n, x in found}]
-            errors[name] = [{n: x.calibration_error[form] for n, x in found}]
+        for form, change in ((PREDICTED, {}), (CALIBRATED, hollow)):
+            line = f'{run}, {form}'
+            styles[line] = {**style, **change}
+            entropies[line] = [{n: x.cross_entropy[form] for n, x in found}]
+            errors[line] = [{n: x.calibration_error[form] for n, x in found}]
     figure = draw_score_panels(
         {'cross-entropy (nats)': entropies, 'calibration error': errors},
         styles=styles,

@@ -66,8 +66,7 @@ def sort_networks(results: Dict[str, List[Scores]]) -> List[str]:
 def compute_mean_and_interval(values: Sequence[float]) -> Tuple[float, float]:
     """Compute the mean and half its 95 % confidence interval (Student's t).
 
-    Args:
-        values: One value per seed. The interval of a single one is NaN.
+    The interval of a single value is NaN.
 
     Example:
         >>> mean, half = compute_mean_and_interval([80.0, 81.0, 82.0])
@@ -86,11 +85,8 @@ def format_mean(
 ) -> str:
     """Format the mean of some values and its 95 % confidence interval.
 
-    Args:
-        values: One value per seed. A single one has no interval, and none at
-            all are a dash.
-        digits: Digits after the point.
-        sign: ``'+'`` for differences, which have a sign always.
+    A single value has no interval, and none at all are a dash. The sign
+    ``'+'`` is for differences, which have a sign always.
 
     Example:
         >>> format_mean([80.0, 81.0, 82.0]), format_mean([0.5])

@@ -8,6 +8,7 @@ m in every stage, or all where there are fewer. For ResNet-50 on ImageNet, with
 """
 
 import copy
+from contextlib import suppress
 from math import prod
 from typing import (
     TYPE_CHECKING,
@@ -106,15 +107,13 @@ def measure_stage_layout(
     """
     blocks = {stage.name: len(stage) for stage in find_stages(backbone)}
     num_subnets = sampler.num_subnets if sampler else 1
-    cost = None
     if image.shape[-2:].numel() > LARGE:
-        try:
+        # Unless an operation cannot do without values.
+        with suppress(NotImplementedError, ValueError):
             shapes = copy.deepcopy(backbone).to('meta'), image.to('meta')
-            cost = measure_cost(*shapes)
+            measure_cost(*shapes)
             backbone, image = shapes
-        except (NotImplementedError, ValueError):
-            pass  # an operation that cannot do without values
-    cost = cost or measure_cost(backbone, image)
+    cost = measure_cost(backbone, image)
     proposals = []
     for depth in min_depths:
         lowest = [min(depth, count) for count in blocks.values()]
@@ -186,10 +185,7 @@ def format_layout_table(name: str, layout: Layout) -> str:
 
 
 def draw_layouts(layouts: Dict[str, Layout]) -> 'Figure':
-    """Draw a bar for each stage of each network.
-
-    Args:
-        layouts: Layout of each network, by its name.
+    """Draw a bar for each stage of each network, by its name.
 
     Example:
         >>> layout = measure_stage_layout(model, torch.zeros(1, 3, 16, 16))

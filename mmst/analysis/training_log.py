@@ -52,84 +52,51 @@ def read_training_log(work_dir: str) -> TrainingLog:
         >>> log.epoch_length, log.iterations
         (3, 3)
     """
-    starts = []
-    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+    folder, config = Path(work_dir), None
+    metrics: Metrics = {}
+    last, num_processes = 0, 1
+    lengths = EPOCH_LENGTH.findall(_read_logs(folder, '*/*.log'))
+    for file in sorted(folder.glob('*/vis_data/scalars.json')):
         lines = _read_lines(file)
-        if lines:
-            starts.append(_read_start(file, lines))
-    if not starts:
-        raise ValueError(
-            f'{work_dir} has no training log: no */vis_data/scalars.json '
-            'of LocalVisBackend with any line in it'
-        )
-    cfg = starts[-1].config
-    text = ''.join(start.text for start in starts)
-    length = 0
-    by_iter = 'IterBased' in str(cfg.train_cfg.get('type', ''))
-    if cfg.train_cfg.get('by_epoch', not by_iter):
-        lengths = EPOCH_LENGTH.findall(text)
-        if not lengths:
+        if not lines:
+            continue
+        config = _read_config(file.with_name('config.py'))
+        by_iter = 'IterBased' in str(config.train_cfg.get('type', ''))
+        by_epoch = config.train_cfg.get('by_epoch', not by_iter)
+        if by_epoch and not lengths:
             raise ValueError(
                 f'{work_dir} has no *.log with a training line, '
                 'which shows the number of iterations per epoch'
             )
-        length = int(lengths[-1])
-    last = 0
-    metrics: Metrics = {}
-    for start in starts:
+        length = int(lengths[-1]) if by_epoch else 0
+        text = _read_logs(file.parents[1], '*.log')
+        processes = NUM_PROCESSES.findall(text) or [num_processes]
+        num_processes = int(processes[-1])
         # Iterations after the checkpoint that it resumed from were repeated;
         # a training that began replaces the one before.
-        at = start.resumed_at
-        metrics = {i: line for i, line in metrics.items() if i <= at}
-        metrics.update(_read_metrics(start, cfg, length))
-        trained = [line['iter'] for line in start.lines if 'iter' in line]
-        last = max([min(last, at), *trained])
-    processes = NUM_PROCESSES.findall(text) or [1]
+        resumed = RESUMED.search(text)
+        begin = int(resumed[1]) if resumed else 0
+        metrics = {i: line for i, line in metrics.items() if i <= begin}
+        metrics.update(_read_metrics(lines, config, length, begin))
+        trained = [line['iter'] for line in lines if 'iter' in line]
+        last = max([min(last, begin), *trained])
+    if config is None:
+        raise ValueError(
+            f'{work_dir} has no training log: no */vis_data/scalars.json '
+            'of LocalVisBackend with any line in it'
+        )
     return TrainingLog(
-        cfg,
-        int(processes[-1]),
+        config,
+        num_processes,
         length,
         max([last, *metrics]),
         dict(sorted(metrics.items())),
     )
 
 
-class _Start(NamedTuple):
-    """The log of one start of a training.
-
-    Attributes:
-        config: Its config.
-        lines: Lines of ``scalars.json``.
-        text: Its log.
-        resumed_at: Iteration of the checkpoint that it resumed from; 0 for a
-            training that began.
-    """
-
-    config: Config
-    lines: List[Dict[str, Any]]
-    text: str
-    resumed_at: int
-
-
-def _read_start(file: Path, lines: List[Dict[str, Any]]) -> _Start:
-    """Read the start that has this ``scalars.json``, with these lines."""
-    path, folder = file.with_name('config.py'), file.parents[1]
-    if not path.exists():
-        raise ValueError(
-            f'{path} does not exist: it is the config of the training in '
-            f'{folder}'
-        )
-    try:
-        config = Config.fromfile(path)
-    except Exception as error:
-        raise ValueError(
-            f'{path}, the config of the training in {folder}, '
-            f'cannot be read: {error}'
-        ) from error
-    logs = sorted(folder.glob('*.log'))
-    text = ''.join(log.read_text(errors='replace') for log in logs)
-    resumed = RESUMED.search(text)
-    return _Start(config, lines, text, int(resumed[1]) if resumed else 0)
+def _read_logs(folder: Path, pattern: str) -> str:
+    logs = sorted(folder.glob(pattern))
+    return ''.join(log.read_text(errors='replace') for log in logs)
 
 
 def _read_lines(file: Path) -> List[Dict[str, Any]]:
@@ -148,17 +115,29 @@ def _read_lines(file: Path) -> List[Dict[str, Any]]:
     return lines
 
 
-def _read_metrics(start: _Start, cfg: Config, epoch_length: int) -> Metrics:
-    """Read the lines of validation.
+def _read_config(path: Path) -> Config:
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        raise ValueError(
+            f'{path}, the config of the training in {path.parents[1]}, '
+            f'cannot be read: {error}'
+        ) from error
+
+
+def _read_metrics(
+    lines: List[Dict[str, Any]], config: Config, epoch_length: int, begin: int
+) -> Metrics:
+    """Read the lines of validation, after the iteration where they begin.
 
     Lines of training have the iteration; other lines may share a step.
     """
-    hooks = cfg.get('default_hooks') or {}
+    hooks = config.get('default_hooks') or {}
     logs_epochs = (hooks.get('logger') or {}).get('log_metric_by_epoch', True)
-    every = cfg.train_cfg.get('val_interval', 1)
+    every = config.train_cfg.get('val_interval', 1)
     found: Metrics = {}
-    now = start.resumed_at
-    for line in start.lines:
+    now = begin
+    for line in lines:
         if 'iter' in line:
             now = line['iter']
         elif 'time' in line and not logs_epochs:
@@ -168,6 +147,6 @@ def _read_metrics(start: _Start, cfg: Config, epoch_length: int) -> Metrics:
         elif 'time' in line:
             # Without epochs MMEngine logs each with step 0. They come every
             # so many iterations, of which not each has a line.
-            last = max(found, default=start.resumed_at)
+            last = max(found, default=begin)
             found[max(ceil(now / every) * every, last + every)] = line
     return found

@@ -120,29 +120,20 @@ def test_table_begins_with_the_cheapest():
         ['2-1', '91.00', '2.500', '0.020', '4.000'],
         ['2-2', '93.00', '4.000', '0.040', '5.000', '*'],
     ]
-
-
-def test_table_of_fractions_tells_them_apart():
-    networks = [
-        network._replace(score=score)
-        for network, score in zip(FAMILY, (0.3712, 0.3745))
-    ]
-    rows = format_family_table(networks, 'mAP').splitlines()[1:]
-    assert {row.split()[1] for row in rows} == {'0.3712', '0.3745'}
+    fraction = MAIN._replace(score=0.3712)
+    assert ' 0.3712 ' in format_family_table([fraction], 'mAP')
 
 
 def test_picture_has_all_networks_in_every_panel():
-    figure = draw_family(FAMILY, 'top-1 (%)')
-    panels = figure.axes
+    panels = draw_family(FAMILY, 'top-1 (%)').axes
     assert panels[0].get_ylabel() == 'top-1 (%)'
-    assert [axes.get_xlabel() for axes in panels] == [
-        'FLOPs of one image (M)',
-        'parameters (M)',
-        'time for one image (ms)',
-    ]
-    for axes, cost, unit in zip(
-        panels, ('flops', 'params', 'latency'), (1e6, 1e6, 1)
+    for axes, cost, unit, label in zip(
+        panels,
+        ('flops', 'params', 'latency'),
+        (1e6, 1e6, 1),
+        ('FLOPs of one image (M)', 'parameters (M)', 'time for one image (ms'),
     ):
+        assert axes.get_xlabel().startswith(label)
         subnets, best, main = axes.get_lines()
         points = sorted(zip(subnets.get_xdata(), subnets.get_ydata()))
         assert points == sorted(
@@ -222,34 +213,20 @@ def test_main_network_is_always_measured(load):
 
 
 def test_transformer_is_counted_whole_and_timed_as_it_is_used():
+    arch = dict(num_layers=2, num_heads=2, embed_dims=8)
+    arch['feedforward_channels'] = 16
+    net = dict(type='VisionTransformer', img_size=16, patch_size=4, arch=arch)
+    head = dict(type='VisionTransformerClsHead', num_classes=4, in_channels=8)
     model = MODELS.build(
-        dict(
-            type='mmpretrain.ImageClassifier',
-            backbone=dict(
-                type='VisionTransformer',
-                img_size=16,
-                patch_size=4,
-                arch=dict(
-                    embed_dims=8,
-                    num_layers=2,
-                    num_heads=2,
-                    feedforward_channels=16,
-                ),
-            ),
-            head=dict(
-                type='VisionTransformerClsHead', num_classes=4, in_channels=8
-            ),
-        )
+        dict(type='mmpretrain.ImageClassifier', backbone=net, head=head)
     )
     seen = []
-    model.backbone.register_forward_pre_hook(
-        lambda _, images: seen.append(
-            (
-                torch.backends.cuda.flash_sdp_enabled(),
-                has_torch_function(images),
-            )
-        )
-    )
+
+    def record(_, images):
+        fast = torch.backends.cuda.flash_sdp_enabled()
+        seen.append((fast, has_torch_function(images)))
+
+    model.backbone.register_forward_pre_hook(record)
     data = dict(inputs=torch.zeros(1, 3, 16, 16), data_samples=None)
     flops, _, _ = measure_model(model, data, seconds=0)
     patches, tokens = 16, 17
@@ -262,11 +239,8 @@ def test_transformer_is_counted_whole_and_timed_as_it_is_used():
 
 
 def test_refused(load):
-    runner = load()
     with pytest.raises(ValueError, match='depth 4 of stage 3'):
-        measure_family(runner, [(1, 1, 4, 1)], seconds=0)
-    with pytest.raises(ValueError, match="metric 'mAP' is not one of"):
-        measure_family(runner, [(1, 1, 1, 1)], 'mAP', seconds=0)
+        measure_family(load(), [(1, 1, 4, 1)], seconds=0)
     runner = load(val_dataloader=None, val_evaluator=None, val_cfg=None)
     with pytest.raises(ValueError, match='no validation'):
         choose_candidates(runner, SamplingSpace((2, 2, 2, 2)), 5)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import MODELS
 
 from mmst.analysis.cost import (
     TrainingCost,
@@ -15,6 +14,7 @@ from mmst.analysis.cost import (
     measure_training_cost,
 )
 from mmst.analysis.training_log import read_training_log
+from mmst.launch.configured_training import build_backbone
 from mmst.subnets import SubnetSampler, measure_cost, predict_iteration_cost
 from tests.analysis.evaluation_by_hand import VALIDATION
 from tests.conftest import logged
@@ -49,23 +49,18 @@ def work_dir(st_run, tmp_path) -> Path:
     return Path(shutil.copytree(st_run, tmp_path / 'run'))
 
 
-def read_scores(work_dir):
+def read_scores(work_dir, name='accuracy/top1'):
     """Top-1 after each validation, in order."""
-    lines = logged(work_dir)
-    return [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
-
-
-def build(log):
-    return MODELS.build(dict(log.config.model.backbone, _scope_='mmpretrain'))
+    return [line[name] for line in logged(work_dir) if name in line]
 
 
 def count_plain(log):
     """FLOPs of an iteration without subnets: forward, and twice backward."""
-    return 3 * 2 * measure_cost(build(log), IMAGE).total
+    return 3 * 2 * measure_cost(build_backbone(log.config), IMAGE).total
 
 
 def predict_ratio(log, share=True):
-    backbone = build(log)
+    backbone = build_backbone(log.config)
     sampler = SubnetSampler(**SAMPLER).fit(backbone)
     return predict_iteration_cost(backbone, IMAGE, sampler, share)
 
@@ -129,15 +124,13 @@ def test_plain_run(trained):
 
 
 def test_several_processes_share_the_work(work_dir):
+    one = read_training_log(work_dir)
     text = next(work_dir.glob('*/*.log'))
     text.write_text(text.read_text().replace('GPU number: 1', 'GPU number: 8'))
-    one = measure_training_cost(
-        read_training_log(work_dir)._replace(num_processes=1), size=SIZE
-    )
-    log = read_training_log(work_dir)
-    assert log.num_processes == 8
-    cost = measure_training_cost(log, size=SIZE)
-    assert cost.flops == pytest.approx(8 * one.flops)
+    eight = read_training_log(work_dir)
+    assert (one.num_processes, eight.num_processes) == (1, 8)
+    cost, shared = (measure_training_cost(x, size=SIZE) for x in (one, eight))
+    assert shared.flops == pytest.approx(8 * cost.flops)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +216,7 @@ def test_lines_that_are_half_written(work_dir):
     with pytest.raises(ValueError, match='config.py, the config of the train'):
         read_training_log(work_dir)
     config.unlink()
-    with pytest.raises(ValueError, match='config.py does not exist'):
+    with pytest.raises(ValueError, match='config.py, the config of the train'):
         read_training_log(work_dir)
 
 
@@ -239,17 +232,16 @@ def test_what_logs_lack(st_run, work_dir, tmp_path):
 
 
 def run(factor, epochs=(10, 20)):
-    scores = [50.0 + factor, 60.0 + factor]
     return TrainingCost(
-        'accuracy/top1',
-        factor,
-        1.0 + factor,
-        40,
-        4e12 * factor,
-        epochs,
-        [2e12 * factor, 4e12 * factor],
-        [20, 40],
-        scores,
+        metric='accuracy/top1',
+        num_subnets=factor,
+        iteration_ratio=1.0 + factor,
+        iterations=40,
+        flops=4e12 * factor,
+        epochs=epochs,
+        flops_there=[2e12 * factor, 4e12 * factor],
+        iterations_there=[20, 40],
+        scores=[50.0 + factor, 60.0 + factor],
     )
 
 

@@ -16,9 +16,7 @@ pytest.importorskip('mmdet')
 pytest.importorskip('pycocotools')
 
 from mmst.analysis.loafing import measure_loafing  # noqa: E402
-from mmst.evaluation import reestimate_statistics  # noqa: E402
 from mmst.launch.toolbox import check_toolbox  # noqa: E402
-from mmst.subnets import activate  # noqa: E402
 from tests.engine.dense_tasks import model_cfg  # noqa: E402
 
 # Width and height. Tall and wide ones come in batches of their own; one is
@@ -42,17 +40,14 @@ def write_boxes(folder):
     """Write random images with one box each, of one of two classes."""
     rng = np.random.default_rng(0)
     images, boxes = [], []
-    for index, (width, height) in enumerate(SIZES):
-        name = f'{index}.png'
+    box = dict(bbox=[4, 6, 20, 20], area=400, iscrowd=0)
+    for k, (width, height) in enumerate(SIZES):
         pixels = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / name)
+        Image.fromarray(pixels).save(folder / f'{k}.png')
         images.append(
-            dict(id=index, file_name=name, width=width, height=height)
+            dict(id=k, file_name=f'{k}.png', width=width, height=height)
         )
-        box = dict(bbox=[4, 6, 20, 20], area=400, iscrowd=0)
-        boxes.append(
-            dict(box, id=index + 1, image_id=index, category_id=index % 2)
-        )
+        boxes.append(dict(box, id=k + 1, image_id=k, category_id=k % 2))
     categories = [dict(id=0, name='a'), dict(id=1, name='b')]
     data = dict(images=images, annotations=boxes, categories=categories)
     (folder / 'boxes.json').write_text(json.dumps(data))
@@ -126,36 +121,3 @@ def test_loafing_by_the_own_metric(runner):
     _, again = measure_loafing(runner, 'mean_score')
     assert again['1-1-1-1'] == pytest.approx(fine['1-1-1-1'], abs=1e-6)
     assert again['2-2-2-2'] != pytest.approx(fine['2-2-2-2'], abs=1e-6)
-
-
-@torch.no_grad()
-def by_hand(runner):
-    """Mean and mean square, image by image, of what the stem's norm sees."""
-    sums = []
-    model = runner.model
-    for data in runner.train_dataloader:
-        inputs = model.data_preprocessor(data, False)['inputs']
-        x = model.backbone.conv1(inputs).double()
-        count = x.numel() / x.shape[1]
-        mean = x.mean((0, 2, 3))
-        square = x.var((0, 2, 3), correction=0) * count / (count - 1)
-        sums.append((len(inputs), mean, square + mean**2))
-    total = sum(size for size, *_ in sums)
-    assert total == len(SIZES) and len(sums) == 3
-    mean = sum(size * mean for size, mean, _ in sums) / total
-    square = sum(size * square for size, _, square in sums) / total
-    return mean, square - mean**2
-
-
-def test_statistics_with_a_batch_sampler(runner):
-    norm = runner.model.backbone.bn1
-    expected = by_hand(runner)
-    with activate(
-        runner.model, (1, 1, 1, 1), update_running_stats=True
-    ), reestimate_statistics(runner.model, runner.train_dataloader):
-        for value, right in zip(
-            (norm.running_mean, norm.running_var), expected
-        ):
-            torch.testing.assert_close(
-                value.double(), right, rtol=1e-5, atol=1e-6
-            )

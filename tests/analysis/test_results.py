@@ -6,23 +6,20 @@ from mmst.analysis.results import choose_metric, choose_rule, label_metric
 
 
 @pytest.mark.parametrize(
-    'metrics, expected',
+    'metrics',
     [
-        (
-            ['coco/segm_mAP', 'coco/bbox_mAP', 'coco/bbox_mAP_50'],
-            'coco/bbox_mAP',
-        ),
-        (['coco/segm_mAP_50', 'coco/segm_mAP'], 'coco/segm_mAP'),
-        (['pascal_voc/AP50', 'pascal_voc/mAP'], 'pascal_voc/mAP'),
-        (['aAcc', 'mIoU', 'mAcc'], 'mIoU'),
-        (['coco/AP .5', 'coco/AP'], 'coco/AP'),
-        (['accuracy/top5', 'accuracy/top1'], 'accuracy/top1'),
-        (['coco_panoptic/PQ'], 'coco_panoptic/PQ'),
-        (['mine'], 'mine'),
+        ['coco/bbox_mAP', 'coco/segm_mAP', 'coco/bbox_mAP_50'],
+        ['coco/segm_mAP', 'coco/segm_mAP_50'],
+        ['pascal_voc/mAP', 'pascal_voc/AP50'],
+        ['mIoU', 'aAcc', 'mAcc'],
+        ['coco/AP', 'coco/AP .5'],
+        ['accuracy/top1', 'accuracy/top5'],
+        ['coco_panoptic/PQ'],
+        ['mine'],
     ],
 )
-def test_usual_metric(metrics, expected):
-    assert choose_metric(dict.fromkeys(metrics, 0.0)) == expected
+def test_usual_metric(metrics):
+    assert choose_metric(metrics[::-1]) == choose_metric(metrics) == metrics[0]
 
 
 def test_no_usual_metric():
@@ -31,7 +28,6 @@ def test_no_usual_metric():
 
 
 def test_units():
-    assert label_metric('accuracy/top1') == 'accuracy/top1 (%)'
     assert label_metric('coco/bbox_mAP') == 'coco/bbox_mAP (0 to 1)'
     assert label_metric('mine') == 'mine'
     assert label_metric('NME', 'less') == 'NME (less is better)'
@@ -41,18 +37,17 @@ def test_units():
 
 
 @pytest.mark.parametrize(
-    'metric, rule',
+    'rule, metrics',
     [
-        *((name, 'less') for name in ('NME', 'EPE', 'rmse', 'depth/rmse_log')),
-        *((name, 'less') for name in ('top1_error', 'MPJPE', 'PA-MPJPE')),
-        *((name, 'less') for name in ('abs_rel', 'MeanError', 'val_loss')),
-        *((name, 'greater') for name in ('accuracy/top1', 'coco/bbox_mAP')),
-        *((name, 'greater') for name in ('mIoU', 'PCK', 'AUC', 'd1', 'mine')),
-        *((name, 'greater') for name in ('coco/AR@100', 'NMEANs', 'merely')),
+        ('less', 'NME EPE rmse depth/rmse_log top1_error MPJPE PA-MPJPE'),
+        ('less', 'abs_rel MeanError val_loss'),
+        ('greater', 'accuracy/top1 coco/bbox_mAP mIoU PCK AUC d1 mine'),
+        ('greater', 'coco/AR@100 NMEANs merely'),
     ],
 )
-def test_rule_by_name(metric, rule):
-    assert choose_rule(metric) == rule
+def test_rule_by_name(rule, metrics):
+    for metric in metrics.split():
+        assert choose_rule(metric) == rule, metric
 
 
 @pytest.mark.parametrize(

@@ -22,62 +22,54 @@ from mmst.subnets import Block, Stage, SubnetSampler, register_stage_finder
 from mmst.subnets.stages import _FINDERS
 
 
+class Chain(nn.Sequential):
+    """Stages of equal 1 x 1 convolutions."""
+
+    def __init__(self, *num_blocks):
+        stages = (
+            [nn.Conv2d(3, 3, 1, bias=False) for _ in range(count)]
+            for count in num_blocks
+        )
+        super().__init__(*(nn.Sequential(*stage) for stage in stages))
+
+
 @pytest.fixture
 def chain(monkeypatch):
-    """Backbones of equal 1 x 1 convolutions on 4 x 4 maps."""
+    """Backbones that are chains, for 4 x 4 maps."""
     monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
 
     @register_stage_finder('Chain')
     def find(backbone):
-        if not isinstance(backbone, Chain):
-            return None
-        return [
-            Stage(f'stage{i}', tuple(map(Block, stage)))
-            for i, stage in enumerate(backbone, 1)
-        ]
-
-    class Chain(nn.Sequential):
-        def __init__(self, *num_blocks):
-            super().__init__(
-                *(
-                    nn.Sequential(
-                        *(nn.Conv2d(3, 3, 1, bias=False) for _ in range(count))
-                    )
-                    for count in num_blocks
-                )
-            )
+        if isinstance(backbone, Chain):
+            return [
+                Stage(f'stage{i}', tuple(map(Block, stage)))
+                for i, stage in enumerate(backbone, 1)
+            ]
+        return None
 
     return Chain
 
 
-def list_subnets(num_blocks, lowest):
-    return list(
-        product(
-            *(range(low, full + 1) for low, full in zip(lowest, num_blocks))
-        )
-    )
+IMAGE = torch.zeros(1, 3, 4, 4)
 
 
-def mean_share(num_blocks, lowest):
-    """Of all blocks, how many a subnet has, over all subnets."""
-    subnets = list_subnets(num_blocks, lowest)
-    share = sum(map(sum, subnets)) / len(subnets) / sum(num_blocks)
-    return len(subnets), share
+def count_by_hand(num_blocks, lowest):
+    """Number of subnets, and their mean share of all blocks.
 
-
-def mean_unshared(num_blocks, lowest):
-    """Of all blocks, how many a subnet has after it leaves the main one."""
-    subnets = list_subnets(num_blocks, lowest)
-    total = 0
+    And of those after a subnet leaves the main network.
+    """
+    ranges = (range(low, n + 1) for low, n in zip(lowest, num_blocks))
+    subnets = list(product(*ranges))
+    unshared = 0
     for depths in subnets:
-        left = [d < full for d, full in zip(depths, num_blocks)]
-        if any(left):
-            total += sum(depths[left.index(True) + 1 :])
-    return total / len(subnets) / sum(num_blocks)
+        left = [d < full for d, full in zip(depths, num_blocks)] + [True]
+        unshared += sum(depths[left.index(True) + 1 :])
+    whole = len(subnets) * sum(num_blocks)
+    return len(subnets), sum(map(sum, subnets)) / whole, unshared / whole
 
 
 def test_resnet50s_spaces_are_the_papers(chain):
-    layout = measure_stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4))
+    layout = measure_stage_layout(chain(3, 4, 6, 3), IMAGE)
     assert layout.blocks == dict(stage1=3, stage2=4, stage3=6, stage4=3)
     assert layout.size == (4, 4) and layout.num_subnets == 1
     assert [(p.min_depth, p.space) for p in layout.proposals] == [
@@ -86,20 +78,20 @@ def test_resnet50s_spaces_are_the_papers(chain):
         (3, (1, 2, 4, 1)),
     ]
     for proposal in layout.proposals:
-        number, share = mean_share((3, 4, 6, 3), [proposal.min_depth] * 4)
+        lowest = [proposal.min_depth] * 4
+        number, share, unshared = count_by_hand((3, 4, 6, 3), lowest)
         assert proposal.num_subnets == number
         assert proposal.subnet_cost == pytest.approx(share)
-        unshared = mean_unshared((3, 4, 6, 3), [proposal.min_depth] * 4)
         assert proposal.iteration_cost == pytest.approx(1 + unshared, abs=0.01)
 
 
 def test_stages_with_fewer_blocks_are_kept_whole(chain):
-    layout = measure_stage_layout(chain(1, 3, 2), torch.zeros(1, 3, 4, 4))
+    layout = measure_stage_layout(chain(1, 3, 2), IMAGE)
     assert [(p.min_depth, p.space) for p in layout.proposals] == [
         (1, (1, 3, 2)),
         ([1, 2, 2], (1, 2, 1)),
     ]
-    number, share = mean_share((1, 3, 2), (1, 2, 2))
+    number, share, _ = count_by_hand((1, 3, 2), (1, 2, 2))
     assert layout.proposals[1].num_subnets == number == 2
     assert layout.proposals[1].subnet_cost == pytest.approx(share)
 
@@ -108,11 +100,9 @@ def test_number_and_sizes_of_the_sampler(chain):
     """At half the size a 1 x 1 convolution costs a quarter."""
     backbone = chain(2, 2)
     sampler = SubnetSampler(num_subnets=5, sizes=[0.5])
-    layout = measure_stage_layout(
-        backbone, torch.zeros(1, 3, 4, 4), sampler, [1]
-    )
+    layout = measure_stage_layout(backbone, IMAGE, sampler, [1])
     (proposal,) = layout.proposals
-    _, share = mean_share((2, 2), (1, 1))
+    _, share, _ = count_by_hand((2, 2), (1, 1))
     assert layout.num_subnets == 5
     assert proposal.subnet_cost == pytest.approx(share)
     # Of the tree of their prefixes: the first block, then those that one of
@@ -128,7 +118,7 @@ def test_number_and_sizes_of_the_sampler(chain):
 def test_large_images_cost_no_computation(chain, needs_values):
     """Unless the network reads values; both ways the same is counted."""
     size = (600, 500)
-    small = measure_stage_layout(chain(2, 3), torch.zeros(1, 3, 4, 4))
+    small = measure_stage_layout(chain(2, 3), IMAGE)
     backbone, devices = chain(2, 3), []
 
     def watch(module, args):
@@ -148,34 +138,25 @@ def test_large_images_cost_no_computation(chain, needs_values):
     assert {p.device.type for p in backbone.parameters()} == {'cpu'}
 
 
-def test_depths_below_one(chain):
-    image = torch.zeros(1, 3, 4, 4)
-    with pytest.raises(ValueError, match='not a whole number of at least 1'):
-        measure_stage_layout(chain(2, 2), image, min_depths=[0])
-
-
 def test_table_and_picture(chain):
     layouts = {
-        'a': measure_stage_layout(chain(3, 4, 6, 3), torch.zeros(1, 3, 4, 4)),
-        'b': measure_stage_layout(chain(2, 5), torch.zeros(1, 3, 4, 4)),
+        'a': measure_stage_layout(chain(3, 4, 6, 3), IMAGE),
+        'b': measure_stage_layout(chain(2, 5), IMAGE),
     }
     title, head, *rows = format_layout_table('a', layouts['a']).splitlines()
     assert title == 'a: stage1 3, stage2 4, stage3 6, stage4 3; 4 x 4 px'
     assert head.endswith('K = 1')
     *cells, cost = rows[2].split()
     assert cells == ['3', '[1,', '2,', '4,', '1]', '8', '0.875']
-    assert float(cost) == pytest.approx(
-        1 + mean_unshared((3, 4, 6, 3), (3, 3, 3, 3)), abs=0.015
-    )
+    *_, unshared = count_by_hand((3, 4, 6, 3), (3, 3, 3, 3))
+    assert float(cost) == pytest.approx(1 + unshared, abs=0.015)
     figure = draw_layouts(layouts)
     (axes,) = figure.axes
     heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
     assert heights == [[3, 4, 6, 3], [2, 5]]
-    lefts = [bar.get_x() for bars in axes.containers for bar in bars]
-    widths = {round(bar.get_width(), 6) for bar in axes.patches}
-    assert len(widths) == 1
-    gaps = torch.tensor(sorted(lefts)).diff()
-    assert (gaps >= min(widths) - 1e-6).all()
+    lefts = torch.tensor([bar.get_x() for bar in axes.patches])
+    width = axes.patches[0].get_width()
+    assert (lefts.sort()[0].diff() >= width - 1e-6).all()
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ['a', 'b']
 
 

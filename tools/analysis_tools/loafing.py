@@ -20,8 +20,6 @@ from mmst.launch.command_line import add_networks, check_runs
 if TYPE_CHECKING:
     from mmst.analysis.scores import Scores
 
-Depths = Tuple[int, ...]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the tool's flags."""
@@ -38,37 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_metric_and_rule(parser)
 
 
-def choose_subnets(
-    blocks: Depths, asked: Optional[List[Depths]], alone: List[Depths]
-) -> List[Depths]:
-    """Choose the subnets to score, with twins of networks trained alone.
-
-    Args:
-        blocks: Number of blocks in each stage.
-        asked: The depths of each subnet asked for; ``None`` for uniform ones.
-        alone: The blocks of each network trained alone.
-    """
-    from mmst.evaluation import list_uniform_depths
-
-    twins = [
-        depths
-        for depths in alone
-        if len(depths) == len(blocks)
-        and all(depth <= full for depth, full in zip(depths, blocks))
-    ]
-    return (list_uniform_depths(blocks) if asked is None else asked) + twins
-
-
 def measure(parsed: argparse.Namespace) -> Measured:
     """Score each network."""
     from mmst.analysis import loafing
     from mmst.analysis.results import label_metric
     from mmst.analysis.scores import MAIN, name_network
+    from mmst.evaluation import list_uniform_depths
     from mmst.subnets import find_stages
 
     check_runs([*parsed.run, *parsed.alone], share_names=True)
     metric = parsed.metric
-    alone: List[Tuple[str, Depths, float]] = []
+    alone: List[Tuple[str, Tuple[int, ...], float]] = []
     for name, *files in parsed.alone:
         runner = load_runner(parsed, *files)
         metric, scores = loafing.measure_loafing(runner, metric, subnets=())
@@ -77,13 +55,18 @@ def measure(parsed: argparse.Namespace) -> Measured:
     results: Dict[str, List[Scores]] = {}
     for name, *files in parsed.run:
         runner = load_runner(parsed, *files)
-        subnets = choose_subnets(
-            tuple(map(len, find_stages(runner.model))),
-            parsed.depths,
-            [depths for _, depths, _ in alone],
-        )
+        blocks = tuple(map(len, find_stages(runner.model)))
+        subnets = parsed.depths
+        if subnets is None:
+            subnets = list_uniform_depths(blocks)
+        twins = [
+            depths
+            for _, depths, _ in alone
+            if len(depths) == len(blocks)
+            and all(depth <= full for depth, full in zip(depths, blocks))
+        ]
         metric, scores = loafing.measure_loafing(
-            runner, metric, parsed.num_samples, subnets
+            runner, metric, parsed.num_samples, subnets + twins
         )
         results.setdefault(name, []).append(scores)
     for name, depths, score in alone:

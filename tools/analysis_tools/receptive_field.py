@@ -63,12 +63,13 @@ def measure(parsed: argparse.Namespace) -> Measured:
         for depths in show_progress(networks, 'networks'):
             with run_as_subnet(runner, depths, parsed.num_samples):
                 for size in parsed.sizes:
-                    field = receptive_field.measure_receptive_field(
-                        runner.model, make_images(runner, size, parsed), stage
+                    images = make_images(runner, size, parsed)
+                    found = receptive_field.measure_receptive_field(
+                        runner.model, images, stage
                     )
-                    name = name_network(depths)
+                    network = name_network(depths)
                     fields.append(
-                        receptive_field.Field(run, name, size, field)
+                        receptive_field.Field(run, network, size, found)
                     )
     table = receptive_field.format_receptive_field_table(fields)
     numbers = [
