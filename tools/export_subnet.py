@@ -166,13 +166,6 @@ def choose_network(
     ]
 
 
-def choose_depths(parsed: argparse.Namespace) -> Tuple[int, ...]:
-    """Choose the given depths, or those of the best evaluated network."""
-    if parsed.depths is not None:
-        return parsed.depths
-    return choose_network(parsed)[0].depths
-
-
 def find_missing_files(part: Any, place: str = 'model') -> Dict[str, None]:
     """Find files that only the training loss needs and that are not there.
 
@@ -188,18 +181,14 @@ def find_missing_files(part: Any, place: str = 'model') -> Dict[str, None]:
     """
     if isinstance(part, (list, tuple)):
         part = dict(enumerate(part))
+    found: Dict[str, None] = {}
     if isinstance(part, dict):
-        found: Dict[str, None] = {}
         for key, value in part.items():
             found.update(find_missing_files(value, f'{place}.{key}'))
-        return found
-    is_missing = (
-        '.loss' in place
-        and isinstance(part, str)
-        and part.endswith(FILES)
-        and not Path(part).exists()
-    )
-    return {place: None} if is_missing else {}
+    elif '.loss' in place and isinstance(part, str) and part.endswith(FILES):
+        if not Path(part).exists():
+            found[place] = None
+    return found
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

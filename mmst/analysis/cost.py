@@ -61,10 +61,6 @@ class TrainingCost(NamedTuple):
     rule: str = GREATER
 
 
-# For each run by its name.
-Results = Dict[str, TrainingCost]
-
-
 def measure_training_cost(
     log: TrainingLog,
     metric: Optional[str] = None,
@@ -96,7 +92,9 @@ def measure_training_cost(
             'the log has no validation scores to compare with the cost'
         )
     names = dict.fromkeys(n for line in log.metrics.values() for n in line)
-    metric = choose_metric([n for n in names if n not in NO_METRICS], metric)
+    for name in NO_METRICS:
+        names.pop(name, None)
+    metric = choose_metric(names, metric)
     backbone = build_backbone(log.config)
     image = make_training_image(log.config, size)
     sampler = read_sampler(log.config, backbone, log.epoch_length)
@@ -126,7 +124,7 @@ def measure_training_cost(
     )
 
 
-def format_cost_table(results: Results) -> str:
+def format_cost_table(results: Dict[str, TrainingCost]) -> str:
     """Format a row for each run: its cost, its last score and its best.
 
     Example:
@@ -160,7 +158,7 @@ def format_cost_table(results: Results) -> str:
     )
 
 
-def draw_costs(results: Results) -> 'Figure':
+def draw_costs(results: Dict[str, TrainingCost]) -> 'Figure':
     """Draw scores against epochs and against training FLOPs.
 
     Against iterations instead of epochs, if a run counts no epochs.

@@ -47,10 +47,6 @@ class Amplitudes(NamedTuple):
     rule: str = GREATER
 
 
-# For each run by its name.
-Results = Dict[str, Amplitudes]
-
-
 def measure_amplitudes(
     runner: Runner,
     metric: Optional[str] = None,
@@ -101,7 +97,7 @@ def _average_norm(runner: Runner) -> float:
     return torch.cat(norms).mean().item()
 
 
-def format_amplitude_table(results: Results) -> str:
+def format_amplitude_table(results: Dict[str, Amplitudes]) -> str:
     """Format a table with a row for each network of each run.
 
     Example:
@@ -130,7 +126,7 @@ def format_amplitude_table(results: Results) -> str:
     )
 
 
-def draw_amplitudes(results: Results) -> 'Figure':
+def draw_amplitudes(results: Dict[str, Amplitudes]) -> 'Figure':
     """Draw amplitudes above scores: over subnets, or over networks.
 
     Where only main networks were measured, these are on the axis, as in the

@@ -1,16 +1,7 @@
 """Metrics of an evaluator, and the tables of an analysis."""
 
 import re
-from typing import (
-    Any,
-    Collection,
-    Dict,
-    Iterable,
-    Mapping,
-    Optional,
-    Sequence,
-    TypeVar,
-)
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -36,7 +27,9 @@ ERRORS = re.compile(
 )
 
 
-def choose_metric(metrics: Collection[str], name: Optional[str] = None) -> str:
+def choose_metric(
+    metrics: Mapping[str, Any], name: Optional[str] = None
+) -> str:
     """Choose the metric to read: that of this name, or the task's usual one.
 
     Raises:

@@ -80,10 +80,6 @@ class ScoreReport(NamedTuple):
     bound: Optional[Bound]
 
 
-# For each run by its name.
-Results = Dict[str, ScoreReport]
-
-
 def measure_scores(
     runner: Runner,
     num_samples: int = 2000,
@@ -162,7 +158,7 @@ def compute_bound(
     return Bound(loss, divergence, gap, bound, chance)
 
 
-def format_score_table(results: Results) -> str:
+def format_score_table(results: Dict[str, ScoreReport]) -> str:
     """Format a table of all networks of each run, and one of the bounds.
 
     Example:
@@ -193,7 +189,7 @@ def format_score_table(results: Results) -> str:
     return f'{table}\n\nEq. 12, in nats\n{format_table(head, bounds)}'
 
 
-def draw_score_quality(results: Results) -> 'Figure':
+def draw_score_quality(results: Dict[str, ScoreReport]) -> 'Figure':
     """Draw cross-entropy and calibration error of subnets, in two panels.
 
     Filled markers are predicted scores, hollow ones calibrated.

@@ -2,11 +2,10 @@
 
 In a network that is trained through normalised logits, the length of the raw
 logits is not trained: the class is right, but its score means nothing. One
-factor on the last layer's weight and bias calibrates the scores and does not
-change the class.
+factor on the last layer calibrates the scores and does not change the class.
 """
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from copy import deepcopy
 from math import exp, log
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from mmengine.runner import Runner
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from mmst.subnets import preserve_modes, unwrap_model
 
@@ -130,12 +130,11 @@ def bake_temperature(
     """
     model = unwrap_model(runner.model)
     layer = find_last_layer(model, next(iterate_training_batches(runner, 1)))
-    fitted_on = collect_training_logits(runner, num_samples)
-    temperature = fit_temperature(*fitted_on)
-    kind, measured_on = 'training', fitted_on
+    kind, measured = 'training', collect_training_logits(runner, num_samples)
+    temperature = fit_temperature(*measured)
     if runner.val_loop is not None:
-        kind, measured_on = 'validation', collect_validation_logits(runner)
-    logits, labels = measured_on
+        kind, measured = 'validation', collect_validation_logits(runner)
+    logits, labels = measured
     before = measure_quality(logits, labels)
     after = measure_quality(logits / temperature, labels)
     runner.logger.info(
@@ -155,23 +154,20 @@ def bake_temperature(
 
 
 @torch.no_grad()
-def find_last_layer(model: nn.Module, data: Dict[str, Any]) -> nn.Linear:
+def find_last_layer(model: nn.Module, data: Dict[str, Any]) -> nn.Module:
     """Find the linear layer whose output is a preprocessed batch's logits.
 
     Raises:
         TypeError: If there is none.
     """
-    outputs: List[Tuple[nn.Linear, Tensor]] = []
-    with ExitStack() as stack:
-        stack.enter_context(preserve_modes(model))
+    outputs: List[Tuple[nn.Module, Tensor]] = []
+
+    def record(layer: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(layer, nn.Linear):
+            outputs.append((layer, output))
+
+    with preserve_modes(model), register_module_forward_hook(record):
         model.eval()
-        for module in model.modules():
-            if isinstance(module, nn.Linear):
-                stack.enter_context(
-                    module.register_forward_hook(
-                        lambda layer, _, out: outputs.append((layer, out))
-                    )
-                )
         logits = compute_logits(model, data)
     for layer, output in outputs:
         if output is logits:

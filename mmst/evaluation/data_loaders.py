@@ -59,24 +59,17 @@ def build_train_loader(
     """Build a separate training data loader.
 
     Build one for every use: infinite samplers start only once, and a running
-    training needs its own loader.
-
-    Args:
-        runner: The runner.
-        dataset: Config of the data set; default: the training's.
+    training needs its own loader. The data set's config is the training's by
+    default.
 
     Example:
         >>> build_train_loader(runner) is get_train_loader(runner)
         False
     """
     config = dict(runner.cfg.train_dataloader, persistent_workers=False)
-    if dataset is not None:
-        config['dataset'] = dataset
-    return runner.build_dataloader(
-        config,
-        runner.seed,
-        runner._randomness_cfg.get('diff_rank_seed', False),
-    )
+    config['dataset'] = dataset or config['dataset']
+    diff_rank_seed = runner._randomness_cfg.get('diff_rank_seed', False)
+    return runner.build_dataloader(config, runner.seed, diff_rank_seed)
 
 
 def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
@@ -84,10 +77,6 @@ def preprocess_unmixed(model: nn.Module, data: Any) -> Dict[str, Any]:
 
     Otherwise as in training, since mmsegmentation pads images of different
     sizes only there.
-
-    Args:
-        model: A model of MMEngine.
-        data: The batch from a data loader.
 
     Example:
         >>> preprocess_unmixed(model, data_batch)['inputs'].shape
@@ -112,18 +101,13 @@ def _find_loader(runner: Runner, kind: str) -> Optional[DataLoader[Any]]:
     """Find the loader of a loop, which is built with it; ``None`` if none."""
     try:
         loop = getattr(runner, f'{kind}_loop')
-        # In batches, since drop_last may leave none. Samplers of MMEngine
-        # cannot iterate over an empty data set.
-        is_empty = loop is not None and len(loop.dataloader) == 0
+        if loop is None or len(loop.dataloader) > 0:
+            return loop and loop.dataloader
     except ValueError as error:
         # NumPy's message when MMEngine packs an empty data set.
-        is_empty = 'need at least one array to concatenate' in str(error)
-        if not is_empty:
+        if 'need at least one array to concatenate' not in str(error):
             raise
-    if is_empty:
-        raise ValueError(
-            f'no images: {kind}_dataloader of the config yields no batch. '
-            'Check the paths, filters and classes of its data set, and '
-            'drop_last'
-        )
-    return loop and loop.dataloader
+    raise ValueError(
+        f'no images: {kind}_dataloader of the config yields no batch. Check '
+        'the paths, filters and classes of its data set, and drop_last'
+    )

@@ -2,6 +2,8 @@
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+import numpy as np
+
 Pipeline = List[Dict[str, Any]]
 
 # Options of the toolboxes' transforms that are sizes in px.
@@ -83,19 +85,15 @@ def _find_shorter_side(pipelines: Dict[str, Pipeline]) -> Optional[int]:
     for step in steps:
         if 'input_size' in step:
             raise ValueError(
-                'images of a pose model cannot be made smaller by the '
-                'pipeline: its codec decodes at `input_size` '
-                f'{step["input_size"]}'
+                'images of a pose model cannot be made smaller by the pipeline'
+                f': its codec decodes at `input_size` {step["input_size"]}'
             )
     if not _resizes(steps):
         return None
     for step in reversed(steps):
-        for name in ('crop_size', 'scale'):
-            value = step.get(name)
-            if isinstance(value, int):
-                return value
-            if isinstance(value, (list, tuple)):
-                return int(min(value))
+        for size in (step.get('crop_size'), step.get('scale')):
+            if isinstance(size, (int, list, tuple)):
+                return int(np.min(size))
     raise ValueError(
         'the size of the validation images cannot be read from the `scale` '
         'and `crop_size` of their pipeline'

@@ -37,8 +37,7 @@ def _collect(model: nn.Module, batches: Iterable[Dict[str, Any]]) -> Logits:
     with preserve_modes(model):
         model.eval()
         for data in batches:
-            output = compute_logits(model, data)
-            logits.append(output.double().cpu())
+            logits.append(compute_logits(model, data).double().cpu())
             labels += [int(s.gt_label) for s in data['data_samples']]
     return Logits(torch.cat(logits), torch.tensor(labels))
 
@@ -49,23 +48,21 @@ def compute_logits(model: nn.Module, data: Dict[str, Any]) -> Tensor:
     Raises:
         TypeError: If the model returns none, or several.
     """
-    output, head = None, getattr(model, 'head', None)
-    if isinstance(model, BaseClassifier) and head is not None:
+    has_head = getattr(model, 'head', None) is not None
+    if has_head and isinstance(model, BaseClassifier):
         output = model._run_forward(data, mode='tensor')
-    if not isinstance(output, Tensor):
-        raise TypeError(
-            'only classifiers with one logit vector per image have such '
-            f'scores, not {type(model).__name__}'
-        )
-    return output
+        if isinstance(output, Tensor):
+            return output
+    raise TypeError(
+        'only classifiers with one logit vector per image have such scores, '
+        f'not {type(model).__name__}'
+    )
 
 
 def collect_training_logits(runner: Runner, num_samples: int = 2000) -> Logits:
     """Collect logits of training images, augmented, the same each time.
 
-    Args:
-        runner: A runner with the model's weights loaded.
-        num_samples: Number of images, rounded up to whole batches.
+    Their number is rounded up to whole batches.
 
     Example:
         >>> logits, labels = collect_training_logits(runner, num_samples=12)
@@ -91,10 +88,7 @@ def iterate_training_batches(
 
 
 def collect_validation_logits(runner: Runner) -> Logits:
-    """Collect logits of the validation images.
-
-    Args:
-        runner: A runner with the model's weights loaded.
+    """Collect logits of the validation images, by the weights loaded.
 
     Example:
         >>> logits, labels = collect_validation_logits(runner)

@@ -23,9 +23,6 @@ Network = Optional[Union[Subnet, Sequence[int]]]
 def list_uniform_depths(num_blocks: Sequence[int]) -> List[Tuple[int, ...]]:
     """List subnets with at most d blocks in every stage, for d = 1, 2 ...
 
-    Args:
-        num_blocks: Number of blocks of each stage.
-
     Example:
         >>> list_uniform_depths((1, 3, 2))
         [(1, 1, 1), (1, 2, 2), (1, 3, 2)]
@@ -100,15 +97,7 @@ def evaluate_subnet(
 ) -> Dict[str, float]:
     """Evaluate a subnet, or the main network, on the validation set.
 
-    Args:
-        runner: A runner with the model's weights loaded, a validation loop
-            and, for a subnet with BatchNorm, training data.
-        subnet: The subnet, or the number of blocks to keep in each stage;
-            ``None`` for the main network with its own BatchNorm statistics.
-        num_samples: Training images to re-estimate a subnet's BatchNorm
-            statistics from.
-        dataset: Training images; default: those of the runner's
-            ``train_dataloader``.
+    The arguments are those of :func:`run_as_subnet`.
 
     Returns:
         dict: The metrics of the config's ``val_evaluator``.

@@ -1,5 +1,7 @@
 """BatchNorm statistics against a plain computation over all images."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from mmdet.models import DetDataPreprocessor
@@ -7,6 +9,7 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmpretrain.registry import MODELS
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
+from torch import nn
 
 from mmst.evaluation import reestimate_statistics
 from mmst.subnets import activate
@@ -14,13 +17,9 @@ from tests.conftest import batch, build_classifier, classifier
 
 
 def loader(*sizes):
-    data = batch(sum(sizes))
-    start = 0
+    data, start = batch(sum(sizes)), 0
     for size in sizes:
-        cut = slice(start, start + size)
-        yield dict(
-            inputs=data['inputs'][cut], data_samples=data['data_samples'][cut]
-        )
+        yield {k: value[start : start + size] for k, value in data.items()}
         start += size
 
 
@@ -92,7 +91,7 @@ class OneNorm(BaseModel):
 
     def __init__(self, preprocessor):
         super().__init__(preprocessor)
-        self.norm = torch.nn.BatchNorm2d(3)
+        self.norm = nn.BatchNorm2d(3)
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         return self.norm(inputs)
@@ -107,7 +106,7 @@ class OneNorm(BaseModel):
                 pad_size_divisor=8,
                 batch_augments=[dict(type='BatchFixedSizePad', size=(16, 16))],
             ),
-            torch.nn.ModuleList,
+            nn.ModuleList,
         ),
     ],
 )
@@ -136,17 +135,15 @@ def test_own_statistics_and_modes_come_back(error, mode):
     model.backbone.layer2.train(not mode)
     before = save(model)
     modes = {n: m.training for n, m in model.named_modules()}
-    try:
-        with reestimate_statistics(model, loader(6)):
-            assert modes == {n: m.training for n, m in model.named_modules()}
-            assert not torch.equal(
-                model.backbone.norm1.running_mean,
-                before['backbone.bn1.running_mean'],
-            )
-            if error:
-                raise error
-    except KeyError:
-        pass
+    expected = pytest.raises(error) if error else nullcontext()
+    with expected, reestimate_statistics(model, loader(6)):
+        assert modes == {n: m.training for n, m in model.named_modules()}
+        assert not torch.equal(
+            model.backbone.norm1.running_mean,
+            before['backbone.bn1.running_mean'],
+        )
+        if error:
+            raise error
     check_unchanged(model, before)
     assert modes == {n: m.training for n, m in model.named_modules()}
     assert model.backbone.norm1.momentum == 0.1
@@ -164,18 +161,13 @@ def test_frozen_layers_keep_theirs():
 
 
 @pytest.mark.parametrize(
-    'sizes, num_samples, message',
-    [
-        ([], 2000, 'the data loader is empty'),
-        ([4], 0, 'num_samples 0'),
-        ([4], -1, 'num_samples -1'),
-    ],
+    'num_samples, message', [(9, 'loader is empty'), (0, 'num_samples 0')]
 )
-def test_no_sample_is_refused(sizes, num_samples, message):
+def test_no_sample_is_refused(num_samples, message):
     model = build_classifier()
     before = save(model)
     with pytest.raises(ValueError, match=message):
-        with reestimate_statistics(model, loader(*sizes), num_samples):
+        with reestimate_statistics(model, [], num_samples):
             pass
     check_unchanged(model, before)
 
@@ -191,23 +183,18 @@ def test_without_statistics_to_estimate_no_data_is_read(norm):
     assert len(list(left)) == 2
 
 
-class OwnNorm(torch.nn.Module):
+class OwnNorm(nn.Module):
     """A norm layer of no class of PyTorch's, as mmcv has them for GPUs."""
 
     def __init__(self, channels):
         super().__init__()
-        self.register_buffer('running_mean', torch.zeros(channels).double())
-        self.register_buffer('running_var', torch.ones(channels).double())
+        self.register_buffer('running_mean', torch.zeros(channels))
+        self.register_buffer('running_var', torch.ones(channels))
         self.momentum = 0.1
 
     def forward(self, x):
-        return torch.nn.functional.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            training=self.training,
-            momentum=self.momentum,
-        )
+        own = self.running_mean, self.running_var, None, None
+        return nn.functional.batch_norm(x, *own, self.training, self.momentum)
 
 
 class OwnModel(BaseModel):
@@ -216,21 +203,18 @@ class OwnModel(BaseModel):
     def __init__(self):
         super().__init__(BaseDataPreprocessor())
         self.norm = OwnNorm(3)
-        self.instance = torch.nn.InstanceNorm2d(
-            3, track_running_stats=True
-        ).double()
-        self.shared = torch.nn.BatchNorm2d(3, momentum=0.2).double()
-        self.auxiliary = torch.nn.BatchNorm2d(3).double()
+        self.instance = nn.InstanceNorm2d(3, track_running_stats=True)
+        self.shared = nn.BatchNorm2d(3, momentum=0.2)
+        self.auxiliary = nn.BatchNorm2d(3)
         self.auxiliary.running_mean.fill_(0.3)
+        self.double()
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         if mode == 'loss':
             return self.auxiliary(inputs)
-        return [
-            self.instance(inputs),
-            self.norm(inputs),
-            *map(self.shared, make_levels(inputs)),
-        ]
+        self.instance(inputs)
+        self.norm(inputs)
+        return list(map(self.shared, make_levels(inputs)))
 
 
 def make_levels(inputs):

@@ -22,14 +22,11 @@ DETECTOR = [
 
 
 def make_config(val, train=None):
+    pipelines = dict(val=val, test=val, train=train or val)
     return Config(
         {
             f'{loader}_dataloader': dict(dataset=dict(pipeline=pipeline))
-            for loader, pipeline in (
-                ('val', val),
-                ('test', val),
-                ('train', train or val),
-            )
+            for loader, pipeline in pipelines.items()
         }
     )
 

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import set_random_seed
 
 from mmst.evaluation import run_as_subnet
 
@@ -45,10 +46,8 @@ def test_random_numbers_go_on_as_if_nothing_had_been(tiny_runner):
     def drawn():
         return random.random(), np.random.rand(), torch.rand(()).item()
 
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    set_random_seed(1)
     expected = drawn()
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_rng_state(states[2])
+    set_random_seed(1)
     statistics(runner)
     assert drawn() == expected

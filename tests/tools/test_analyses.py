@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmst.analysis.accuracy_cost import MeasuredNetwork, format_family_table
 from mmst.analysis.cost import TrainingCost, format_cost_table
 from mmst.analysis.loafing import format_loafing_table, measure_loafing
 from mmst.analysis.logit_amplitude import (
@@ -88,12 +87,11 @@ def test_logit_amplitude(analyse, files, runner, tmp_path):
     results = analyse(
         'logit_amplitude',
         tmp_path / 'out',
-        *('--run', 'CT', *files, '--run', 'other', *files),
+        *('--run', 'CT', *files, '--run', 'ST', *files, '--depths', '1-1-1-1'),
     )
-    assert list(results) == ['CT', 'other']
     runs = {name: Amplitudes(**result) for name, result in results.items()}
-    assert list(runs['CT'].scores) == ['main', '1-1-1-1', '2-2-2-2']
-    assert runs['CT'] == runs['other'] == measure_amplitudes(runner)
+    expected = measure_amplitudes(runner, subnets=[(1, 1, 1, 1)])
+    assert runs == dict(CT=expected, ST=expected)
     assert analyse.table == format_amplitude_table(runs) + '\n'
 
 
@@ -191,26 +189,6 @@ def test_bound_against_the_equation():
         abs(first - sum(map(loss, subnets)) / len(subnets)).item()
     )
     assert found.bound > found.chance == pytest.approx(math.log(7))
-
-
-def test_accuracy_cost(analyse, files, tmp_path):
-    """At two sizes; what it tells of errors is that less is better."""
-    results = analyse(
-        'accuracy_cost',
-        tmp_path / 'out',
-        *(*files, '--max-subnets', '2', '--sizes', '16', '--seconds', '0'),
-        *('--rule', 'less'),
-    )
-    networks = [
-        MeasuredNetwork(**dict(network, depths=tuple(network['depths'])))
-        for network in results['networks']
-    ]
-    names = ['1-1-1-1', '2-2-2-2', '1-1-1-1 at 16 px', '2-2-2-2 at 16 px']
-    assert [network.name for network in networks] == names
-    label = 'accuracy/top1 (%, less is better)'
-    table = format_family_table(networks, label, 'less')
-    threads = torch.get_num_threads()
-    assert analyse.table == f'Time on cpu, {threads} threads\n{table}\n'
 
 
 def test_cost(analyse, trained, tmp_path):

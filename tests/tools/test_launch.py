@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(script: str, *args: str, env: dict) -> str:
+    """Run a launch script, and give what it prints."""
     done = subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *map(str, args)],
         env=env,
@@ -63,36 +64,19 @@ def test_two_processes_train_and_test(
     config, tmp_path, shell_env, usual_port_taken
 ):
     # 4 images, batches of 1 in each of 2 processes: 2 iterations.
-    run(
-        'dist_train.sh',
-        config,
-        2,
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        'train_dataloader.batch_size=1',
-        'randomness.diff_rank_seed=True',
-        env=shell_env,
-    )
+    work_dir = ['--work-dir', tmp_path]
+    options = ['train_dataloader.batch_size=1']
+    options += ['randomness.diff_rank_seed=True']
+    train = [config, 2, *work_dir, '--cfg-options', *options]
+    run('dist_train.sh', *train, env=shell_env)
     checkpoint = load_run(tmp_path / 'epoch_1.pth')
     assert checkpoint['meta']['iter'] == 2
-    assert not any(
-        key.startswith('module.') for key in checkpoint['state_dict']
-    )
+    keys = checkpoint['state_dict']
+    assert not any(key.startswith('module.') for key in keys)
     metrics = tmp_path / 'metrics.json'
-    output = run(
-        'dist_test.sh',
-        config,
-        tmp_path / 'epoch_1.pth',
-        2,
-        '--work-dir',
-        tmp_path,
-        '--out',
-        metrics,
-        '--out-item',
-        'metrics',
-        env=shell_env,
-    )
+    test = [config, tmp_path / 'epoch_1.pth', 2, *work_dir]
+    test += ['--out', metrics, '--out-item', 'metrics']
+    output = run('dist_test.sh', *test, env=shell_env)
     assert 'GPU number: 2' in output
     assert json.loads(metrics.read_text())['accuracy/top1'] % 25 == 0
 
@@ -101,19 +85,12 @@ def test_two_processes_train_and_test(
 def test_sync_bn_gives_way_on_cpus(kind, monkeypatch):
     monkeypatch.setattr(process_group, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(process_group, 'is_distributed', lambda: True)
-    norm = dict(type=kind, requires_grad=True)
-    cfg = Config(
-        dict(
-            launcher='pytorch',
-            model=dict(
-                backbone=dict(norm_cfg=norm), heads=[dict(norm_cfg=norm)]
-            ),
-        )
-    )
+    part = dict(norm_cfg=dict(type=kind, requires_grad=True))
+    model = dict(backbone=part, heads=[part])
+    cfg = Config(dict(launcher='pytorch', model=model))
     prepare_launch(cfg)
-    expected = dict(type='BN', requires_grad=True)
-    assert cfg.model.backbone.norm_cfg == expected
-    assert cfg.model.heads[0].norm_cfg == expected
+    expected = dict(norm_cfg=dict(type='BN', requires_grad=True))
+    assert cfg.model == dict(backbone=expected, heads=[expected])
 
 
 @pytest.mark.parametrize(
@@ -139,30 +116,14 @@ def fake(folder, name: str) -> str:
 
 
 def test_nodes_share_the_given_port(tmp_path, shell_env):
-    python = fake(tmp_path, 'python')
-    env = dict(
-        shell_env,
-        PYTHON=python,
-        NNODES='2',
-        NODE_RANK='1',
-        MASTER_ADDR='node0',
-    )
-    output = run(
-        'dist_train.sh', 'a b.py', 8, '--cfg-options', 'x="[1, 2]"', env=env
-    ).split('\n')
-    for word in (
-        '--nnodes=2',
-        '--node_rank=1',
-        '--master_addr=node0',
-        '--master_port=29500',
-        '--nproc_per_node=8',
-        'a b.py',
-        'x="[1, 2]"',
-    ):
-        assert word in output
-    assert '--master_port=1234' in run(
-        'dist_train.sh', 'c.py', 8, env=dict(env, NNODES='1', PORT='1234')
-    )
+    nodes = dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='node0')
+    env = dict(shell_env, PYTHON=fake(tmp_path, 'python'), **nodes)
+    given = ['a b.py', 8, '--cfg-options', 'x="[1, 2]"']
+    words = '--nnodes=2 --node_rank=1 --master_addr=node0 --master_port=29500'
+    words = {*words.split(), '--nproc_per_node=8', 'a b.py', 'x="[1, 2]"'}
+    assert words <= {*run('dist_train.sh', *given, env=env).split('\n')}
+    env.update(NNODES='1', PORT='1234')
+    assert '--master_port=1234' in run('dist_train.sh', 'c.py', 8, env=env)
 
 
 @pytest.mark.parametrize('active', [True, False])
@@ -174,11 +135,8 @@ def test_python_is_the_active_one_or_that_of_venv(tmp_path, shell_env, active):
         python = Path(fake(tmp_path / folder / 'bin', 'python'))
         status = 1 if folder == 'venv' and not active else 0
         python.write_text(f'#!/bin/sh\necho "{folder}"; exit {status}\n')
-    env = dict(
-        shell_env,
-        PORT='1234',
-        PATH=f'{tmp_path}/venv/bin{os.pathsep}{shell_env["PATH"]}',
-    )
+    path = f'{tmp_path}/venv/bin{os.pathsep}{shell_env["PATH"]}'
+    env = dict(shell_env, PORT='1234', PATH=path)
     del env['PYTHON']
     script = str(tmp_path / 'tools' / 'dist_train.sh')
     output = run(script, 'c.py', 2, env=env)
@@ -193,74 +151,50 @@ def test_slurm(tmp_path, shell_env):
         SRUN_ARGS='--qos=x --time=1',
         PATH=f'{tmp_path}{os.pathsep}{shell_env["PATH"]}',
     )
-    output = run(
-        'slurm_train.sh', 'part', 'job', 'c.py', 'a b', '--amp', env=env
-    ).split('\n')
-    for word in (
-        '--partition=part',
-        '--ntasks=16',
-        '--ntasks-per-node=8',
-        '--qos=x',
-        '--time=1',
-        '--kill-on-bad-exit=1',  # one failing rank ends the others
-        str(ROOT / 'tools/train.py'),
-        'a b',
-        '--amp',
-        'slurm',
-    ):
-        assert word in output
-    output = run(
-        'slurm_test.sh', 'part', 'job', 'c.py', 'x.pth', env=env
-    ).split('\n')
-    start = output.index(str(ROOT / 'tools/test.py'))
-    assert output[start + 1 : start + 5] == [
-        'c.py',
-        'x.pth',
-        '--launcher',
-        'slurm',
-    ]
+    given = ['part', 'job', 'c.py', 'a b', '--amp']
+    # One failing rank ends the others.
+    words = '--partition=part --ntasks=16 --ntasks-per-node=8 --qos=x --time=1'
+    words = {*words.split(), '--kill-on-bad-exit=1', 'a b', '--amp', 'slurm'}
+    words.add(str(ROOT / 'tools/train.py'))
+    assert words <= {*run('slurm_train.sh', *given, env=env).split('\n')}
+    given[3:] = ['x.pth']
+    output = run('slurm_test.sh', *given, env=env).split()
+    tested = [str(ROOT / 'tools/test.py'), 'c.py', 'x.pth', '--launcher']
+    start = output.index(tested[0])
+    assert output[start : start + 5] == [*tested, 'slurm']
 
 
 @pytest.fixture
 def groups(monkeypatch):
     """Process groups that would have been made, on a CPU machine."""
     made = []
+
+    def make(*args, **kwargs):
+        made.append((args, kwargs))
+
     monkeypatch.setattr(process_group, 'get_device', lambda: 'cpu')
-    monkeypatch.setattr(
-        process_group.torch_dist,
-        'init_process_group',
-        lambda *args, **kwargs: made.append((args, kwargs)),
-    )
+    monkeypatch.setattr(process_group.torch_dist, 'init_process_group', make)
     return made
 
 
-@pytest.mark.parametrize(
-    'options, group, wrapper',
-    [
-        (
-            dict(
-                env_cfg=dict(dist_cfg=dict(timeout=60)),
-                model_wrapper_cfg=dict(type='Mine', static_graph=True),
-            ),
-            dict(timeout=timedelta(seconds=60)),
-            dict(type='Mine', static_graph=True),
-        ),
-        (
-            dict(find_unused_parameters=True),
-            {},
-            dict(
-                type='MMDistributedDataParallel',
-                broadcast_buffers=False,
-                find_unused_parameters=True,
-            ),
-        ),
-    ],
-)
-def test_cpu_keeps_the_users_settings(groups, options, group, wrapper):
-    cfg = Config(dict(launcher='pytorch', **options))
+def test_cpu_keeps_the_users_settings(groups):
+    mine = dict(type='Mine', static_graph=True)
+    cfg = Config(dict(launcher='pytorch', model_wrapper_cfg=mine))
+    cfg.env_cfg = dict(dist_cfg=dict(timeout=60))
     prepare_launch(cfg)
-    assert groups == [(('gloo',), group)]
-    assert cfg.model_wrapper_cfg == dict(wrapper, device_ids=None)
+    assert cfg.model_wrapper_cfg == dict(mine, device_ids=None)
+    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))
+    prepare_launch(cfg)
+    assert cfg.model_wrapper_cfg == dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=True,
+        device_ids=None,
+    )
+    assert groups == [
+        (('gloo',), dict(timeout=timedelta(seconds=60))),
+        (('gloo',), {}),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -85,24 +85,11 @@ def test_train_and_test(run, new_style, test, tmp_path):
     assert list(tmp_path.glob('*/*.json'))
 
 
-@pytest.mark.parametrize(
-    'tool, args',
-    [
-        ('score_quality', []),
-        pytest.param('loafing', [], marks=pytest.mark.slow),
-        pytest.param('logit_amplitude', [], marks=pytest.mark.slow),
-        pytest.param(
-            'receptive_field',
-            ['--sizes', '32', '--num-images', '2'],
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_analyses_of_networks(analyse, run, new_style, tmp_path, tool, args):
+def test_analyses_of_networks(analyse, run, new_style, tmp_path):
+    """Those of other analyses are loaded by the same function."""
     network = ('a', new_style, run / 'epoch_1.pth')
     few = ['--depths', '1-1-1-1', '--num-samples', '2']
-    results = analyse(tool, tmp_path / 'out', '--run', *network, *few, *args)
-    assert results
+    assert analyse('score_quality', tmp_path / 'out', '--run', *network, *few)
 
 
 def test_analyses_of_trainings(analyse, run, new_style, tmp_path):
@@ -114,12 +101,13 @@ def test_analyses_of_trainings(analyse, run, new_style, tmp_path):
 
 def test_family_and_export(load_tool, analyse, run, new_style, tmp_path):
     checkpoint = str(run / 'epoch_1.pth')
-    analyse(
+    family = analyse(
         'accuracy_cost',
         tmp_path / 'family',
         *(new_style, checkpoint, '--max-subnets', 2, '--num-samples', 2),
-        *('--seconds', 0),
+        *('--seconds', 0, '--rule', 'less'),
     )
+    assert len(family['networks']) == 2 and family['rule'] == 'less'
     out = tmp_path / 'small'
     run_alone(load_tool('tools/export_subnet').main)(
         [

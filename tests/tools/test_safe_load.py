@@ -44,48 +44,31 @@ def malicious(tmp_path, trained):
     return path, trace
 
 
-def test_the_payload_works(malicious):
-    path, trace = malicious
-    load_run(path)
-    assert trace.exists()
-
-
-@pytest.mark.parametrize('way', ['test', 'load_from', 'init_cfg'])
 def test_weights_are_read_without_code(
-    way, train, test, config, malicious, tmp_path
+    train, test, config, malicious, tmp_path
 ):
     path, trace = malicious
     out = ['--work-dir', str(tmp_path)]
-    if way == 'test':
-        test([config, str(path), *out])
-    elif way == 'load_from':
-        train([config, '--cfg-options', f'load_from={path}', *out])
-    else:
-        train(
-            [
-                config,
-                '--cfg-options',
-                'model.init_cfg.type=Pretrained',
-                f'model.init_cfg.checkpoint={path}',
-                *out,
-            ]
-        )
+    test([config, str(path), *out])
+    weights = dict(type='Pretrained', checkpoint=path)
+    options = [f'model.init_cfg.{key}={weights[key]}' for key in weights]
+    train([config, *out, '--cfg-options', f'load_from={path}', *options])
     assert not trace.exists()
+    load_run(path)
+    assert trace.exists()  # the payload does work
 
 
-@pytest.mark.parametrize('flags', [['malicious.pth'], []])
-def test_resuming_needs_trust(train, config, malicious, tmp_path, flags):
+def test_resuming_needs_trust(train, config, malicious, tmp_path):
     path, trace = malicious
     (tmp_path / 'last_checkpoint').write_text(str(path))
-    resume = [config, '--resume', *(str(tmp_path / flag) for flag in flags)]
-    more = ['--work-dir', str(tmp_path)]
-    more += ['--cfg-options', 'train_cfg.max_epochs=2']
+    resume = [config, '--resume', '--work-dir', str(tmp_path)]
+    resume += ['--cfg-options', 'train_cfg.max_epochs=2']
     with pytest.raises(
         UnsafeCheckpointError, match='malicious.pth.*mkdir.*--trust-checkpoint'
     ):
-        train([*resume, *more])
+        train(resume)
     assert not trace.exists()
-    train([*resume, '--trust-checkpoint', *more])
+    train([*resume, '--trust-checkpoint'])
     assert trace.exists()
     assert load_run(tmp_path / 'epoch_2.pth')['meta']['iter'] == 4
 
@@ -157,15 +140,7 @@ def test_plain_values_load(tmp_path):
 
 @pytest.mark.parametrize(
     'function',
-    [
-        os.system,
-        eval,
-        print,
-        getattr,
-        torch.load,
-        torch.storage._load_from_bytes,
-        np.load,
-    ],
+    [os.system, eval, getattr, torch.storage._load_from_bytes, np.load],
 )
 def test_functions_are_not_called(tmp_path, function):
     values = dict(weight=torch.ones(2), x=Payload(function, 'x', 'y'))

@@ -5,7 +5,7 @@ iteration, with its subnets, times the number of iterations. Needs no data.
 """
 
 import argparse
-from typing import Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 from run_analysis import Measured, add_metric_and_rule, run_analysis
 
@@ -39,7 +39,7 @@ def measure(parsed: argparse.Namespace) -> Measured:
     from mmst.analysis.training_log import read_training_log
 
     check_runs(parsed.run)
-    results: cost.Results = {}
+    results: Dict[str, cost.TrainingCost] = {}
     metric = parsed.metric
     for name, work_dir in show_progress(parsed.run, 'runs'):
         try:

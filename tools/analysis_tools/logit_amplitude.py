@@ -4,7 +4,7 @@ For each network and its subnets, on the validation set.
 """
 
 import argparse
-from typing import Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 from run_analysis import (
     Measured,
@@ -28,7 +28,7 @@ def measure(parsed: argparse.Namespace) -> Measured:
     from mmst.analysis import logit_amplitude
 
     check_runs(parsed.run)
-    results: logit_amplitude.Results = {}
+    results: Dict[str, logit_amplitude.Amplitudes] = {}
     for name, config, checkpoint in parsed.run:
         run = logit_amplitude.measure_amplitudes(
             load_runner(parsed, config, checkpoint),

@@ -7,7 +7,7 @@ calibrated with one temperature, which is fitted on training images.
 """
 
 import argparse
-from typing import Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 from run_analysis import Measured, load_runner, run_analysis
 
@@ -19,7 +19,7 @@ def measure(parsed: argparse.Namespace) -> Measured:
     from mmst.analysis import score_quality
 
     check_runs(parsed.run)
-    results: score_quality.Results = {}
+    results: Dict[str, score_quality.ScoreReport] = {}
     for name, *files in parsed.run:
         runner = load_runner(parsed, *files)
         results[name] = score_quality.measure_scores(
