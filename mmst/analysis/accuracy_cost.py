@@ -100,11 +100,8 @@ def choose_candidates(
 ) -> List[Tuple[int, ...]]:
     """List ordered subnets of a space, the cheapest first.
 
-    Args:
-        runner: A runner with a model and validation images.
-        space: The depths to choose from.
-        max_subnets: Number at most, spread evenly over all in the order of
-            their FLOPs; the cheapest and the deepest among them.
+    At most ``max_subnets``, spread evenly over all in the order of their FLOPs
+    on a validation image; the cheapest and the deepest are among them.
 
     Raises:
         ValueError: If ``max_subnets`` is less than 2.

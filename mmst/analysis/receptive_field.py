@@ -202,16 +202,10 @@ def measure_square_side(contribution: Array, share: float) -> int:
 
 
 def load_input_images(runner: Runner, size: int, number: int) -> Tensor:
-    """Load validation images as the model gets them, square, of one size.
+    """Load validation images as the model gets them, (N, C, size, size).
 
-    Args:
-        runner: A runner with validation data.
-        size: Side in px: the shorter one is resized to it, the longer one
-            cropped.
-        number: Number of images at most.
-
-    Returns:
-        Tensor: (N, C, size, size).
+    At most this number. The shorter side is resized to the size in px, the
+    longer one cropped.
 
     Example:
         >>> load_input_images(runner, size=8, number=4).shape

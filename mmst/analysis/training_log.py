@@ -37,11 +37,9 @@ class TrainingLog(NamedTuple):
 def read_training_log(work_dir: str) -> TrainingLog:
     """Read the logs of a run; iterations repeated by a resume replace the old.
 
-    Several trainings may have been started in one work directory. The last
-    one counts, with the starts that it was resumed from.
-
-    Args:
-        work_dir: The run's work directory, with a folder for each start.
+    A work directory has a folder for each start. Several trainings may have
+    been started in one: the last counts, with the starts that it was resumed
+    from.
 
     Raises:
         ValueError: If the logs do not exist, are incomplete or damaged,

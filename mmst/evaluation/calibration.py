@@ -43,11 +43,8 @@ def measure_quality(logits: Tensor, labels: Tensor) -> ScoreQuality:
     """Measure cross-entropy and expected calibration error of softmax scores.
 
     The error is the mean difference of confidence and accuracy over 15 bins of
-    equal width of the largest score, weighted by images.
-
-    Args:
-        logits: (N, num_classes).
-        labels: (N, ).
+    equal width of the largest score, weighted by images. Logits have the shape
+    (N, num_classes), labels (N, ).
 
     Example:
         >>> sure = torch.tensor([[9.0, 0.0], [9.0, 0.0]])
@@ -68,11 +65,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Fit the temperature with the lowest cross-entropy.
 
     If every image is classified correctly, no temperature is low enough. So
-    labels count as (N + 1) / (N + 2), as in Platt scaling.
-
-    Args:
-        logits: (N, num_classes).
-        labels: (N, ).
+    labels count as (N + 1) / (N + 2), as in Platt scaling. Logits have the
+    shape (N, num_classes), labels (N, ).
 
     Raises:
         ValueError: If logits are not finite, or all equal.
