@@ -324,6 +324,90 @@ def list_mae() -> Rows:
     return rows
 
 
+# ---- A family of networks, and each of them trained alone
+
+NETWORKS = tuple(ARMS['ALONE_ARMS'])
+#: The family of the chosen settings, and one that sees smaller images too.
+CHOSEN, SMALLER = 'stpp-label-full-sandwich', 'stpp-label'
+LENGTH = 20
+#: Parts of the family's FLOPs; the last is for all its networks.
+SHARES = (2, 3, 5, 9, 125)
+
+
+@table(
+    'family-tuning',
+    f'on the split | {" | ".join(NETWORKS)} | mean | 10^12 FLOPs',
+)
+def list_family_tuning() -> Rows:
+    runs, arms = Runs('family_tune'), ARMS['FAMILY_ARMS']
+    rows = []
+    for key in runs.keys([*arms]):
+        scores = [runs.score(*key, network)[0] for network in NETWORKS]
+        cells = [f'{score:.1f}' for score in (*scores, np.mean(scores))]
+        label = arms[key[0]].label.replace('ST++ of ResNet-32', 'ST++')
+        rows.append([label, *cells, f'{runs.flops(*key) / 1e12:.1f}'])
+    return rows
+
+
+def list_alone(compare: Callable[[Runs, str, Tuple[str, int]], str]) -> Rows:
+    """List each network, and how it does alone: one cell for each length."""
+    runs, rows = Runs('family'), []
+    for network in NETWORKS:
+        each = runs.flops(network, LENGTH) / LENGTH
+        parts = [runs.flops(CHOSEN, LENGTH) / n for n in SHARES]
+        lengths = [LENGTH, *(round(flops / each) for flops in parts)]
+        keys = [(network, epochs) for epochs in lengths]
+        cells = [compare(runs, network, k) if k[1] else '' for k in keys]
+        rows.append([network, *cells])
+    return rows
+
+
+ALONE = ' | '.join(['20 epochs', *(f'1/{number}' for number in SHARES)])
+
+
+@table('family-alone', f'| in the family | {ALONE}')
+def list_family_alone() -> Rows:
+    rows = list_alone(
+        lambda runs, network, key: f'{mean(runs.score(*key))} ({key[1]})'
+    )
+    for row in rows:
+        ours = Runs('family').score(CHOSEN, LENGTH, row[0])
+        row.insert(1, mean(ours))
+    return rows
+
+
+@table('family-gain', f'the family minus that alone | {ALONE}')
+def list_family_gain() -> Rows:
+    return list_alone(
+        lambda runs, network, key: gain(
+            runs.score(CHOSEN, LENGTH, network), runs.score(*key)
+        )
+    )
+
+
+@table('family-sizes', 'trained | network | 32 px | 28 px | 24 px')
+def list_family_sizes() -> Rows:
+    runs, rows = Runs('family'), []
+    for name, arm, networks in (
+        ('alone', '5-5-5', ('5-5-5',)),
+        ('in the family', CHOSEN, ('1-1-1', '3-3-3', '5-5-5')),
+        (
+            'in a family on smaller images too',
+            SMALLER,
+            ('1-1-1', '3-3-3', '5-5-5'),
+        ),
+    ):
+        for network in networks:
+            full = '' if arm == network else network
+            cells = [mean(runs.score(arm, LENGTH, full))]
+            cells += [
+                mean(runs.score(arm, LENGTH, f'{network} at {px} px'))
+                for px in (28, 24)
+            ]
+            rows.append([name, network, *cells])
+    return rows
+
+
 # ---- Fine-tuning, as demo/downstream.py measured it
 
 #: Framework, metric, and the names of both.

@@ -315,12 +315,10 @@ def score(
     last = log.metrics.get(log.iterations, {})
     if METRIC in last and not subnets:
         return {MAIN: float(last[METRIC])}
-    command = [sys.executable, 'tools/analysis_tools/loafing.py']
-    checkpoint = (folder / 'last_checkpoint').read_text()
-    command += ['--run', name, config, checkpoint, '--metric', METRIC]
-    command += ['--out', str(folder / 'loafing'), *format_options(options)]
-    run_logged(name, command, folder / 'output.txt')
-    written = json.loads((folder / 'loafing/loafing.json').read_text())
+    files = config, (folder / 'last_checkpoint').read_text()
+    written = analyse(
+        'loafing', ['--run', name, *files], name, folder, options
+    )
     ((scores,),) = written['results'].values()
     return scores
 
@@ -341,12 +339,9 @@ def score_smaller(
         options: Changes of the config.
         flags: The tool's flags for networks and sizes.
     """
-    command = [sys.executable, 'tools/analysis_tools/accuracy_cost.py', config]
-    command += [(folder / 'last_checkpoint').read_text(), '--metric', METRIC]
-    command += [*flags, '--seconds', '0', '--out', str(folder / 'sizes')]
-    command += format_options(options)
-    run_logged(name, command, folder / 'output.txt')
-    written = json.loads((folder / 'sizes/accuracy_cost.json').read_text())
+    files = [config, (folder / 'last_checkpoint').read_text()]
+    flags = [*files, *flags, '--seconds', '0']
+    written = analyse('accuracy_cost', flags, name, folder, options)
     return {
         f'{name_network(network["depths"])} at {network["size"]} px': round(
             network['score'], 4
@@ -354,6 +349,21 @@ def score_smaller(
         for network in written['networks']
         if network['size'] is not None
     }
+
+
+def analyse(
+    tool: str,
+    flags: List[str],
+    name: str,
+    folder: Path,
+    options: Dict[str, Any],
+) -> Dict[str, Any]:
+    """Run one of the analysis tools on a training; read what it wrote."""
+    command = [sys.executable, f'tools/analysis_tools/{tool}.py', *flags]
+    command += ['--metric', METRIC, '--out', str(folder / tool)]
+    command += format_options(options)
+    run_logged(name, command, folder / 'output.txt')
+    return json.loads((folder / tool / f'{tool}.json').read_text())
 
 
 def count_training_flops(run: Run, args: argparse.Namespace) -> Run:

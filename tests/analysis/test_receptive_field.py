@@ -20,7 +20,6 @@ from mmst.analysis.receptive_field import (
     measure_square_side,
 )
 from mmst.subnets import Block, Stage, activate, register_stage_finder
-from mmst.subnets.stages import _FINDERS
 from tests.analysis.evaluation_by_hand import read
 from tests.conftest import build_classifier
 
@@ -39,9 +38,8 @@ class Convolutions(nn.Sequential):
 
 
 @pytest.fixture
-def stage_of(monkeypatch):
+def stage_of():
     """The one stage of Convolutions."""
-    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
 
     @register_stage_finder('Convolutions')
     def find(backbone):

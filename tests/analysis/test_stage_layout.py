@@ -19,7 +19,6 @@ from mmst.launch.configured_training import (
     read_sampler,
 )
 from mmst.subnets import Block, Stage, SubnetSampler, register_stage_finder
-from mmst.subnets.stages import _FINDERS
 
 
 class Chain(nn.Sequential):
@@ -34,9 +33,8 @@ class Chain(nn.Sequential):
 
 
 @pytest.fixture
-def chain(monkeypatch):
+def chain():
     """Backbones that are chains, for 4 x 4 maps."""
-    monkeypatch.setattr('mmst.subnets.stages._FINDERS', dict(_FINDERS))
 
     @register_stage_finder('Chain')
     def find(backbone):

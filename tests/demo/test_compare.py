@@ -269,7 +269,7 @@ PARTS = {
     **{f'(K = |Snet){k}': dict(num_subnets=k) for k in (1, 2, 3, 4)},
     'SITrans': dict(sizes=SITRANS),
     'one size|ResNet-32': dict(num_sizes=1),
-    'full size': dict(sizes=None),
+    'full size': dict(sizes=None, num_sizes=None),
     'from 0.5': dict(sizes=[0.5, 1.0]),
     'InterSSR': dict(min_depth=2),
     'last exits': dict(min_depth=4),

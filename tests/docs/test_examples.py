@@ -114,19 +114,6 @@ def nothing_is_compiled(monkeypatch):
     monkeypatch.setattr(torch, 'compile', lambda function, **_: function)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_registered(monkeypatch):
-    """Forget after each example what it registers."""
-    for name in (
-        'mmst.subnets.stages._FINDERS',
-        'mmst.targets.fields._RULES',
-        'mmst.targets.handler._HANDLERS',
-    ):
-        module, _, attribute = name.rpartition('.')
-        there = getattr(import_module(module), attribute)
-        monkeypatch.setattr(name, dict(there))
-
-
 @pytest.mark.parametrize('module, name', list(public_names()))
 def test_example(module, name, at_hand):
     value = getattr(import_module(module), name)

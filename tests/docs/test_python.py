@@ -18,7 +18,6 @@ from mmpretrain.registry import MODELS
 from mmst.engine import STEpochBasedTrainLoop
 from mmst.launch.toolbox import read_config
 from mmst.models import STClsHead
-from mmst.subnets import stages
 from mmst.targets import Resizing, handler, resize_samples
 from tests.configs.test_downstream_pages import snippets
 from tests.conftest import ROOT
@@ -76,9 +75,6 @@ def test_program(page, tmp_path, monkeypatch):
     """The blocks of a page, one after the other, as one program."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / 'docs/how_to'))
-    # A page's registered parts are known on that page only.
-    monkeypatch.setattr(stages, '_FINDERS', dict(stages._FINDERS))
-    monkeypatch.setattr(handler, '_HANDLERS', dict(handler._HANDLERS))
     if 'timm' in (ROOT / page).read_text():
         pytest.importorskip('timm')
     names = {}
