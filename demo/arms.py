@@ -311,5 +311,6 @@ COMPARISONS = {
         shares=(2, 3, 5, 9, 'all'),
         scored=tuple(arm for arm in FAMILY_ARMS if arm not in ALONE_ARMS),
         sizes=(24, 28),
+        drawn=('stpp-label-full-sandwich',),
     ),
 }

@@ -452,7 +452,8 @@ def report(runs: Dict[Job, Run], args: argparse.Namespace) -> None:
     families = find_families(runs, labels, args) if args.of == 'family' else []
     if families:
         tables = [format_family(family) for family in families]
-        figure = draw_families(families)
+        best = [f for f in families if f.runs[0].arm in comparison.drawn]
+        figure = draw_families(best or families)
     elif args.of == 'digits':
         shortest = min(run.epochs for run in drawn)
         drawn = [run for run in drawn if run.epochs == shortest]

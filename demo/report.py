@@ -1,5 +1,6 @@
 """Tables and pictures of what ``demo/compare.py`` has trained."""
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -273,12 +274,15 @@ def draw_families(families: List[Family]) -> 'Figure':
         series: Series = {'family': (flops, scores)}
         for k, (equal, networks) in enumerate(family.rivals.items(), start=1):
             found = {name: runs for name, runs in networks.items() if runs}
+            if not found:
+                continue
             series[f'alone, {equal}'] = (
                 # Beside one another, so that none hides another.
                 [family.flops[name] / 1e6 * 1.015**k for name in found],
                 [[run.score for run in runs] for runs in found.values()],
             )
-        title = f'FLOPs of an image at test time ($10^6$)\n{family.label}'
+        label = fill(family.label, 50).replace('10^12', '$10^{12}$')
+        title = f'FLOPs of an image at test time ($10^6$)\n{label}'
         panels[title] = series
     return draw_panels(panels, 'top-1 (%)', points=True)
 
@@ -299,7 +303,8 @@ def draw_panels(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(5 * len(panels), 4.4), layout='constrained')
+    width = max(7, 5 * len(panels))
+    figure = Figure(figsize=(width, 4.4), layout='constrained')
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     means = []
     for axes, (title, series) in zip(all_axes, panels.items()):
