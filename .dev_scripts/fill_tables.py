@@ -12,6 +12,9 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 from score_tables import (
+    CHOSEN,
+    LENGTH,
+    NETWORKS,
     ROOT,
     TABLES,
     Rows,
@@ -59,12 +62,20 @@ def fill(text: str) -> str:
     )
 
 
+def list_costs_alone() -> List[float]:
+    """List what each network costs alone, in units of its family's cost."""
+    runs = Runs('family')
+    of_family = runs.flops(CHOSEN, LENGTH)
+    return [runs.flops(network, LENGTH) / of_family for network in NETWORKS]
+
+
 def list_phrases_of_readme() -> Iterator[str]:
     first, one_block, *numbers = list_comparisons(every=False)[:4]
     old, new = np.mean(one_block.old), np.mean(one_block.new)
     yield f'goes from {old:.0f} to {new:.0f} %'
     gains = [np.mean(c.new - c.old) for c in (first, *numbers)]
     yield f'by {min(gains):.1f} to {max(gains):.1f} points'
+    yield f'at {1 / sum(list_costs_alone()):.2f} times the cost'
     ratios = [c.cost.split(',')[0] for c in (first, numbers[0])]
     yield '{} times in the first row and {} times for the numbers'.format(
         *ratios
@@ -140,6 +151,24 @@ def list_phrases_of_results() -> Iterator[str]:
         f"differs from CT's by {mean(vit.ahead('st-weak', 80, 'main'), '+')} "
         'points, and the second, third and fourth exit gain {}, {} and {}.'
     ).format(*exits)
+    family = Runs('family')
+    ahead, behind, level, most = (
+        gain(
+            family.score(CHOSEN, LENGTH, network),
+            family.score(network, epochs),
+        )
+        for network, epochs in (
+            *(('1-1-1', 39), ('3-3-3', 12)),
+            *(('1-1-1', 20), ('4-4-4', 20)),
+        )
+    )
+    yield f'from {level} to {most} points'
+    yield f'ahead then, by {ahead[1:]} points'
+    yield f'ResNet-20 is {behind[1:]} points behind'
+    costs = list_costs_alone()
+    yield f"cost {sum(costs):.2f} times the family's"
+    yield f'alone {max(costs):.2f} times, that of ResNet-8 {min(costs):.2f}'
+    yield f'at {1 / sum(costs):.2f} times the cost'
     for cost in load('demo_downstream')['costs'].values():
         yield f'{np.mean(cost["ratio"]):.2f}'
         yield f'{cost["length"]:,}'
@@ -153,6 +182,7 @@ def list_phrases_of_method_card() -> Iterator[str]:
     ):
         for epochs in lengths:
             yield f'{mean(runs.ahead(arm, epochs), "+")} after {epochs}'
+    yield f'for {1 / sum(list_costs_alone()):.2f} times the cost'
     _, star, longer = scenes('mask-rcnn', 'coco/bbox_mAP')
     yield (
         f'without subnets reached {np.mean(longer):.1f} box AP, against '

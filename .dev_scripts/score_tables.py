@@ -330,8 +330,29 @@ NETWORKS = tuple(ARMS['ALONE_ARMS'])
 #: The family of the chosen settings, and one that sees smaller images too.
 CHOSEN, SMALLER = 'stpp-label-full-sandwich', 'stpp-label'
 LENGTH = 20
-#: Parts of the family's FLOPs; the last is for all its networks.
-SHARES = (2, 3, 5, 9, 125)
+
+
+def list_lengths(network: str) -> Dict[str, int]:
+    """List for how many epochs a network is trained alone, and why."""
+    runs = Runs('family')
+    epochs = runs.flops(CHOSEN, LENGTH) / runs.flops(network, LENGTH) * LENGTH
+    # The family has 125 networks.
+    parts = {f'1/{n}': round(epochs / n) for n in (2, 3, 5, 9, 125)}
+    return {f'{LENGTH} epochs': LENGTH, **parts}
+
+
+def list_measured() -> List[str]:
+    """List the lengths that were measured of every network and seed."""
+    runs = Runs('family').runs
+    seeds = len(runs[CHOSEN, LENGTH])
+    return [
+        name
+        for name in list_lengths(NETWORKS[0])
+        if all(
+            len(runs.get((network, list_lengths(network)[name]), ())) == seeds
+            for network in NETWORKS
+        )
+    ]
 
 
 @table(
@@ -349,40 +370,34 @@ def list_family_tuning() -> Rows:
     return rows
 
 
-def list_alone(compare: Callable[[Runs, str, Tuple[str, int]], str]) -> Rows:
-    """List each network, and how it does alone: one cell for each length."""
-    runs, rows = Runs('family'), []
-    for network in NETWORKS:
-        each = runs.flops(network, LENGTH) / LENGTH
-        parts = [runs.flops(CHOSEN, LENGTH) / n for n in SHARES]
-        lengths = [LENGTH, *(round(flops / each) for flops in parts)]
-        keys = [(network, epochs) for epochs in lengths]
-        cells = [compare(runs, network, k) if k[1] else '' for k in keys]
-        rows.append([network, *cells])
-    return rows
-
-
-ALONE = ' | '.join(['20 epochs', *(f'1/{number}' for number in SHARES)])
+ALONE = ' | '.join(list_measured())
 
 
 @table('family-alone', f'| in the family | {ALONE}')
 def list_family_alone() -> Rows:
-    rows = list_alone(
-        lambda runs, network, key: f'{mean(runs.score(*key))} ({key[1]})'
-    )
-    for row in rows:
-        ours = Runs('family').score(CHOSEN, LENGTH, row[0])
-        row.insert(1, mean(ours))
+    runs, rows = Runs('family'), []
+    for network in NETWORKS:
+        rows.append([network, mean(runs.score(CHOSEN, LENGTH, network))])
+        for name in list_measured():
+            epochs = list_lengths(network)[name]
+            rows[-1].append(f'{mean(runs.score(network, epochs))} ({epochs})')
     return rows
 
 
 @table('family-gain', f'the family minus that alone | {ALONE}')
 def list_family_gain() -> Rows:
-    return list_alone(
-        lambda runs, network, key: gain(
-            runs.score(CHOSEN, LENGTH, network), runs.score(*key)
-        )
-    )
+    runs = Runs('family')
+    return [
+        [network]
+        + [
+            gain(
+                runs.score(CHOSEN, LENGTH, network),
+                runs.score(network, list_lengths(network)[name]),
+            )
+            for name in list_measured()
+        ]
+        for network in NETWORKS
+    ]
 
 
 @table('family-sizes', 'trained | network | 32 px | 28 px | 24 px')
