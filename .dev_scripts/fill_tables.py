@@ -16,6 +16,7 @@ from score_tables import (
     LENGTH,
     NETWORKS,
     ROOT,
+    SMALLER,
     TABLES,
     Rows,
     Runs,
@@ -165,6 +166,17 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f'from {level} to {most} points'
     yield f'ahead then, by {ahead[1:]} points'
     yield f'ResNet-20 is {behind[1:]} points behind'
+    (ours, *_), (alone, *_) = (
+        family.runs[arm, LENGTH] for arm in (SMALLER, '5-5-5')
+    )
+    small, middle = (
+        ours['parts'][part] - alone['parts'][part] for part in alone['parts']
+    )
+    behind = alone['score'] - ours['parts']['5-5-5']
+    yield (
+        f'is {small:.2f} points ahead of ResNet-32 alone at 24 px, '
+        f'{middle:.2f} ahead at 28 px and {behind:.2f} behind at 32 px'
+    )
     costs = list_costs_alone()
     yield f"cost {sum(costs):.2f} times the family's"
     yield f'alone {max(costs):.2f} times, that of ResNet-8 {min(costs):.2f}'
