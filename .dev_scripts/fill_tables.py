@@ -23,6 +23,7 @@ from score_tables import (
     digits,
     gain,
     list_comparisons,
+    list_lengths,
     load,
     load_digits,
     mean,
@@ -156,11 +157,13 @@ def list_phrases_of_results() -> Iterator[str]:
     ahead, behind, level, most = (
         gain(
             family.score(CHOSEN, LENGTH, network),
-            family.score(network, epochs),
+            family.score(network, list_lengths(network)[equal]),
         )
-        for network, epochs in (
-            *(('1-1-1', 39), ('3-3-3', 12)),
-            *(('1-1-1', 20), ('4-4-4', 20)),
+        for network, equal in (
+            ('1-1-1', '1/5'),
+            ('3-3-3', '1/5'),
+            ('1-1-1', '20 epochs'),
+            ('4-4-4', '20 epochs'),
         )
     )
     yield f'from {level} to {most} points'

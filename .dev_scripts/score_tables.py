@@ -333,7 +333,7 @@ LENGTH = 20
 
 
 def list_lengths(network: str) -> Dict[str, int]:
-    """List for how many epochs a network is trained alone, and why."""
+    """List the epochs of a network alone, by what they are equal in."""
     runs = Runs('family')
     epochs = runs.flops(CHOSEN, LENGTH) / runs.flops(network, LENGTH) * LENGTH
     # The family has 125 networks.
@@ -341,18 +341,23 @@ def list_lengths(network: str) -> Dict[str, int]:
     return {f'{LENGTH} epochs': LENGTH, **parts}
 
 
-def list_measured() -> List[str]:
-    """List the lengths that were measured of every network and seed."""
+@lru_cache(maxsize=None)
+def list_measured() -> Dict[str, Dict[str, int]]:
+    """List for how many epochs each network was trained alone, and why.
+
+    Without lengths that were not trained for every network and seed.
+    """
     runs = Runs('family').runs
     seeds = len(runs[CHOSEN, LENGTH])
-    return [
+    lengths = {network: list_lengths(network) for network in NETWORKS}
+    whole = [
         name
-        for name in list_lengths(NETWORKS[0])
+        for name in lengths[NETWORKS[0]]
         if all(
-            len(runs.get((network, list_lengths(network)[name]), ())) == seeds
-            for network in NETWORKS
+            len(runs.get((n, lengths[n][name]), ())) == seeds for n in NETWORKS
         )
     ]
+    return {n: {name: lengths[n][name] for name in whole} for n in NETWORKS}
 
 
 @table(
@@ -370,7 +375,7 @@ def list_family_tuning() -> Rows:
     return rows
 
 
-ALONE = ' | '.join(list_measured())
+ALONE = ' | '.join(list_measured()[NETWORKS[0]])
 
 
 @table('family-alone', f'| in the family | {ALONE}')
@@ -378,8 +383,7 @@ def list_family_alone() -> Rows:
     runs, rows = Runs('family'), []
     for network in NETWORKS:
         rows.append([network, mean(runs.score(CHOSEN, LENGTH, network))])
-        for name in list_measured():
-            epochs = list_lengths(network)[name]
+        for epochs in list_measured()[network].values():
             rows[-1].append(f'{mean(runs.score(network, epochs))} ({epochs})')
     return rows
 
@@ -392,9 +396,9 @@ def list_family_gain() -> Rows:
         + [
             gain(
                 runs.score(CHOSEN, LENGTH, network),
-                runs.score(network, list_lengths(network)[name]),
+                runs.score(network, epochs),
             )
-            for name in list_measured()
+            for epochs in list_measured()[network].values()
         ]
         for network in NETWORKS
     ]

@@ -281,9 +281,11 @@ def train(job: Job, args: argparse.Namespace) -> Run:
         parts = dict(scores) if arm in comparison.scored else {}
         networks = comparison.plain if arm in comparison.scored else (arm,)
         if comparison.sizes and comparison.plain[0] in networks:
-            flags = ['--depths', *networks]
+            flags = [config, (folder / 'last_checkpoint').read_text()]
+            flags += ['--depths', *networks, '--seconds', '0']
             flags += ['--sizes', *map(str, comparison.sizes)]
-            parts.update(score_smaller(name, config, folder, options, flags))
+            found = analyse('accuracy_cost', flags, name, folder, options)
+            parts.update(name_smaller(found['networks']))
     return Run(
         *job,
         round(scores[MAIN], 4),
@@ -323,34 +325,6 @@ def score(
     return scores
 
 
-def score_smaller(
-    name: str,
-    config: str,
-    folder: Path,
-    options: Dict[str, Any],
-    flags: List[str],
-) -> Scores:
-    """Score networks on smaller images too.
-
-    Args:
-        name: Prefix of its lines on the screen.
-        config: The config, from the repository's root.
-        folder: Work directory of the training.
-        options: Changes of the config.
-        flags: The tool's flags for networks and sizes.
-    """
-    files = [config, (folder / 'last_checkpoint').read_text()]
-    flags = [*files, *flags, '--seconds', '0']
-    written = analyse('accuracy_cost', flags, name, folder, options)
-    return {
-        f'{name_network(network["depths"])} at {network["size"]} px': round(
-            network['score'], 4
-        )
-        for network in written['networks']
-        if network['size'] is not None
-    }
-
-
 def analyse(
     tool: str,
     flags: List[str],
@@ -364,6 +338,17 @@ def analyse(
     command += format_options(options)
     run_logged(name, command, folder / 'output.txt')
     return json.loads((folder / tool / f'{tool}.json').read_text())
+
+
+def name_smaller(networks: List[Dict[str, Any]]) -> Scores:
+    """Name the scores of networks on smaller images."""
+    return {
+        f'{name_network(network["depths"])} at {network["size"]} px': round(
+            network['score'], 4
+        )
+        for network in networks
+        if network['size'] is not None
+    }
 
 
 def count_training_flops(run: Run, args: argparse.Namespace) -> Run:

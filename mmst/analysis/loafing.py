@@ -98,7 +98,7 @@ def format_loafing_table(results: Dict[str, List[Scores]]) -> str:
 def draw_loafing(results: Dict[str, List[Scores]], metric: str) -> 'Figure':
     """Draw the scores of main network and subnets, method by method.
 
-    Of several runs the mean is drawn, with its 95 % interval. The metric is
+    Several runs are drawn as their mean, with its 95 % interval. The metric is
     named with its unit, for the axis.
 
     Example:

@@ -32,8 +32,15 @@ Styles = Dict[str, Dict[str, Any]]
 
 # The colours of Okabe and Ito, which colour-blind readers can tell apart.
 COLORS = (
-    '#D55E00 #0072B2 #009E73 #CC79A7 #000000 #E69F00 #56B4E9 #F0E442'
-).split()
+    '#D55E00',
+    '#0072B2',
+    '#009E73',
+    '#CC79A7',
+    '#000000',
+    '#E69F00',
+    '#56B4E9',
+    '#F0E442',
+)
 # For all that belongs to no run.
 GREY = '#999999'
 MARKERS = 'os^DvP*X<>'

@@ -10,8 +10,18 @@ T = TypeVar('T')
 
 # The metrics of each toolbox's papers, by the ends of their names.
 PREFERRED = (
-    'accuracy/top1 bbox_mAP segm_mAP mAP PQ mIoU AP PCK AUC NME EPE'
-).split()
+    'accuracy/top1',
+    'bbox_mAP',
+    'segm_mAP',
+    'mAP',
+    'PQ',
+    'mIoU',
+    'AP',
+    'PCK',
+    'AUC',
+    'NME',
+    'EPE',
+)
 # The unit in which the toolboxes give metrics, by how the names begin.
 UNITS = dict.fromkeys(
     ('top', 'mIoU', 'aAcc', 'mAcc', 'mDice', 'PQ', 'SQ', 'RQ'), '%'
@@ -113,8 +123,11 @@ def choose_digits(scores: Iterable[float]) -> int:
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a plain text table: first column left-aligned, others right."""
-    first, *others = (
-        [f'{cell:{side}{max(map(len, column))}}' for cell in column]
-        for side, column in zip('<' + '>' * len(head), zip(head, *rows))
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    return '\n'.join(
+        '  '.join(
+            [f'{line[0]:<{widths[0]}}']
+            + [f'{x:>{width}}' for x, width in zip(line[1:], widths[1:])]
+        )
+        for line in [head, *rows]
     )
-    return '\n'.join(map('  '.join, zip(first, *others)))

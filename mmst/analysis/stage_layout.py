@@ -107,13 +107,14 @@ def measure_stage_layout(
     """
     blocks = {stage.name: len(stage) for stage in find_stages(backbone)}
     num_subnets = sampler.num_subnets if sampler else 1
+    cost = None
     if image.shape[-2:].numel() > LARGE:
         # Unless an operation cannot do without values.
         with suppress(NotImplementedError, ValueError):
             shapes = copy.deepcopy(backbone).to('meta'), image.to('meta')
-            measure_cost(*shapes)
+            cost = measure_cost(*shapes)
             backbone, image = shapes
-    cost = measure_cost(backbone, image)
+    cost = cost or measure_cost(backbone, image)
     proposals = []
     for depth in min_depths:
         lowest = [min(depth, count) for count in blocks.values()]

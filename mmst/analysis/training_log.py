@@ -53,8 +53,10 @@ def read_training_log(work_dir: str) -> TrainingLog:
     folder, config = Path(work_dir), None
     metrics: Metrics = {}
     last, num_processes = 0, 1
-    lengths = EPOCH_LENGTH.findall(_read_logs(folder, '*/*.log'))
-    for file in sorted(folder.glob('*/vis_data/scalars.json')):
+    files = sorted(folder.glob('*/vis_data/scalars.json'))
+    texts = [_read_logs(file.parents[1]) for file in files]
+    lengths = EPOCH_LENGTH.findall(''.join(texts))
+    for file, text in zip(files, texts):
         lines = _read_lines(file)
         if not lines:
             continue
@@ -67,7 +69,6 @@ def read_training_log(work_dir: str) -> TrainingLog:
                 'which shows the number of iterations per epoch'
             )
         length = int(lengths[-1]) if by_epoch else 0
-        text = _read_logs(file.parents[1], '*.log')
         processes = NUM_PROCESSES.findall(text) or [num_processes]
         num_processes = int(processes[-1])
         # Iterations after the checkpoint that it resumed from were repeated;
@@ -92,8 +93,8 @@ def read_training_log(work_dir: str) -> TrainingLog:
     )
 
 
-def _read_logs(folder: Path, pattern: str) -> str:
-    logs = sorted(folder.glob(pattern))
+def _read_logs(folder: Path) -> str:
+    logs = sorted(folder.glob('*.log'))
     return ''.join(log.read_text(errors='replace') for log in logs)
 
 

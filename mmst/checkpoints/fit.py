@@ -105,8 +105,8 @@ class _Fill:
     def _list_left(self) -> Dict[str, Tensor]:
         """List the tensors that were not written to.
 
-        Of a sharded model, whose state dict has new copies in each call, that
-        is none.
+        A sharded model, whose state dict has new copies in each call, has
+        none.
         """
         now = self._read_tensors()
         return {

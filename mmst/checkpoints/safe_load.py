@@ -58,18 +58,31 @@ def _list_allowed() -> Dict[Tuple[str, str], Any]:
         array.array,
         codecs.encode,  # Python 2's form of bytes
         collections.Counter,  # milestones of MultiStepLR
-        *(collections.OrderedDict, collections.defaultdict, collections.deque),
-        *(datetime.date, datetime.datetime, datetime.time),
-        *(datetime.timedelta, datetime.timezone),
+        collections.OrderedDict,
+        collections.defaultdict,
+        collections.deque,
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        datetime.timezone,
         argparse.Namespace,  # options of other trainers: attributes alone
-        *(ConfigDict, HistoryBuffer, OneCycleParamScheduler),
+        ConfigDict,
+        HistoryBuffer,
+        OneCycleParamScheduler,
         # Methods, which pickles fetch by ``getattr``.
-        *(HistoryBuffer.min, HistoryBuffer.max),
-        *(HistoryBuffer.current, HistoryBuffer.mean),
+        HistoryBuffer.min,
+        HistoryBuffer.max,
+        HistoryBuffer.current,
+        HistoryBuffer.mean,
         OneCycleParamScheduler._annealing_cos,
         OneCycleParamScheduler._annealing_linear,
-        *(np.ndarray, np.dtype),
-        *(torch.Tensor, torch.Size, torch.device, torch.nn.Parameter),
+        np.ndarray,
+        np.dtype,
+        torch.Tensor,
+        torch.Size,
+        torch.device,
+        torch.nn.Parameter,
         torch._utils._rebuild_tensor,
         torch._utils._rebuild_tensor_v2,
         torch._utils._rebuild_parameter,
@@ -216,8 +229,8 @@ def _refuse_torchscript(*args: Any, **kwargs: Any) -> None:
 def safe_load(unknown: str = 'replace') -> Iterator[None]:
     """Make every ``torch.load`` inside the block run no code.
 
-    It replaces ``torch.load`` itself, because mmengine calls that for each of
-    its checkpoint sources (file, http, model zoo, ...) without options.
+    ``torch.load`` itself is replaced, as mmengine calls it for each of its
+    checkpoint sources (file, http, model zoo, ...) without options.
     ``.safetensors`` files are read too.
 
     Args:

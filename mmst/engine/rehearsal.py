@@ -64,7 +64,7 @@ class Findings(NamedTuple):
 def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
     """Rehearse the first iteration with subnets on a copy of the model.
 
-    It logs the sampling space and its cost. Then, on every rank alike:
+    The space and its cost are logged first. Then, on every rank alike:
     passes that share blocks are compared with passes apart; handlers of
     targets have to reproduce the batch's own at the main size; and the
     smallest subnet runs on the smallest batch of an epoch. It takes about as

@@ -18,9 +18,13 @@ from mmst.checkpoints.safe_load import (
 )
 
 # Settings that say where and how a run is started, not what is trained.
-_OF_THE_START = {
-    *('launcher', 'load_from', 'model_wrapper_cfg', 'resume', 'work_dir')
-}
+_OF_THE_START = (
+    'launcher',
+    'load_from',
+    'model_wrapper_cfg',
+    'resume',
+    'work_dir',
+)
 # Settings of which a checkpoint has its own values, which MMEngine restores.
 _RESTORED = (
     'optim_wrapper.optimizer.',

@@ -81,7 +81,7 @@ def _read_file(path: str) -> Config:
 def find_bases_by_import_name() -> None:
     """Make MMEngine find ``<toolbox>::`` bases in OneDL's packages too.
 
-    It looks a toolbox up by its project's name for pip, such as
+    MMEngine looks a toolbox up by its project's name for pip, such as
     mmsegmentation, which OneDL's has not; the import name does as well.
     """
     for scope in TOOLBOXES:

@@ -69,7 +69,7 @@ def predict_iteration_cost(
 ) -> float:
     """Predict the cost of an iteration relative to plain training.
 
-    It is the mean over drawn iterations, about 2,000 subnets in all.
+    The mean over drawn iterations, about 2,000 subnets in all.
 
     Args:
         model: A model or a backbone.

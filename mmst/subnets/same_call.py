@@ -226,7 +226,7 @@ def _read_state(
     These are modes, numbers and text of a module and of all modules in it,
     identities and versions of parameters and buffers, and instances' own
     forwards. Statistics that a norm layer updates in training are left out.
-    It is ``None`` if hooks inside would have to run in every pass.
+    ``None`` means that hooks inside have to run in every pass.
     """
     state: List[Any] = [
         torch.is_grad_enabled(),

@@ -473,7 +473,7 @@ class Pass:
     def _send_back(self, is_main: bool) -> None:
         """Backpropagate calls of one kind that the next pass does not share.
 
-        Those of subnets, which are last, come first.
+        Calls of subnets, which are last, come first.
         """
         while (
             len(self._calls) > (self._num_kept or 0)

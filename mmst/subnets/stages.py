@@ -167,8 +167,8 @@ _FINDERS: Dict[str, StageFinder] = {}
 def register_stage_finder(family: str) -> Callable[[StageFinder], StageFinder]:
     """Register a function that finds the stages of one network family.
 
-    It gets a backbone and returns its stages, or ``None`` if the backbone is
-    not of its family. Functions registered later are asked first.
+    The function gets a backbone and returns its stages, or ``None`` if it is
+    not of the family. Functions registered later are asked first.
 
     Args:
         family: Name of the family, as shown in error messages.

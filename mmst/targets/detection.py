@@ -25,12 +25,12 @@ class DetectionSamples(SampleHandler):
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Resize boxes, masks, maps and the shapes that heads read.
 
-        As in mmdet's ``Resize`` followed by ``FilterAnnotations``, an instance
-        whose box is now one pixel or less, in width or height, is removed with
-        its label and mask. Instances that are as small in the main batch stay,
-        as the pipeline left them there. If none would be left, the largest
-        stays: mmdet's pipelines never train on images without instances, and
-        some heads cannot.
+        An instance whose box is now one pixel or less, in width or height, is
+        removed with its label and mask, as by mmdet's ``Resize`` followed by
+        ``FilterAnnotations``. Instances that are as small in the main batch
+        stay, as the pipeline left them there. If none would be left, the
+        largest stays: mmdet's pipelines never train on images without
+        instances, and some heads cannot.
 
         Raises:
             TypeError: If nothing says how a field shrinks.

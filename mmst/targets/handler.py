@@ -261,8 +261,8 @@ def check_reproduced(
 ) -> None:
     """Reject targets that handlers do not reproduce at the main size.
 
-    It would not make the right ones for a smaller image either. Numbers are
-    compared to 1e-3, as targets that are encoded anew may be rounded.
+    Such a handler would not make the right ones for a smaller image either.
+    Numbers are compared to 1e-3, as targets encoded anew may be rounded.
 
     Args:
         samples: The data samples of the main batch, or ``None``.

@@ -15,7 +15,7 @@ class SegmentationSamples(SampleHandler):
     def resize(self, sample: Any, resizing: Resizing) -> Any:
         """Resize label, edge and depth maps to the nearest pixel.
 
-        As in mmseg's ``Resize``, depths keep their values. All three are
+        Depths keep their values, as in mmseg's ``Resize``. All three are
         padded with the data preprocessor's ``seg_pad_val``, as in the main
         batch.
         """

@@ -43,7 +43,7 @@ class ReseedHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Make OneDL's MMEngine read seen batches again, as MMEngine does.
 
-        It would skip them, and seed its workers only then.
+        OneDL's skips them, and seeds its workers only then.
         """
         batches: Any = getattr(runner.train_loop, 'dataloader_iterator', None)
         if not hasattr(batches, 'skip_iter'):
