@@ -7,7 +7,6 @@ not run the whole suite on.
 CONTRACTS = {
     'without subnets a run is the plain one, bit for bit': (
         'engine/test_loops.py',
-        'engine/test_dense_tasks.py',
     ),
     'the gradient is that of the summed loss': (
         'engine/test_step.py',

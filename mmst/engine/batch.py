@@ -1,10 +1,11 @@
 """The batch of each pass: the main batch, and what subnets get of it."""
 
+from functools import partial
 from math import gcd
 from typing import Any, Dict, Hashable, List, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mmst.subnets import Subnet, SubnetInputs, pad_inputs
 from mmst.subnets.inputs import find_shape
@@ -25,15 +26,14 @@ class PassBatches:
     other entries by rules registered with
     :func:`mmst.targets.register_field`. A batch of full size stays as it is,
     whatever its form: a dictionary, or a list whose first entries are the
-    images and the data samples.
+    images and the data samples. ``data`` itself is not changed.
 
-    Args:
-        data: The main batch, preprocessed; not changed.
-        subnet_inputs: How subnets' inputs are made from the main input.
-        model: The bare model, whose ``data_preprocessor`` made the batch.
-        dataset: The training data set, for handlers; ``None`` if unknown.
-        copy_inputs: Whether each pass gets a copy of its images, for models
-            that write into them.
+    Attributes:
+        are_written: Whether a pass wrote into its images, copies or not; known
+            once the next batch is made.
+
+    Raises:
+        ValueError: If transforms would move pixels under annotations.
     """
 
     def __init__(
@@ -48,28 +48,51 @@ class PassBatches:
         self._main = self._last = read_entries(data)
         self._last_key: Hashable = None
         self._inputs = subnet_inputs
-        self._model = model
-        self._dataset = dataset
+        self._preprocessor = preprocessor = model.data_preprocessor
         self._copy_inputs = copy_inputs
         # Images of the last pass, each with its version.
         self._handed_out: List[Tuple[Tensor, int]] = []
-        self._are_written = False
+        self.are_written = False
+        samples = self._main.get('data_samples')
+        self._samples = samples if isinstance(samples, list) else []
+        moved = sorted({'crop', 'flip'} & {*subnet_inputs.transforms})
+        for sample in self._samples if moved else ():
+            if find_handler(sample).is_positional:
+                raise ValueError(
+                    f'input_transforms in train_cfg has {moved}, which move '
+                    'pixels under the annotations of '
+                    f'{type(sample).__name__}: they are for classification '
+                    'only'
+                )
+        # mmseg has its own names, and `None` for a fixed size.
+        divisor = (
+            getattr(preprocessor, 'pad_size_divisor', None)
+            or getattr(preprocessor, 'size_divisor', None)
+            or 1
+        )
+        multiple = 1
+        if self._samples:
+            multiple = find_handler(self._samples[0]).find_multiple(model)
+        # Sides become multiples of the first by resizing, of the second by
+        # padding. If the preprocessor pads no main batch, subnets' are not
+        # padded either: the network would learn what no main batch has.
+        self._multiple, self._divisor = (
+            (multiple, 1)
+            if divisor == 1
+            else (1, divisor * multiple // gcd(divisor, multiple))
+        )
+        self._make_resizing: Any = partial(
+            Resizing, divisor=self._divisor, model=model, dataset=dataset
+        )
 
     def list_keys(self, passes: Sequence[Optional[Subnet]]) -> List[Hashable]:
-        """List a key for each pass, equal for passes on the same input.
-
-        Args:
-            passes: Subnets, and ``None`` for the main network.
-        """
+        """List a key for each pass, equal for passes on the same input."""
         if not self._inputs.are_alike:
             return list(range(len(passes)))
         return [self._find_key(subnet) for subnet in passes]
 
     def make(self, subnet: Optional[Subnet]) -> Any:
         """Make a pass's batch; call it for passes on one input in a row.
-
-        Args:
-            subnet: A subnet; ``None`` for the main network.
 
         Raises:
             TypeError: If the inputs are not one batch of images, or an entry
@@ -78,23 +101,25 @@ class PassBatches:
                 padding would be trained.
             RuntimeError: If an earlier pass wrote into its images.
         """
-        if self.were_inputs_written() and not self._copy_inputs:
+        self.are_written |= any(
+            image._version != version for image, version in self._handed_out
+        )
+        if self.are_written and not self._copy_inputs:
             raise RuntimeError(
                 'the model writes into its input images in place, which '
                 'later passes need: let it make new tensors, or give each '
                 'pass a copy of its images (copy_inputs=True in st_step; the '
                 'ST train loops find that out in the first iteration)'
             )
-        entries = dict(self._choose(subnet))
+        entries = dict(self._main if subnet is None else self._shrink(subnet))
+        images, tree = tree_flatten(entries.get('inputs'))
         if self._copy_inputs and 'inputs' in entries:
-            entries['inputs'] = tree_map(
-                lambda x: x.clone() if isinstance(x, Tensor) else x,
-                entries['inputs'],
-            )
+            images = [
+                x.clone() if isinstance(x, Tensor) else x for x in images
+            ]
+            entries['inputs'] = tree_unflatten(images, tree)
         self._handed_out = [
-            (value, value._version)
-            for value in tree_flatten(entries.get('inputs'))[0]
-            if isinstance(value, Tensor)
+            (x, x._version) for x in images if isinstance(x, Tensor)
         ]
         samples = entries.get('data_samples')
         if isinstance(samples, list):  # a pass may write into them
@@ -105,34 +130,30 @@ class PassBatches:
             return list(entries.values())
         return entries if isinstance(self._data, dict) else entries['inputs']
 
-    def were_inputs_written(self) -> bool:
-        """Whether a pass has written into its images, copies or not."""
-        self._are_written = self._are_written or any(
-            tensor._version != version for tensor, version in self._handed_out
-        )
-        return self._are_written
-
     def check_targets(self, subnet: Subnet) -> None:
         """Reject targets that handlers cannot reproduce at the main size.
 
         A target that is not the batch's own there would be a wrong one at
-        every other size, too.
-
-        Args:
-            subnet: A subnet; one on the main images needs no targets of its
-                own.
+        every other size, too. A subnet on the main images needs none.
 
         Raises:
             ValueError: If a target is not reproduced, by its field.
         """
-        samples = self._main.get('data_samples')
-        if self._find_key(subnet) is not None and isinstance(samples, list):
-            images = get_images(self._main)
-            check_reproduced(samples, self._describe(images, images, images))
+        if self._samples and self._find_key(subnet) is not None:
+            shape = tuple(get_images(self._main).shape[-2:])
+            resizing = self._make_resizing(shape, shape, shape)
+            check_reproduced(self._samples, resizing)
 
-    def _choose(self, subnet: Optional[Subnet]) -> Dict[str, Any]:
-        if subnet is None:
-            return self._main
+    def _find_key(self, subnet: Optional[Subnet]) -> Hashable:
+        """Find the shape of a pass's images; ``None``: the main images'."""
+        if subnet is None or subnet.size is None:
+            return None
+        images = get_images(self._main)
+        shape = find_shape(images, subnet.size, self._multiple)
+        return None if shape == tuple(images.shape[-2:]) else shape
+
+    def _shrink(self, subnet: Subnet) -> Dict[str, Any]:
+        """Make a subnet's entries, unless the last ones are the same."""
         key = self._find_key(subnet)
         if not self._inputs.are_alike or key != self._last_key:
             source = self._last if self._inputs.chained else self._main
@@ -140,53 +161,19 @@ class PassBatches:
             self._last_key = key
         return self._last
 
-    def _find_key(self, subnet: Optional[Subnet]) -> Hashable:
-        """Find the shape of a pass's images; ``None``: the main images'."""
-        if subnet is None or subnet.size is None:
-            return None
-        images = get_images(self._main)
-        multiple, _ = self._find_multiples()
-        shape = find_shape(images, subnet.size, multiple)
-        return None if shape == tuple(images.shape[-2:]) else shape
-
-    def _find_multiples(self) -> Tuple[int, int]:
-        """Find what the sides of images become multiples of.
-
-        If the preprocessor pads no main batch, subnets' are not padded
-        either: the network would learn what no main batch has.
-
-        Returns:
-            The number for resizing, and that for padding afterwards.
-        """
-        preprocessor = self._model.data_preprocessor
-        # mmseg has its own names, and `None` for a fixed size.
-        divisor = (
-            getattr(preprocessor, 'pad_size_divisor', None)
-            or getattr(preprocessor, 'size_divisor', None)
-            or 1
-        )
-        samples = self._main.get('data_samples')
-        multiple = 1
-        if isinstance(samples, list) and samples:
-            multiple = find_handler(samples[0]).find_multiple(self._model)
-        if divisor == 1:
-            return multiple, 1
-        return 1, divisor * multiple // gcd(divisor, multiple)
-
     def _resize(
         self, entries: Dict[str, Any], subnet: Subnet
     ) -> Dict[str, Any]:
         if subnet.size is None and not self._inputs.transforms:
             return entries
         images = get_images(entries)
-        preprocessor = self._model.data_preprocessor
-        multiple, divisor = self._find_multiples()
+        preprocessor = self._preprocessor
         small = self._inputs(
             images,
             subnet.size,
             getattr(preprocessor, 'mean', None),
             getattr(preprocessor, 'std', None),
-            multiple,
+            self._multiple,
         )
         if small.shape == images.shape:
             return dict(entries, inputs=small)
@@ -194,22 +181,16 @@ class PassBatches:
         value = getattr(
             preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)
         )
-        padded = pad_inputs(small, divisor, value)
-        resizing = self._describe(images, small, padded)
+        padded = pad_inputs(small, self._divisor, value)
+        resizing = self._make_resizing(
+            *(tuple(x.shape[-2:]) for x in (images, small, padded))
+        )
         return {
             name: padded
             if name == 'inputs'
             else _resize_entry(name, value, resizing)
             for name, value in entries.items()
         }
-
-    def _describe(self, *images: Tensor) -> Resizing:
-        """Describe how main images were resized, then padded."""
-        main, small, padded = ((x.shape[-2], x.shape[-1]) for x in images)
-        _, divisor = self._find_multiples()
-        return Resizing(
-            main, small, padded, divisor, self._model, self._dataset
-        )
 
 
 def read_entries(data: Any) -> Dict[str, Any]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from mmengine.dist import get_world_size
-from mmengine.hooks import Hook
 from mmengine.model import (
     BaseAveragedModel,
     BaseModel,
@@ -11,7 +10,6 @@ from mmengine.model import (
     is_model_wrapper,
 )
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from torch import nn
 
 from mmst.models import check_teaching_head
 from mmst.subnets import unwrap_model
@@ -27,33 +25,35 @@ def check_training(loop: Any, sampler_hook: Any) -> None:
     Raises:
         ValueError: If a setting cannot be honoured.
     """
-    runner = loop.runner
-    model = unwrap_model(runner.model)
-    _check_sizes(loop, sampler_hook)
-    _check_wrapper(runner.model)
-    _check_optimizer(runner.optim_wrapper)
-    _check_model(model)
-    check_teaching_head(model)
-    for hook in runner.hooks:
-        _check_hook(loop, hook)
-
-
-def _check_sizes(loop: Any, hook: Any) -> None:
-    sizes = hook.sampler.sizes
+    sizes = sampler_hook.sampler.sizes
     if loop.subnet_inputs.chained and any(
         isinstance(size, float) for size in sizes.values
     ):
         raise ValueError(
-            f'SubnetSamplerHook: sizes {sizes} are '
-            'fractions, which chain_inputs=True in train_cfg would '
-            'multiply from subnet to subnet: set pixels'
+            f'SubnetSamplerHook: sizes {sizes} are fractions, which '
+            'chain_inputs=True in train_cfg would multiply from subnet to '
+            'subnet: set pixels'
         )
+    if is_model_wrapper(loop.runner.model):
+        _check_wrapper(loop.runner.model)
+    kind = type(loop.runner.optim_wrapper)
+    if (
+        issubclass(kind, OptimWrapperDict)
+        or kind.update_params is not OptimWrapper.update_params
+    ):
+        raise ValueError(
+            'stimulative training takes one optimizer step per iteration, '
+            f'which {kind.__name__} does not allow: set `optim_wrapper` to a '
+            'wrapper with one optimizer that does not override '
+            '`update_params`'
+        )
+    _check_model(unwrap_model(loop.runner.model))
+    for hook in loop.runner.hooks:
+        _check_hook(loop, hook)
 
 
-def _check_wrapper(model: nn.Module) -> None:
+def _check_wrapper(model: Any) -> None:
     """Reject wrappers that do not step as plain DDP does."""
-    if not is_model_wrapper(model):
-        return
     if (
         not isinstance(model, MMDistributedDataParallel)
         or type(model).train_step is not MMDistributedDataParallel.train_step
@@ -71,24 +71,10 @@ def _check_wrapper(model: nn.Module) -> None:
         )
 
 
-def _check_optimizer(optim_wrapper: Any) -> None:
-    if (
-        isinstance(optim_wrapper, OptimWrapperDict)
-        or type(optim_wrapper).update_params is not OptimWrapper.update_params
-    ):
-        raise ValueError(
-            'stimulative training takes one optimizer step per iteration, '
-            f'which {type(optim_wrapper).__name__} does not allow: set '
-            '`optim_wrapper` to a wrapper with one optimizer that does '
-            'not override `update_params`'
-        )
-
-
-def _check_model(model: nn.Module) -> None:
-    """Reject models whose passes do more than compute losses."""
+def _check_model(model: Any) -> None:
+    """Reject models whose passes do more, or teach less, than they have to."""
     name = type(model).__name__
-    own: Any = type(model)
-    if own.train_step is not BaseModel.train_step:
+    if type(model).train_step is not BaseModel.train_step:
         raise ValueError(
             f'{name} overrides train_step, which an ST iteration does not '
             'call: this model cannot be trained with subnets'
@@ -100,9 +86,10 @@ def _check_model(model: nn.Module) -> None:
                 'so several times per iteration: this model cannot be '
                 'trained with subnets'
             )
+    check_teaching_head(model)
 
 
-def _check_hook(loop: Any, hook: Hook) -> None:
+def _check_hook(loop: Any, hook: Any) -> None:
     """Reject a queue that each pass fills, and statistics of no batch."""
     kind = type(hook).__name__
     if kind == 'SwAVHook' and hook.queue_length > 0:

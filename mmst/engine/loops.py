@@ -2,16 +2,11 @@
 
 from typing import Any, List, Optional, Sequence
 
+from mmengine.hooks import LoggerHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmst.registry import LOOPS
-from mmst.subnets import (
-    PassRunner,
-    Subnet,
-    SubnetInputs,
-    SubnetSampler,
-    compile_blocks,
-)
+from mmst.subnets import PassRunner, Subnet, SubnetInputs, compile_blocks
 from mmst.subnets.options import check_flag
 
 from .checks import check_training
@@ -69,21 +64,28 @@ class STLoopMixin(BaseLoop):
             chain_inputs,
         )
         self.subnets: List[Subnet] = []
-        self._sampler: Optional[SubnetSampler] = None
-        self._is_rehearsed = False
-        self._copy_inputs = False
+        self._pass_runner: Optional[PassRunner] = None
 
     def run(self) -> Any:
         """Check that subnets can be trained here, then train."""
         hook = self._find_hook()
-        if not hook.sampler.is_off:
+        self._sampler = hook.sampler
+        if not self._sampler.is_off:
             check_training(self, hook)
             self._compile_blocks()
-            self._sampler = hook.fit(self.runner)
-            self._interval = hook.find_interval(self.runner)
-            self._judged = self._sampler.begin + self._find_patience()
+            hook.fit(self.runner)
             forget_scalars(self._sampler.num_subnets)
-            self._make_pass_runner()
+            intervals = [
+                other.interval
+                for other in self.runner.hooks
+                if isinstance(other, LoggerHook)
+            ]
+            self._interval = hook.interval or [*intervals, 10][0]
+            # So many iterations with subnets later, no network should guess.
+            patience = self.max_iters // 10
+            if isinstance(self, EpochBasedTrainLoop):
+                patience = min(patience, 5 * len(self.dataloader))
+            self._judged = self._sampler.begin + patience
         return super().run()
 
     def _find_hook(self) -> SubnetSamplerHook:
@@ -121,31 +123,20 @@ class STLoopMixin(BaseLoop):
             'skip them'
         )
 
-    def _make_pass_runner(self) -> None:
-        self._pass_runner = PassRunner(
-            self.runner.model,
-            share=self.why_apart is None,
-            update_running_stats=self.update_running_stats,
+    def run_iter(self, *args: Any) -> None:
+        """Run an iteration on a batch, which follows its index in an epoch."""
+        runner, sampler = self.runner, self._sampler
+        if sampler.is_off:
+            super().run_iter(*args)
+            return
+        *index, data_batch = args
+        told = dict(
+            batch_idx=index[0] if index else self._iter, data_batch=data_batch
         )
-
-    def _rehearse(self, data_batch: Any) -> None:
-        assert self._sampler is not None
-        findings = rehearse(self, self._sampler, data_batch)
-        self._copy_inputs = findings.writes_inputs
-        if findings.why_apart is not None:
-            self.why_apart = findings.why_apart
-            self._make_pass_runner()
-        self._is_rehearsed = True
-
-    def _run_st_iter(self, batch_idx: int, data_batch: Any) -> None:
-        runner = self.runner
-        if self._sampler is not None:
-            self.subnets = self._sampler.draw(runner.iter)
-        runner.call_hook(
-            'before_train_iter', batch_idx=batch_idx, data_batch=data_batch
-        )
-        if self._sampler is not None and not self._is_rehearsed:
-            self._rehearse(data_batch)
+        self.subnets = sampler.draw(runner.iter)
+        runner.call_hook('before_train_iter', **told)
+        if self._pass_runner is None:
+            self._pass_runner = self._rehearse(data_batch)
         if self.subnets:
             with name_place(f'iteration {runner.iter + 1}'):
                 outputs = st_step(
@@ -162,32 +153,25 @@ class STLoopMixin(BaseLoop):
             outputs = runner.model.train_step(
                 data_batch, optim_wrapper=runner.optim_wrapper
             )
-        runner.call_hook(
-            'after_train_iter',
-            batch_idx=batch_idx,
-            data_batch=data_batch,
-            outputs=outputs,
-        )
-        if self.subnets and self._is_report_due():
-            assert self._sampler is not None
-            report_subnets(runner, self._sampler.stages, self.subnets)
-        if self._sampler is not None and runner.iter + 1 == self._judged:
-            warn_of_guessing(runner, self._sampler.num_subnets)
+        runner.call_hook('after_train_iter', **told, outputs=outputs)
+        # One of the last `every` iterations of an interval has subnets.
+        left = self._interval - 1 - runner.iter % self._interval
+        if self.subnets and left < sampler.every:
+            report_subnets(runner, sampler.stages, self.subnets)
+        if runner.iter + 1 == self._judged:
+            warn_of_guessing(runner, sampler.num_subnets)
         self._iter += 1
 
-    def _find_patience(self) -> int:
-        """Find after how many iterations a network should not guess."""
-        patience = self.max_iters // 10
-        if isinstance(self, EpochBasedTrainLoop):
-            patience = min(patience, 5 * len(self.dataloader))
-        return patience
-
-    def _is_report_due(self) -> bool:
-        """Whether the LoggerHook's interval ends now, or without subnets."""
-        assert self._sampler is not None
-        # One of the last `every` iterations of an interval has subnets.
-        left = self._interval - 1 - self.runner.iter % self._interval
-        return left < self._sampler.every
+    def _rehearse(self, data_batch: Any) -> PassRunner:
+        """Rehearse an iteration, and make the runner that suits it."""
+        self.why_apart, self._copy_inputs = rehearse(
+            self, self._sampler, data_batch
+        )
+        return PassRunner(
+            self.runner.model,
+            share=self.why_apart is None,
+            update_running_stats=self.update_running_stats,
+        )
 
 
 def explain_apart(
@@ -197,15 +181,7 @@ def explain_apart(
     chain_inputs: bool = False,
     **others: Any,
 ) -> Optional[str]:
-    """Explain why each pass runs by itself; ``None`` where passes share.
-
-    Args:
-        share_prefixes: Option of :class:`mmst.engine.loops.STLoopMixin`.
-        update_running_stats: Option of :class:`mmst.engine.loops.STLoopMixin`.
-        input_transforms: Option of :class:`mmst.engine.loops.STLoopMixin`.
-        chain_inputs: Option of :class:`mmst.engine.loops.STLoopMixin`.
-        **others: Anything else in ``train_cfg``.
-    """
+    """Explain why passes run apart with a train_cfg; None if they share."""
     if not share_prefixes:
         return 'share_prefixes=False in train_cfg'
     if update_running_stats:
@@ -228,10 +204,6 @@ class STEpochBasedTrainLoop(STLoopMixin, EpochBasedTrainLoop):
         6
     """
 
-    def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Run one ST iteration on the ``idx``-th batch of the epoch."""
-        self._run_st_iter(idx, data_batch)
-
 
 @LOOPS.register_module()
 class STIterBasedTrainLoop(STLoopMixin, IterBasedTrainLoop):
@@ -243,7 +215,3 @@ class STIterBasedTrainLoop(STLoopMixin, IterBasedTrainLoop):
         >>> loop.subnets  # drawn before every iteration
         []
     """
-
-    def run_iter(self, data_batch: Any) -> None:
-        """Run one ST iteration."""
-        self._run_st_iter(self._iter, data_batch)

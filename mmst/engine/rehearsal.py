@@ -6,8 +6,9 @@ in silence, or failing hours later.
 
 import copy
 import time
+from contextlib import ExitStack
 from random import Random
-from typing import Any, List, NamedTuple, NoReturn, Optional
+from typing import Any, List, Optional, Tuple
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -15,7 +16,6 @@ from mmengine.dist import all_gather_object, get_world_size
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor, nn
 from torch.utils.data import (
-    DataLoader,
     DistributedSampler,
     RandomSampler,
     SequentialSampler,
@@ -32,9 +32,8 @@ from mmst.subnets import (
 )
 from mmst.subnets.cost import iter_tensors
 from mmst.subnets.verify import run_without_trace
-from mmst.targets import find_handler
 
-from .batch import PassBatches, get_images, read_entries
+from .batch import PassBatches, get_images
 from .report import describe_space
 from .step import log_apart, mark_pass, name_place
 
@@ -47,26 +46,14 @@ _FINITE = (
 )
 
 
-class Findings(NamedTuple):
-    """Results of a rehearsal, the same on every rank.
-
-    Attributes:
-        why_apart: Reason why passes have to run apart; ``None`` if they may
-            share.
-        writes_inputs: Whether the model writes into its images, so that each
-            pass needs a copy.
-    """
-
-    why_apart: Optional[str] = None
-    writes_inputs: bool = False
-
-
-def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
+def rehearse(
+    loop: Any, sampler: SubnetSampler, data_batch: Any
+) -> Tuple[Optional[str], bool]:
     """Rehearse the first iteration with subnets on a copy of the model.
 
     The space and its cost are logged first. Then, on every rank alike:
-    passes that share blocks are compared with passes apart; handlers of
-    targets have to reproduce the batch's own at the main size; and the
+    handlers of targets have to reproduce the batch's own at the main size;
+    passes that share blocks are compared with passes apart; and the
     smallest subnet runs on the smallest batch of an epoch. It takes about as
     long as two iterations, and the memory of a copy of the model. A model
     that cannot be copied is trained without, its passes apart.
@@ -76,13 +63,17 @@ def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
         sampler: The sampler that draws the subnets, fitted to the model.
         data_batch: The first batch, as it comes from the data loader.
 
+    Returns:
+        tuple: Reason why passes have to run apart, ``None`` if they may share;
+        and whether the model writes into its images, so that each pass needs
+        a copy. The same on every rank.
+
     Raises:
         ValueError: If subnets cannot be trained as they are configured.
         Exception: Otherwise, what a pass raised, with the subnet named.
     """
-    runner = loop.runner
-    logger = runner.logger
-    model = unwrap_model(runner.model)
+    logger = loop.runner.logger
+    model = unwrap_model(loop.runner.model)
     start = time.perf_counter()
     # A copy may share functions with the model, and so train parts of it.
     with run_without_trace(model), log_apart():
@@ -94,20 +85,19 @@ def rehearse(loop: Any, sampler: SubnetSampler, data_batch: Any) -> Findings:
                 f'iteration ({type(error).__name__}: {error}), so nothing is '
                 'checked in advance, and each pass runs by itself'
             )
-            return Findings(why_apart='the model cannot be copied')
+            return 'the model cannot be copied', False
         rehearsal = _Rehearsal(loop, sampler, data_batch, double)
-        rehearsal.report()
-        findings = rehearsal.run()
+        why_apart, writes_inputs = rehearsal.run()
     seconds = time.perf_counter() - start
     logger.info(f'Rehearsed one iteration on a copy in {seconds:.1f} s')
-    if findings.why_apart not in (None, loop.why_apart):
-        logger.warning(f'Each pass runs by itself: {findings.why_apart}')
-    if findings.writes_inputs:
+    if why_apart not in (None, loop.why_apart):
+        logger.warning(f'Each pass runs by itself: {why_apart}')
+    if writes_inputs:
         logger.info(
             f'{type(model).__name__} writes into its input images, so each '
             'pass gets a copy of them'
         )
-    return findings
+    return why_apart, writes_inputs
 
 
 class _Rehearsal:
@@ -123,16 +113,21 @@ class _Rehearsal:
         self._loop = loop
         self._sampler = sampler
         self._data_batch = data_batch
-        self._model = model
+        self._model: Any = model
         self._wrapper = loop.runner.optim_wrapper
-        self._num_images = _count_images(data_batch)
-        self._batches = self._make_batches(self._num_images)
+        loader = loop.dataloader.batch_sampler
+        self._num_images = least = getattr(loader, 'batch_size', None) or 0
+        source = getattr(loader, 'sampler', None)
+        if least and not loader.drop_last and isinstance(source, _FINITE):
+            least = len(source) % least or least
+        self._least_images = least
+        self._batches = self._make_batches(least=False)
 
-    def _make_batches(self, num_images: int) -> PassBatches:
-        """Make the batches of passes on the first images of the batch."""
+    def _make_batches(self, least: bool) -> PassBatches:
+        """Make the batches of passes, as the last ones of an epoch or not."""
         batch = copy.deepcopy(self._data_batch)
-        if num_images < self._num_images:
-            batch = _take_first(batch, self._num_images, num_images)
+        if least:
+            batch = _take_first(batch, self._num_images, self._least_images)
         with self._wrapper.optim_context(self._model):
             data = self._model.data_preprocessor(batch, True)
         return PassBatches(
@@ -143,28 +138,9 @@ class _Rehearsal:
             copy_inputs=True,
         )
 
-    def report(self) -> None:
-        """Log the space and its cost.
-
-        On every rank alike, as some norm layers wait for each other. Nothing
-        is said where the batch is not one of images, or the backbone cannot
-        run on them: the passes will say why.
-        """
-        try:
-            images = get_images(self._batches.make(None))
-            text = describe_space(
-                self._model,
-                torch.zeros_like(images[:1]),
-                self._sampler,
-                self._loop.why_apart,
-            )
-        except (TypeError, ValueError):
-            return
-        self._loop.runner.logger.info(text)
-
-    def run(self) -> Findings:
+    def run(self) -> Tuple[Optional[str], bool]:
         """Run the passes; reject what cannot be trained."""
-        self._check_transforms()
+        self._report()
         first = self._sampler.find_first(self._loop.runner.iter)
         subnets = self._sampler.draw(first)
         smallest = self._sampler.draw_smallest(Random(0))
@@ -172,34 +148,36 @@ class _Rehearsal:
             with mark_pass(index, subnet):
                 self._batches.check_targets(subnet)
                 self._batches.make(subnet)
-        why_apart = self._compare(subnets)
         self._try_smallest(smallest)
-        found = why_apart, self._batches.were_inputs_written()
+        why_apart = self._compare(subnets)
         # Passes of all ranks have to share the same blocks.
-        reasons, written = zip(*all_gather_object(found))
-        return Findings(next(filter(None, reasons), None), any(written))
+        found = all_gather_object((why_apart, self._batches.are_written))
+        reasons, written = zip(*found)
+        return next(filter(None, reasons), None), any(written)
 
-    def _check_transforms(self) -> None:
-        """Reject transforms that move pixels but not their annotations."""
-        moved = {'crop', 'flip'} & set(self._loop.subnet_inputs.transforms)
-        samples = read_entries(self._data_batch).get('data_samples')
-        for sample in samples if moved and isinstance(samples, list) else ():
-            if find_handler(sample).is_positional:
-                raise ValueError(
-                    f'input_transforms in train_cfg has {sorted(moved)}, '
-                    'which move pixels under the annotations of '
-                    f'{type(sample).__name__}: they are for classification '
-                    'only'
-                )
+    def _report(self) -> None:
+        """Log the space and its cost.
+
+        On every rank alike, as some norm layers wait for each other. Nothing
+        is said where the batch is not one of images, or the backbone cannot
+        run on them: the passes will say why.
+        """
+        try:
+            image = torch.zeros_like(get_images(self._batches.make(None))[:1])
+            text = describe_space(
+                self._model, image, self._sampler, self._loop.why_apart
+            )
+        except (TypeError, ValueError):
+            return
+        self._loop.runner.logger.info(text)
 
     def _compare(self, subnets: List[Subnet]) -> Optional[str]:
         """Run the passes; find why they may not share, if so."""
         passes = [None, *subnets]
         keys = self._batches.list_keys(passes)
+        why_apart: Optional[str] = self._loop.why_apart
         runner = PassRunner(
-            self._model,
-            self._loop.why_apart is None,
-            self._loop.update_running_stats,
+            self._model, why_apart is None, self._loop.update_running_stats
         )
         running: Optional[Subnet] = None
 
@@ -209,17 +187,18 @@ class _Rehearsal:
             return self._compute_loss(self._batches.make(subnet))
 
         try:
-            if self._loop.why_apart is not None:
+            if why_apart is not None:
                 runner.run(passes, loss, keys)
-                return None
+                return why_apart
             is_mixed = isinstance(self._wrapper, AmpOptimWrapper)
             difference = runner.verify(
                 passes, loss, keys, tolerance=0.1 if is_mixed else None
             )
-        except Exception as error:
+        except Exception:
             if running is None:
                 raise  # as without subnets
-            self._reject(running, self._num_images, error)
+            with name_place(f'subnet {running}'):
+                raise
         if difference is not None:
             return f'sharing blocks would be wrong here: {difference}'
         if runner.parted is None:
@@ -237,134 +216,98 @@ class _Rehearsal:
         )
         return None
 
-    def _compute_loss(self, batch: Any) -> Tensor:
+    def _compute_loss(self, batch: Any) -> Any:
         with self._wrapper.optim_context(self._model):
             losses = self._model._run_forward(batch, mode='loss')
         return self._model.parse_losses(losses)[0]
 
     def _try_smallest(self, subnet: Subnet) -> None:
         """Run the fewest blocks, at the smallest size, on the last batch."""
-        least = _count_least_images(self._loop.dataloader, self._num_images)
-        cells: List[int] = []
+        counts = f'{self._least_images} of {self._num_images} images'
+        advice = (
+            'the smallest size in `size_range` or `sizes` of '
+            f'SubnetSamplerHook, now {self._sampler.sizes}'
+        )
+        least = self._least_images < self._num_images
+        features: List[Any] = []
         handle = find_backbone(self._model).register_forward_hook(
-            lambda module, args, output: cells.extend(
-                _list_cells(args, output)
-            )
+            lambda module, args, output: features.append(output)
         )
         error = self._try(None, least)
         handle.remove()
+        if error is not None and not least:
+            raise error  # as without subnets
         if error is not None:
             self._loop.runner.logger.warning(
                 'The main network itself cannot be trained on the last batch '
-                f'of an epoch, {least} of {self._num_images} images: '
-                f'{_describe(error)}. Set drop_last=True in train_dataloader'
+                f'of an epoch, {counts}: {_describe(error)}. Set '
+                'drop_last=True in train_dataloader'
             )
-            least = self._num_images
-        error = self._try(subnet, least)
+            least = False
+        error, reason = self._try(subnet, least), ''
         if error is not None:
-            self._reject(subnet, least, error)
-        if subnet.size is not None and cells:
-            before, after = (
-                min(get_images(self._batches.make(network)).shape[-2:])
+            # A rank that fails alone must not wait for others.
+            is_alone = get_world_size() == 1
+            reason = _describe(error)
+            if is_alone and least and not self._try(subnet, False):
+                raise ValueError(
+                    'subnets cannot be trained on the last batch of an epoch, '
+                    f'{counts} (subnet {subnet}: {reason}): set '
+                    f'drop_last=True in train_dataloader, or raise {advice}'
+                ) from error
+            large = Subnet(subnet.paths)
+            if not is_alone or not subnet.size or self._try(large, False):
+                with name_place(f'subnet {subnet}'):
+                    raise error
+        elif subnet.size and features:
+            main, small = (
+                get_images(self._batches.make(network))
                 for network in (None, subnet)
             )
-            left = cells[-1] * after / before
-            if left < 0.5:
-                self._blame_size(
-                    subnet,
-                    f'{left:.2g} cells are left of the last feature map',
-                )
+            cells = _count_cells(features[-1], main)
+            left = cells * min(small.shape[-2:]) / min(main.shape[-2:])
+            if 0 < left < 0.5:
+                reason = f'{left:.2g} cells are left of the last feature map'
+        if reason:
+            images = get_images(self._batches.make(None))
+            raise ValueError(
+                f'subnets of {get_shorter_side(images, subnet.size)} px are '
+                f'too small: subnet {subnet}: {reason}. Raise {advice}'
+            ) from error
 
     def _try(
-        self, subnet: Optional[Subnet], num_images: int
+        self, subnet: Optional[Subnet], least: bool
     ) -> Optional[Exception]:
-        """Run the main network, then a subnet; return their exception."""
-        batches = self._make_batches(num_images)
-        main, small = batches.make(None), batches.make(subnet)
-        with torch.no_grad():
-            try:
+        """Run the main network, then a subnet; return the last's exception."""
+        batches = self._make_batches(least)
+        main, last = batches.make(None), batches.make(subnet)
+        with torch.no_grad(), ExitStack() as stack:
+            if subnet is not None:
                 self._compute_loss(main)  # which teaches the subnet
-                if subnet is not None:
-                    with activate(
-                        self._model, subnet, self._loop.update_running_stats
-                    ):
-                        self._compute_loss(small)
+                updates = self._loop.update_running_stats
+                stack.enter_context(activate(self._model, subnet, updates))
+            try:
+                self._compute_loss(last)
             except Exception as error:
                 return error
         return None
 
-    def _reject(
-        self, subnet: Subnet, num_images: int, error: Exception
-    ) -> NoReturn:
-        """Raise a subnet's exception; blame batch or size if it is theirs."""
-        sizes = self._sampler.sizes
-        # A rank that fails alone must not wait for others.
-        if get_world_size() == 1:
-            if num_images < self._num_images and not self._try(
-                subnet, self._num_images
-            ):
-                raise ValueError(
-                    'subnets cannot be trained on the last batch of an epoch, '
-                    f'{num_images} of {self._num_images} images (subnet '
-                    f'{subnet}: {_describe(error)}): set drop_last=True in '
-                    'train_dataloader, or raise the smallest size in '
-                    '`size_range` or `sizes` of SubnetSamplerHook, now '
-                    f'{sizes}'
-                ) from error
-            if sizes.values and not self._try(
-                Subnet(subnet.paths), self._num_images
-            ):
-                self._blame_size(subnet, _describe(error), error)
-        with name_place(f'subnet {subnet}'):
-            raise error
-
-    def _blame_size(
-        self, subnet: Subnet, reason: str, cause: Optional[Exception] = None
-    ) -> NoReturn:
-        images = get_images(self._batches.make(None))
-        raise ValueError(
-            f'subnets of {get_shorter_side(images, subnet.size)} px are too '
-            f'small: subnet {subnet}: {reason}. Raise the smallest size in '
-            '`size_range` or `sizes` of SubnetSamplerHook, now '
-            f'{self._sampler.sizes}'
-        ) from cause
-
 
 def _describe(error: Exception) -> str:
-    words = ' '.join(str(error).split())
-    return f'{type(error).__name__}: {words}'
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
-def _list_cells(args: Any, output: Any) -> List[int]:
-    """List the shorter side, in cells, of each feature map of a backbone."""
-    if not args or not isinstance(args[0], Tensor) or args[0].ndim != 4:
-        return []
-    height, width = args[0].shape[-2:]
-    maps = [x.shape[-2:] for x in iter_tensors(output) if x.ndim == 4]
-    return [
-        min(rows, columns)
-        for rows, columns in maps
-        # Features with channels last have other proportions.
-        if 0.5 < height * columns / (width * rows) < 2
-    ]
-
-
-def _count_least_images(loader: 'DataLoader[Any]', num_all: int) -> int:
-    """Count the images of a loader's smallest batch."""
-    batches = getattr(loader, 'batch_sampler', None)
-    source = getattr(batches, 'sampler', None)
-    if getattr(batches, 'drop_last', True) or not isinstance(source, _FINITE):
-        return num_all
-    left = len(source) % getattr(batches, 'batch_size', num_all)
-    return min(left or num_all, num_all)
-
-
-def _count_images(batch: Any) -> int:
-    """Count the images of a batch; 0 if unknown."""
-    if not isinstance(batch, dict):
-        return 0
-    lists = (batch.get('data_samples'), batch.get('inputs'))
-    return next((len(x) for x in lists if isinstance(x, (list, Tensor))), 0)
+def _count_cells(output: Any, images: Tensor) -> int:
+    """Count the cells of a backbone's last map, on its shorter side, or 0."""
+    height, width = images.shape[-2:]
+    cells = 0
+    for features in iter_tensors(output):
+        if features.ndim == 4:
+            rows, columns = features.shape[-2:]
+            # Features with channels last have other proportions.
+            if 0.5 < height * columns / (width * rows) < 2:
+                cells = min(rows, columns)
+    return cells
 
 
 def _take_first(batch: Any, length: int, num_images: int) -> Any:

@@ -1,12 +1,11 @@
 """Reports of subnets: space and cost before training, draws during it."""
 
 import math
-import re
 from typing import Dict, Optional, Sequence
 
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
-from mmengine.visualization import LocalVisBackend, Visualizer
+from mmengine.visualization import LocalVisBackend
 from torch import Tensor, nn
 
 from mmst.models import STClsHead
@@ -20,11 +19,6 @@ from mmst.subnets import (
     unwrap_model,
 )
 
-#: File of LocalVisBackend, beside its ``scalars.json``.
-FILE = 'subnets.json'
-#: Iterations over which losses are averaged before they are judged.
-WINDOW = 50
-
 
 def describe_space(
     model: nn.Module,
@@ -34,12 +28,7 @@ def describe_space(
 ) -> str:
     """Describe the stages, their candidate depths, and an iteration's cost.
 
-    Args:
-        model: The model.
-        image: One image of the main batch's size, (1, C, H, W).
-        sampler: The sampler that draws the subnets.
-        why_apart: Reason why passes do not share prefixes of blocks, if they
-            do not.
+    The image, (1, C, H, W), has the main batch's size.
     """
     stages, space, sizes = sampler.stages, sampler.space, sampler.sizes
     cost = measure_cost(model, image)
@@ -54,14 +43,12 @@ def describe_space(
         f'{"stage":<{width}}{"blocks":>8}{"FLOPs":>9}  depths drawn from',
     ]
     for stage, flops, depths in zip(stages, cost.blocks, space.depths):
-        drawn = (
-            'branch or shortcut of each block'
-            if space.strategy == 'raw'
-            else ', '.join(map(str, depths))
-        )
+        drawn = ', '.join(map(str, depths))
+        if space.strategy == 'raw':
+            drawn = 'branch or shortcut of each block'
+        share = sum(flops) / cost.total
         lines.append(
-            f'{stage.name:<{width}}{len(stage):>8}'
-            f'{sum(flops) / cost.total:>9.1%}  {drawn}'
+            f'{stage.name:<{width}}{len(stage):>8}{share:>9.1%}  {drawn}'
         )
     lines.append(
         f'input sizes drawn from: {sizes} (main input: {side} px, '
@@ -93,10 +80,7 @@ def describe_space(
 
 
 def add_subnet_scalars(
-    visualizer: Visualizer,
-    scalars: Dict[str, float],
-    step: int,
-    iteration: int,
+    runner: Runner, scalars: Dict[str, float], step: int
 ) -> None:
     """Write scalars to every backend: TensorBoard, WandB, local files.
 
@@ -104,57 +88,37 @@ def add_subnet_scalars(
     ``analyze_logs.py``, take every line of ``scalars.json`` for one of
     training or validation. ``iter`` is among the scalars, since some backends
     make a row of each call and ignore the step.
-
-    Args:
-        visualizer: The run's visualizer.
-        scalars: Names and values.
-        step: Number of epochs or iterations so far.
-        iteration: Number of iterations so far.
     """
-    scalars = dict(scalars, iter=iteration)
-    for backend in visualizer._vis_backends.values():
+    scalars = dict(scalars, iter=runner.iter + 1)
+    for backend in runner.visualizer._vis_backends.values():
         if isinstance(backend, LocalVisBackend):
-            backend = LocalVisBackend(backend._save_dir, scalar_save_file=FILE)
+            backend = LocalVisBackend(
+                backend._save_dir, scalar_save_file='subnets.json'
+            )
         backend.add_scalars(scalars, step=step)
 
 
 def forget_scalars(num_subnets: int) -> None:
-    """Drop losses of subnets that are no longer trained from the log.
-
-    A resumed run takes them over from its checkpoint.
-
-    Args:
-        num_subnets: Number of subnets of an iteration now.
-    """
+    """Drop losses of subnets beyond K, which a checkpoint may bring along."""
     scalars = MessageHub.get_current_instance().log_scalars
-    for name in list(scalars):
-        match = re.fullmatch(r'train/subnet(\d+)_loss', name)
-        if match and int(match[1]) >= num_subnets:
-            del scalars[name]
+    while scalars.pop(f'train/subnet{num_subnets}_loss', None) is not None:
+        num_subnets += 1
 
 
 def report_subnets(
     runner: Runner, stages: Sequence[Stage], subnets: Sequence[Subnet]
 ) -> None:
-    """Report which subnets an iteration trained, in the log and as scalars.
-
-    Args:
-        runner: The runner, after the iteration.
-        stages: The model's stages.
-        subnets: The subnets.
-    """
-    runner.logger.info(
-        f'Subnets of iteration {runner.iter + 1}: '
-        + '; '.join(map(str, subnets))
-    )
+    """Report which subnets an iteration trained, in the log and as scalars."""
+    now = runner.iter + 1
+    drawn = '; '.join(map(str, subnets))
+    runner.logger.info(f'Subnets of iteration {now}: {drawn}')
     scalars: Dict[str, float] = {}
     for k, subnet in enumerate(subnets):
         if subnet.size is not None:
             scalars[f'subnet{k}_size'] = subnet.size
         for stage, depth in zip(stages, subnet.depths):
             scalars[f'subnet{k}_depth_{stage.name}'] = depth
-    now = runner.iter + 1
-    add_subnet_scalars(runner.visualizer, scalars, now, now)
+    add_subnet_scalars(runner, scalars, step=now)
 
 
 def warn_of_guessing(runner: Runner, num_subnets: int) -> None:
@@ -162,10 +126,6 @@ def warn_of_guessing(runner: Runner, num_subnets: int) -> None:
 
     The same answer to every image is the easiest to agree on. Subnets that
     learn it from the start can keep a classifier there.
-
-    Args:
-        runner: The runner, some iterations after subnets began.
-        num_subnets: K.
     """
     head = getattr(unwrap_model(runner.model), 'head', None)
     num_classes = getattr(head, 'num_classes', None)
@@ -175,7 +135,8 @@ def warn_of_guessing(runner: Runner, num_subnets: int) -> None:
     names = ['main_loss', *(f'subnet{k}_loss' for k in range(num_subnets))]
     if any(f'train/{name}' not in scalars for name in names):
         return
-    main, *losses = (scalars[f'train/{name}'].mean(WINDOW) for name in names)
+    # Over the last 50 iterations.
+    main, *losses = (scalars[f'train/{name}'].mean(50) for name in names)
     mean = sum(losses) / len(losses)
     guess = math.log(num_classes)
     if main > 0.98 * guess and mean < 0.01 * guess:

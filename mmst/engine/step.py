@@ -2,28 +2,13 @@
 
 import copy
 from collections import OrderedDict
-from contextlib import contextmanager, nullcontext
-from typing import (
-    Any,
-    ContextManager,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from contextlib import ExitStack, contextmanager
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import torch
 from mmengine.dist import all_reduce, all_reduce_params, is_distributed
 from mmengine.logging import MessageHub
-from mmengine.model import (
-    BaseModel,
-    MMDistributedDataParallel,
-    is_model_wrapper,
-)
+from mmengine.model import is_model_wrapper
 from mmengine.model.utils import detect_anomalous_params
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
@@ -37,8 +22,8 @@ Log = Dict[str, Tensor]
 
 
 def st_step(
-    model: Union[BaseModel, MMDistributedDataParallel],
-    data_batch: Union[Dict[str, Any], Tuple[Any, ...], List[Any]],
+    model: nn.Module,
+    data_batch: Any,
     optim_wrapper: OptimWrapper,
     subnets: Sequence[Subnet],
     pass_runner: Optional[PassRunner] = None,
@@ -52,7 +37,7 @@ def st_step(
     so memory does not grow with K. One reduction and one step follow.
 
     Args:
-        model: The model, bare or wrapped for distributed training.
+        model: The ``BaseModel``, bare or in ``MMDistributedDataParallel``.
         data_batch: A batch from the data loader.
         optim_wrapper: Its ``accumulative_counts``, clipping and mixed
             precision mean the same as without subnets.
@@ -77,8 +62,8 @@ def st_step(
         >>> subnet = Subnet.ordered((1, 2, 1), (3, 3, 3), size=0.5)
         >>> log = st_step(model, data_batch, optim_wrapper, [subnet])
     """
-    module = unwrap_model(model)
-    passes: List[Optional[Subnet]] = [None, *subnets]
+    module: Any = unwrap_model(model)
+    passes = [None, *subnets]
     pass_runner = pass_runner or PassRunner(model)
     count = optim_wrapper.inner_count
     finds_anomalies = getattr(model, 'detect_anomalous_params', False)
@@ -88,9 +73,17 @@ def st_step(
     keys = batches.list_keys(passes)
     if finds_anomalies:
         keys[0] = 'apart'  # the search walks the main network's whole graph
-    losses: Dict[int, Tensor] = {}
+    losses: List[Any] = [None] * len(passes)
     main_log: Log = {}
-    with _accumulate_locally(model):
+    with ExitStack() as stack:
+        if is_model_wrapper(model):
+            # DDP's own reduction expects one backward pass an iteration, which
+            # uses the same parameters each time. no_sync() turns it off, but
+            # the main pass may broadcast buffers.
+            model.require_forward_param_sync = True  # type: ignore[assignment]
+            stack.enter_context(model.no_sync())
+        if isinstance(getattr(module, 'head', None), STClsHead):
+            stack.callback(module.head.forget)  # the main logits
         for one in pass_runner.plan(passes, keys):
             with mark_pass(one.index, one.subnet), one:
                 # All passes count as one for gradient accumulation.
@@ -108,20 +101,16 @@ def st_step(
                     main_log = {k: v.detach() for k, v in log.items()}
                     if finds_anomalies:  # subnets leave out some on purpose
                         detect_anomalous_params(loss, model=model)
-    in_order = [losses[index] for index in range(len(passes))]
-    log = _join_logs(main_log, in_order)
-    _update(model, optim_wrapper, in_order, subnets)
+    log = _join_logs(main_log, losses)
+    _update(model, optim_wrapper, losses, subnets)
     return log
 
 
 @contextmanager
 def name_place(place: str) -> Iterator[None]:
-    """Prefix the message of any exception raised inside with a place.
+    """Prefix exceptions raised inside with a place, such as 'iteration 7'.
 
-    The exception keeps its type and traceback.
-
-    Args:
-        place: The place, for example ``'iteration 7'``.
+    They keep their types and tracebacks.
     """
     try:
         yield
@@ -135,12 +124,7 @@ def name_place(place: str) -> Iterator[None]:
 
 @contextmanager
 def mark_pass(index: int, subnet: Optional[Subnet]) -> Iterator[None]:
-    """Name a subnet in its exceptions, and keep it out of the message hub.
-
-    Args:
-        index: Position of the pass; the main network's is 0.
-        subnet: The subnet; nothing is done for the main network.
-    """
+    """Name a subnet in its exceptions, and keep its figures out of the log."""
     if subnet is None:
         yield
         return
@@ -154,11 +138,7 @@ def mark_pass(index: int, subnet: Optional[Subnet]) -> Iterator[None]:
 
 @contextmanager
 def log_apart() -> Iterator[None]:
-    """Keep what a pass leaves in the message hub out of the log.
-
-    A model may write losses and other scalars there, which are to be the main
-    network's.
-    """
+    """Keep out of the log what a model writes into the message hub."""
     hub = MessageHub.get_current_instance()
     kept = hub._log_scalars, hub._runtime_info
     # Buffers replace their arrays when they grow.
@@ -170,27 +150,6 @@ def log_apart() -> Iterator[None]:
         yield
     finally:
         hub._log_scalars, hub._runtime_info = kept
-
-
-@contextmanager
-def _accumulate_locally(model: nn.Module) -> Iterator[None]:
-    """Keep DDP from reducing gradients; forget the main logits at the end.
-
-    Its own reduction expects one backward pass an iteration, which uses the
-    same parameters each time.
-    """
-    unsynchronized: ContextManager[None] = nullcontext()
-    if is_model_wrapper(model):
-        # no_sync() turns it off, but the main pass may broadcast buffers.
-        model.require_forward_param_sync = True  # type: ignore[assignment]
-        unsynchronized = model.no_sync()
-    with unsynchronized:
-        try:
-            yield
-        finally:
-            head = getattr(unwrap_model(model), 'head', None)
-            if isinstance(head, STClsHead):
-                head.forget()
 
 
 def _update(
@@ -210,17 +169,16 @@ def _update(
     else:
         bad = is_bad.tolist()
     if any(bad):
-        names = ['the main network'] + [
-            f'subnet {k} ({subnet})' for k, subnet in enumerate(subnets)
-        ]
-        values = [
+        names = ['the main network']
+        names += [f'subnet {k} ({subnet})' for k, subnet in enumerate(subnets)]
+        found = [
             f'{name}: {loss.item()}'
             + (' here, not finite on another rank' if loss.isfinite() else '')
             for name, loss, fails in zip(names, losses, bad)
             if fails
         ]
         raise FloatingPointError(
-            f'loss is not finite in {"; ".join(values)}. Nothing was updated'
+            f'loss is not finite in {"; ".join(found)}. Nothing was updated'
         )
     if updates:
         optim_wrapper.step()

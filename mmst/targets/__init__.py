@@ -4,9 +4,8 @@ A toolbox is only imported once a sample of it is met.
 """
 
 from . import classification, detection, pose, segmentation  # noqa: F401
-from .fields import find_batch_rule, keep, register_field
+from .fields import Resizing, find_batch_rule, keep, register_field
 from .handler import (
-    Resizing,
     SampleHandler,
     check_reproduced,
     find_handler,

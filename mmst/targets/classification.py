@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .fields import ORIGIN, keep, resize_fields
-from .handler import Resizing, SampleHandler, register_handler
+from .fields import ORIGIN, Resizing, keep, resize_fields
+from .handler import SampleHandler, register_handler
 
 
 @register_handler('mmpretrain.structures.data_sample.DataSample')

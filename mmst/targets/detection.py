@@ -6,8 +6,15 @@ from typing import Any, Dict, Sequence, Tuple
 
 from torch import Tensor
 
-from .fields import SHAPES, FieldRule, find_user_rule, keep, resize_fields
-from .handler import Resizing, SampleHandler, register_handler
+from .fields import (
+    SHAPES,
+    FieldRule,
+    Resizing,
+    find_user_rule,
+    keep,
+    resize_fields,
+)
+from .handler import SampleHandler, register_handler
 from .pixel_map import check_ignored, resize_label_map
 
 _MAPS = (

@@ -4,19 +4,79 @@ An unknown field is refused by name: left unchanged, it would silently train a
 subnet on wrong targets.
 """
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
-if TYPE_CHECKING:
-    from .handler import Resizing
+from torch import nn
 
+Shape = Tuple[int, int]
 #: Advice that helps wherever subnets cannot get smaller inputs.
 NO_SIZES = 'set neither `size_range` nor `sizes` in SubnetSamplerHook'
 
+
+@dataclass(frozen=True)
+class Resizing:
+    """How a subnet's batch was made from the main one.
+
+    The whole batch was resized, the padding around its smaller images
+    included, and then padded to the right and the bottom.
+
+    Attributes:
+        main_shape: (H, W) of the main batch.
+        resized_shape: (H, W) that it was resized to.
+        padded_shape: (H, W) of the subnet's batch.
+        divisor: Number that divides the sides of ``padded_shape``.
+        model: The model, whose ``data_preprocessor`` has the padding values.
+        dataset: The training data set, whose pipeline made the targets.
+            ``None`` where it is not known.
+
+    Example:
+        >>> half = Resizing(
+        ...     (64, 96), (32, 48), (32, 64), divisor=32, model=model)
+        >>> half.scale
+        (0.5, 0.5)
+        >>> half.resize_shape((60, 80))
+        (30, 40)
+    """
+
+    main_shape: Shape
+    resized_shape: Shape
+    padded_shape: Shape
+    divisor: int
+    model: nn.Module
+    dataset: Any = None
+
+    @property
+    def scale(self) -> Tuple[float, float]:
+        """New height over old, new width over old."""
+        height, width = (
+            new / old for new, old in zip(self.resized_shape, self.main_shape)
+        )
+        return height, width
+
+    def resize_shape(self, shape: Sequence[int]) -> Shape:
+        """Return the resized (H, W) of an image of the main batch."""
+        height, width = (
+            max(1, round(side * factor))
+            for side, factor in zip(shape, self.scale)
+        )
+        return height, width
+
+    def update_scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
+        """Return (w, h) factors since the image file, given the old ones."""
+        height, width = self.scale
+        return old[0] * width, old[1] * height
+
+    def get_pad_value(self, name: str, default: float) -> float:
+        """Get the data preprocessor's padding value of one kind of data."""
+        return getattr(self.model.data_preprocessor, name, default)
+
+
 # Takes a field's value and how the images were resized; returns a new value.
-FieldRule = Callable[[Any, 'Resizing'], Any]
+FieldRule = Callable[[Any, Resizing], Any]
 
 
-def keep(value: Any, resizing: 'Resizing') -> Any:
+def keep(value: Any, resizing: Resizing) -> Any:
     """Keep a value: the rule of a field that does not depend on the size.
 
     Example:
@@ -104,7 +164,7 @@ def find_batch_rule(name: str) -> Optional[FieldRule]:
 
 def resize_fields(
     sample: Any,
-    resizing: 'Resizing',
+    resizing: Resizing,
     rules: Mapping[str, FieldRule],
     prefix: str = '',
 ) -> Any:

@@ -1,6 +1,6 @@
 """Handlers of data samples: what subnets need to know about each type."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import (
     Any,
     Callable,
@@ -9,7 +9,6 @@ from typing import (
     List,
     Optional,
     Sequence,
-    Tuple,
     Type,
 )
 
@@ -18,66 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import fields
-
-Shape = Tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Resizing:
-    """How a subnet's batch was made from the main one.
-
-    The whole batch was resized, the padding around its smaller images
-    included, and then padded to the right and the bottom.
-
-    Attributes:
-        main_shape: (H, W) of the main batch.
-        resized_shape: (H, W) that it was resized to.
-        padded_shape: (H, W) of the subnet's batch.
-        divisor: Number that divides the sides of ``padded_shape``.
-        model: The model, whose ``data_preprocessor`` has the padding values.
-        dataset: The training data set, whose pipeline made the targets.
-            ``None`` where it is not known.
-
-    Example:
-        >>> half = Resizing(
-        ...     (64, 96), (32, 48), (32, 64), divisor=32, model=model)
-        >>> half.scale
-        (0.5, 0.5)
-        >>> half.resize_shape((60, 80))
-        (30, 40)
-    """
-
-    main_shape: Shape
-    resized_shape: Shape
-    padded_shape: Shape
-    divisor: int
-    model: nn.Module
-    dataset: Any = None
-
-    @property
-    def scale(self) -> Tuple[float, float]:
-        """New height over old, new width over old."""
-        height, width = (
-            new / old for new, old in zip(self.resized_shape, self.main_shape)
-        )
-        return height, width
-
-    def resize_shape(self, shape: Sequence[int]) -> Shape:
-        """Return the resized (H, W) of an image of the main batch."""
-        height, width = (
-            max(1, round(side * factor))
-            for side, factor in zip(shape, self.scale)
-        )
-        return height, width
-
-    def update_scale_factor(self, old: Sequence[float]) -> Tuple[float, float]:
-        """Return (w, h) factors since the image file, given the old ones."""
-        height, width = self.scale
-        return old[0] * width, old[1] * height
-
-    def get_pad_value(self, name: str, default: float) -> float:
-        """Get the data preprocessor's padding value of one kind of data."""
-        return getattr(self.model.data_preprocessor, name, default)
+from .fields import NO_SIZES, Resizing
 
 
 class SampleHandler:
@@ -107,13 +47,8 @@ class SampleHandler:
         At the main batch's own size the result must equal the sample, see
         :func:`check_reproduced`.
 
-        Args:
-            sample: The main network's sample; it and its tensors must not be
-                changed.
-            resizing: How the batch of images was resized.
-
         Returns:
-            A new sample.
+            A new sample; the main network's and its tensors must not change.
 
         Raises:
             TypeError: If no handler is registered for the sample's type.
@@ -122,17 +57,13 @@ class SampleHandler:
             'cannot give a subnet a smaller input: '
             f'{_get_name(type(sample))} has no handler. Known: '
             f'{", ".join(_HANDLERS)}. Register one with '
-            f'`mmst.targets.register_handler`, or {fields.NO_SIZES}'
+            f'`mmst.targets.register_handler`, or {NO_SIZES}'
         )
 
     def check_padding(self, sample: Any, resizing: Resizing) -> None:
         """Reject padding that the losses would learn.
 
         Called if the subnet's batch is padded after it was resized.
-
-        Args:
-            sample: The main network's sample.
-            resizing: How the batch of images was resized.
 
         Raises:
             ValueError: If padded parts of a target are not ignored.
@@ -293,7 +224,7 @@ def check_reproduced(
                 'Register a rule for it with '
                 f"`mmst.targets.register_field('{path}')` or a handler with "
                 f"`mmst.targets.register_handler('{_get_name(type(sample))}')`"
-                f', or {fields.NO_SIZES}'
+                f', or {NO_SIZES}'
             )
 
 
@@ -309,10 +240,8 @@ def find_difference(old: Any, new: Any) -> Optional[str]:
     parts, others = _get_parts(old), _get_parts(new)
     if parts is None or others is None:  # a number, text or an array
         return None if _are_close(old, new) else ''
-    if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
-        if len(old) != len(new):
-            return ''
-    elif type(old) is not type(new):
+    are_lists = all(isinstance(x, (list, tuple)) for x in (old, new))
+    if len(old) != len(new) if are_lists else type(old) is not type(new):
         return ''
     for name, part in parts.items():
         path = find_difference(part, others[name]) if name in others else ''

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fields import NO_SIZES
-from .handler import Resizing
+from .fields import NO_SIZES, Resizing
 
 
 def resize_label_map(

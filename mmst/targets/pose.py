@@ -10,14 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .fields import NO_SIZES, FieldRule, keep, resize_fields
-from .handler import (
-    Resizing,
-    SampleHandler,
-    Shape,
-    find_difference,
-    register_handler,
-)
+from .fields import NO_SIZES, FieldRule, Resizing, Shape, keep, resize_fields
+from .handler import SampleHandler, find_difference, register_handler
 
 Array = NDArray[Any]
 
@@ -159,11 +153,7 @@ def _encode(
 
 
 def _take(
-    codec: Any,
-    encoded: Dict[str, Array],
-    path: str,
-    old: Any,
-    resizing: Optional[Resizing] = None,
+    codec: Any, encoded: Dict[str, Array], path: str, old: Any, *_: Any
 ) -> Tensor:
     """Take a target that was encoded again, in the old one's type."""
     new = encoded.get(path)

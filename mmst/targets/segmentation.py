@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any, Dict
 
-from .fields import NO_SIZES, SHAPES, FieldRule, resize_fields
-from .handler import Resizing, SampleHandler, register_handler
+from .fields import NO_SIZES, SHAPES, FieldRule, Resizing, resize_fields
+from .handler import SampleHandler, register_handler
 from .pixel_map import check_ignored, resize_label_map
 
 

@@ -177,10 +177,6 @@ def _image(rng: np.random.Generator, shape: tuple) -> dict:
     return dict(
         img=rng.integers(0, 256, (*shape, 3), np.uint8),
         img_shape=shape,
-        ori_shape=shape,
-        img_id=0,
-        id=0,
-        scale_factor=(1.0, 1.0),
         seg_fields=['gt_seg_map'],
         gt_seg_map=rng.integers(0, THINGS + STUFF, shape).astype(np.uint8),
     )

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpretrain.engine.hooks import SwAVHook
 from torch import nn
@@ -13,6 +12,7 @@ from mmst.engine import SubnetSamplerHook
 from mmst.engine.checks import check_training
 from mmst.subnets import SubnetInputs
 from tests.conftest import build_classifier, sgd
+from tests.engine.test_loops import OwnStep
 
 
 def check(model=None, wrapper=None, hook=None, chained=False, **sampler):
@@ -27,14 +27,6 @@ def check(model=None, wrapper=None, hook=None, chained=False, **sampler):
     inputs = SubnetInputs(chained=chained)
     loop = SimpleNamespace(runner=runner, subnet_inputs=inputs)
     check_training(loop, sampler_hook)
-
-
-class OwnStep(BaseModel):
-    def train_step(self, data, optim_wrapper):
-        return {}
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        return inputs
 
 
 class OwnUpdate(OptimWrapper):
@@ -74,10 +66,7 @@ def swav(queue_length):
             lambda: dict(wrapper=OwnUpdate(optimizer())),
             'OwnUpdate does not .*override `update_params`',
         ),
-        (
-            lambda: dict(model=OwnStep(), wrapper=OptimWrapper(optimizer())),
-            'OwnStep overrides train_step',
-        ),
+        (lambda: dict(model=OwnStep()), 'OwnStep overrides train_step'),
         (lambda: dict(model=headless()), 'model.head is NoneType'),
         (lambda: dict(hook=swav(8)), 'SwAVHook: queue_length=8 .* to 0'),
         (lambda: dict(hook=swav(0)), None),

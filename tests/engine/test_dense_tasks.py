@@ -12,7 +12,7 @@ from torch import nn
 from mmst.engine.batch import PassBatches
 from mmst.engine.step import st_step
 from mmst.subnets import PassRunner, Subnet, SubnetInputs
-from tests.conftest import Steps, most_saved, sgd
+from tests.conftest import Steps, sgd
 from tests.engine.dense_tasks import (
     TASKS,
     TinyScenes,
@@ -222,20 +222,6 @@ def in_double(model):
     )
 
 
-@on('panoptic')
-def test_memory_does_not_grow_with_the_number_of_subnets(task):
-    """Subnets as large as the main network, drawing the same samples."""
-
-    def most(num_subnets: int) -> int:
-        model = build(task)
-        subnets = [Subnet.ordered(FULL, FULL)] * num_subnets
-        return most_saved(
-            lambda: st_step(model, batch(task), sgd(model, lr=0.0), subnets)
-        )
-
-    assert most(3) == most(1) > 0
-
-
 @on('one_stage_masks', 'segmentation', 'pose')
 def test_samples_stay_as_they_came(task):
     """What passes write stays with them, the main network's included."""
@@ -264,9 +250,7 @@ def test_samples_stay_as_they_came(task):
     assert_same(snapshot(again), snapshot(log))
 
 
-@pytest.mark.parametrize(
-    'task', ['two_stage', 'one_stage', 'panoptic'], indirect=True
-)
+@pytest.mark.parametrize('task', ['two_stage', 'one_stage'], indirect=True)
 def test_subnet_that_sees_no_instance(task):
     """All boxes of an image, then of the batch, shrink under a pixel."""
     model = build(task)
@@ -280,21 +264,13 @@ def test_subnet_that_sees_no_instance(task):
 
 
 @on('panoptic', 'segmentation', 'pose')
-def test_no_subnets_is_the_toolbox_s_own_training(task, tiny_runner):
-    """Bit for bit, optimizer state included; with subnets it is another."""
-
-    def train(name, sampler=None, loop='mmst.STEpochBasedTrainLoop'):
-        runner = tiny_runner(
-            name, sampler=sampler, loop=loop, **runner_options(task)
-        )
-        runner.train()
-        state = runner.optim_wrapper.optimizer.state_dict()['state']
-        return dict(runner.model.state_dict()), snapshot(state)
-
-    plain = train('plain', loop='EpochBasedTrainLoop')
-    none = train('none', dict(num_subnets=0))
-    assert_same(snapshot(plain), snapshot(none))
-    some, _ = train('some', dict(num_subnets=2, size_range=(0.5, 1.0)))
-    assert list(some) == list(plain[0])
-    assert not all(map(torch.equal, plain[0].values(), some.values()))
-    assert all(torch.isfinite(value).all() for value in some.values())
+def test_whole_run(task, tiny_runner):
+    """Rehearsed, and trained with subnets of other sizes."""
+    runner = tiny_runner(
+        sampler=dict(num_subnets=2, size_range=(0.5, 1.0)),
+        **runner_options(task),
+    )
+    runner.train()
+    for name in ('main_loss', 'subnet0_loss', 'subnet1_loss'):
+        losses, _ = runner.message_hub.get_scalar(f'train/{name}').data
+        assert len(losses) == 2 and (losses > 0).all()

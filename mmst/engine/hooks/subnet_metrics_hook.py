@@ -1,7 +1,7 @@
 """Reports how good the subnets are while the network trains."""
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from contextlib import ExitStack
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 from mmengine.hooks import EMAHook, Hook
@@ -127,26 +127,20 @@ class SubnetMetricsHook(Hook):
 
     def _report(self, runner: Runner, now: str, step: int) -> None:
         scalars = {}
-        for depths, metrics in self.evaluate(runner):
-            name = '-'.join(map(str, depths))
-            line = '  '.join(f'{key}: {x:.4f}' for key, x in metrics.items())
-            runner.logger.info(f'Subnet(val) [{now}]  {name}  {line}')
-            for key, value in metrics.items():
-                scalars[f'subnet_{name}/{key}'] = value
-        add_subnet_scalars(runner.visualizer, scalars, step, runner.iter + 1)
-
-    def evaluate(
-        self, runner: Runner
-    ) -> List[Tuple[Sequence[int], Dict[str, float]]]:
-        """Compute the numeric metrics of each subnet.
-
-        Args:
-            runner: The runner, during its training.
-        """
-        results = []
-        with preserve_random_state(), preserve_modes(
-            runner.model
-        ), _prepare_validation(runner):
+        with ExitStack() as stack:
+            stack.enter_context(preserve_random_state())
+            stack.enter_context(preserve_modes(runner.model))
+            for hook in runner.hooks:
+                # mmpretrain's may be set to evaluate the plain weights.
+                if isinstance(hook, EMAHook) and getattr(
+                    hook, 'evaluate_on_ema', True
+                ):
+                    # Not by its hook points, where it validates once more.
+                    hook._swap_ema_parameters()
+                    stack.callback(hook._swap_ema_parameters)
+            # No hook logs these metrics.
+            stack.callback(setattr, runner, '_hooks', runner._hooks)
+            runner._hooks = []
             if self._dataset is None:
                 # The training's own may be in use.
                 self._dataset = build_train_loader(runner).dataset
@@ -154,33 +148,14 @@ class SubnetMetricsHook(Hook):
                 metrics = evaluate_subnet(
                     runner, depths, self.num_samples, self._dataset
                 )
+                name = '-'.join(map(str, depths))
                 numbers = {
                     key: float(value)
                     for key, value in metrics.items()
                     if isinstance(value, (int, float, np.number))
                 }
-                results.append((depths, numbers))
-        return results
-
-
-@contextmanager
-def _prepare_validation(runner: Runner) -> Iterator[None]:
-    """Swap in the weights that are validated; let no hook log the metrics."""
-    hooks = runner._hooks
-    averages = [
-        hook
-        for hook in hooks
-        if isinstance(hook, EMAHook)
-        # mmpretrain's may be set to evaluate the plain weights.
-        and getattr(hook, 'evaluate_on_ema', True)
-    ]
-    runner._hooks = []
-    # Not by its hook points, where mmpretrain's validates once more.
-    for hook in averages:
-        hook._swap_ema_parameters()
-    try:
-        yield
-    finally:
-        for hook in averages:
-            hook._swap_ema_parameters()
-        runner._hooks = hooks
+                line = '  '.join(f'{k}: {x:.4f}' for k, x in numbers.items())
+                runner.logger.info(f'Subnet(val) [{now}]  {name}  {line}')
+                for key, value in numbers.items():
+                    scalars[f'subnet_{name}/{key}'] = value
+        add_subnet_scalars(runner, scalars, step)

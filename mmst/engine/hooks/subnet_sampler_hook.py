@@ -3,7 +3,7 @@
 from typing import Any, Optional, Union
 
 from mmengine.dist import broadcast_object_list
-from mmengine.hooks import Hook, LoggerHook
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmst.registry import HOOKS
@@ -86,15 +86,7 @@ class SubnetSamplerHook(Hook):
             )
 
     def fit(self, runner: Runner) -> SubnetSampler:
-        """Fit the sampler to a run: its model, seed and epochs.
-
-        Args:
-            runner: The runner, before its first iteration.
-
-        Raises:
-            TypeError: If the model's stages cannot be found.
-            ValueError: If the space does not fit them.
-        """
+        """Fit the sampler to a run: its model, seed and epochs."""
         # With `diff_rank_seed` each rank has a different seed.
         seed = [runner.seed]
         broadcast_object_list(seed)
@@ -115,9 +107,6 @@ class SubnetSamplerHook(Hook):
         Args:
             epoch_length: Iterations per epoch; ``None`` if the loop has none.
             num_iterations: Iterations of the whole training.
-
-        Raises:
-            ValueError: If there is no such iteration.
         """
         if isinstance(self.begin, float):
             begin = round(self.begin * num_iterations)
@@ -139,11 +128,3 @@ class SubnetSamplerHook(Hook):
                 'training'
             )
         return begin
-
-    def find_interval(self, runner: Runner) -> int:
-        """Find the number of iterations between two reports."""
-        if self.interval is not None:
-            return self.interval
-        return next(
-            (h.interval for h in runner.hooks if isinstance(h, LoggerHook)), 10
-        )
