@@ -144,13 +144,7 @@ def register_field(name: str) -> Callable[[FieldRule], FieldRule]:
 
 
 def find_batch_rule(name: str) -> Optional[FieldRule]:
-    """Find how a batch's entry shrinks with the images, if a user said so.
-
-    Args:
-        name: Its name in the batch, beside ``inputs`` and ``data_samples``.
-
-    Returns:
-        The rule that was registered with :func:`register_field`.
+    """Find the rule that a user registered for an entry of the batch.
 
     Example:
         >>> _ = register_field('camera')(keep)
@@ -168,14 +162,10 @@ def resize_fields(
     rules: Mapping[str, FieldRule],
     prefix: str = '',
 ) -> Any:
-    """Resize a copy of a sample, field by field.
+    """Resize a copy of a ``BaseDataElement``, field by field.
 
-    Args:
-        sample: A ``BaseDataElement``, which may contain others; not changed.
-        resizing: How the images were resized.
-        rules: How the fields of this type of sample shrink; names as in
-            :func:`register_field`, whose rules come first.
-        prefix: Path of an element in a sample, whose metadata stay.
+    Rules are named as in :func:`register_field`, whose rules come first. The
+    prefix is the path of an element in a sample, whose metadata stay.
 
     Raises:
         TypeError: If a field is unknown.

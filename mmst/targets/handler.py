@@ -197,8 +197,7 @@ def check_reproduced(
 
     Args:
         samples: The data samples of the main batch, or ``None``.
-        resizing: How a batch of these images is resized; its sizes but for
-            ``main_shape`` do not matter.
+        resizing: How these images are resized; only ``main_shape`` counts.
 
     Raises:
         ValueError: If a field of a sample is not reproduced.

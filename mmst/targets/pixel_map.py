@@ -15,19 +15,14 @@ def resize_label_map(
     pad_name: str,
     image_shape: Sequence[int],
 ) -> Tensor:
-    """Resize a map of labels to the nearest pixel.
+    """Resize a map of labels, (..., H, W), to the nearest pixel.
 
-    The nearest pixel is that of ``cv2.INTER_NEAREST``, which the toolboxes'
-    ``Resize`` transforms use for maps: the floor of the exact position.
-    (PyTorch's ``mode='nearest'`` means the same, but rounds the position to
-    float32 and is sometimes off by one pixel.)
-
-    Args:
-        label_map: (..., H, W), of any type, as large as the main batch, or
-            only as large as the image, which the data preprocessor left so.
-        resizing: How the images were resized.
-        pad_name: Name of the data preprocessor's option for the padding.
-        image_shape: (H, W) of the image in the main batch.
+    It is as large as the main batch or, if the data preprocessor left it so,
+    as the image in it, (H, W), and is padded with the data preprocessor's
+    option ``pad_name``. The nearest pixel is that of ``cv2.INTER_NEAREST``,
+    which the toolboxes' ``Resize`` transforms use for maps: the floor of the
+    exact position. (PyTorch's ``mode='nearest'`` means the same, but rounds
+    the position to float32 and is sometimes off by one pixel.)
     """
     shape = tuple(label_map.shape[-2:])
     if shape == tuple(resizing.main_shape):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
@@ -11,7 +10,7 @@ from mmst.engine.batch import PassBatches, read_entries
 from mmst.engine.step import st_step
 from mmst.subnets import Subnet, SubnetInputs, pad_inputs
 from mmst.targets import SampleHandler, register_handler
-from tests.conftest import TinyImages, batch, build_classifier, loader, sgd
+from tests.conftest import batch, build_classifier, sgd
 from tests.targets.snapshot import assert_same
 
 FULL = (3, 3, 3)
@@ -169,14 +168,10 @@ def test_batches_of_any_form(form):
     assert_same(at_size(other, None), other)
 
 
-def loop_with(**options):
-    loop = dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1, **options)
-    return dict(sampler=dict(num_subnets=1), train_cfg=loop)
-
-
 def test_loop_hands_them_on(tiny_runner):
-    options = dict(input_transforms=['normalize'], chain_inputs=True)
-    runner = tiny_runner(**loop_with(**options))
+    loop = dict(type='mmst.STEpochBasedTrainLoop', max_epochs=1)
+    loop.update(input_transforms=['normalize'], chain_inputs=True)
+    runner = tiny_runner(sampler=dict(num_subnets=1), train_cfg=loop)
     seen = []
     runner.model.backbone.register_forward_pre_hook(
         lambda module, args: seen.append(args[0])
@@ -191,21 +186,13 @@ def test_loop_hands_them_on(tiny_runner):
     assert len(passes) == 6
 
 
-@DATASETS.register_module()
-class LocatedImages(TinyImages):
-    """Samples of a type that mmst does not know."""
-
-    def __getitem__(self, index):
-        return dict(super().__getitem__(index), data_samples=BaseDataElement())
-
-
 @pytest.mark.parametrize('moved', ['crop', 'flip'])
-def test_moving_pixels_is_for_classification(tiny_runner, moved):
-    """Such samples may say where things are."""
-    runner = tiny_runner(
-        train_dataloader=loader('LocatedImages'),
-        **loop_with(input_transforms=[moved]),
-    )
+def test_moving_pixels_is_for_classification(moved):
+    """Samples of an unknown type may say where things are."""
+    images = torch.zeros(1, 3, 8, 8)
+    data = dict(inputs=images, data_samples=[BaseDataElement()])
+    model = nn.Module()
+    model.data_preprocessor = nn.Module()
     told = f'{moved}.*of BaseDataElement.*classification only'
     with pytest.raises(ValueError, match=told):
-        runner.train()
+        PassBatches(data, SubnetInputs([moved]), model)
