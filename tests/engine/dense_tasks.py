@@ -3,7 +3,7 @@
 import copy
 import importlib
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
@@ -162,13 +162,14 @@ class TinyScenes(BaseDataset):
     """Noise with boxes, masks, label maps and a person, kept in memory."""
 
     def __init__(self, task: str, pipeline: List[dict] = ()) -> None:
-        self.scene = SCENES[TASKS[task][0]]
-        super().__init__(pipeline=pipeline or PIPELINES[TASKS[task][0]])
+        self.toolbox = TASKS[task][0]
+        super().__init__(pipeline=pipeline or PIPELINES[self.toolbox])
 
     def load_data_list(self) -> List[dict]:
         """One scene for each of ``SHAPES``."""
+        scenes = dict(mmdet=_instances, mmseg=_image, mmpose=_person)
         return [
-            self.scene(np.random.default_rng(i), shape)
+            scenes[self.toolbox](np.random.default_rng(i), shape)
             for i, shape in enumerate(SHAPES)
         ]
 
@@ -207,15 +208,8 @@ def _person(rng: np.random.Generator, shape: tuple) -> dict:
     keypoints = rng.uniform(10, 70, (1, JOINTS, 2)).astype(np.float32)
     return dict(
         _image(rng, shape),
-        category_id=1,
         keypoints=keypoints,
         keypoints_visible=np.ones((1, JOINTS), np.float32),
         bbox=np.array([[5.0, 5.0, 75.0, 75.0]], np.float32),
-        bbox_score=np.ones(1, np.float32),
         flip_indices=list(range(JOINTS)),
     )
-
-
-SCENES: Dict[str, Callable] = dict(
-    mmdet=_instances, mmseg=_image, mmpose=_person
-)
