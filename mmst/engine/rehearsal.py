@@ -115,10 +115,11 @@ class _Rehearsal:
         self._data_batch = data_batch
         self._model: Any = model
         self._wrapper = loop.runner.optim_wrapper
-        loader = loop.dataloader.batch_sampler
-        self._num_images = least = getattr(loader, 'batch_size', None) or 0
-        source = getattr(loader, 'sampler', None)
-        if least and not loader.drop_last and isinstance(source, _FINITE):
+        batches = loop.dataloader.batch_sampler
+        self._num_images = least = getattr(batches, 'batch_size', None) or 0
+        source = getattr(batches, 'sampler', None)
+        drops_last = getattr(batches, 'drop_last', True)
+        if least and not drops_last and isinstance(source, _FINITE):
             least = len(source) % least or least
         self._least_images = least
         self._batches = self._make_batches(least=False)
