@@ -6,15 +6,13 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DataParallel
 
 from .compilation import check_not_compiled
 from .stages import (
     Stage,
     check_branch,
-    find_backbone,
-    find_stages,
+    find_network,
     keep_input,
     replace_forward,
 )
@@ -78,13 +76,13 @@ def activate(
         (1, 2, 1, 2)
     """
     check_not_compiled(model)
-    stages = find_stages(model)
+    backbone, stages = find_network(model)
     if not isinstance(subnet, Subnet):
         subnet = Subnet.ordered(subnet, [len(stage) for stage in stages])
     if isinstance(model, DataParallel):
         check_replicas(stages, [subnet])
     modules = () if update_running_stats else model.modules()
-    with run_paths(find_backbone(model), stages, subnet, modules):
+    with run_paths(backbone, stages, subnet, modules):
         yield subnet
 
 
@@ -129,28 +127,25 @@ def _take_paths(
         )
     for stage, paths in zip(stages, subnet.paths):
         for block, path in zip(stage.blocks, paths):
-            module, shortcut = block.module, block.shortcut
             if path is Path.SHORTCUT:
-                if shortcut is None:
+                if block.shortcut is None:
                     raise ValueError(
                         f'a block of {stage.name} has no shortcut and cannot '
                         'be skipped'
                     )
-                stack.enter_context(replace_forward(module, shortcut))
+                stack.enter_context(
+                    replace_forward(block.module, block.shortcut)
+                )
             elif path is Path.BRANCH:
                 check_branch(stage, block)
-                if shortcut is not None and block.branch_only is not None:
-                    stack.enter_context(block.branch_only(module))
+                if block.shortcut and block.branch_only:
+                    stack.enter_context(block.branch_only(block.module))
         for reader in stage.readers:
             stack.enter_context(reader.narrow(paths))
 
 
 def check_replicas(stages: Sequence[Stage], subnets: Iterable[Subnet]) -> None:
-    """Refuse paths that ``nn.DataParallel`` runs with the original's weights.
-
-    Raises:
-        ValueError: If a path of the subnets has weights.
-    """
+    """Reject paths that ``nn.DataParallel`` runs with others' weights."""
     for subnet in subnets:
         for stage, paths in zip(stages, subnet.paths):
             for block, path in zip(stage.blocks, paths):
@@ -170,33 +165,22 @@ def check_replicas(stages: Sequence[Stage], subnets: Iterable[Subnet]) -> None:
 
 @contextmanager
 def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Undo afterwards all changes of buffers inside this context.
+    """Undo afterwards all changes of buffers of these modules.
 
-    Observers of quantisation give theirs a shape in the first pass.
-
-    Args:
-        modules: Modules whose buffers to restore, without their children's.
-            Buffers that share memory, as views do, are not supported.
-
-    Example:
-        >>> norm = torch.nn.BatchNorm1d(2)
-        >>> with preserve_buffers(norm.modules()):
-        ...     _ = norm(torch.ones(3, 2))
-        >>> norm.running_mean
-        tensor([0., 0.])
+    Their children's are others. Buffers that share memory, as views do, are
+    not supported.
     """
     owned = [(module._buffers, dict(module._buffers)) for module in modules]
-    groups: Dict[Any, Dict[int, Tensor]] = {}
+    # By kind: on a GPU, one kernel copies all of them.
+    groups: Dict[Any, Dict[Tensor, Tensor]] = {}
     for _, kept in owned:
-        for tensor in kept.values():
-            if tensor is not None:
-                kind = tensor.dtype, tensor.device
-                groups.setdefault(kind, {})[id(tensor)] = tensor
-    # One copy of many: on a GPU, one kernel for all of them.
-    buffers = [[*group.values()] for group in groups.values()]
+        for buffer in kept.values():
+            if buffer is not None:
+                kind = buffer.dtype, buffer.device
+                groups.setdefault(kind, {})[buffer] = torch.empty_like(buffer)
     with torch.no_grad():
-        joined = [_flatten_dense_tensors(group).clone() for group in buffers]
-    copies = [*map(_unflatten_dense_tensors, joined, buffers)]
+        for copies in groups.values():
+            torch._foreach_copy_([*copies.values()], [*copies])
     try:
         yield
     finally:
@@ -206,10 +190,13 @@ def preserve_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
             ):
                 now.clear()
                 now.update(kept)
-        for group, values in zip(buffers, copies):
-            for buffer, value in zip(group, values):
-                if buffer.shape != value.shape:
-                    buffer.data = value.clone()
+        for copies in groups.values():
+            for buffer, copy in copies.items():
+                # Observers of quantisation give theirs a shape.
+                if buffer.shape != copy.shape:
+                    buffer.data = torch.empty_like(copy)
             # Hidden from autograd: graphs of earlier passes may still need
             # buffers that were only read inside.
-            torch._foreach_copy_([buffer.data for buffer in group], values)
+            torch._foreach_copy_(
+                [buffer.data for buffer in copies], [*copies.values()]
+            )

@@ -12,7 +12,6 @@ from typing import (
     Dict,
     Iterator,
     Optional,
-    Sequence,
     Tuple,
 )
 
@@ -23,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .compilation import run_uncompiled
 from .preserve import preserve_modes
-from .stages import Stage, find_backbone, find_stages
+from .stages import Stage, find_network
 from .subnet import Path, Subnet
 
 Table = Tuple[Tuple[int, ...], ...]
@@ -158,18 +157,39 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         >>> cost.count(Subnet.ordered((1, 2, 1, 2), (2, 2, 2, 2))) < cost.total
         True
     """
-    backbone, stages = find_backbone(model), find_stages(model)
+    backbone, stages = find_network(model)
     too_small = (
         f'an input of {image.shape[-2]} x {image.shape[-1]} px leaves no '
         f'feature map at the end of {type(backbone).__name__}'
     )
+    # FLOPs of modules, and of what runs before a block since the last one.
+    counts: Dict[nn.Module, int] = {}
+    before: Dict[nn.Module, int] = {}
+    spent = 0
+
+    def start(module: nn.Module, *_: Any) -> None:
+        counts[module] = counts.get(module, 0) - flops()
+        if module in modules:
+            before[module] = flops() - spent
+
+    def end(module: nn.Module, *_: Any) -> None:
+        nonlocal spent
+        counts[module] += flops()
+        if module in modules:
+            spent = flops()
+
+    modules = {block.module for stage in stages for block in stage.blocks}
+    readers = [reader for stage in stages for reader in stage.readers]
+    convs = {reader.conv for reader in readers if reader.conv is not None}
     with ExitStack() as stack, torch.no_grad(), run_uncompiled(backbone):
         stack.enter_context(preserve_modes(backbone))
         devices = [image.device] if image.is_cuda else []
         stack.enter_context(torch.random.fork_rng(devices))
         backbone.eval()
         flops = stack.enter_context(count_flops())
-        counts, before = _count_modules(stack, stages, flops)
+        for module in modules | convs:
+            stack.callback(module.register_forward_pre_hook(start).remove)
+            stack.callback(module.register_forward_hook(end).remove)
         state = _read_random_state(image)
         try:
             outputs = backbone(image)
@@ -179,13 +199,9 @@ def measure_cost(model: nn.Module, image: Tensor) -> BackboneCost:
         is_random = not torch.equal(state, _read_random_state(image))
     if any(feature.numel() == 0 for feature in iter_tensors(outputs)):
         raise ValueError(too_small)
-    blocks, reads, after = zip(
-        *(_count_stage_flops(stage, counts) for stage in stages)
-    )
-    firsts = [before.get(stage.blocks[0].module, 0) for stage in stages]
-    return BackboneCost(
-        flops(), blocks, reads, after, tuple(firsts), is_random
-    )
+    firsts = tuple(before.get(s.blocks[0].module, 0) for s in stages)
+    blocks, reads, after = zip(*(_count_stage(s, counts) for s in stages))
+    return BackboneCost(flops(), blocks, reads, after, firsts, is_random)
 
 
 def _read_random_state(image: Tensor) -> Tensor:
@@ -198,45 +214,14 @@ def iter_tensors(outputs: Any) -> Iterator[Tensor]:
     """Iterate over the tensors in lists and dicts of outputs."""
     if isinstance(outputs, Tensor):
         yield outputs
+    elif isinstance(outputs, dict):
+        yield from iter_tensors([*outputs.values()])
     elif isinstance(outputs, (list, tuple)):
         for output in outputs:
             yield from iter_tensors(output)
-    elif isinstance(outputs, dict):
-        yield from iter_tensors(list(outputs.values()))
 
 
-def _count_modules(
-    stack: ExitStack, stages: Sequence[Stage], flops: Callable[[], int]
-) -> Tuple[Dict[nn.Module, int], Dict[nn.Module, int]]:
-    """Count FLOPs of each block and reader, and of what is before a block."""
-    counts: Dict[nn.Module, int] = {}
-    before: Dict[nn.Module, int] = {}
-    blocks = {block.module for stage in stages for block in stage.blocks}
-    spent = 0
-
-    def start(module: nn.Module, *_: Any) -> None:
-        counts[module] = counts.get(module, 0) - flops()
-        if module in blocks:
-            before[module] = flops() - spent
-
-    def end(module: nn.Module, *_: Any) -> None:
-        nonlocal spent
-        counts[module] += flops()
-        if module in blocks:
-            spent = flops()
-
-    for stage in stages:
-        watched = [block.module for block in stage.blocks]
-        watched += [
-            reader.conv for reader in stage.readers if reader.conv is not None
-        ]
-        for module in watched:
-            stack.callback(module.register_forward_pre_hook(start).remove)
-            stack.callback(module.register_forward_hook(end).remove)
-    return counts, before
-
-
-def _count_stage_flops(
+def _count_stage(
     stage: Stage, counts: Dict[nn.Module, int]
 ) -> Tuple[Tuple[int, ...], Tuple[int, ...], int]:
     """Compute a stage's ``blocks``, ``reads`` and ``after``."""
@@ -252,6 +237,5 @@ def _count_stage_flops(
             # Block i reads the i blocks before it.
             reads[reader.num_blocks] = one
         else:
-            blocks = [flops + one for flops in blocks]
             after = one
-    return tuple(blocks), tuple(reads), after
+    return tuple(flops + after for flops in blocks), tuple(reads), after

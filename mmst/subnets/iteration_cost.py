@@ -4,14 +4,14 @@ Relative to plain training it is ``1 + sum_k f_k``, minus what passes share.
 Here f_k is the FLOPs of subnet k divided by those of the main network.
 """
 
-from typing import Dict, Hashable, Optional, Sequence
+from typing import Hashable, Optional, Sequence
 
 from torch import Tensor, nn
 
 from .cost import BackboneCost, measure_cost
 from .inputs import get_shorter_side, resize_inputs
 from .sampling import SubnetSampler
-from .shared_prefix import count_shared, list_block_paths, order_passes
+from .shared_prefix import order_passes
 from .stages import Stage
 from .subnet import Subnet
 
@@ -20,8 +20,6 @@ MAX_SIZES = 16
 #: Number of subnets to draw: enough to know the mean cost of an iteration to
 #: about 1 %.
 NUM_DRAWN = 2000
-
-_MEANS: Dict[Hashable, float] = {}
 
 
 def count_pass_flops(
@@ -50,14 +48,12 @@ def count_pass_flops(
         >>> count_pass_flops(stages, passes, ['a', 'a'], costs) < apart
         True
     """
-    passes = [list_block_paths(stages, subnet) for subnet in subnets]
     total = sum(cost.count(subnet) for cost, subnet in zip(costs, subnets))
-    for group in order_passes(passes, inputs):
-        for before, index in zip(group, group[1:]):
+    for group in order_passes(stages, subnets, inputs):
+        for (_, num_shared), (index, _) in zip(group, group[1:]):
             subnet = subnets[index]
             assert subnet is not None  # the main network is the first
-            shared = count_shared(passes[before], passes[index])
-            total -= costs[index].count_first(subnet, shared)
+            total -= costs[index].count_first(subnet, num_shared or 0)
     return total
 
 
@@ -87,7 +83,6 @@ def predict_iteration_cost(
     """
     if sampler.is_off:
         return 1.0
-    main = measure_cost(model, image)
     main_side = get_shorter_side(image, None)
     num_iterations = -(-NUM_DRAWN // sampler.num_subnets)
     drawn = [
@@ -102,25 +97,20 @@ def predict_iteration_cost(
         side: measure_cost(model, resize_inputs(image, side))
         for side in {*sides[step // 2 :: step]} - {main_side}
     }
-    costs[main_side] = main
+    costs[main_side] = main = measure_cost(model, image)
     share = share and not main.is_random
-    # Whoever trains the same configuration again need not count again.
-    key = (share, tuple(sides), *costs.items(), str(drawn[:10]))
-    if key not in _MEANS:
-        total = 0
-        for subnets in drawn:
-            passes = [None, *subnets]
-            inputs = [main_side] + [
-                get_shorter_side(image, subnet.size) for subnet in subnets
-            ]
-            total += count_pass_flops(
-                sampler.stages,
-                passes,
-                inputs if share else range(len(passes)),
-                [
-                    costs[min(costs, key=lambda size: abs(size - side))]
-                    for side in inputs
-                ],
-            )
-        _MEANS[key] = total / num_iterations / main.total
-    return _MEANS[key]
+    total = 0
+    for subnets in drawn:
+        inputs = [main_side] + [
+            get_shorter_side(image, subnet.size) for subnet in subnets
+        ]
+        nearest = [
+            min(costs, key=lambda size: abs(size - side)) for side in inputs
+        ]
+        total += count_pass_flops(
+            sampler.stages,
+            [None, *subnets],
+            inputs if share else range(len(inputs)),
+            [costs[side] for side in nearest],
+        )
+    return total / num_iterations / main.total

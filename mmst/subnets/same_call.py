@@ -35,13 +35,7 @@ Attributes = Dict[str, Any]
 class Call:
     """A call of a module; once it is made, its graph ends at its output.
 
-    Args:
-        module: The module.
-        parts: Attributes of the module and of all modules in it.
-        forward: The module's forward.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
-        is_main: Whether the main network calls it.
+    ``parts`` are the attributes of the module and of all modules in it.
 
     Attributes:
         given: The output handed to callers, with copies of the cut tensors.
@@ -61,8 +55,8 @@ class Call:
         self.is_main = is_main
         self.given: Any = None
         self.cuts: List[Tuple[Tensor, Tensor]] = []
-        self._module = module
         self.name = type(module).__name__
+        self._module = module
         self._parts = parts
         self._items, self._form = tree_flatten((args, kwargs))
         self._versions = _read_versions(self._items)
@@ -115,48 +109,45 @@ class Call:
     def cut(self, output: Any) -> Any:
         """Keep the output's graph; return the output cut off from it.
 
-        Copies share the tensors' memory, require a gradient and have no graph.
+        Copies share the tensors' memory and require a gradient.
         """
-        copies: Dict[int, Tensor] = {}
+        copies: Dict[Tensor, Tensor] = {}
 
         def copy_tensor(item: Any) -> Any:
             if not isinstance(item, Tensor) or item.grad_fn is None:
                 return item
-            if id(item) not in copies:
-                copies[id(item)] = copy = item.detach().requires_grad_()
-                setattr(copy, _MARK, True)
-                self.cuts.append((item, copy))
-            return copies[id(item)]
+            if item not in copies:
+                copies[item] = item.detach().requires_grad_()
+                setattr(copies[item], _MARK, True)
+            return copies[item]
 
         self.given = tree_map(copy_tensor, output)
-        self._given_versions = _read_versions(tree_flatten(self.given)[0])
+        self.cuts = [*copies.items()]
+        self._given_versions = self._read_given()
         return self.given
 
     def is_intact(self) -> bool:
         """Whether nothing was written into its output."""
-        given, _ = tree_flatten(self.given)
-        return self._given_versions == _read_versions(given)
+        return self._given_versions == self._read_given()
+
+    def _read_given(self) -> List[int]:
+        return _read_versions(tree_flatten(self.given)[0])
 
     def backpropagate(self) -> None:
-        """Backpropagate the gradient accumulated in the copies.
-
-        Raises:
-            RuntimeError: If weights or features changed in the meantime.
-        """
-        used = [
-            (true, copy.grad)
+        """Backpropagate the gradient accumulated in the copies."""
+        used = {
+            true: copy.grad
             for true, copy in self.cuts
             if copy.grad is not None
-        ]
+        }
         if not used:
             return
-        tensors, gradients = zip(*used)
         # A loop may freeze weights for later passes; this one trained them.
         frozen = [p for p in self._trained if not p.requires_grad]
         for parameter in frozen:
             parameter.requires_grad_(True)
         try:
-            torch.autograd.backward(tensors, gradients)
+            torch.autograd.backward([*used], [*used.values()])
         except RuntimeError as error:
             if 'modified by an inplace operation' not in str(error):
                 raise
@@ -176,20 +167,13 @@ def _is_same(one: Any, other: Any) -> bool:
         return True
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
         return type(one) is type(other) and _are_equal(one, other)
-    if (one.shape, one.dtype, one.device, one.requires_grad) != (
-        other.shape,
-        other.dtype,
-        other.device,
-        other.requires_grad,
-    ):
-        return False
-    operations, leaves = _trace(one)
-    other_operations, other_leaves = _trace(other)
-    return (
-        operations == other_operations
-        and [*map(id, leaves)] == [*map(id, other_leaves)]
-        and torch.equal(one, other)
-    )
+    return _describe(one) == _describe(other) and torch.equal(one, other)
+
+
+def _describe(tensor: Tensor) -> Any:
+    operations, leaves = _trace(tensor)
+    kind = tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad
+    return kind, operations, [*map(id, leaves)]
 
 
 def _are_equal(one: Any, other: Any) -> bool:

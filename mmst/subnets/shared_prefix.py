@@ -23,76 +23,66 @@ from torch.nn.parallel import DataParallel
 from .activation import check_replicas, run_paths
 from .compilation import check_not_compiled
 from .same_call import TURN_OFF, Call
-from .stages import (
-    Stage,
-    find_backbone,
-    find_stages,
-    replace_forward,
-    shadow_attribute,
-)
+from .stages import Stage, find_network, replace_forward, shadow_attribute
 from .subnet import Path, Subnet
-from .verify import (
-    Outcome,
-    find_difference,
-    fix_chance,
-    run_without_trace,
-    seed_pass,
-)
+from .verify import Outcome, find_difference, record
 
-Paths = Tuple[Path, ...]
 Loss = Callable[[Optional[Subnet]], Tensor]
 Backward = Callable[[Tensor], Any]
+# Index of a pass, and the number of first blocks that it and the next one on
+# its input have in common; ``None`` for the last.
+Place = Tuple[int, Optional[int]]
 
 
 def order_passes(
-    passes: Sequence[Paths], inputs: Sequence[Hashable]
-) -> List[List[int]]:
-    """Order passes so that each distinct prefix of blocks runs once.
+    stages: Sequence[Stage],
+    subnets: Sequence[Optional[Subnet]],
+    inputs: Sequence[Hashable],
+) -> List[List[Place]]:
+    """Order the passes on each input so that they share most.
 
-    Passes with a long common prefix become neighbours. The main network,
-    which runs every block, is the first on its input.
-
-    Args:
-        passes: For each pass, the path through each block.
-        inputs: For each pass, a key that is equal for equal inputs.
-
-    Returns:
-        list: For each input, in the order of their first passes, the indices
-        of its passes in the order in which they run.
+    Passes with a long common prefix of blocks become neighbours. The main
+    network, which runs every block, is the first on its input. Inputs are in
+    the order of their first passes.
     """
-    if len(passes) != len(inputs):
+    if len(subnets) != len(inputs):
         raise ValueError(
-            f'got {len(passes)} passes but {len(inputs)} inputs: give one '
+            f'got {len(subnets)} passes but {len(inputs)} inputs: give one '
             'input for each pass'
         )
+    passes = [_list_block_paths(stages, subnet) for subnet in subnets]
     groups: Dict[Hashable, List[int]] = {}
     for index, key in enumerate(inputs):
         groups.setdefault(key, []).append(index)
-    rank = {path: number for number, path in enumerate(Path)}
+    ordered = []
+    for group in groups.values():
+        group.sort(key=lambda index: passes[index])
+        paths = [passes[index] for index in group]
+        common = [*map(_count_common, paths, paths[1:]), None]
+        ordered.append([*zip(group, common)])
+    return ordered
+
+
+def _list_block_paths(
+    stages: Sequence[Stage], subnet: Optional[Subnet]
+) -> List[int]:
+    """List a number for the path through each block; 0 for the whole block."""
+    if subnet is None:
+        return [0] * sum(map(len, stages))
     return [
-        sorted(group, key=lambda index: [rank[path] for path in passes[index]])
-        for group in groups.values()
+        # A block without a shortcut is its residual branch already.
+        0 if path is Path.BRANCH and block.shortcut is None else _RANK[path]
+        for stage, paths in zip(stages, subnet.paths)
+        for block, path in zip(stage.blocks, paths)
     ]
 
 
-def count_shared(one: Paths, other: Paths) -> int:
-    """Count the first blocks that two passes have in common."""
+_RANK = {path: number for number, path in enumerate(Path)}
+
+
+def _count_common(one: List[int], other: List[int]) -> int:
     return next(
-        (i for i, (a, b) in enumerate(zip(one, other)) if a is not b), len(one)
-    )
-
-
-def list_block_paths(
-    stages: Sequence[Stage], subnet: Optional[Subnet]
-) -> Paths:
-    """List the path through each block, stage after stage."""
-    if subnet is None:
-        return (Path.BOTH,) * sum(len(stage.blocks) for stage in stages)
-    return tuple(
-        # A block without a shortcut is its residual branch already.
-        Path.BOTH if path is Path.BRANCH and block.shortcut is None else path
-        for stage, paths in zip(stages, subnet.paths)
-        for block, path in zip(stage.blocks, paths)
+        (i for i, (a, b) in enumerate(zip(one, other)) if a != b), len(one)
     )
 
 
@@ -107,13 +97,11 @@ class PassRunner:
     How: outputs of blocks, and of layers before and between them, are cut
     from the graph where the next pass shares the call. It gets copies instead
     of running the modules; their own forward hooks still run. Gradients
-    accumulate in the copies, and are backpropagated further once no later
-    pass shares the call.
+    accumulate in the copies until no later pass shares the call.
 
-    A call is shared only if it provably is the same call, see
-    ``mmst/subnets/same_call.py``. Otherwise the pass goes on by itself from
-    there, as it does in parts that are checkpointed as a whole, in modules
-    with hooks inside, and where the loss needs gradients of the input.
+    Where a call is not provably the same (``mmst/subnets/same_call.py``), the
+    pass goes on by itself, as in parts that are checkpointed as a whole, in
+    modules with hooks inside, and where the loss needs gradients of the input.
 
     Args:
         model: The model, a backbone or anything around it, DDP included
@@ -152,14 +140,14 @@ class PassRunner:
         update_running_stats: bool = False,
     ) -> None:
         check_not_compiled(model)
-        self.stages = find_stages(model)
+        self._backbone, self.stages = find_network(model)
         self.parted: Optional[str] = None
         self._model = model
-        self._backbone = find_backbone(model)
         self._share = share and not update_running_stats
         self._update_running_stats = update_running_stats
-        is_parallel = any(isinstance(m, DataParallel) for m in model.modules())
-        if self._share and is_parallel:
+        if self._share and any(
+            isinstance(module, DataParallel) for module in model.modules()
+        ):
             raise ValueError(
                 'nn.DataParallel runs copies of the network, whose passes '
                 'cannot share blocks: use DistributedDataParallel, or '
@@ -169,7 +157,7 @@ class PassRunner:
         self._blocks = {block.module: i for i, block in enumerate(blocks)}
         self._watched = [*self._blocks]
         _collect_between(self._backbone, self._blocks, self._watched)
-        self._versions: List[int] = []
+        self._versions: List[Tuple[int, ...]] = []
 
     def plan(
         self,
@@ -189,9 +177,6 @@ class PassRunner:
                 become neighbours. Default: the subnets' sizes, ``None`` for
                 the main network.
 
-        Yields:
-            Pass: A context in which the model is the pass's network.
-
         Raises:
             ValueError: If a subnet does not fit the model's stages, or the
                 main network is not the first.
@@ -205,19 +190,18 @@ class PassRunner:
             )
         if isinstance(self._model, DataParallel):
             check_replicas(self.stages, filter(None, subnets))
-        passes = [list_block_paths(self.stages, subnet) for subnet in subnets]
         if inputs is None:
             inputs = [subnet and subnet.size for subnet in subnets]
         if not self._share:
             inputs = range(len(subnets))
-        groups = order_passes(passes, inputs)
+        groups = order_passes(self.stages, subnets, inputs)
         self._modules = [*self._model.modules()]
         self._parameters = [*self._model.parameters()]
         # Attributes of each watched module and of all modules in it; a pass
         # alone on its input watches none.
         self._parts = {
             module: [vars(part) for part in module.modules()]
-            for module in (self._watched if len(groups) < len(passes) else ())
+            for module in (self._watched if len(groups) < len(subnets) else ())
         }
         # Layers between the blocks that write into their input, which other
         # passes need.
@@ -230,9 +214,7 @@ class PassRunner:
         ]
         for group in groups:
             calls: List[Call] = []
-            paths = [passes[index] for index in group]
-            common = [*map(count_shared, paths, paths[1:]), None]
-            for index, num_common in zip(group, common):
+            for index, num_common in group:
                 one = Pass(index, subnets[index], self, calls, num_common)
                 try:
                     yield one
@@ -259,7 +241,7 @@ class PassRunner:
             loss: Called with each of these, to run the model, which then is
                 that subnet, and return the loss.
             inputs: Keys of inputs, see :meth:`plan`.
-            backward: Argument of :meth:`Pass.backward`.
+            backward: Option ``how`` of :meth:`Pass.backward`.
 
         Returns:
             list: The losses, detached, in the order of ``subnets``.
@@ -270,7 +252,7 @@ class PassRunner:
                 value = loss(one.subnet)
                 one.backward(value, backward)
             losses[one.index] = value.detach()
-        return [losses[index] for index in range(len(subnets))]
+        return [losses[index] for index in sorted(losses)]
 
     def verify(
         self,
@@ -293,8 +275,8 @@ class PassRunner:
                 in float64, 1e-2 in float32, 0.1 in half precision.
 
         Returns:
-            str: A sentence that names what differs, and how much; ``None``
-            if nothing does.
+            str: A sentence on what differs, and how much; ``None`` if nothing
+            does.
 
         Example:
             >>> def loss(subnet):
@@ -304,38 +286,17 @@ class PassRunner:
         """
         if not self._share:
             return None
-        apart = self._record(False, subnets, loss, inputs)
+
+        def run(runner: PassRunner) -> Outcome:
+            passes = runner.plan(subnets, inputs)
+            return record(self._model, self._watched, passes, loss)
+
+        apart = run(PassRunner(self._model, share=False))
         try:
-            shared = self._record(True, subnets, loss, inputs)
+            shared = run(self)
         except Exception as error:
             return f'passes that share fail: {type(error).__name__}: {error}'
-        if tolerance is None:
-            usual = {torch.float64: 1e-6, torch.float32: 1e-2}
-            tolerance = usual.get(apart.losses[0].dtype, 0.1)
-        return find_difference(subnets, apart, shared, tolerance)
-
-    def _record(
-        self,
-        share: bool,
-        subnets: Sequence[Optional[Subnet]],
-        loss: Loss,
-        inputs: Optional[Sequence[Hashable]],
-    ) -> Outcome:
-        model, losses = self._model, {}
-        runner = PassRunner(model, share)
-        with run_without_trace(model), fix_chance(self._watched):
-            for one in runner.plan(subnets, inputs):
-                with one:
-                    seed_pass(one.index)
-                    value = loss(one.subnet)
-                    one.backward(value)
-                losses[one.index] = value.detach()
-            self.parted = runner.parted
-            return Outcome(
-                losses,
-                {name: p.grad for name, p in model.named_parameters()},
-                {name: b.clone() for name, b in model.named_buffers()},
-            )
+        return find_difference(apart, shared, tolerance)
 
 
 @dataclass(eq=False)
@@ -374,19 +335,17 @@ class Pass:
         runner = self._runner
         if self._calls and runner._versions != self._read_versions():
             raise RuntimeError(
-                'weights changed between passes that share blocks, whose '
-                'gradients are not complete yet: take a step after the last '
-                f'pass, or {TURN_OFF}'
+                'weights or gradients changed between passes that share '
+                'blocks, whose gradients are not complete yet: change them '
+                f'after the last pass, or {TURN_OFF}'
             )
         self._is_hooked = _is_hooked()
         updates = self.subnet is None or runner._update_running_stats
+        preserved = () if updates else runner._modules
         with ExitStack() as stack:
             stack.enter_context(
                 run_paths(
-                    runner._backbone,
-                    runner.stages,
-                    self.subnet,
-                    () if updates else runner._modules,
+                    runner._backbone, runner.stages, self.subnet, preserved
                 )
             )
             if self._calls or self._num_common is not None:
@@ -425,9 +384,9 @@ class Pass:
             how(loss)
             return
         value = loss.detach().requires_grad_()
-        before = self._read_gradients()
+        before = self._read_versions()
         how(value)
-        if value.grad is None or self._read_gradients() != before:
+        if value.grad is None or self._read_versions() != before:
             raise RuntimeError(
                 'passes that share blocks have no gradients of their own: '
                 'the function that backpropagates a loss can scale it and '
@@ -460,14 +419,13 @@ class Pass:
                 f'return a new tensor, or {TURN_OFF}'
             ) from error
 
-    def _read_versions(self) -> List[int]:
-        return [parameter._version for parameter in self._runner._parameters]
-
-    def _read_gradients(self) -> List[Tuple[int, ...]]:
+    def _read_versions(self) -> List[Tuple[int, ...]]:
+        """Read what changes with any weight or gradient."""
         return [
-            (p._version, p.grad.data_ptr(), p.grad._version)
+            (p._version,)
+            if p.grad is None
+            else (p._version, id(p.grad), p.grad._version)
             for p in self._runner._parameters
-            if p.grad is not None
         ]
 
     def _send_back(self, is_main: bool) -> None:
@@ -535,15 +493,14 @@ class Pass:
             self._runner.parted = why_not
             self._go_alone()
             return forward(*args, **kwargs)
-        if is_given:
-            self._num_made += 1
-            if earlier.is_intact():
-                return earlier.given
-            return forward(*args, **kwargs)
-        given = call.cut(forward(*args, **kwargs))
-        self._calls.append(call)
         self._num_made += 1
-        return given
+        if is_given and earlier.is_intact():
+            return earlier.given
+        output = forward(*args, **kwargs)
+        if not is_given:
+            self._calls.append(call)
+            output = call.cut(output)
+        return output
 
 
 def _collect_between(

@@ -36,10 +36,6 @@ class Replacement:
 
     A copy or a pickle of the module has the original. Otherwise it would run
     blocks of the module that it was copied from, and stay a subnet for ever.
-
-    Args:
-        original: The attribute's value.
-        function: Function that its calls run.
     """
 
     def __init__(self, original: Any, function: Forward) -> None:
@@ -67,9 +63,9 @@ def shadow_attribute(
     that the module tree, parameters and state dict stay as they are. The
     value must be no module, parameter or tensor.
     """
-    # An instance may already have its own forward, as set by MMEngine's
-    # activation checkpointing: that one must be restored.
     attributes = vars(module)
+    # An instance may have its own forward already, as set by MMEngine's
+    # activation checkpointing.
     before = {name: attributes[name]} if name in attributes else {}
     attributes[name] = value
     try:
@@ -114,12 +110,7 @@ class Block:
 
 
 def unwrap_block(module: nn.Module) -> nn.Module:
-    """Return a module without PyTorch's ``CheckpointWrapper``, if any.
-
-    Example:
-        >>> unwrap_block(model) is model
-        True
-    """
+    """Return a module without PyTorch's ``CheckpointWrapper``, if any."""
     inner = getattr(module, '_checkpoint_wrapped_module', module)
     return inner if isinstance(inner, nn.Module) else module
 
@@ -205,13 +196,13 @@ def find_backbone(model: nn.Module) -> nn.Module:
     """Find the network that :func:`find_stages` finds stages in.
 
     Raises:
-        TypeError: If there is no known network, or more than one.
+        TypeError: Error of :func:`find_stages`.
 
     Example:
         >>> find_backbone(nn.ModuleDict(dict(backbone=model))) is model
         True
     """
-    return _find_network(model)[1]
+    return find_network(model)[0]
 
 
 def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
@@ -235,19 +226,11 @@ def find_stages(model: nn.Module) -> Tuple[Stage, ...]:
         >>> len(find_stages(average))
         4
     """
-    _, backbone, stages = _find_network(model)
-    _check_distinct(backbone, stages)
-    for stage in stages:
-        for reader in stage.readers:
-            reader.check_end(unwrap_model(model), backbone)
-    return stages
+    return find_network(model)[1]
 
 
-# Name in the model, the network, its stages.
-_Network = Tuple[str, nn.Module, Tuple[Stage, ...]]
-
-
-def _find_network(model: nn.Module) -> _Network:
+def find_network(model: nn.Module) -> Tuple[nn.Module, Tuple[Stage, ...]]:
+    """Find a model's backbone and its stages."""
     if not isinstance(model, nn.Module):
         raise TypeError(
             f'expected a network, a torch.nn.Module, not {model!r}'
@@ -268,7 +251,12 @@ def _find_network(model: nn.Module) -> _Network:
             f'stages, {paths}: pass the one that is to have subnets. A model '
             'in a config may have only one'
         )
-    return networks[0]
+    _, backbone, stages = networks[0]
+    _check_distinct(backbone, stages)
+    for stage in stages:
+        for reader in stage.readers:
+            reader.check_end(model, backbone)
+    return backbone, stages
 
 
 # Packages' networks, whose parts are no networks of their own, but for those
@@ -284,8 +272,11 @@ def _iter_networks(
     path: str,
     seen: Set[nn.Module],
     is_backbone: bool = False,
-) -> Iterator[_Network]:
-    """Iterate over the known networks in a model that are in no other one."""
+) -> Iterator[Tuple[str, nn.Module, Tuple[Stage, ...]]]:
+    """Iterate over the known networks in a model that are in no other one.
+
+    Yields the name, the network and its stages.
+    """
     if module in seen:
         return
     seen.add(module)
@@ -316,8 +307,10 @@ def _describe(model: nn.Module) -> str:
         inner = getattr(backbone, attribute, None)
         backbone = inner if isinstance(inner, nn.Module) else backbone
     name = getattr(backbone, 'original_name', type(backbone).__name__)
-    kinds = {GraphModule: 'torch.fx GraphModule', ScriptModule: 'TorchScript'}
-    for kind, text in kinds.items():
+    for kind, text in (
+        (GraphModule, 'torch.fx GraphModule'),
+        (ScriptModule, 'TorchScript'),
+    ):
         if isinstance(backbone, kind):
             return (
                 f'{name}, a {text} module: its blocks cannot be skipped, so '
@@ -327,13 +320,13 @@ def _describe(model: nn.Module) -> str:
 
 
 def _check_distinct(backbone: nn.Module, stages: Sequence[Stage]) -> None:
+    blocks = {b.module: s.name for s in stages for b in s.blocks}
     # A network lists a block that it has twice only once, unless asked.
     named = backbone.named_modules(remove_duplicate=False)
-    places = Counter(module for _, module in named)
-    blocks = [(s.name, block.module) for s in stages for block in s.blocks]
-    listed = Counter(module for _, module in blocks)
-    for stage, module in blocks:
-        if max(places[module], listed[module]) > 1:
+    listed = [block.module for stage in stages for block in stage.blocks]
+    places = Counter(module for _, module in named) | Counter(listed)
+    for module, stage in blocks.items():
+        if places[module] > 1:
             raise TypeError(
                 f'the network has the same {type(module).__name__} of '
                 f'{stage} in two places, and it cannot be skipped in one of '

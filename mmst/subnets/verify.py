@@ -4,14 +4,14 @@ import random
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import (
+    TYPE_CHECKING,
     Any,
+    Callable,
     Dict,
     Iterable,
     Iterator,
     Mapping,
-    NamedTuple,
     Optional,
-    Sequence,
 )
 
 import torch
@@ -21,15 +21,12 @@ from .activation import preserve_buffers
 from .preserve import preserve_modes, preserve_random_state
 from .subnet import Subnet
 
-Tensors = Mapping[str, Optional[Tensor]]
+if TYPE_CHECKING:
+    from .shared_prefix import Pass
 
-
-class Outcome(NamedTuple):
-    """Losses of passes by index; summed gradients and buffers by name."""
-
-    losses: Dict[int, Tensor]
-    gradients: Tensors
-    buffers: Tensors
+LOSS = 'the loss of'
+# Kinds of tensors, such as losses, each by name.
+Outcome = Dict[str, Mapping[str, Optional[Tensor]]]
 
 
 @contextmanager
@@ -51,11 +48,22 @@ def run_without_trace(model: nn.Module) -> Iterator[None]:
                 parameter.grad = gradient
 
 
-@contextmanager
-def fix_chance(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let each module draw the same numbers in every pass, shared or not."""
-    with ExitStack() as stack:
-        for number, module in enumerate(modules, 1):
+def record(
+    model: nn.Module,
+    drawing: Iterable[nn.Module],
+    passes: Iterable['Pass'],
+    loss: Callable[[Optional[Subnet]], Tensor],
+) -> Outcome:
+    """Run passes without a trace; return losses, gradients and buffers.
+
+    Each of the ``drawing`` modules draws the same numbers from PyTorch's
+    generator in every pass, shared or not. NumPy's and Python's give each
+    pass other ones.
+    """
+    losses: Dict[str, Tensor] = {}
+    numpy: Any = sys.modules.get('numpy')
+    with run_without_trace(model), ExitStack() as stack:
+        for number, module in enumerate(drawing, 1):
 
             def seed(*args: Any, number: int = number) -> None:
                 torch.manual_seed(number)
@@ -63,53 +71,48 @@ def fix_chance(modules: Iterable[nn.Module]) -> Iterator[None]:
             stack.callback(module.register_forward_pre_hook(seed).remove)
             # The state afterwards must not depend on whether the module ran.
             stack.callback(module.register_forward_hook(seed).remove)
-        yield
-
-
-def seed_pass(index: int) -> None:
-    """Seed a pass: PyTorch like all others, NumPy and Python by its index."""
-    torch.manual_seed(0)
-    random.seed(index)
-    numpy: Any = sys.modules.get('numpy')
-    if numpy:
-        numpy.random.seed(index)
+        for one in passes:
+            with one:
+                torch.manual_seed(0)
+                random.seed(one.index)
+                if numpy:
+                    numpy.random.seed(one.index)
+                value = loss(one.subnet)
+                one.backward(value)
+            name = f'subnet {one.subnet}' if one.subnet else 'the main network'
+            losses[f'{name} (pass {one.index})'] = value.detach()
+        return {
+            LOSS: losses,
+            'the summed gradient of': {
+                name: p.grad for name, p in model.named_parameters()
+            },
+            'the buffer': {n: b.clone() for n, b in model.named_buffers()},
+        }
 
 
 def find_difference(
-    subnets: Sequence[Optional[Subnet]],
-    apart: Outcome,
-    shared: Outcome,
-    tolerance: float,
+    apart: Outcome, shared: Outcome, tolerance: Optional[float]
 ) -> Optional[str]:
     """Name what differs by more than a relative tolerance, in a sentence."""
-    for index, subnet in enumerate(subnets):
-        one, other = float(shared.losses[index]), float(apart.losses[index])
-        if abs(one - other) > tolerance * (abs(other) + 1e-3):
-            name = 'the main network' if subnet is None else f'subnet {subnet}'
-            return (
-                f'the loss of {name} (pass {index}) is {one:.4g} when passes '
-                f'share, and {other:.4g} apart'
-            )
-    for kind, new, old in (
-        ('the summed gradient of', shared.gradients, apart.gradients),
-        ('the buffer', shared.buffers, apart.buffers),
-    ):
-        numbers = {
-            name: tensor
-            for name, tensor in old.items()
+    if tolerance is None:
+        first = next(iter(apart[LOSS].values()))
+        usual = {torch.float64: 1e-6, torch.float32: 1e-2}
+        tolerance = usual.get(first.dtype, 0.1)  # type: ignore[union-attr]
+    for kind, tensors in apart.items():
+        sizes = {
+            name: float(tensor.norm())
+            for name, tensor in tensors.items()
             if tensor is not None and tensor.is_floating_point()
         }
-        sizes = {
-            name: float(tensor.norm()) for name, tensor in numbers.items()
-        }
-        floor = 1e-3 * max(sizes.values(), default=0.0) + 1e-30
-        for name, tensor in numbers.items():
-            found, off = new[name], 1.0
+        largest = 1 if kind is LOSS else max(sizes.values(), default=0)
+        for name, size in sizes.items():
+            found, off = shared[kind][name], 1.0
             if found is not None:
-                off = float((found - tensor).norm()) / (sizes[name] + floor)
+                off = float((found - tensors[name]).norm())
+                off /= size + 1e-3 * largest + 1e-30
             if off > tolerance:
                 return (
                     f'{kind} {name} differs by {100 * off:.2g} % when passes '
-                    'share'
+                    f'share, and has size {size:.4g} apart'
                 )
     return None

@@ -91,14 +91,14 @@ def assert_equal(model, other, losses, expected):
 def run_passes(
     how, make, images, subnets, watch=None, prepare=None, **options
 ):
-    """Run passes of a new network, shared or apart.
+    """Run passes of a new network, :func:`shared` or :func:`apart`.
 
     Args:
-        how: :func:`apart` or :func:`shared`.
+        how: One of these.
         make: Makes the network.
         images: A batch for each pass.
         subnets: The passes.
-        watch: Gives modules of the network.
+        watch: Gives modules of the network, whose calls are counted.
         prepare: Changes the network, and may return what to do in each pass.
         **options: As of ``how``.
 
