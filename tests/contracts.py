@@ -38,7 +38,7 @@ CONTRACTS = {
     'bad input is refused before training starts': (
         'engine/test_checks.py',
         'engine/test_loops.py',
-        'subnets/test_space.py',
+        'subnets/test_sampling.py',
         'export/test_refusals.py',
         'test_options.py',
     ),

@@ -33,14 +33,7 @@ def get_shorter_side(inputs: Tensor, size: Size) -> int:
 def find_shape(
     inputs: Tensor, size: Size, multiple: int = 1
 ) -> Tuple[int, int]:
-    """Find the height and width that :func:`resize_inputs` gives a batch.
-
-    Example:
-        >>> find_shape(torch.zeros(1, 3, 32, 48), 15)
-        (15, 22)
-        >>> find_shape(torch.zeros(1, 3, 32, 48), 15, multiple=8)
-        (16, 24)
-    """
+    """Find the height and width that :func:`resize_inputs` gives a batch."""
     if inputs.ndim != 4:
         raise ValueError(
             f'inputs of shape {tuple(inputs.shape)} cannot be resized: '
@@ -50,11 +43,12 @@ def find_shape(
     new_side, side = get_shorter_side(inputs, size), min(height, width)
     if new_side == side:
         return height, width
-    new_height, new_width = (
-        max(1, round(round(length * new_side / side) / multiple)) * multiple
-        for length in (height, width)
-    )
-    return new_height, new_width
+
+    def scale(length: int) -> int:
+        new_length = round(length * new_side / side)
+        return max(1, round(new_length / multiple)) * multiple
+
+    return scale(height), scale(width)
 
 
 def resize_inputs(inputs: Tensor, size: Size, multiple: int = 1) -> Tensor:
@@ -106,7 +100,7 @@ TRANSFORMS = ('crop', 'flip', 'jitter', 'jitter_normalized', 'normalize')
 
 
 def _transform(name: str, inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Apply a transform of these; mean and std are on the scale 0 to 1."""
+    """Apply a transform; mean and std are on the scale 0 to 1."""
     if name == 'normalize':
         return (inputs - mean) / std
     from torchvision import transforms  # only these need it

@@ -1,5 +1,7 @@
 """Draw the subnets of an iteration: a function of seed and iteration."""
 
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from math import prod
 from operator import index
@@ -70,11 +72,20 @@ class SamplingSpace:
         self.num_blocks = tuple(num_blocks)
         self.strategy = strategy
         self.has_shortcut = has_shortcut or [[True] * n for n in num_blocks]
+        if min_depth is None or isinstance(min_depth, int):
+            min_depth = [min_depth or 1] * len(self.num_blocks)
+        option, given = 'min_depth', min_depth
         if candidates is not None:
-            self._check_length('space', candidates)
-            for stage, (value, full) in enumerate(
-                zip(candidates, self.num_blocks), 1
-            ):
+            option, given = 'space', candidates
+        if len(given) != len(self.num_blocks):
+            raise ValueError(
+                f'{option} {list(given)} has {len(given)} entries, but the '
+                f'network has {len(self.num_blocks)} stages of '
+                f'{list(self.num_blocks)} blocks: set one per stage'
+            )
+        if candidates is not None:
+            pairs = list(zip(candidates, self.num_blocks))
+            for stage, (value, full) in enumerate(pairs, 1):
                 if value > full:
                     raise ValueError(
                         f'space {list(candidates)}: the number of candidate '
@@ -82,24 +93,11 @@ class SamplingSpace:
                         f'number between 1 and {full}, the number of blocks '
                         'in that stage'
                     )
-            lowest = [n - c + 1 for n, c in zip(self.num_blocks, candidates)]
-        elif min_depth is None or isinstance(min_depth, int):
-            lowest = [min_depth or 1] * len(self.num_blocks)
-        else:
-            self._check_length('min_depth', min_depth)
-            lowest = list(min_depth)
+            min_depth = [full - value + 1 for value, full in pairs]
         self.depths: Tuple[Tuple[int, ...], ...] = tuple(
             tuple(range(full, min(full, low) - 1, -1))
-            for full, low in zip(self.num_blocks, lowest)
+            for full, low in zip(self.num_blocks, min_depth)
         )
-
-    def _check_length(self, option: str, values: Sequence[int]) -> None:
-        if len(values) != len(self.num_blocks):
-            raise ValueError(
-                f'{option} {list(values)} has {len(values)} entries, but the '
-                f'network has {len(self.num_blocks)} stages of '
-                f'{list(self.num_blocks)} blocks: set one per stage'
-            )
 
     @property
     def candidates(self) -> Tuple[int, ...]:
@@ -125,23 +123,17 @@ class SamplingSpace:
             smallest: Whether to draw among those of the fewest blocks. Raw
                 sampling has none.
         """
+        paths: List[Tuple[Path, ...]] = []
         if self.strategy == 'raw':
             either = (Path.BRANCH, Path.SHORTCUT)
-            return Subnet(
-                tuple(
-                    tuple(
-                        rng.choice(either) if has else Path.BRANCH
-                        for has in stage
-                    )
-                    for stage in self.has_shortcut
-                ),
-                size,
-            )
+            for stage in self.has_shortcut:
+                drawn = (rng.choice(either) if h else either[0] for h in stage)
+                paths.append(tuple(drawn))
+            return Subnet(tuple(paths), size)
         depths = [
             stage[-1] if smallest else rng.choice(stage)
             for stage in self.depths
         ]
-        paths = []
         for depth, full in zip(depths, self.num_blocks):
             keep: Collection[int] = range(depth)
             if self.strategy == 'stochastic':
@@ -161,11 +153,12 @@ def _check_space(
     strategy: str,
 ) -> None:
     """Reject options that cannot fit any network."""
-    for option, value in (('space', candidates), ('min_depth', min_depth)):
-        if option == 'min_depth' and isinstance(value, int):
-            check_count(option, value, least=1)
-        elif value is not None:
-            check_counts(option, value, 'whole numbers, one per stage')
+    if isinstance(min_depth, int):
+        check_count('min_depth', min_depth, least=1)
+    elif min_depth is not None:
+        check_counts('min_depth', min_depth, 'whole numbers, one per stage')
+    if candidates is not None:
+        check_counts('space', candidates, 'whole numbers, one per stage')
     if strategy not in STRATEGIES:
         raise ValueError(
             f'strategy {strategy!r} is not one of {list(STRATEGIES)}'
@@ -216,37 +209,14 @@ class InputSizes:
         self.is_range = size_range is not None
         self.values: Tuple[Size, ...] = ()
         if sizes is not None:
-            self.values = self._parse('sizes', sizes)
+            self.values = _parse_sizes('sizes', sizes)
         if size_range is not None:
-            self.values = self._parse('size_range', size_range)
-            if len(self.values) != 2:
+            self.values = _parse_sizes('size_range', size_range)
+            if len(self.values) != 2 or self.values[0] > self.values[1]:
                 raise ValueError(
-                    f'size_range {self.values} is not a pair (L_min, L_max)'
+                    f'size_range {self.values} is not a pair (L_min, L_max), '
+                    'the smaller first'
                 )
-            if self.values[0] > self.values[1]:
-                raise ValueError(
-                    f'size_range {self.values} has L_min > L_max: put the '
-                    'smaller first'
-                )
-
-    @staticmethod
-    def _parse(option: str, numbers: Sequence[Size]) -> Tuple[Size, ...]:
-        check_list(option, numbers, 'numbers')
-        if not numbers:
-            raise ValueError(
-                f'{option} is empty: set at least one size, or leave it out '
-                'to use the main input unchanged'
-            )
-        is_numeric = all(map(is_number, numbers))
-        if is_numeric and all(0 < n <= 1 for n in numbers):
-            return tuple(float(n) for n in numbers)
-        if is_numeric and all(n > 1 and n == int(n) for n in numbers):
-            return tuple(int(n) for n in numbers)
-        raise ValueError(
-            f'{option} {tuple(numbers)}: sizes must be either all fractions '
-            "of the main input's shorter side, in (0, 1], or all pixels, "
-            'whole numbers above 1'
-        )
 
     def sample(self, rng: Random) -> Optional[Size]:
         """Draw one size: pixels, a fraction, or None for the main input's."""
@@ -266,6 +236,25 @@ class InputSizes:
         if self.is_range:
             return f'{self.values[0]} to {self.values[1]}{unit}'
         return ', '.join(map(str, self.values)) + unit
+
+
+def _parse_sizes(option: str, numbers: Sequence[Size]) -> Tuple[Size, ...]:
+    check_list(option, numbers, 'numbers')
+    if not numbers:
+        raise ValueError(
+            f'{option} is empty: set at least one size, or leave it out '
+            'to use the main input unchanged'
+        )
+    if all(map(is_number, numbers)):
+        if all(0 < n <= 1 for n in numbers):
+            return tuple(float(n) for n in numbers)
+        if all(n > 1 and n == int(n) for n in numbers):
+            return tuple(int(n) for n in numbers)
+    raise ValueError(
+        f'{option} {tuple(numbers)}: sizes must be either all fractions '
+        "of the main input's shorter side, in (0, 1], or all pixels, "
+        'whole numbers above 1'
+    )
 
 
 class SubnetSampler:
@@ -296,6 +285,9 @@ class SubnetSampler:
         every: Train subnets in every n-th iteration from there on; the others
             are plain training.
         seed: The seed of all draws.
+
+    Attributes:
+        stages: The stages of the model, once it is known.
 
     Raises:
         ValueError: If the value of an option is not allowed.
@@ -348,8 +340,11 @@ class SubnetSampler:
             check_count('num_sizes', num_sizes, least=1)
         _check_space(space, min_depth, strategy)
         self._num_subnets = num_subnets
-        self._space_options = dict(
-            candidates=space, min_depth=min_depth, strategy=strategy
+        self._make_space = partial(
+            SamplingSpace,
+            candidates=space,
+            min_depth=min_depth,
+            strategy=strategy,
         )
         self.sizes = InputSizes(size_range, sizes)
         self.num_sizes = num_sizes
@@ -357,35 +352,28 @@ class SubnetSampler:
         self.begin = begin
         self.every = every
         self.seed = seed
-        self._stages: Tuple[Stage, ...] = ()
+        self.stages: Tuple[Stage, ...] = ()
         self._space: Optional[SamplingSpace] = None
 
     def fit(self, model: nn.Module) -> 'SubnetSampler':
-        """Set up the sampling space of a model's stages.
-
-        Args:
-            model: A model or a backbone.
-
-        Returns:
-            SubnetSampler: This sampler.
+        """Set up the space of a model's stages, and return this sampler.
 
         Raises:
             TypeError: If the model's stages cannot be found.
             ValueError: If the space does not fit them.
         """
-        self._stages = find_stages(model)
-        if self._space_options['strategy'] == 'raw':
-            for stage in self._stages:
-                for block in stage.blocks:
-                    check_branch(stage, block)
-        self._space = SamplingSpace(
-            [len(stage) for stage in self._stages],
+        self.stages = find_stages(model)
+        self._space = self._make_space(
+            [len(stage) for stage in self.stages],
             has_shortcut=[
                 [block.shortcut is not None for block in stage.blocks]
-                for stage in self._stages
+                for stage in self.stages
             ],
-            **self._space_options,  # type: ignore[arg-type]
         )
+        if self._space.strategy == 'raw':
+            for stage in self.stages:
+                for block in stage.blocks:
+                    check_branch(stage, block)
         if self._num_subnets == 'all' and self.num_subnets > MAX_ALL:
             raise ValueError(
                 f"num_subnets='all' would train {self.num_subnets} subnets in "
@@ -402,11 +390,6 @@ class SubnetSampler:
                 'the sampler has no model yet: call sampler.fit(model) first'
             )
         return self._space
-
-    @property
-    def stages(self) -> Tuple[Stage, ...]:
-        """The model's stages."""
-        return self._stages
 
     @property
     def num_subnets(self) -> int:
@@ -426,11 +409,7 @@ class SubnetSampler:
         return self.begin - (-since // self.every) * self.every
 
     def count_iterations(self, num_iterations: int) -> int:
-        """Count the iterations that train subnets, up to a certain one.
-
-        Args:
-            num_iterations: Iterations so far, with and without subnets.
-        """
+        """Count those of the first ``num_iterations`` that train subnets."""
         if self.is_off:
             return 0
         return -(-max(0, num_iterations - self.begin) // self.every)
@@ -439,8 +418,7 @@ class SubnetSampler:
         """Draw the subnets of an iteration; none if it is plain training.
 
         Args:
-            iteration: Number of the iteration, from 0, over the whole
-                training, all epochs included.
+            iteration: Its number, from 0, over all epochs.
 
         Raises:
             TypeError: If it is not a whole number.
@@ -467,22 +445,17 @@ class SubnetSampler:
                 self.space.sample(rng, self.sizes.sample(rng))
                 for _ in range(self.num_subnets)
             ]
-        if self.num_sizes is not None:
-            shared = [subnet.size for subnet in drawn[: self.num_sizes]]
-            drawn = [
-                Subnet(subnet.paths, shared[k % len(shared)])
-                for k, subnet in enumerate(drawn)
-            ]
+        sizes = [subnet.size for subnet in drawn[: self.num_sizes]]
+        drawn = [
+            replace(subnet, size=sizes[k % len(sizes)])
+            for k, subnet in enumerate(drawn)
+        ]
         if self.sandwich:
             drawn[0] = self.draw_smallest(rng)
         return drawn
 
     def draw_smallest(self, rng: Random) -> Subnet:
-        """Draw a subnet of the fewest blocks, at the smallest size.
-
-        Args:
-            rng: Source of randomness, for stochastic sampling.
-        """
+        """Draw a subnet of the fewest blocks, at the smallest size."""
         return self.space.sample(
             rng, min(self.sizes.values, default=None), smallest=True
         )

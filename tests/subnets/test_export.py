@@ -17,17 +17,17 @@ from mmst.subnets import (
 )
 from tests.subnets.hand_cut_densenet import mmpretrain_densenet
 from tests.subnets.test_families import (
-    NARROW,
     NETWORKS,
     assert_same,
     build,
     check_exported,
-    rows,
+    every_network,
+    resnet,
     run,
 )
 
 
-@rows(NETWORKS)
+@every_network
 def test_every_family(name, options, size, blocks):
     model = build(name, options)
     image = torch.rand(1, 3, size, size).double()
@@ -92,15 +92,14 @@ def test_densenet_backbone_alone_gives_fewer_channels():
 
 
 def test_model_that_is_wrapped_for_distributed_training():
-    model = build('mmpretrain.ResNet', dict(depth=18, **NARROW))
+    model = resnet()
     small = export_subnet(nn.DataParallel(model), (1, 1, 1, 1))
     assert type(small) is type(model)
 
 
 def test_depths_that_do_not_fit():
-    model = build('mmpretrain.ResNet', dict(depth=18, **NARROW))
     with pytest.raises(ValueError, match='has 3 entries, but the network has'):
-        export_subnet(model, (1, 1, 1))
+        export_subnet(resnet(), (1, 1, 1))
 
 
 @pytest.mark.parametrize('shortcut', [None, torch.relu])

@@ -163,20 +163,27 @@ def row_id(row):
     return '-'.join([name, *marks])
 
 
-def rows(table):
-    """Rows to run; copies of mmpretrain's classes, and the like, if slow."""
-    params = []
-    for row in table:
-        toolbox, _, cls = row[0].partition('.')
-        is_alike = (
-            row[0] == 'torchvision.resnet18'
-            or 'features_only' in row[1]
-            or toolbox in ('mmdet', 'mmseg', 'mmpose')
-            and any(other[0] == f'mmpretrain.{cls}' for other in table)
+def is_alike(row):
+    """Whether it is a copy of one of mmpretrain's classes, or the like."""
+    toolbox, _, cls = row[0].partition('.')
+    return (
+        row[0] == 'torchvision.resnet18'
+        or 'features_only' in row[1]
+        or toolbox in ('mmdet', 'mmseg', 'mmpose')
+        and any(other[0] == f'mmpretrain.{cls}' for other in NETWORKS)
+    )
+
+
+#: One of a kind; the others are slow.
+every_network = pytest.mark.parametrize(
+    'name, options, size, blocks',
+    [
+        pytest.param(
+            *row, id=row_id(row), marks=[pytest.mark.slow] * is_alike(row)
         )
-        marks = [pytest.mark.slow] if is_alike else []
-        params.append(pytest.param(*row, id=row_id(row), marks=marks))
-    return pytest.mark.parametrize('name, options, size, blocks', params)
+        for row in NETWORKS
+    ],
+)
 
 
 def build(name, options):
@@ -364,26 +371,22 @@ def pickled(model):
     return torch.load(file, weights_only=False)
 
 
-@pytest.mark.parametrize('name, options, size, blocks', NETWORKS)
+@pytest.mark.parametrize(
+    'name, options, size, blocks', filter(is_alike, NETWORKS)
+)
 def test_stages(name, options, size, blocks):
     assert tuple(map(len, find_stages(build(name, options)))) == blocks
 
 
-@rows(NETWORKS)
-def test_in_place(name, options, size, blocks):
-    check_in_place(build(name, options), torch.rand(1, 3, size, size).double())
-
-
-@rows(NETWORKS)
-def test_raw(name, options, size, blocks):
-    check_raw(build(name, options), torch.rand(1, 3, size, size).double())
-
-
-@rows(NETWORKS)
-def test_shared(name, options, size, blocks):
+@every_network
+def test_in_place_and_shared(name, options, size, blocks):
     """Contract 11 for every family."""
-    model = train_without_chance(build(name, options))
-    check_shared(model, *torch.rand(2, 2, 3, size, size).double())
+    model = build(name, options)
+    assert tuple(map(len, find_stages(model))) == blocks
+    images = torch.rand(2, 2, 3, size, size).double()
+    check_in_place(model, images[0, :1])
+    check_raw(model, images[1, :1])
+    check_shared(train_without_chance(model), *images)
 
 
 def test_tridentnet_without_a_stage_that_joins_branches():

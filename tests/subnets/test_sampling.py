@@ -1,21 +1,26 @@
-"""Spaces and sizes: what can be drawn, and how often it is."""
+"""Spaces, sizes and samplers: what can be drawn, and how often it is."""
 
-import itertools
 from collections import Counter
+from itertools import product
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mmst.subnets import (
     InputSizes,
     Path,
     SamplingSpace,
+    SubnetSampler,
     get_shorter_side,
     resize_inputs,
 )
 
+torchvision = pytest.importorskip('torchvision')
+SPACE = dict(space=[1, 2, 2, 1], size_range=(32, 64))
 RESNET50 = (3, 4, 6, 3)
 # Table 2 of the paper.
 TABLE2 = [
@@ -50,7 +55,7 @@ def test_ordered_draws_are_uniform_over_the_space(candidates):
     drawn = Counter(space.sample(rng).depths for _ in range(20000))
     pairs = zip(RESNET50, candidates)
     depths = [range(n - c + 1, n + 1) for n, c in pairs]
-    expected = set(itertools.product(*depths))
+    expected = set(product(*depths))
     assert set(drawn) == expected
     mean = 20000 / len(expected)
     # Five standard deviations of a multinomial count.
@@ -81,11 +86,12 @@ def test_raw_draws_a_path_for_every_block():
         (2, 2), strategy='raw', has_shortcut=[[False, True], [True, True]]
     )
     rng = Random(0)
-    drawn = Counter(space.sample(rng).paths for _ in range(8000))
+    drawn = Counter(space.sample(rng, 0.7) for _ in range(8000))
     assert len(drawn) == 8
-    assert all(paths[0][0] is Path.BRANCH for paths in drawn)
-    assert all(Path.BOTH not in stage for paths in drawn for stage in paths)
-    assert all(abs(n - 1000) < 5 * 1000**0.5 for n in drawn.values())
+    for subnet, number in drawn.items():
+        assert subnet.paths[0][0] is Path.BRANCH and subnet.size == 0.7
+        assert Path.BOTH not in sum(subnet.paths, ())
+        assert abs(number - 1000) < 5 * 1000**0.5
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,6 @@ def test_raw_draws_a_path_for_every_block():
         (dict(strategy='raw', min_depth=1), "strategy 'raw' decides"),
         (dict(candidates=[1, 2, 4]), 'has 3 entries'),
         (dict(candidates=[1, 2, 7, 1]), 'stage 3, 7, .*between 1 and 6'),
-        (dict(min_depth=0), 'min_depth 0 is not a whole number of at least 1'),
     ],
 )
 def test_bad_spaces(options, message):
@@ -118,18 +123,8 @@ def test_fractions_lists_and_none():
     choice = InputSizes(sizes=[128, 160, 192, 224])
     assert {choice.sample(rng) for _ in range(100)} == {128, 160, 192, 224}
     assert InputSizes().sample(rng) is None
-
-
-@pytest.mark.parametrize('strategy', ['ordered', 'stochastic', 'raw'])
-def test_drawn_subnets_carry_their_size(strategy):
-    space = SamplingSpace((2, 3), strategy=strategy)
-    assert space.sample(Random(0), size=0.7).size == 0.7
-    assert space.sample(Random(0)).size is None
-
-
-@pytest.mark.parametrize('size_range', [(8, 8), (0.5, 0.5)])
-def test_a_range_may_be_one_size(size_range):
-    assert InputSizes(size_range).sample(Random(0)) == size_range[0]
+    for size in (8, 0.5):
+        assert InputSizes((size, size)).sample(rng) == size
 
 
 @pytest.mark.parametrize(
@@ -137,11 +132,10 @@ def test_a_range_may_be_one_size(size_range):
     [
         (
             dict(size_range=(0.5, 200)),
-            r'size_range \(0.5, 200\): sizes must be either all',
+            r'size_range \(0.5, 200\): .*in \(0, 1\].* whole numbers above',
         ),
-        (dict(size_range=(0, 1)), r'in \(0, 1\]'),
         (dict(size_range=(12.5, 16)), 'whole numbers'),
-        (dict(size_range=(16, 8)), 'L_min > L_max'),
+        (dict(size_range=(16, 8)), 'the smaller first'),
         (dict(sizes=[8], size_range=(8, 16)), 'exclude each other'),
     ],
 )
@@ -176,3 +170,87 @@ def test_resize_keeps_the_aspect(size, shape):
         assert torch.equal(
             small, F.interpolate(inputs, shape, mode='bilinear')
         )
+
+
+@pytest.fixture(scope='module')
+def model() -> nn.Module:
+    return torchvision.models.resnet18(num_classes=3)
+
+
+@pytest.mark.parametrize('num_sizes', [1, 2, 4])
+def test_subnets_share_sizes_and_keep_their_depths(model, num_sizes):
+    """Depths and the sizes that stay are those of subnets of their own.
+
+    So every subnet keeps its distribution, whatever is shared.
+    """
+    apart = SubnetSampler(4, **SPACE).fit(model)
+    shared = SubnetSampler(4, num_sizes=num_sizes, **SPACE).fit(model)
+    for iteration in range(20):
+        own, drawn = apart.draw(iteration), shared.draw(iteration)
+        assert [s.depths for s in own] == [s.depths for s in drawn]
+        sizes = [subnet.size for subnet in drawn]
+        assert sizes == [own[k % num_sizes].size for k in range(4)]
+
+
+def test_all_subnets(model):
+    sampler = SubnetSampler('all', num_sizes=1, **SPACE).fit(model)
+    assert sampler.num_subnets == 4
+    drawn = sampler.draw(7)
+    assert {s.depths for s in drawn} == set(product([2], [2, 1], [2, 1], [2]))
+    assert len({subnet.size for subnet in drawn}) == 1
+    assert sampler.draw(7) == drawn
+
+
+@pytest.mark.parametrize('num_sizes', [None, 1])
+@pytest.mark.parametrize('strategy', ['ordered', 'stochastic'])
+def test_sandwich(model, strategy, num_sizes):
+    """The first is the smallest; the others are as without."""
+    options = dict(SPACE, strategy=strategy, num_sizes=num_sizes)
+    plain = SubnetSampler(3, **options).fit(model)
+    sandwich = SubnetSampler(3, sandwich=True, **options).fit(model)
+    for iteration in range(10):
+        first, *others = sandwich.draw(iteration)
+        assert first.depths == (2, 1, 1, 2) and first.size == 32
+        assert others == plain.draw(iteration)[1:]
+        assert sandwich.draw(iteration) == [first, *others]
+    full_size = SubnetSampler(1, space=[1, 2, 2, 1], sandwich=True).fit(model)
+    assert full_size.draw(0)[0].size is None
+
+
+@pytest.mark.parametrize(
+    'options, reason',
+    [
+        (dict(num_subnets='all'), 'trains the smallest subnet in every'),
+        (dict(strategy='raw'), 'no subnet is the smallest'),
+    ],
+)
+def test_sandwich_needs_a_smallest(options, reason):
+    with pytest.raises(ValueError, match=f'sandwich=True: .*{reason}'):
+        SubnetSampler(sandwich=True, **options)
+
+
+def test_too_many_subnets_are_refused():
+    """Of stages of 9 and 8 blocks in the layout of a ResNet."""
+    block, net = torchvision.models.resnet.BasicBlock, nn.Sequential()
+    for name, depth in dict(layer1=9, layer2=8).items():
+        blocks = [block(4, 4) for _ in range(depth)]
+        net.add_module(name, nn.Sequential(*blocks))
+    with pytest.raises(ValueError, match='would train 72 subnets.*than 64'):
+        SubnetSampler('all').fit(net)
+    assert SubnetSampler('all', min_depth=2).fit(net).num_subnets == 56
+
+
+def test_begin_and_model():
+    sampler = SubnetSampler(begin=3)
+    with pytest.raises(RuntimeError, match='call sampler.fit'):
+        sampler.draw(3)
+    assert sampler.draw(2) == []
+
+
+def test_numbers_of_iterations_are_whole(model):
+    sampler = SubnetSampler(2, size_range=(0.5, 1.0)).fit(model)
+    for number in (np.int64(3), torch.tensor(3)):
+        assert sampler.draw(number) == sampler.draw(3)
+    for number in (3.0, 0.5, np.float32(3)):
+        with pytest.raises(TypeError, match='iteration .* not a whole'):
+            sampler.draw(number)

@@ -12,14 +12,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 from torchvision.models import resnet18
 
-from mmst.subnets import (
-    Block,
-    Stage,
-    activate,
-    find_stages,
-    measure_cost,
-    register_stage_finder,
-)
+from mmst.subnets import Block, Stage, find_stages, register_stage_finder
 from tests.subnets.test_families import build, timm
 
 
@@ -178,22 +171,6 @@ def test_what_is_no_network_is_named(model):
     told = f'expected a network, a torch.nn.Module, not {model!r}'
     with pytest.raises(TypeError, match=re.escape(told)):
         find_stages(model)
-
-
-def test_a_registered_family_is_found():
-    model = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)))
-
-    @register_stage_finder('Mine')
-    def find(backbone):
-        if backbone is not model:
-            return None
-        return [Stage('parts', tuple(map(Block, backbone)))]
-
-    x = torch.rand(1, 3, 5, 5)
-    with activate(model, [1]):
-        assert torch.equal(model(x), model[0](x))
-    # 3 * 3 * 3 * 3 multiply-adds for each of 25 pixels, in each block.
-    assert measure_cost(model, x).blocks == ((2025,) * 3,)
 
 
 def test_a_later_finder_goes_before_an_earlier():

@@ -4,13 +4,13 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..stages import replace_forward
+from ..stages import Forward, replace_forward
 from ..subnet import Path
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -42,33 +42,33 @@ class Reader:
     @contextmanager
     def narrow(self, paths: Sequence[Path]) -> Iterator[None]:
         """Read only the features of blocks that run, given their paths."""
-        norm, conv, end = self.norm, self.conv, self.end
-        width = norm.num_features
+        width = self.norm.num_features
         first = width - self.num_blocks * self.growth
-        kept = list(range(first))
-        for index, path in enumerate(paths[: self.num_blocks]):
+        kept = [*range(first)]
+        for start, path in zip(range(first, width, self.growth), paths):
             if path is not Path.SHORTCUT:
-                start = first + index * self.growth
-                kept.extend(range(start, start + self.growth))
+                kept += range(start, start + self.growth)
         with ExitStack() as stack:
+
+            def replace(module: nn.Module, run: Forward, *args: Any) -> None:
+                forward = partial(run, *args)
+                stack.enter_context(replace_forward(module, forward))
+
             if len(kept) < width:
-                run = partial(_run_norm, norm, kept)
-                stack.enter_context(replace_forward(norm, run))
-                if conv is not None:
-                    run = partial(_run_conv, conv, kept)
-                    stack.enter_context(replace_forward(conv, run))
-                if end is not None:
-                    run = partial(_run_end, end.forward, kept, width)
-                    stack.enter_context(replace_forward(end, run))
+                replace(self.norm, _run_norm, self.norm, kept)
+                if self.conv is not None:
+                    replace(self.conv, _run_conv, self.conv, kept)
+                if self.end is not None:  # or the norm itself
+                    replace(self.end, _run_end, self.end.forward, kept, width)
             yield
 
     def list_after_end(
         self, model: nn.Module, backbone: nn.Module
     ) -> List[Tuple[str, nn.Module]]:
-        """List names and layers that have weights and follow the norm.
+        """List names and layers that have weights and follow the last norm.
 
         These are all layers of the model that are not in the network, or come
-        after this norm, its last one.
+        after the norm there.
         """
         modules = list(backbone.modules())
         before = set(modules[: modules.index(self.norm) + 1])
@@ -109,9 +109,10 @@ def find_readers(
     readers = [
         (name, layer) for name, layer in layers if _may_read(layer, width)
     ]
-    for name in ('out_features', 'out_channels'):
-        if readers and getattr(readers[0][1], name, None) == width:
-            return readers[:1]
+    for _, first in readers[:1]:
+        for name in ('out_features', 'out_channels'):
+            if getattr(first, name, None) == width:
+                return readers[:1]
     return readers
 
 
@@ -132,6 +133,7 @@ def _run_norm(norm: _NormBase, kept: Sequence[int], x: Tensor) -> Tensor:
     """
     index = torch.tensor(kept, device=x.device)
     small = copy(norm)
+    small.num_features = len(kept)
     for kind in ('_parameters', '_buffers'):
         vars(small)[kind] = {
             name: value
@@ -139,7 +141,6 @@ def _run_norm(norm: _NormBase, kept: Sequence[int], x: Tensor) -> Tensor:
             else value.index_select(0, index)
             for name, value in vars(norm)[kind].items()
         }
-    small.num_features = len(kept)
     out = type(norm).forward(small, x)
     if norm.training and norm.track_running_stats:
         for name in ('running_mean', 'running_var'):
@@ -155,17 +156,13 @@ def _run_conv(conv: nn.Conv2d, kept: Sequence[int], x: Tensor) -> Tensor:
     Its weight may be computed, as that of a pruned or parametrized one is.
     """
     index = torch.tensor(kept, device=x.device)
-    weight = conv.weight.index_select(1, index)
-    return conv._conv_forward(x, weight, conv.bias)
+    return conv._conv_forward(x, conv.weight.index_select(1, index), conv.bias)
 
 
 def _run_end(
-    forward: Callable[[Tensor], Tensor],
-    kept: Sequence[int],
-    width: int,
-    x: Tensor,
+    forward: Forward, kept: Sequence[int], width: int, x: Tensor
 ) -> Tensor:
     """Run the network's end, with zeros for the channels left out."""
-    out = forward(x)
+    out: Tensor = forward(x)
     zeros = out.new_zeros(out.shape[0], width, *out.shape[2:])
     return zeros.index_copy(1, torch.tensor(kept, device=x.device), out)

@@ -1,6 +1,5 @@
 """DenseNets, whose layers append channels."""
 
-from dataclasses import replace
 from itertools import repeat
 from typing import Any, List, Optional, Sequence
 
@@ -41,28 +40,20 @@ def find_dense_stages(backbone: nn.Module) -> Optional[List[Stage]]:
     parts += zip(repeat('features'), lists[2], lists[2][1:])
     stages = []
     for prefix, (name, block), (_, following) in parts:
-        layers = _list_layers(backbone, f'{prefix}.{name}', block)
+        block, name = unwrap_block(block), f'{prefix}.{name}'
+        # mmpretrain has the layers in a list inside the block.
+        children = [*getattr(block, 'block', block).children()]
+        layers = [*filter(_is_dense_layer, children)]
         if layers:
-            stages.append(_make_stage(f'{prefix}.{name}', layers, following))
+            others = [child for child in children if child not in layers]
+            refuse_mixed(backbone, name, layers[0], others)
+            stages.append(_make_stage(name, layers, following))
     return stages
 
 
-def _list_layers(
-    backbone: nn.Module, name: str, block: nn.Module
-) -> List[nn.Module]:
-    block = unwrap_block(block)
-    # mmpretrain has the layers in a list inside the block.
-    children = list(getattr(block, 'block', block).children())
+def _is_dense_layer(module: nn.Module) -> bool:
     names = ('densenet.DenseLayer', 'densenet._DenseLayer')
-    layers = [
-        child
-        for child in children
-        if is_block_of(child, names) and has_known_forward(child)
-    ]
-    if layers:
-        others = [child for child in children if child not in layers]
-        refuse_mixed(backbone, name, layers[0], others)
-    return layers
+    return is_block_of(module, names) and has_known_forward(module)
 
 
 def _make_stage(
@@ -71,25 +62,22 @@ def _make_stage(
     parts = [unwrap_block(part) for part in (*layers, following)]
     norms = [_find_norm(part, name) for part in parts]
     added = norms[-1].num_features - norms[0].num_features
-    # A transition has a norm and a convolution; after the last dense block
-    # there is a norm and at most an activation.
-    convs = [layer.conv1 for layer in parts[:-1]]
-    convs.append(getattr(parts[-1], 'conv', None))
-    for conv in convs:
-        if conv is None:
-            continue
-        is_plain = type(conv).forward is nn.Conv2d.forward
-        if not is_plain or conv.groups > 1:
+    readers = []
+    for index, (part, norm) in enumerate(zip(parts, norms)):
+        # A transition has a norm and a convolution; after the last dense
+        # block there is a norm and at most an activation.
+        is_layer = index < len(layers)
+        conv = part.conv1 if is_layer else getattr(part, 'conv', None)
+        if conv is not None and (
+            type(conv).forward is not nn.Conv2d.forward or conv.groups > 1
+        ):
             raise TypeError(
                 f'{type(conv).__name__} in or after {name} is not a plain '
                 'Conv2d: its input channels cannot be left out'
             )
-    readers = [
-        Reader(norm, index, added // len(layers), conv)
-        for index, (norm, conv) in enumerate(zip(norms, convs))
-    ]
-    if convs[-1] is None:
-        readers[-1] = replace(readers[-1], end=following)
+        end = following if conv is None else None
+        growth = added // len(layers)
+        readers.append(Reader(norm, index, growth, conv, end))
     blocks = tuple(Block(layer, _append_nothing) for layer in layers)
     return Stage(name, blocks, tuple(readers))
 
