@@ -115,12 +115,9 @@ class BackboneCost:
         return cost
 
     def count_first(self, subnet: Subnet, num_blocks: int) -> int:
-        """Count the FLOPs of a subnet up to one of its blocks.
+        """Count the FLOPs of a subnet before its block of that number.
 
-        Args:
-            subnet: The subnet.
-            num_blocks: Number of blocks before that block, over all stages.
-                If these are all blocks, what follows the last is left out.
+        Over all stages; without what follows the last block.
         """
         cost, not_read = 0, 0
         for paths, before, blocks, reads, after in zip(

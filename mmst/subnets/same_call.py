@@ -39,8 +39,8 @@ class Call:
 
     Attributes:
         given: The output handed to callers, with copies of the cut tensors.
-        cuts: Tensors of the true output, each with its copy. Later graphs
-            end at the copy and leave their gradient there.
+        cuts: Copy of each tensor of the true output. Later graphs end at the
+            copy and leave their gradient there.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Call:
     ) -> None:
         self.is_main = is_main
         self.given: Any = None
-        self.cuts: List[Tuple[Tensor, Tensor]] = []
+        self.cuts: Dict[Tensor, Tensor] = {}
         self.name = type(module).__name__
         self._module = module
         self._parts = parts
@@ -111,18 +111,16 @@ class Call:
 
         Copies share the tensors' memory and require a gradient.
         """
-        copies: Dict[Tensor, Tensor] = {}
 
         def copy_tensor(item: Any) -> Any:
             if not isinstance(item, Tensor) or item.grad_fn is None:
                 return item
-            if item not in copies:
-                copies[item] = item.detach().requires_grad_()
-                setattr(copies[item], _MARK, True)
-            return copies[item]
+            if item not in self.cuts:
+                self.cuts[item] = item.detach().requires_grad_()
+                setattr(self.cuts[item], _MARK, True)
+            return self.cuts[item]
 
         self.given = tree_map(copy_tensor, output)
-        self.cuts = [*copies.items()]
         self._given_versions = self._read_given()
         return self.given
 
@@ -137,7 +135,7 @@ class Call:
         """Backpropagate the gradient accumulated in the copies."""
         used = {
             true: copy.grad
-            for true, copy in self.cuts
+            for true, copy in self.cuts.items()
             if copy.grad is not None
         }
         if not used:

@@ -4,6 +4,7 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from os.path import commonprefix
 from typing import (
     Any,
     Callable,
@@ -57,9 +58,9 @@ def order_passes(
     ordered = []
     for group in groups.values():
         group.sort(key=lambda index: passes[index])
-        paths = [passes[index] for index in group]
-        common = [*map(_count_common, paths, paths[1:]), None]
-        ordered.append([*zip(group, common)])
+        pairs = zip(group, group[1:])
+        common = [len(commonprefix([passes[i], passes[j]])) for i, j in pairs]
+        ordered.append([*zip(group, [*common, None])])
     return ordered
 
 
@@ -78,12 +79,6 @@ def _list_block_paths(
 
 
 _RANK = {path: number for number, path in enumerate(Path)}
-
-
-def _count_common(one: List[int], other: List[int]) -> int:
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, other)) if a != b), len(one)
-    )
 
 
 class PassRunner:
@@ -203,15 +198,6 @@ class PassRunner:
             module: [vars(part) for part in module.modules()]
             for module in (self._watched if len(groups) < len(subnets) else ())
         }
-        # Layers between the blocks that write into their input, which other
-        # passes need.
-        self._inplace = [
-            layer
-            for layer in self._parts
-            if layer not in self._blocks
-            and getattr(layer, 'inplace', False)
-            and next(layer.children(), None) is None
-        ]
         for group in groups:
             calls: List[Call] = []
             for index, num_common in group:
@@ -352,10 +338,11 @@ class Pass:
                 for module in runner._parts:
                     forward = partial(self._call, module, module.forward)
                     stack.enter_context(replace_forward(module, forward))
-                for layer in runner._inplace:
-                    stack.enter_context(
-                        shadow_attribute(layer, 'inplace', False)
-                    )
+                    # Other passes need what it would write into.
+                    if getattr(module, 'inplace', None) is True:
+                        stack.enter_context(
+                            shadow_attribute(module, 'inplace', False)
+                        )
             self._context = stack.pop_all()
         return self
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .families.dense_readers import Reader
 
 Forward = Callable[..., Any]
+_MISSING = object()
 
 
 class Replacement:
@@ -66,13 +67,15 @@ def shadow_attribute(
     attributes = vars(module)
     # An instance may have its own forward already, as set by MMEngine's
     # activation checkpointing.
-    before = {name: attributes[name]} if name in attributes else {}
+    before = attributes.get(name, _MISSING)
     attributes[name] = value
     try:
         yield
     finally:
-        del attributes[name]
-        attributes.update(before)
+        if before is _MISSING:
+            del attributes[name]
+        else:
+            attributes[name] = before
 
 
 def replace_forward(
@@ -193,10 +196,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """Find the network that :func:`find_stages` finds stages in.
-
-    Raises:
-        TypeError: Error of :func:`find_stages`.
+    """Find the network in which :func:`find_stages` finds stages.
 
     Example:
         >>> find_backbone(nn.ModuleDict(dict(backbone=model))) is model

@@ -91,19 +91,11 @@ def assert_equal(model, other, losses, expected):
 def run_passes(
     how, make, images, subnets, watch=None, prepare=None, **options
 ):
-    """Run passes of a new network, :func:`shared` or :func:`apart`.
+    """Run passes of a new network by ``how``, :func:`shared` or :func:`apart`.
 
-    Args:
-        how: One of these.
-        make: Makes the network.
-        images: A batch for each pass.
-        subnets: The passes.
-        watch: Gives modules of the network, whose calls are counted.
-        prepare: Changes the network, and may return what to do in each pass.
-        **options: As of ``how``.
-
-    Returns:
-        The network, the losses, and how often each of the modules ran.
+    ``prepare`` changes the network, and may return what to do in each pass;
+    ``watch`` gives modules whose calls are counted. Returns the network, the
+    losses and the counts.
     """
     model = make()
     for seed in (torch.manual_seed, numpy.random.seed, random.seed):
@@ -167,10 +159,7 @@ def num_distinct(stages, subnets, images):
 def some_passes(stages, images, strategies=('ordered', 'stochastic', 'raw')):
     """Subnets and their images, the main network's among the first.
 
-    Args:
-        stages: The network's stages.
-        images: Two batches.
-        strategies: Strategies, of each of which one subnet gets either batch.
+    Of each strategy one subnet gets either of two batches of images.
     """
     drawn = [
         # Equal ones are told apart by their sizes, which nothing here reads.

@@ -7,6 +7,8 @@ from threading import Thread
 import pytest
 import torch
 from torch import nn
+from torch.ao import quantization
+from torchvision.models import resnet18
 
 from mmst.subnets import (
     Block,
@@ -19,6 +21,7 @@ from mmst.subnets import (
     measure_cost,
     register_stage_finder,
 )
+from mmst.subnets.activation import preserve_buffers
 from tests.subnets.test_families import resnet
 
 BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
@@ -239,8 +242,7 @@ def test_cost_leaves_the_model_as_it_was():
     before = copy.deepcopy(model.state_dict())
     measure_cost(model, torch.rand(1, 3, 32, 32))
     assert [m.training for m in model.modules()] == modes
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]), key
+    check_same(model, before)
     assert not any(
         m._forward_hooks or m._forward_pre_hooks for m in model.modules()
     )
@@ -262,3 +264,73 @@ def test_too_small_images_are_refused(size):
     message = f'{size} x {size} px leaves no feature map at the end of Slicing'
     with pytest.raises(ValueError, match=message):
         measure_cost(net, torch.zeros(1, 3, size, size))
+
+
+# With a state, and with ranges that a pass may change.
+OBSERVERS = [
+    'FakeQuantize',
+    'FusedMovingAvgObsFakeQuantize',
+    'HistogramObserver',
+    'MinMaxObserver',
+    'MovingAverageMinMaxObserver',
+    'MovingAveragePerChannelMinMaxObserver',
+    'PerChannelMinMaxObserver',
+]
+
+
+def with_observers(name):
+    """In a block that runs, and before all blocks; and images."""
+    model, observer = resnet18(num_classes=4), getattr(quantization, name)
+    model.layer2[0].relu = nn.Sequential(nn.ReLU(), observer())
+    model.relu = nn.Sequential(nn.ReLU(), observer())
+    return model.train(), torch.rand(2, 3, 32, 32)
+
+
+def check_same(model, before):
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        assert after[name].shape == value.shape, name
+        assert torch.equal(after[name], value), name
+
+
+@pytest.mark.parametrize('name', OBSERVERS)
+def test_observers_before_and_after_their_first_pass(name):
+    model, images = with_observers(name)
+    for _ in range(2):
+        before = copy.deepcopy(model.state_dict())
+        with activate(model, (1, 1, 1, 1)):
+            model(5 * images)
+            assert any(
+                not torch.equal(value, before[key])
+                for key, value in model.state_dict().items()
+            )
+        check_same(model, before)
+        model(images)  # the main network does observe
+
+
+def test_observers_with_shared_prefixes():
+    model, images = with_observers('FusedMovingAvgObsFakeQuantize')
+    alone = copy.deepcopy(model)
+    subnet = Subnet.ordered((1, 1, 1, 1), (2, 2, 2, 2))
+    PassRunner(model).run(
+        [None, subnet], lambda _: model(images).square().sum()
+    )
+    alone(images)
+    check_same(model, alone.state_dict())
+
+
+def test_buffers_that_are_replaced_added_and_shared():
+    model = nn.ModuleDict(dict(a=nn.BatchNorm1d(2), b=nn.BatchNorm1d(2)))
+    model.b.running_mean = model.a.running_mean  # one tensor, twice
+    model.b.running_var = None
+    mean, var = model.a.running_mean, model.a.running_var
+    with preserve_buffers(model.modules()):
+        model.a.running_mean.add_(3)
+        model.a.running_var = torch.full((7,), 5.0)
+        model.b.running_var = torch.ones(2)
+        model.b.register_buffer('late', torch.zeros(1))
+    assert model.a.running_mean is model.b.running_mean is mean
+    assert mean.tolist() == [0, 0]
+    assert model.a.running_var is var and var.tolist() == [1, 1]
+    assert model.b.running_var is None and 'late' not in model.b._buffers

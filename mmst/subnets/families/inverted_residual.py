@@ -1,6 +1,6 @@
 """MobileNets: inverted residuals, some of which add their input."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from torch import nn
 
@@ -19,8 +19,7 @@ def find_inverted_residual_stages(
     names = getattr(backbone, 'layers', None)
     if not isinstance(names, list):
         return None
-    runs: List[List[Block]] = []
-    starts: List[str] = []
+    runs: List[Tuple[str, List[Block]]] = []
     others: List[nn.Module] = []
     for name in names:
         layer = getattr(backbone, str(name), None)
@@ -35,14 +34,13 @@ def find_inverted_residual_stages(
                     others.append(module)
                 continue
             if not adds_input or not runs:
-                runs.append([])
-                starts.append(name)
-            runs[-1].append(
+                runs.append((name, []))
+            runs[-1][1].append(
                 make_sum_block(module) if adds_input else Block(module, None)
             )
     if runs:
-        refuse_mixed(backbone, 'layers', runs[0][0].module, others)
-    return [Stage(start, tuple(blocks)) for start, blocks in zip(starts, runs)]
+        refuse_mixed(backbone, 'layers', runs[0][1][0].module, others)
+    return [Stage(name, tuple(blocks)) for name, blocks in runs]
 
 
 def _adds_input(module: nn.Module) -> Optional[bool]:
