@@ -190,6 +190,7 @@ def test_subnets_share_sizes_and_keep_their_depths(model, num_sizes):
         assert [s.depths for s in own] == [s.depths for s in drawn]
         sizes = [subnet.size for subnet in drawn]
         assert sizes == [own[k % num_sizes].size for k in range(4)]
+    assert max(len({s.size for s in apart.draw(i)}) for i in range(20)) == 4
 
 
 def test_all_subnets(model):
