@@ -89,6 +89,8 @@ RELEASED = {
     'model.head.normalize_main': True,
 }
 SCALED = {**RELEASED, f'{LOSS}scale': 2.0}
+#: ST becomes ST++, with a size for each subnet.
+STPP = {**RELEASED, **THREE, **TWO_BLOCKS, **SMALLER}
 WEAK = {f'{LOSS}loss_weight': 0.1}
 
 # Table 3, component by component; then variants of ST++.
@@ -162,7 +164,7 @@ def share_size(label: str = '', **options: Any) -> Arm:
 NUMBERS_ARMS = {
     'ct': Arm('CT', 'ct'),
     'st': Arm('ST', 'st'),
-    'stpp': Arm('ST++', 'stpp'),
+    'stpp': Arm('ST++', 'st', STPP),
     'stpp-shared': share_size(),
     'stpp-all': share_size(', all depths', min_depth=1),
     'stpp-every2': share_size(', every 2nd iteration', every=2),
@@ -182,7 +184,7 @@ NUMBERS_ARMS = {
     'stpp-kl-k1': share_size(', plain KL, K = 1', **PLAIN_KL, num_subnets=1),
     'stpp-k1': share_size(', K = 1', num_subnets=1),
     'stpp-scale2': share_size(', scale 2', **{f'{LOSS}scale': 2.0}),
-    'stpp-label': Arm('ST++, labels', 'stpp', {TARGET: 'label'}),
+    'stpp-label': Arm('ST++, labels', 'st', {**STPP, TARGET: 'label'}),
     # A small Fig. 5; K = 1 with plain KL is ST.
     **{
         f'{form}-k{number}': align(form, number)
