@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -217,9 +218,10 @@ def logged(work_dir: Any, name: str = 'scalars.json') -> List[dict]:
     ]
 
 
-def read_log(runner: Runner) -> str:
-    """The text of a run's log."""
-    return next(Path(runner.work_dir).glob('*/*.log')).read_text()
+def read_log(run: Any) -> str:
+    """The text of the last log of a runner, or in a work directory."""
+    folder = Path(getattr(run, 'work_dir', run))
+    return sorted(folder.glob('*/*.log'))[-1].read_text()
 
 
 def load_run(path: Any) -> Any:
@@ -229,6 +231,16 @@ def load_run(path: Any) -> Any:
     ``torch.load`` refuses by default since torch 2.6.
     """
     return torch.load(path, weights_only=False)
+
+
+class Payload:
+    """Unpickles to a call of ``function(*args)``."""
+
+    def __init__(self, function: Callable, *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple:
+        return self.call
 
 
 class Steps:
@@ -309,25 +321,20 @@ def tiny_runner(tmp_path) -> Callable[..., Runner]:
     ) -> Runner:
         forget_earlier_runs()
         by_iter = 'Iter' in loop
-        train_cfg = dict(type=loop)
-        train_cfg['max_iters' if by_iter else 'max_epochs'] = (
-            3 * max_epochs if by_iter else max_epochs
-        )
-        hooks = list(hooks)
+        length = dict(max_epochs=max_epochs)
+        if by_iter:
+            length = dict(max_iters=3 * max_epochs)
         if sampler is not None:
-            hooks.append(dict(type='mmst.SubnetSamplerHook', **sampler))
-        data = dict(
-            loader(),
-            num_workers=num_workers,
-            worker_init_fn=dict(type='mmst.keep_worker_seed'),
-        )
+            hooks = [*hooks, dict(type='mmst.SubnetSamplerHook', **sampler)]
+        seeded = dict(type='mmst.keep_worker_seed')
+        data = dict(loader(), num_workers=num_workers, worker_init_fn=seeded)
         if by_iter:
             data['sampler']['type'] = 'InfiniteSampler'
         settings = dict(
             model=model or classifier(),
             work_dir=str(tmp_path / name),
             train_dataloader=data,
-            train_cfg=train_cfg,
+            train_cfg=dict(type=loop, **length),
             optim_wrapper=dict(
                 optimizer=dict(type='SGD', lr=0.05, momentum=0.9)
             ),
@@ -342,7 +349,7 @@ def tiny_runner(tmp_path) -> Callable[..., Runner]:
                 ),
                 logger=dict(type='LoggerHook', interval=1),
             ),
-            custom_hooks=hooks,
+            custom_hooks=list(hooks),
             visualizer=dict(
                 type='UniversalVisualizer',
                 vis_backends=[dict(type='LocalVisBackend')],
@@ -442,6 +449,12 @@ def trained(train, config, tmp_path_factory) -> Path:
     work_dir = tmp_path_factory.mktemp('trained')
     train([config, '--work-dir', str(work_dir)])
     return work_dir
+
+
+@pytest.fixture
+def work_dir(trained, tmp_path) -> Path:
+    """A copy of the trained work dir."""
+    return Path(shutil.copytree(trained, tmp_path / 'work'))
 
 
 @pytest.fixture

@@ -1,9 +1,44 @@
-"""Environments of their own, with this one's packages but for some."""
+"""Processes, and environments with this one's packages but for some."""
 
+import os
+import subprocess
 import sysconfig
 import venv
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Optional
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_process(
+    *command: Any,
+    cwd: Optional[Path] = None,
+    env: Optional[dict] = None,
+    status: int = 0,
+    **variables: str,
+) -> str:
+    """Run a command that ends with this status, and return what it prints.
+
+    ``variables`` are added to the environment; mmst is found in all of them.
+    """
+    own = dict(os.environ, PYTHONPATH=str(ROOT)) if env is None else env
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**own, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+def write_echo(path: Path) -> str:
+    """Write a program that prints its arguments, one a line."""
+    path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 def make_environment(folder: Path, leaves_out: Callable[[str], bool]) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Of a Python that fits each stack.
+VERSIONS = dict(openmmlab='3.11.7', onedl='3.12.1')
 COMMANDS = (
     *('bash', 'awk', 'basename', 'cat', 'chmod', 'cksum', 'cp', 'cut', 'df'),
     *('dirname', 'env', 'getconf', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'tail'),
@@ -93,14 +95,14 @@ class Machine:
         self.log = folder / 'calls.log'
         self.include = folder / 'include'
         self.venv = self.repo / '.venv'
+        for name in ('tools', 'requirements', 'mmst'):
+            (self.repo / name).mkdir(parents=True)
         for name in (
-            *('tools/install.sh', 'tools/mmcv.sh', 'tools/stack.sh'),
-            *('tools/run_tests.sh', 'tools/quickstart.sh'),
-            *('setup.py', 'pyproject.toml', 'mmst/version.py'),
+            *('tools/*.sh', 'requirements/*.txt', 'mmst/version.py'),
+            *('setup.py', 'pyproject.toml'),
         ):
-            (self.repo / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, self.repo / name)
-        shutil.copytree(ROOT / 'requirements', self.repo / 'requirements')
+            for path in ROOT.glob(name):
+                shutil.copyfile(path, self.repo / path.relative_to(ROOT))
         self.path.mkdir()
         self.include.mkdir()
         for name in COMMANDS:
@@ -190,76 +192,60 @@ def machine(bare):
     return bare
 
 
-@pytest.mark.parametrize(
-    'texts, args, variables',
-    [
-        (
-            [
-                '/python3.11 is Python 3.14.0',
-                'Stack openmmlab: needed is Python 3.11 3.10 3.9 3.8 with',
-                'PYTHON=/path/to/python3.11 bash tools/install.sh --stack '
-                'openmmlab',
-                'Stack onedl: needed is Python 3.12 3.13 with venv',
-                'PYTHON=/path/to/python3.12 bash tools/install.sh --stack '
-                'onedl',
-            ],
-            [],
-            dict(FAKE_VERSION='3.14.0'),
-        ),
-        (
-            ['--stack paddle is not known. Allowed: openmmlab onedl'],
-            ['--stack', 'paddle'],
-            {},
-        ),
-        (['--stack needs a name'], ['--stack'], {}),
-        (['is not known'], ['--stack='], {}),
-        (['onedl is not an option'], ['onedl'], {}),
-        (
-            ['without venv or ensurepip', 'apt-get install python3.11-venv'],
-            [],
-            dict(FAKE_NO_VENV='yes'),
-        ),
-        (
-            ['/no/such/python does not run'],
-            [],
-            dict(PYTHON='/no/such/python'),
-        ),
-        (
-            ['python3.11 is Python 3.11.7', 'Stack onedl: needed is'],
-            ['--stack', 'onedl'],
-            dict(PYTHON='python3.11'),
-        ),
-        (
-            ['not enough disk space', 'GB free, 9999999 GB needed'],
-            [],
-            dict(MMST_DISK_GB='9999999'),
-        ),
-        (['MMST_DISK_GB=7G is not'], [], dict(MMST_DISK_GB='7G')),
-    ],
-)
-def test_what_cannot_work_is_refused(machine, texts, args, variables):
-    machine.refuse(texts, *args, **variables)
+#: Flags and variables, and parts of the refusal.
+REFUSED = [
+    (
+        *('', dict(FAKE_VERSION='3.14.0')),
+        '/python3.11 is Python 3.14.0',
+        'Stack openmmlab: needed is Python 3.11 3.10 3.9 3.8 with',
+        'PYTHON=/path/to/python3.11 bash tools/install.sh --stack openmmlab',
+        'Stack onedl: needed is Python 3.12 3.13 with venv',
+        'PYTHON=/path/to/python3.12 bash tools/install.sh --stack onedl',
+    ),
+    (
+        *('--stack paddle', {}),
+        '--stack paddle is not known. Allowed: openmmlab onedl',
+    ),
+    ('--stack', {}, '--stack needs a name'),
+    ('--stack=', {}, 'is not known'),
+    ('onedl', {}, 'onedl is not an option'),
+    (
+        *('', dict(FAKE_NO_VENV='yes'), 'without venv or ensurepip'),
+        'apt-get install python3.11-venv',
+    ),
+    ('', dict(PYTHON='/no/such/python'), '/no/such/python does not run'),
+    (
+        *('--stack onedl', dict(PYTHON='python3.11')),
+        *('python3.11 is Python 3.11.7', 'Stack onedl: needed is'),
+    ),
+    (
+        *('', dict(MMST_DISK_GB='9999999'), 'not enough disk space'),
+        'GB free, 9999999 GB needed',
+    ),
+    ('', dict(MMST_DISK_GB='7G'), 'MMST_DISK_GB=7G is not'),
+]
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_what_cannot_work_is_refused(machine, case):
+    flags, variables, *texts = case
+    machine.refuse(texts, *flags.split(), **variables)
     assert not list(machine.repo.glob('.venv*'))
 
 
 def test_stacks_side_by_side(machine):
     """Each with its pins; a built mmcv needs no compiler."""
     machine.add_python('3.12.1')
+    onedl = ['torch==2.9.1', 'onedl-mmdetection==3.5.1']
     for args, venv, mmcv, pins in (
-        ([], '.venv', 'mmcv-2.1.0', ['torch==2.1.2', 'mmdet==3.3.0']),
-        (
-            ['--stack', 'onedl'],
-            '.venv-onedl',
-            'onedl_mmcv-2.3.6',
-            ['torch==2.9.1', 'onedl-mmdetection==3.5.1'],
-        ),
+        ('', '.venv', 'mmcv-2.1.0', ['torch==2.1.2', 'mmdet==3.3.0']),
+        ('--stack onedl', '.venv-onedl', 'onedl_mmcv-2.3.6', onedl),
     ):
-        output, calls = machine.install(*args)
+        output, calls = machine.install(*args.split())
         assert f'Built mmcv: {mmcv}-cp3x' in output
         packages = machine.repo / venv / 'lib/python3.x/site-packages'
         assert set(os.listdir(packages)) == {'mmcv', f'{mmcv}.dist-info'}
-        for pin in pins:
-            assert pin in calls
+        assert all(pin in calls for pin in pins)
         rest = calls[calls.index(' -r ') : calls.index(f'{mmcv}-cp3x')]
         assert 'mmcv==' not in rest and 'mmpose==' not in rest
         for name in ('mmpose', 'xtcocotools', 'panopticapi-lite'):
@@ -275,25 +261,20 @@ def test_stacks_side_by_side(machine):
 def test_stack_that_the_only_python_fits_is_taken(bare):
     """If none is named; the tests pass it on to the installation."""
     bare.add_python('3.12.1')
-    bare.refuse(
-        [
-            'run_tests.sh: no fitting Python',
-            'Stack openmmlab: needed is',
-            'none on PATH, nor among the versions of pyenv',
-            'apt-get install python3.',
-            'pyenv install 3.',
-            'bash tools/run_tests.sh --stack openmmlab',
-        ],
-        *('--stack', 'openmmlab'),
-        tool='run_tests.sh',
-    )
+    texts = [
+        'run_tests.sh: no fitting Python',
+        'Stack openmmlab: needed is',
+        'none on PATH, nor among the versions of pyenv',
+        'apt-get install python3.',
+        'pyenv install 3.',
+        'bash tools/run_tests.sh --stack openmmlab',
+    ]
+    bare.refuse(texts, '--stack', 'openmmlab', tool='run_tests.sh')
     built = dict(tool='run_tests.sh', FAKE_BUILT_MMCV='yes')
     output, calls = bare.succeed('tests/a.py', '-k', 'b c', **built)
-    assert (
-        'run_tests.sh: taking stack onedl, which Python 3.12.1 fits' in output
-    )
-    assert 'bash tools/run_tests.sh --stack openmmlab' in output
-    assert output.count('taking stack') == 1
+    told = 'run_tests.sh: taking stack onedl, which Python 3.12.1 fits'
+    assert told in output and output.count('taking stack') == 1
+    assert texts[-1] in output
     assert (bare.repo / '.venv-onedl').exists() and not bare.venv.exists()
     assert calls.endswith('--dist worksteal tests/a.py -k b c\n')
 
@@ -318,23 +299,16 @@ def test_python_of_pyenv_is_found_behind_its_shim(bare):
 def test_python_variable_is_obeyed(bare, tmp_path):
     bare.add_command(tmp_path / 'mine', FAKE_PYTHON)
     bare.install(PYTHON=str(tmp_path / 'mine'))
-    bare.refuse(
-        [
-            f'{bare.venv}/bin/python is Python 3.7.16',
-            f"rm -rf '{bare.venv}'",
-        ],
-        FAKE_VERSION='3.7.16',
-    )
+    remove = f"rm -rf '{bare.venv}'"
+    texts = [f'{bare.venv}/bin/python is Python 3.7.16', remove]
+    bare.refuse(texts, FAKE_VERSION='3.7.16')
     # The environment is one of Python 3.11: kept, and not used for another.
     bare.add_python('3.9.18')
-    bare.refuse(
-        [
-            f'python3.9 is Python 3.9.18, {bare.venv} has 3.11.7',
-            f"rm -rf '{bare.venv}' && PYTHON=",
-        ],
-        *('--stack', 'openmmlab'),
-        PYTHON='python3.9',
-    )
+    texts = [
+        f'python3.9 is Python 3.9.18, {bare.venv} has 3.11.7',
+        f'{remove} && PYTHON=',
+    ]
+    bare.refuse(texts, '--stack', 'openmmlab', PYTHON='python3.9')
     # Its version chooses the stack.
     bare.add_python('3.12.1')
     output, _ = bare.install(PYTHON='python3.12')
@@ -342,54 +316,44 @@ def test_python_variable_is_obeyed(bare, tmp_path):
 
 
 def test_no_compiler_is_refused_when_mmcv_needs_one(machine):
-    machine.refuse(
-        [
-            'mmcv==2.1.0 has to be compiled',
-            'my-g++ -O1 does not compile C++17',
-            'my-g++: command not found',
-            'apt-get install g++ python3.11-dev',
-            'PIP_FIND_LINKS=',
-            '--allow-lite',
-        ],
-        CXX='my-g++ -O1',
-    )
+    texts = [
+        'mmcv==2.1.0 has to be compiled',
+        'my-g++ -O1 does not compile C++17',
+        'my-g++: command not found',
+        'apt-get install g++ python3.11-dev',
+        *('PIP_FIND_LINKS=', '--allow-lite'),
+    ]
+    machine.refuse(texts, CXX='my-g++ -O1')
     machine.add_compiler('fatal error: Python.h', status=1)
     machine.refuse([f'{machine.include}/Python.h: fatal error: Python.h'])
 
 
+PINS = dict(
+    openmmlab=('mmcv==2.1.0', 'torch==2.1.2', 'setuptools==69.5.1'),
+    onedl=('onedl-mmcv==2.3.6', 'torch==2.9.1', 'setuptools==80.10.2'),
+)
+GCC = 'Free Software Foundation'
+
+
 @pytest.mark.parametrize(
-    'stack, version, mmcv, pins, maker, is_included',
-    [
-        (
-            *('openmmlab', '3.11.7', 'mmcv==2.1.0'),
-            ['torch==2.1.2', 'setuptools==69.5.1'],
-            *('Free Software Foundation', True),
-        ),
-        (
-            *('onedl', '3.12.1', 'onedl-mmcv==2.3.6'),
-            ['torch==2.9.1', 'setuptools==80.10.2'],
-            *('Free Software Foundation', False),
-        ),
-        ('openmmlab', '3.11.7', 'mmcv==2.1.0', [], 'clang', False),
-    ],
+    'stack, maker, is_included',
+    [('openmmlab', GCC, 1), ('onedl', GCC, 0), ('openmmlab', 'clang', 0)],
 )
 def test_mmcv_is_compiled_against_the_installed_torch(
-    bare, stack, version, mmcv, pins, maker, is_included
+    bare, stack, maker, is_included
 ):
     """With a header of torch's, where it can be precompiled."""
-    bare.add_python(version)
+    bare.add_python(VERSIONS[stack])
     bare.add_compiler(maker)
+    mmcv, *pins = PINS[stack]
     output, calls = bare.succeed(
         *('--stack', stack, '--allow-lite'),
         CPPFLAGS='-I/mine',
         FAKE_NO_HEADER='' if is_included else 'yes',
     )
-    for text in (
-        f'{mmcv} has to be compiled',
-        'takes 2 to 5 minutes',
-        'compiled 10 of 20 files',
-    ):
-        assert text in output
+    assert f'{mmcv} has to be compiled' in output
+    assert 'takes 2 to 5 minutes' in output
+    assert 'compiled 10 of 20 files' in output
     assert 'missing' not in output
     (compile_call,) = re.findall('^.*pip wheel.*$', calls, re.M)
     assert '--no-build-isolation' in compile_call
@@ -412,19 +376,19 @@ def test_mmcv_is_compiled_against_the_installed_torch(
 
 
 @pytest.mark.parametrize(
-    'stack, version, lite, full',
+    'stack, lite, full',
     [
-        ('onedl', '3.12.1', 'onedl-mmcv==2.3.6', 'onedl_mmcv-2.3.6'),
+        ('onedl', 'onedl_mmcv-2.3.6', 'onedl_mmcv-2.3.6'),
         pytest.param(
-            *('openmmlab', '3.11.7', 'mmcv-lite==2.1.0', 'mmcv-2.1.0'),
+            *('openmmlab', 'mmcv_lite-2.1.0', 'mmcv-2.1.0'),
             marks=pytest.mark.slow,
         ),
     ],
 )
 def test_environment_without_operators_and_its_completion(
-    bare, stack, version, lite, full
+    bare, stack, lite, full
 ):
-    bare.add_python(version)
+    bare.add_python(VERSIONS[stack])
     args = ('--stack', stack)
     missing = 'missing      detection, segmentation, pose'
     command = f'bash tools/install.sh --stack {stack}'
@@ -432,25 +396,22 @@ def test_environment_without_operators_and_its_completion(
     assert 'c++ does not compile C++17' in output
     assert output.count(missing) == 1
     assert f'to add them  {command}\n' in output
-    info = lite.replace('-', '_').replace('==', '-') + '.dist-info'
-    assert bare.packages == sorted([info, 'mmcv', 'mmcv/lite'])
+    assert bare.packages == ['mmcv', 'mmcv/lite', f'{lite}.dist-info']
     for name in ('mmdet', 'mmsegmentation', 'mmpose', 'xtcocotools'):
         assert f'{name}==' not in calls
     assert 'mmpretrain==' in calls and 'mmcv.ops' not in calls
 
     assert bare.is_done(*args, '--allow-lite')
     assert missing in bare.succeed(*args, '--allow-lite')[0]
-    bare.refuse(
-        ['c++ does not compile C++17', f'{command} --allow-lite'], *args
-    )
+    texts = ['c++ does not compile C++17', f'{command} --allow-lite']
+    bare.refuse(texts, *args)
 
     bare.add_compiler()
     assert bare.is_done(*args, '--allow-lite')
     output, calls = bare.succeed(*args)
     assert missing not in output
-    assert bare.packages == sorted(
-        [f'{full}.dist-info', 'mmcv', 'mmcv/_ext.so']
-    )
+    files = ['mmcv', 'mmcv/_ext.so', f'{full}.dist-info']
+    assert bare.packages == sorted(files)
     assert 'mmpose==' in calls and 'mmcv.ops' in calls
     for option in ([], ['--allow-lite']):
         assert bare.is_done(*args, *option)
@@ -465,37 +426,30 @@ def test_quick_start_needs_no_compiler_and_tests_do(machine):
 
 
 @pytest.mark.parametrize(
-    'built, installed',
-    [
-        ('yes', ['mmcv-2.1.0.dist-info', 'mmcv/_ext.so']),
-        ('', ['mmcv/lite', 'mmcv_lite-2.1.0.dist-info']),
-    ],
+    'built, file, name',
+    [('yes', '_ext.so', 'mmcv-2.1.0'), ('', 'lite', 'mmcv_lite-2.1.0')],
 )
-def test_half_made_environment_is_completed(machine, built, installed):
+def test_half_made_environment_is_completed(machine, built, file, name):
     """pip takes mmcv without RECORD as installed and cannot uninstall it."""
     site = machine.venv / 'lib/python3.x/site-packages'
-    for name in ('mmcv-2.1.0.dist-info', 'mmcv_lite-2.0.1.dist-info', 'mmcv'):
-        (site / name).mkdir(parents=True)
-        (site / name / 'METADATA').touch()
+    for left in ('mmcv-2.1.0.dist-info', 'mmcv_lite-2.0.1.dist-info', 'mmcv'):
+        (site / left).mkdir(parents=True)
+        (site / left / 'METADATA').touch()
     _, calls = machine.succeed('--allow-lite', FAKE_BUILT_MMCV=built)
     assert '-m venv' in calls
-    assert machine.packages == ['mmcv', *installed]
+    installed = ['mmcv', f'mmcv/{file}', f'{name}.dist-info']
+    assert machine.packages == sorted(installed)
 
 
-@pytest.mark.parametrize(
-    'failing, args, built',
-    [
-        ('torch==', [], 'yes'),
-        ('editable', [], 'yes'),
-        ('-lite=', ['--allow-lite'], ''),
-    ],
-)
-def test_stopped_installation_is_completed(machine, failing, args, built):
+@pytest.mark.parametrize('failing', ['torch==', 'editable', '-lite='])
+def test_stopped_installation_is_completed(machine, failing):
+    args = ['--allow-lite'] if failing == '-lite=' else []
+    built = dict(FAKE_BUILT_MMCV='' if args else 'yes')
     status, output, _ = machine.run(
-        *('install.sh', *args), FAKE_BUILT_MMCV=built, FAKE_FAILS_AT=failing
+        'install.sh', *args, **built, FAKE_FAILS_AT=failing
     )
     assert status == 1
     command = ' '.join(['tools/install.sh --stack openmmlab', *args])
     assert f'To go on from there: bash {command}\n' in output
-    output, _ = machine.succeed(*args, FAKE_BUILT_MMCV=built)
+    output, _ = machine.succeed(*args, **built)
     assert 'install.sh: done' in output and machine.is_done(*args)

@@ -1,48 +1,30 @@
 """model-index.yml and the metafiles name the configs that there are."""
 
-from pathlib import Path
-
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-METAFILES = {
-    path: yaml.safe_load((ROOT / path).read_text())
-    for path in yaml.safe_load((ROOT / 'model-index.yml').read_text())[
-        'Import'
-    ]
-}
+from tests.conftest import ROOT
 
 
-def test_every_family_has_a_metafile_in_the_index():
-    families = [
-        path
-        for path in (ROOT / 'configs').iterdir()
-        if path.is_dir() and path.name != '_base_'
-    ]
-    assert sorted(METAFILES) == sorted(
-        f'configs/{path.name}/metafile.yml' for path in families
+def read(path):
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def test_index_lists_the_metafiles_and_these_the_configs():
+    metafiles = read('model-index.yml')['Import']
+    root = ROOT / 'configs'
+    families = {p.relative_to(root).parts[0] for p in root.rglob('*.py')}
+    assert sorted(metafiles) == sorted(
+        f'configs/{family}/metafile.yml' for family in families - {'_base_'}
     )
-
-
-def test_metafiles_list_the_configs():
-    for path, meta in METAFILES.items():
-        there = {
-            str(config.relative_to(ROOT))
-            for config in (ROOT / path).parent.rglob('*.py')
-        }
-        listed = [model['Config'] for model in meta['Models']]
-        assert sorted(listed) == sorted(there), path
-
-
-def test_models_have_the_names_of_their_configs():
-    models = [model for meta in METAFILES.values() for model in meta['Models']]
-    names = [model['Name'] for model in models]
-    assert names == [Path(model['Config']).stem for model in models]
-    assert len(set(names)) == len(names)
-
-
-def test_models_are_in_a_collection_of_their_metafile():
-    for meta in METAFILES.values():
+    names = set()
+    for path in metafiles:
+        meta, folder = read(path), (ROOT / path).parent
         collections = {entry['Name'] for entry in meta['Collections']}
-        for model in meta['Models']:
+        listed = {model['Config']: model for model in meta['Models']}
+        there = {str(p.relative_to(ROOT)) for p in folder.rglob('*.py')}
+        assert listed.keys() == there and len(meta['Models']) == len(there)
+        for config, model in listed.items():
+            name = model['Name']
+            assert config.endswith(f'/{name}.py') and name not in names
             assert model['In Collection'] in collections
+            names.add(name)

@@ -3,15 +3,14 @@
 Each case is an interpreter that finds the packages of this one, one missing.
 """
 
-import os
-import subprocess
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
 
 from mmst.installation import TOOLBOXES, get_install_command
 from tests.conftest import ROOT
-from tests.environments import make_environment
+from tests.environments import make_environment, run_process
 
 # toolbox -> its task in tests/engine/dense_tasks.py, one of its configs
 TASKS = dict(
@@ -50,17 +49,7 @@ def run_without(missing, tmp_path):
         lambda entry: entry.split('-')[0] in names,
     )
 
-    def run(*args: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [python, *args],
-            cwd=ROOT,
-            env={**os.environ, 'PYTHONPATH': str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return run
+    return partial(run_process, python, cwd=ROOT)
 
 
 @pytest.mark.slow
@@ -69,12 +58,11 @@ def test_others_train(missing, run_without, tmp_path):
     others = {name: task for name, (task, _) in TASKS.items()}
     if missing == 'mmdet':
         del others['mmpose']  # itself imports mmdet
-    done = run_without(
+    run_without(
         *('-m', 'pytest', '--slow', 'tests/engine/test_dense_tasks.py'),
         *('-k', f'no_subnets and ({" or ".join(others.values())})'),
         *('-p', 'no:cacheprovider', f'--junitxml={report}'),
     )
-    assert done.returncode == 0, done.stdout
     skipped = {
         case.get('name'): case.find('skipped') is not None
         for case in ElementTree.parse(report).iter('testcase')
@@ -88,9 +76,8 @@ def test_others_train(missing, run_without, tmp_path):
 
 def test_its_configs_say_what_to_install(missing, run_without):
     config = f'configs/{TASKS[missing][1]}'
-    done = run_without('tools/train.py', config)
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == (
+    output = run_without('tools/train.py', config, status=1)
+    assert output.splitlines()[-1] == (
         f"ModuleNotFoundError: The '{missing}::' base of {config} needs "
         f'{TOOLBOXES[missing][0]}: {get_install_command(missing)}'
     )
@@ -100,9 +87,9 @@ def test_its_configs_say_what_to_install(missing, run_without):
 @pytest.mark.parametrize('missing', ['mmdet'], indirect=True)
 def test_pose_needs_detection(run_without):
     pytest.importorskip('mmpose')
-    done = run_without('tools/train.py', f'configs/{TASKS["mmpose"][1]}')
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == (
+    config = f'configs/{TASKS["mmpose"][1]}'
+    output = run_without('tools/train.py', config, status=1)
+    assert output.splitlines()[-1] == (
         'ModuleNotFoundError: mmpose itself needs mmdetection: '
         + get_install_command('mmdet')
     )

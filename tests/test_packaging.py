@@ -1,9 +1,7 @@
 """What ``pip install`` and ``pip wheel`` make of the repository."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from importlib.util import find_spec
@@ -12,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.environments import is_openmmlab, make_environment
+from tests.environments import is_openmmlab, make_environment, run_process
 
 OPENMMLAB = {
     *('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmsegmentation', 'mmpose'),
     'torch',
 }
+CONFIG = 'configs/st/resnet50_st_in1k.py'
 
 pytestmark = pytest.mark.skipif(
     not all(map(find_spec, ('pip', 'setuptools', 'wheel'))),
@@ -25,71 +24,36 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-# One line for each thing that the core does, with torch alone.
-EVERYTHING = """
-import torch
-import torchvision
-import mmst
+# tests/test_torch_alone.py runs more of it there.
+CORE = """
+import mmst, torch, torchvision
 from mmst.subnets import *
-
 model = torchvision.models.resnet18(num_classes=3)
-images = torch.rand(2, 3, 64, 64)
-sampler = SubnetSampler(2, min_depth=1, size_range=(0.5, 1.0)).fit(model)
-assert len(find_stages(model)) == 4
-for subnet in sampler.draw(0):
-    with activate(model, subnet):
-        model(resize_inputs(images, subnet.size))
-runner = PassRunner(model)
-losses = runner.run([None, *sampler.draw(0)], lambda s: model(images).sum())
-assert len(losses) == 3
-assert predict_iteration_cost(model, images[:1], sampler) > 1
-SubnetInputs(['crop', 'flip', 'jitter'])(images, 0.5)
-assert measure_cost(model, images[:1]).total > 0
-assert export_subnet(model, (1, 1, 1, 1))(images).shape == (2, 3)
-assert kl_minus(model(images), model(images)) >= 0
-assert mmst.subnets.find_stages is find_stages
+with activate(model, SubnetSampler().fit(model).draw(0)[0]):
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3)
 print(mmst.__file__)
 """
 
 
 @pytest.fixture
-def repo(tmp_path):
-    """The packaging of this repository around a few small files."""
-    repo = tmp_path / 'repo'
-    for name in (
-        *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE'),
-        *('mmst/__init__.py', 'mmst/py.typed', 'mmst/version.py'),
-    ):
-        (repo / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, repo / name)
-    shutil.copytree(ROOT / 'requirements', repo / 'requirements')
-    write(repo / 'mmst/models/__init__.py')
-    write(repo / 'configs/st/resnet50_st.py', 'x = 1\n')
-    write(repo / 'configs/st/__pycache__/resnet50_st.pyc')
-    write(repo / 'tools/train.py')
-    write(repo / 'demo/compare.py')
-    write(repo / '.dev_scripts/check_code.sh')
-    write(repo / 'model-index.yml', 'Import: []\n')
-    return repo
-
-
-def write(path, text=''):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+def source(tmp_path):
+    """A copy of the repository, with what earlier builds and runs leave."""
+    source = tmp_path / 'source'
+    for name in ('mmst', 'configs', 'tools', 'demo', 'requirements'):
+        ignored = shutil.ignore_patterns('.mim', '__pycache__')
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, source / path.name)
+    for left in ('mmst/.mim/earlier.py', 'configs/st/__pycache__/x.pyc'):
+        (source / left).parent.mkdir()
+        (source / left).touch()
+    return source
 
 
 def run(*command, cwd, python=sys.executable):
-    done = subprocess.run(
-        [python, *map(str, command)],
-        cwd=cwd,
-        # Without those of a folder that another environment shows.
-        env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    # Without the folders that another environment shows.
+    return run_process(python, *command, cwd=cwd, PYTHONPATH='')
 
 
 def pip(command, *args, cwd):
@@ -114,19 +78,9 @@ def install(prefix, *what):
 @pytest.mark.parametrize(
     'kind', ['wheel', pytest.param('sdist', marks=pytest.mark.slow)]
 )
-def test_installed_it_works_with_torch_alone(tmp_path, kind):
-    """The whole package, its core and the help of its tools."""
-    source, built = tmp_path / 'source', tmp_path / 'built'
-    for name in ('mmst', 'configs', 'tools', 'requirements'):
-        shutil.copytree(
-            ROOT / name,
-            source / name,
-            ignore=shutil.ignore_patterns('.mim', '__pycache__'),
-        )
-    for path in ROOT.iterdir():
-        if path.is_file():
-            shutil.copyfile(path, source / path.name)
-    write(source / 'mmst/.mim/of_an_earlier_build.py')
+def test_installed_it_works_with_torch_alone(source, tmp_path, kind):
+    """The package, its core and the help of its tools."""
+    built = tmp_path / 'built'
     if kind == 'wheel':
         build_wheel(source, built)
     else:
@@ -135,7 +89,7 @@ def test_installed_it_works_with_torch_alone(tmp_path, kind):
     python = make_environment(tmp_path / 'environment', is_openmmlab)
     install(tmp_path / 'environment', file)
     where = Path(
-        run('-c', EVERYTHING, cwd=tmp_path, python=python).splitlines()[-1]
+        run('-c', CORE, cwd=tmp_path, python=python).splitlines()[-1]
     ).parent
     assert tmp_path in where.parents
     names = {'configs', 'tools', 'model-index.yml'}
@@ -145,9 +99,10 @@ def test_installed_it_works_with_torch_alone(tmp_path, kind):
     assert 'usage: ' in run(train, '--help', cwd=tmp_path, python=python)
 
 
-def test_wheel_holds_configs_and_tools_and_pins_no_openmmlab(repo, tmp_path):
-    files = build_wheel(repo, tmp_path / 'out')
-    assert files['mmst/.mim/configs/st/resnet50_st.py'] == b'x = 1\n'
+def test_wheel_holds_configs_and_tools_and_pins_no_openmmlab(source, tmp_path):
+    files = build_wheel(source, tmp_path / 'out')
+    assert files[f'mmst/.mim/{CONFIG}'] == (ROOT / CONFIG).read_bytes()
+    assert {name.split('/')[0].split('-')[0] for name in files} == {'mmst'}
     assert 'mmst/.mim/tools/train.py' in files
     assert {n.split('/')[2] for n in files if n.startswith('mmst/.mim/')} == {
         'configs',
@@ -181,25 +136,25 @@ def test_wheel_holds_configs_and_tools_and_pins_no_openmmlab(repo, tmp_path):
 
 
 @pytest.mark.slow
-def test_editable_install_links_configs_and_tools(repo, tmp_path):
+def test_editable_install_links_configs_and_tools(source, tmp_path):
+    shutil.rmtree(source / 'mmst/.mim')
     for _ in range(2):  # it can be repeated
-        install(tmp_path / 'prefix', '--editable', repo)
-    old = repo / 'configs/st/resnet50_st.py'
-    assert old.read_text() == 'x = 1\n'
-    mim = repo / 'mmst' / '.mim'
+        install(tmp_path / 'prefix', '--editable', source)
+    old = source / CONFIG
+    assert old.read_text() == (ROOT / CONFIG).read_text()
+    mim = source / 'mmst' / '.mim'
     assert (mim / 'tools' / 'train.py').is_file()
     assert (mim / 'model-index.yml').is_file()
     # Neither links nor an earlier build leak into a wheel.
-    build_wheel(repo, tmp_path / 'first')
-    old.rename(repo / 'configs/st/new.py')
-    files = build_wheel(repo, tmp_path / 'second')
-    configs = [name for name in files if '/.mim/configs' in name]
-    assert configs == ['mmst/.mim/configs/st/new.py']
-    if os.name == 'posix':
-        assert (mim / 'configs/st/new.py').is_file()
-        # Relative links survive a move of the repository.
-        repo.rename(tmp_path / 'moved')
-        assert (tmp_path / 'moved/mmst/.mim/configs/st/new.py').is_file()
+    build_wheel(source, tmp_path / 'first')
+    old.rename(old.with_name('new.py'))
+    files = build_wheel(source, tmp_path / 'second')
+    assert 'mmst/.mim/configs/st/new.py' in files
+    assert f'mmst/.mim/{CONFIG}' not in files
+    assert (mim / 'configs/st/new.py').is_file()
+    # Relative links survive a move of the repository.
+    source.rename(tmp_path / 'moved')
+    assert (tmp_path / 'moved/mmst/.mim/configs/st/new.py').is_file()
 
 
 def test_stack_pins_every_openmmlab_package():

@@ -7,7 +7,6 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from mmst.launch.toolbox import read_config
 from mmst.models import STClsHead
 from mmst.subnets import (
     PassRunner,
@@ -17,7 +16,7 @@ from mmst.subnets import (
     find_stages,
 )
 from tests.conftest import ROOT
-from tests.docs.blocks import build_loop_and_sampler, python_blocks
+from tests.docs.blocks import python_blocks
 
 README = (ROOT / 'README.md').read_text()
 
@@ -55,27 +54,6 @@ def test_own_config_turned_into_st(tmp_path, tiny_runner):
     )
     small.train()
     assert small.iter == 3 and len(small.train_loop.subnets) == 6
-
-
-def test_own_config_turned_into_st_star(tmp_path):
-    """A loop and a hook below a detector's config."""
-    pytest.importorskip('mmdet')
-    code = snippet("_base_ = 'mmdet::")
-    base, *lines = [line for line in code.split('\n') if line]
-    assert base.startswith('_base_') and len(lines) == 5
-    for name, text in (('base', base), ('star', code)):
-        (tmp_path / f'{name}.py').write_text(text)
-    before, cfg = (
-        read_config(str(tmp_path / f'{name}.py')) for name in ('base', 'star')
-    )
-    assert cfg.model == before.model
-    loop, sampler = build_loop_and_sampler(cfg)
-    assert type(loop).__name__ == 'STEpochBasedTrainLoop'
-    assert loop.max_epochs == before.train_cfg.max_epochs
-    cfg.model.backbone.init_cfg = None
-    sampler.fit(MODELS.build(cfg.model.backbone))
-    assert sampler.space.candidates == (1, 2, 4, 1)
-    assert sampler.draw(0)[0].size is not None
 
 
 def test_plain_pytorch():

@@ -9,6 +9,17 @@ def long_name(number, length):
     return (text * 4)[:length].strip()
 
 
+def read_names(axes):
+    """The names on the x axis."""
+    return [text.get_text() for text in axes.get_xticklabels()]
+
+
+def read_legend(figure):
+    """The names in the one legend."""
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def axes_height(axes):
     """In inches, once the figure is drawn."""
     return axes.get_window_extent().height / axes.figure.dpi

@@ -19,7 +19,7 @@ from mmst.analysis.accuracy_cost import (
     pick_network,
 )
 from mmst.subnets import SamplingSpace, Subnet, measure_cost
-from tests.analysis.pictures import check_texts
+from tests.analysis.pictures import axes_height, check_texts
 
 # Depths, score, FLOPs, parameters, time.
 SMALL = MeasuredNetwork((1, 1), 90.0, 1_000_000, 10_000, 3.0)
@@ -68,10 +68,6 @@ def test_less_is_better_where_the_rule_says_so(min_score, max_flops):
     bound = None if min_score is None else 100 - min_score
     chosen = pick_network(errors, bound, max_flops, rule='less')
     assert chosen == mirrored(expected)
-    for cost in ('flops', 'params', 'latency'):
-        assert find_best_at_their_cost(errors, cost, 'less') == list(
-            map(mirrored, find_best_at_their_cost(FAMILY, cost))
-        )
 
 
 @pytest.mark.parametrize(
@@ -91,24 +87,22 @@ def test_budget_that_nothing_meets_names_the_nearest(bounds, asked, nearest):
         pick_network(FAMILY, **bounds)
 
 
-def test_best_at_their_cost():
-    assert find_best_at_their_cost(FAMILY, 'flops') == [SMALL, WIDE, MAIN]
-    assert find_best_at_their_cost(FAMILY, 'params') == [
-        SMALL,
-        POOR,
-        WIDE,
-        MAIN,
-    ]
-    assert find_best_at_their_cost(FAMILY, 'latency') == [WIDE, MAIN]
-    # At the same cost, the better one.
+@pytest.mark.parametrize(
+    'cost, best',
+    [
+        ('flops', [SMALL, WIDE, MAIN]),
+        ('params', [SMALL, POOR, WIDE, MAIN]),
+        ('latency', [WIDE, MAIN]),
+    ],
+)
+def test_best_at_their_cost(cost, best):
+    """At the same cost, the better one; errors are mirrored scores."""
     twins = [n._replace(score=n.score - 5) for n in FAMILY]
-    for family in (twins + FAMILY, FAMILY + twins):
-        assert find_best_at_their_cost(family, 'latency') == [WIDE, MAIN]
+    for family in (FAMILY, twins + FAMILY, FAMILY + twins):
+        assert find_best_at_their_cost(family, cost) == best
         errors = list(map(mirrored, family))
-        assert find_best_at_their_cost(errors, 'latency', 'less') == [
-            mirrored(WIDE),
-            mirrored(MAIN),
-        ]
+        found = find_best_at_their_cost(errors, cost, 'less')
+        assert found == list(map(mirrored, best))
 
 
 def test_table_begins_with_the_cheapest():
@@ -136,9 +130,8 @@ def test_picture_has_all_networks_in_every_panel():
         assert axes.get_xlabel().startswith(label)
         subnets, best, main = axes.get_lines()
         points = sorted(zip(subnets.get_xdata(), subnets.get_ydata()))
-        assert points == sorted(
-            (getattr(n, cost) / unit, n.score) for n in FAMILY
-        )
+        expected = ((getattr(n, cost) / unit, n.score) for n in FAMILY)
+        assert points == sorted(expected)
         assert list(best.get_ydata()) == [
             n.score for n in find_best_at_their_cost(FAMILY, cost)
         ]
@@ -166,13 +159,13 @@ def test_every_network_has_its_name_beside_it(size):
     figure = draw_family(networks, 'accuracy/top1 (%)')
     check_texts(figure)
     axes = figure.axes[0]
+    assert 3.4 < axes_height(axes) < 3.8
     places = {text.get_text(): text for text in axes.texts}
     assert sorted(places) == sorted(network.name for network in networks)
     # Without the lines that lead to the points.
     boxes = [Text.get_window_extent(text) for text in places.values()]
-    for box in boxes:
-        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
-        assert axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
+    for (x0, y0), (x1, y1) in (box.get_points() for box in boxes):
+        assert axes.bbox.contains(x0, y0) and axes.bbox.contains(x1, y1)
     for one, other in combinations(boxes, 2):
         assert not one.overlaps(other)
 
@@ -188,9 +181,8 @@ def test_candidates_are_spread_over_the_space(load):
     assert flops == sorted(flops)
     some = choose_candidates(runner, space, 4)
     assert some == [everything[i] for i in (0, 5, 10, 15)]
-    assert choose_candidates(
-        runner, SamplingSpace(whole, [1, 2, 1, 1]), 5
-    ) == [(2, 1, 2, 2), whole]
+    two = choose_candidates(runner, SamplingSpace(whole, [1, 2, 1, 1]), 5)
+    assert two == [(2, 1, 2, 2), whole]
     with pytest.raises(ValueError, match='max_subnets 1 .*must be at least 2'):
         choose_candidates(runner, space, 1)
 
@@ -217,9 +209,8 @@ def test_transformer_is_counted_whole_and_timed_as_it_is_used():
     arch['feedforward_channels'] = 16
     net = dict(type='VisionTransformer', img_size=16, patch_size=4, arch=arch)
     head = dict(type='VisionTransformerClsHead', num_classes=4, in_channels=8)
-    model = MODELS.build(
-        dict(type='mmpretrain.ImageClassifier', backbone=net, head=head)
-    )
+    model = dict(type='ImageClassifier', backbone=net, head=head)
+    model = MODELS.build(model)
     seen = []
 
     def record(_, images):

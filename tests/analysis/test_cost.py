@@ -29,16 +29,15 @@ def st_run(train, config, tmp_path_factory) -> Path:
     """Three epochs of two iterations, with subnets; not to be written to."""
     folder = tmp_path_factory.mktemp('st')
     hook = dict(type='mmst.SubnetSamplerHook', **SAMPLER)
-    (folder / 'st.py').write_text(
-        f'_base_ = {config!r}\n'
-        "custom_imports = dict(imports=['mmst'])\n"
-        'plain_head = {{_base_.model.head}}\n'
-        "model = dict(head=dict(_delete_=True, type='mmst.STClsHead', "
-        "subnet_target='label', head=plain_head))\n"
-        "train_cfg = dict(_delete_=True, type='mmst.STEpochBasedTrainLoop', "
-        'max_epochs=3)\n'
-        f'custom_hooks = [{hook}]\n'
-    )
+    (folder / 'st.py').write_text(f"""
+_base_ = {config!r}
+custom_imports = dict(imports=['mmst'])
+model = dict(head=dict(_delete_=True, type='mmst.STClsHead',
+                       subnet_target='label', head=_base_.model.head))
+train_cfg = dict(_delete_=True, type='mmst.STEpochBasedTrainLoop',
+                 max_epochs=3)
+custom_hooks = [{hook}]
+""")
     train([str(folder / 'st.py'), '--work-dir', str(folder / 'run')])
     return folder / 'run'
 
@@ -98,10 +97,9 @@ def test_iterations_without_subnets(st_run, options, before):
     log.config.custom_hooks[0].update(options)
     cost = measure_training_cost(log, size=SIZE)
     assert cost.num_subnets == options.get('num_subnets', 2)
-    assert cost.flops == pytest.approx(
-        count_plain(log) * (before + (6 - before) * predict_ratio(log)),
-        rel=0.01,  # other iterations are drawn
-    )
+    iterations = before + (6 - before) * predict_ratio(log)
+    # Other iterations are drawn.
+    assert cost.flops == pytest.approx(count_plain(log) * iterations, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +142,11 @@ def test_several_processes_share_the_work(work_dir):
 def test_validations_are_found(tiny_runner, by_epoch, logger):
     """Also those with step 0, as iteration-based runs have them by default."""
     iterations = dict(type='mmst.STIterBasedTrainLoop', val_interval=2)
-    runner = tiny_runner(
-        sampler=dict(num_subnets=1),
-        default_hooks=dict(
-            logger={'type': 'LoggerHook', 'interval': 1, **logger}
-        ),
-        **VALIDATION,
-        **({} if by_epoch else dict(train_cfg=dict(iterations, max_iters=6))),
-    )
+    logger = {'type': 'LoggerHook', 'interval': 1, **logger}
+    options = dict(VALIDATION, default_hooks=dict(logger=logger))
+    if not by_epoch:
+        options['train_cfg'] = dict(iterations, max_iters=6)
+    runner = tiny_runner(sampler=dict(num_subnets=1), **options)
     runner.train()
     log = read_training_log(runner.work_dir)
     assert (log.epoch_length, log.iterations) == (3 * by_epoch, 6)

@@ -2,12 +2,12 @@
 
 import json
 import re
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
 from PIL import Image
@@ -17,6 +17,7 @@ pytest.importorskip('pycocotools')
 
 from mmst.analysis.loafing import measure_loafing  # noqa: E402
 from mmst.launch.toolbox import check_toolbox  # noqa: E402
+from tests.analysis.evaluation_by_hand import MeanScore  # noqa: E402
 from tests.engine.dense_tasks import model_cfg  # noqa: E402
 
 # Width and height. Tall and wide ones come in batches of their own; one is
@@ -25,31 +26,27 @@ SIZES = [(64, 48), (48, 64), (64, 40), (40, 64), (56, 48)]
 
 
 @METRICS.register_module()
-class MeanBoxScore(BaseMetric):
-    """Mean score of all boxes: untrained networks have no mAP."""
+class MeanBoxScore(MeanScore):
+    """Of all boxes: untrained networks have no mAP."""
 
     def process(self, data_batch, data_samples):
         for sample in data_samples:
             self.results += sample['pred_instances']['scores'].tolist()
 
-    def compute_metrics(self, results):
-        return dict(mean_score=sum(results) / len(results))
-
 
 def write_boxes(folder):
     """Write random images with one box each, of one of two classes."""
     rng = np.random.default_rng(0)
-    images, boxes = [], []
+    data = dict(images=[], annotations=[])
+    data['categories'] = [dict(id=0, name='a'), dict(id=1, name='b')]
     box = dict(bbox=[4, 6, 20, 20], area=400, iscrowd=0)
     for k, (width, height) in enumerate(SIZES):
         pixels = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f'{k}.png')
-        images.append(
-            dict(id=k, file_name=f'{k}.png', width=width, height=height)
-        )
-        boxes.append(dict(box, id=k + 1, image_id=k, category_id=k % 2))
-    categories = [dict(id=0, name='a'), dict(id=1, name='b')]
-    data = dict(images=images, annotations=boxes, categories=categories)
+        image = dict(id=k, file_name=f'{k}.png', width=width, height=height)
+        data['images'].append(image)
+        box = dict(box, id=k + 1, image_id=k, category_id=k % 2)
+        data['annotations'].append(box)
     (folder / 'boxes.json').write_text(json.dumps(data))
 
 
@@ -105,15 +102,16 @@ def runner(tmp_path):
 
 def test_loafing_by_the_own_metric(runner):
     """Found without being named; a subnet's scores are of its blocks only."""
-    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    before = deepcopy(runner.model.state_dict())
     metric, scores = measure_loafing(runner, subnets=[(1, 1, 1, 1)])
     assert metric == 'coco/bbox_mAP'
     assert list(scores) == ['main', '1-1-1-1']
     assert all(0 <= score <= 1 for score in scores.values())
     _, fine = measure_loafing(runner, 'mean_score')
     assert len(set(fine.values())) == len(fine) == 3
-    for key, value in runner.model.state_dict().items():
-        assert torch.equal(value, before[key]), key
+    torch.testing.assert_close(
+        runner.model.state_dict(), before, rtol=0, atol=0
+    )
     with torch.no_grad():
         for name, parameter in runner.model.backbone.named_parameters():
             if re.match(r'layer\d\.1\.', name):

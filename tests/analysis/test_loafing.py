@@ -2,6 +2,7 @@
 
 import math
 import re
+from copy import deepcopy
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from mmst.analysis.loafing import (
 from mmst.analysis.scores import compute_mean_and_interval, list_networks
 from mmst.evaluation import evaluate_subnet
 from tests.analysis.evaluation_by_hand import by_hand
+from tests.analysis.pictures import read_legend, read_names
 
 NETWORKS = {'main': None, '1-1-1-1': (1, 1, 1, 1), '2-2-2-2': (2, 2, 2, 2)}
 
@@ -24,7 +26,7 @@ def test_scores_are_those_of_an_evaluation_by_hand(
 ):
     """Statistics from one batch: of all training images, or of the first."""
     runner = load(train_dataloader__batch_size=batch_size)
-    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    before = deepcopy(runner.model.state_dict())
     # A runner that has not evaluated anything yet is in training mode.
     alone = evaluate_subnet(runner, (1, 1, 1, 1), num_samples)
     _, top1 = measure_loafing(runner, 'accuracy/top1', num_samples)
@@ -43,8 +45,9 @@ def test_scores_are_those_of_an_evaluation_by_hand(
     assert len({round(score, 3) for score in mean.values()}) == len(NETWORKS)
     assert alone['accuracy/top1'] == top1['1-1-1-1']
     assert alone['mean_score'] == pytest.approx(mean['1-1-1-1'])
-    for key, value in runner.model.state_dict().items():
-        assert torch.equal(value, before[key]), key
+    torch.testing.assert_close(
+        runner.model.state_dict(), before, rtol=0, atol=0
+    )
 
 
 def test_training_data_without_an_end(load):
@@ -99,9 +102,9 @@ FRACTIONS = {
 }
 
 
-@pytest.mark.parametrize(
-    'results, expected',
-    [
+def test_table():
+    """The more numerous are the rows, and all lines are as long."""
+    for results, expected in (
         (
             dict(RESULTS, third=[{'main': 7.0, '1-1': 5.0}]),
             [
@@ -120,24 +123,19 @@ FRACTIONS = {
                 ['2-2', '-', '0.3000'],
             ],
         ),
-    ],
-    ids=['more methods than networks', 'fractions and gaps'],
-)
-def test_table(results, expected):
-    """The more numerous are the rows, and all lines are as long."""
-    lines = format_loafing_table(results).splitlines()
-    assert [re.split(' {2,}', line) for line in lines] == expected
-    assert len({len(line) for line in lines}) == 1
+    ):
+        lines = format_loafing_table(results).splitlines()
+        assert [re.split(' {2,}', line) for line in lines] == expected
+        assert len({len(line) for line in lines}) == 1
 
 
 def test_picture_shows_every_method():
     results = dict(RESULTS, **{f'method {i}': RESULTS['CT'] for i in range(8)})
     figure = draw_loafing(results, 'accuracy/top1')
     (axes,) = figure.axes
-    assert [t.get_text() for t in axes.get_xticklabels()] == ['1-1', 'main']
+    assert read_names(axes) == ['1-1', 'main']
     assert axes.get_ylabel() == 'accuracy/top1'
-    (legend,) = figure.legends
-    assert [t.get_text() for t in legend.get_texts()] == list(results)
+    assert read_legend(figure) == list(results)
     looks, markers = set(), set()
     for bars, runs in zip(axes.containers, results.values()):
         points, _, intervals = bars
@@ -158,8 +156,7 @@ def test_picture_of_a_network_alone_is_at_the_subnet_of_its_depths():
     subnets = {'main': 9.0, '1-1': 2.0, '2-2': 8.0}
     results = {'CT': [subnets], 'alone': [{'2-2': 8.5}]}
     (axes,) = draw_loafing(results, 'accuracy/top1').axes
-    names = [text.get_text() for text in axes.get_xticklabels()]
-    assert names == ['1-1', '2-2', 'main']
+    assert read_names(axes) == ['1-1', '2-2', 'main']
     points = axes.containers[1][0]
     assert points.get_ydata() == [8.5]
     assert points.get_xdata() == pytest.approx([1], abs=0.1)

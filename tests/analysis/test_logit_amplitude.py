@@ -10,16 +10,18 @@ from mmst.analysis.logit_amplitude import (
     measure_amplitudes,
 )
 from tests.analysis.evaluation_by_hand import logits_by_hand, read
+from tests.analysis.pictures import read_legend, read_names
+
+
+def amplitudes(scores, norms):
+    """Of the main network, and of a subnet if there are two values."""
+    scores, norms = (dict(zip(['main', '1-1'], x)) for x in (scores, norms))
+    return Amplitudes('accuracy/top1', scores, norms)
+
 
 RESULTS = dict(
-    CT=Amplitudes(
-        'accuracy/top1',
-        {'main': 90.0, '1-1': 40.0},
-        {'main': 12.0, '1-1': 3.0},
-    ),
-    ST=Amplitudes(
-        'accuracy/top1', {'main': 91.0, '1-1': 80.0}, {'main': 9.0, '1-1': 5.0}
-    ),
+    CT=amplitudes([90.0, 40.0], [12.0, 3.0]),
+    ST=amplitudes([91.0, 80.0], [9.0, 5.0]),
 )
 #: A head that normalises logits in training, around the network's own.
 ST = dict(
@@ -73,28 +75,19 @@ def lines(axes):
     return [bars[0].get_ydata().tolist() for bars in axes.containers]
 
 
-def names(axes):
-    return [text.get_text() for text in axes.get_xticklabels()]
-
-
-def test_picture_over_subnets():
+def test_picture():
     figure = draw_amplitudes(RESULTS)
     above, below = figure.axes
     assert lines(above) == [[3, 12], [5, 9]]
     assert lines(below) == [[40, 90], [80, 91]]
-    assert names(below) == ['1-1', 'main']
+    assert read_names(below) == ['1-1', 'main']
     assert above.get_ylabel() == 'mean L2 norm of logits'
     assert below.get_ylabel() == 'accuracy/top1 (%)'
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ['CT', 'ST']
-
-
-def test_picture_of_main_networks_is_over_these():
-    """As in the paper, where no subnets are measured."""
+    assert read_legend(figure) == ['CT', 'ST']
+    # As in the paper, where no subnets are measured.
     only_main = dict(
-        CT=Amplitudes('accuracy/top1', {'main': 90.0}, {'main': 12.0}),
-        ST=Amplitudes('accuracy/top1', {'main': 91.0}, {'main': 9.0}),
+        CT=amplitudes([90.0], [12.0]), ST=amplitudes([91.0], [9.0])
     )
     above, below = draw_amplitudes(only_main).axes
     assert lines(above) == [[12, 9]] and lines(below) == [[90, 91]]
-    assert names(below) == ['CT', 'ST']
+    assert read_names(below) == ['CT', 'ST']

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmst.analysis.accuracy_cost import MeasuredNetwork, draw_family
 from mmst.analysis.cost import TrainingCost, draw_costs
 from mmst.analysis.loafing import draw_loafing
 from mmst.analysis.logit_amplitude import Amplitudes, draw_amplitudes
@@ -16,7 +15,12 @@ from mmst.analysis.score_quality import (
     draw_score_quality,
 )
 from mmst.analysis.stage_layout import Layout, draw_layouts
-from tests.analysis.pictures import axes_height, check_texts, long_name
+from tests.analysis.pictures import (
+    axes_height,
+    check_texts,
+    long_name,
+    read_legend,
+)
 
 COST = TrainingCost(
     'accuracy/top1', 1, 2.0, 2, 2e15, None, [1e15, 2e15], [1, 2], [5, 6]
@@ -29,21 +33,25 @@ def scores(num_subnets):
     return dict.fromkeys(['main', *subnets], 70.0)
 
 
-def loafing(num_subnets, names):
-    results = {name: [scores(num_subnets)] for name in names}
-    return draw_loafing(results, 'accuracy/top1 (%)')
+def of_runs(draw, run, *args):
+    """Draw one run under several names."""
+    return lambda names: draw(dict.fromkeys(names, run), *args)
 
 
-def amplitudes(num_subnets, names):
+def loafing(num_subnets):
+    return of_runs(draw_loafing, [scores(num_subnets)], 'accuracy/top1 (%)')
+
+
+def amplitudes(num_subnets):
     run = Amplitudes('accuracy/top1', *[scores(num_subnets)] * 2)
-    return draw_amplitudes(dict.fromkeys(names, run))
+    return of_runs(draw_amplitudes, run)
 
 
-def fields(sizes, names):
-    return draw_receptive_fields(
+def fields(most, *sizes):
+    return lambda names: draw_receptive_fields(
         [
             Field(name, '3-4-6-3', size, np.ones((5, 5)))
-            for name in names
+            for name in names[:most]
             for size in sizes
         ]
     )
@@ -52,25 +60,28 @@ def fields(sizes, names):
 #: Pictures of runs by their names, and how high their axes are at least and
 #: at most, in inches.
 PICTURES = dict(
-    main_alone=(lambda names: loafing(0, names), 4.0, 4.4),
-    loafing=(lambda names: loafing(5, names), 4.0, 4.4),
-    many_subnets=(lambda names: loafing(23, names), 4.0, 4.4),
-    amplitudes_of_main=(lambda names: amplitudes(0, names), 2.4, 2.8),
-    amplitudes=(lambda names: amplitudes(1, names), 2.4, 2.8),
-    costs=(lambda names: draw_costs(dict.fromkeys(names, COST)), 3.5, 3.9),
-    layouts=(
-        lambda names: draw_layouts(dict.fromkeys(names, LAYOUT)),
-        *(3.5, 3.9),
-    ),
-    fields=(lambda names: fields([224], names[:6]), 2.1, 4.9),
-    fields_of_sizes=(
-        lambda names: fields([224, 1024, 2048], names[:2]),
-        *(2.1, 4.9),
-    ),
+    main_alone=(loafing(0), 4.0, 4.4),
+    loafing=(loafing(5), 4.0, 4.4),
+    many_subnets=(loafing(23), 4.0, 4.4),
+    amplitudes_of_main=(amplitudes(0), 2.4, 2.8),
+    amplitudes=(amplitudes(1), 2.4, 2.8),
+    costs=(of_runs(draw_costs, COST), 3.5, 3.9),
+    layouts=(of_runs(draw_layouts, LAYOUT), 3.5, 3.9),
+    fields=(fields(6, 224), 2.1, 4.9),
+    fields_of_sizes=(fields(2, 224, 1024, 2048), 2.1, 4.9),
 )
 
 
-@pytest.mark.parametrize('number, length', [(1, 120), (2, 35), (12, 2)])
+@pytest.mark.parametrize(
+    'number, length',
+    [
+        *((1, 120), (2, 35), (12, 2)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(2, 120), (12, 35), (12, 120)]
+        ),
+    ],
+)
 @pytest.mark.parametrize('picture', PICTURES)
 def test_names_have_room(picture, number, length):
     """And the axes are as high with any of them."""
@@ -80,35 +91,14 @@ def test_names_have_room(picture, number, length):
     assert low < axes_height(figure.axes[0]) < high
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('number, length', [(2, 120), (12, 35), (12, 120)])
-@pytest.mark.parametrize('picture', PICTURES)
-def test_many_long_names_have_room(picture, number, length):
-    test_names_have_room(picture, number, length)
-
-
-def test_family_has_room():
-    networks = [
-        MeasuredNetwork((3, k, 6, 3), 60.0 + k, k * 10**9, k * 10**7, 5.0 * k)
-        for k in range(1, 5)
-    ]
-    figure = draw_family(networks, 'accuracy/top1 (%)')
-    check_texts(figure)
-    assert 3.4 < axes_height(figure.axes[0]) < 3.8
-
-
 def test_colours_mean_the_same_everywhere():
     """Two lines a run in the last picture, which have different markers."""
     quality = dict(predicted=1.0, calibrated=0.5)
     report = ScoreReport(
         {'main': NetworkScores(9.0, 1.0, *[quality] * 2)}, None
     )
-    for draw in (
-        PICTURES['loafing'][0],
-        PICTURES['amplitudes'][0],
-        PICTURES['costs'][0],
-        lambda names: draw_score_quality(dict.fromkeys(names, report)),
-    ):
+    pictures = loafing(5), amplitudes(1), of_runs(draw_costs, COST)
+    for draw in (*pictures, of_runs(draw_score_quality, report)):
         axes = draw(['ST', 'ST++', 'CT']).axes[0]
         found = {}
         for line in axes.get_lines():
@@ -146,9 +136,8 @@ def test_legend_takes_nothing_from_the_axes(width, names):
     figure = lines(width, names)
     check_texts(figure)
     (legend,) = figure.legends
-    assert [
-        ''.join(text.get_text().split()) for text in legend.get_texts()
-    ] == [''.join(name.split()) for name in names]
+    shown = [''.join(name.split()) for name in read_legend(figure)]
+    assert shown == [''.join(name.split()) for name in names]
     assert axes_height(figure.axes[0]) == pytest.approx(3.6, abs=0.15)
     assert legend.get_window_extent().y1 < figure.axes[0].bbox.y0
 

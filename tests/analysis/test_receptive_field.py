@@ -1,5 +1,7 @@
 """Receptive fields of small convolutions against theory."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -110,14 +112,13 @@ def test_subnet_sees_less(stage_of):
 
 def test_model_is_left_as_it_was():
     model = build_classifier()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    before = deepcopy(model.state_dict())
     field = measure_receptive_field(
         model, torch.randn(9, 3, 16, 16).double(), choose_stage(model)
     )
     assert field.shape == (16, 16) and (field > 0).any()
     assert all(module.training for module in model.modules())
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]), key
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -167,8 +168,18 @@ def test_squares():
     assert measure_square_side(field, 5 / 6) == 1
     # To pixel 7 from pixel 2 takes a side of 11, of which 8 are there.
     assert measure_square_side(field, 0.9) == 11
-    sides = Field('CT', 'main', 8, field).sides
-    assert sides == {0.2: 1, 0.3: 1, 0.5: 1, 0.99: 8}
+    whole = Field('CT', 'main', 8, field)
+    assert whole.sides == {0.2: 1, 0.3: 1, 0.5: 1, 0.99: 8}
+    # It is drawn around its centre, and cut; the title has what there is.
+    figure = draw_receptive_fields([whole])
+    axes = figure.axes[0]
+    square = axes.patches[3]
+    assert (square.get_x(), square.get_width()) == (2 - 5.5, 11)
+    assert (square.get_y(), square.get_height()) == (1 - 5.5, 11)
+    assert square.get_clip_on()
+    figure.draw_without_rendering()
+    assert axes.get_xlim() == (-0.5, 7.5) and axes.get_ylim() == (5.5, -0.5)
+    assert axes.get_title().endswith('sides: 1 / 1 / 1 / 8 px')
 
 
 def test_what_cannot_be_measured(stage_of):
@@ -196,16 +207,11 @@ def test_images_of_the_validation(load):
     torch.testing.assert_close(load_input_images(runner, 8, 50), small)
 
 
+#: Squares of 9, 7, 5 and 3 px.
+NETWORKS = [('main', 15), ('main', 11), ('1-1', 15), ('1-1', 11)]
 FIELDS = [
-    Field(
-        'CT', network, size, np.pad(np.ones((side, side)), (size - side) // 2)
-    )
-    for network, size, side in [
-        ('main', 15, 9),
-        ('main', 11, 7),
-        ('1-1', 15, 5),
-        ('1-1', 11, 3),
-    ]
+    Field('CT', name, size, np.pad(np.ones((side, side)), (size - side) // 2))
+    for (name, size), side in zip(NETWORKS, (9, 7, 5, 3))
 ]
 
 
@@ -224,10 +230,7 @@ def test_picture():
     figure = draw_receptive_fields([*FIELDS, FIELDS[0]._replace(run='ST++')])
     *panels, colorbar = figure.axes
     assert [axes.get_title().split(';')[0] for axes in panels] == [
-        'CT: main\n15 px',
-        'CT: main\n11 px',
-        'CT: 1-1\n15 px',
-        'CT: 1-1\n11 px',
+        *(f'CT: {network}\n{size} px' for network, size in NETWORKS),
         'ST++: main\n15 px',
     ]
     for axes, run in zip(panels, ['CT'] * 4 + ['ST++']):
@@ -254,24 +257,8 @@ def test_panels_suit_a_screen(num_networks, num_sizes, columns):
         ]
     )
     places = [axes.get_subplotspec() for axes in figure.axes[:-1]]
-    assert [(p.rowspan.start, p.colspan.start) for p in places] == [
-        divmod(number, columns) for number in range(num_networks * num_sizes)
-    ]
+    places = [(p.rowspan.start, p.colspan.start) for p in places]
+    number = num_networks * num_sizes
+    assert places == [divmod(k, columns) for k in range(number)]
     width, height = figure.get_size_inches()
     assert width < 16 * height / 5 and columns % num_sizes == 0
-
-
-def test_square_that_reaches_past_the_border():
-    """It is drawn around its centre, and cut."""
-    field = np.zeros((6, 8))
-    field[1, 2], field[1, 7] = 5, 1
-    figure = draw_receptive_fields([Field('CT', 'main', 8, field)])
-    axes = figure.axes[0]
-    square = axes.patches[3]
-    assert (square.get_x(), square.get_width()) == (2 - 5.5, 11)
-    assert (square.get_y(), square.get_height()) == (1 - 5.5, 11)
-    assert square.get_clip_on()
-    figure.draw_without_rendering()
-    assert axes.get_xlim() == (-0.5, 7.5) and axes.get_ylim() == (5.5, -0.5)
-    # The title has what there is.
-    assert axes.get_title().endswith('sides: 1 / 1 / 1 / 8 px')

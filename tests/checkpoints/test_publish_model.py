@@ -3,9 +3,10 @@
 import datetime
 import hashlib
 import re
-import subprocess
 import sys
 import warnings
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from mmst.checkpoints import strip_checkpoint
 
 from ..analysis.evaluation_by_hand import VALIDATION
 from ..conftest import classifier, load_run, run_alone, write_images
+from ..environments import run_process
 
+assert_same = partial(torch.testing.assert_close, rtol=0, atol=0)
 STOCK = Path(__file__).with_name('stock_toolboxes.py')
 
 
@@ -27,10 +30,7 @@ class KeepEvaluatedWeights(Hook):
     """Remembers the network that the last validation ran."""
 
     def after_val_iter(self, runner, *args, **kwargs):
-        KeepEvaluatedWeights.weights = {
-            key: value.clone()
-            for key, value in runner.model.state_dict().items()
-        }
+        KeepEvaluatedWeights.weights = deepcopy(runner.model.state_dict())
 
 
 @pytest.fixture
@@ -47,12 +47,6 @@ def publish(load_tool, tmp_path, capsys):
     return publish
 
 
-def assert_equal(actual, expected):
-    assert actual.keys() == expected.keys()
-    for key, value in expected.items():
-        assert torch.equal(actual[key], value), key
-
-
 @pytest.mark.parametrize(
     'update_buffers', [False, True, pytest.param(None, marks=pytest.mark.slow)]
 )
@@ -64,16 +58,13 @@ def test_evaluated_weights_are_published(
         hooks.append(
             dict(type='EMAHook', momentum=0.3, update_buffers=update_buffers)
         )
-    tiny_runner(
-        sampler=dict(num_subnets=2),
-        hooks=hooks,
-        **VALIDATION,
-    ).train()
+    sampler = dict(num_subnets=2)
+    tiny_runner(sampler=sampler, hooks=hooks, **VALIDATION).train()
     source = tmp_path / 'run' / 'epoch_2.pth'
     with warnings.catch_warnings():
         warnings.filterwarnings('error', '.*BatchNorm')
         file = torch.load(publish(source), weights_only=True)
-    assert_equal(file['state_dict'], KeepEvaluatedWeights.weights)
+    assert_same(file['state_dict'], KeepEvaluatedWeights.weights)
     assert file.keys() == {'state_dict', 'meta'}
     assert file['meta'] == dict(dataset_meta=dict(classes=list('abcd')))
     before = load_run(source)
@@ -93,7 +84,7 @@ def test_statistics_that_the_average_missed_are_told(publish, tmp_path):
     )
     with pytest.warns(UserWarning, match=f'1 BatchNorm statistics.*{key}'):
         file = strip_checkpoint(checkpoint)
-    assert_equal(file['state_dict'], {key: torch.zeros(2)})
+    assert_same(file['state_dict'], {key: torch.zeros(2)})
 
 
 def test_calibrated_weights_give_right_scores(
@@ -120,12 +111,9 @@ def test_calibrated_weights_give_right_scores(
     file, temperature = publish(tmp_path / 'run.pth', 'once')
     assert abs(temperature - 1) > 0.1
     weights = torch.load(file, weights_only=True)['state_dict']
-    assert weights.keys() == source.keys()
-    for key, value in weights.items():
-        expected = source[key]
-        if key.startswith('head.fc'):
-            expected = expected / temperature
-        torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
+    for key in ('head.fc.weight', 'head.fc.bias'):
+        source[key] /= temperature
+    torch.testing.assert_close(weights, source, rtol=1e-3, atol=0)
     assert publish(file, 'twice')[1] == pytest.approx(1, abs=1e-3)
 
 
@@ -138,7 +126,6 @@ def test_name_carries_the_hash_of_the_file(publish, tmp_path):
     a, b = (
         publish(tmp_path / f'{name}.pth', f'{name}_v1.5.pth') for name in 'ab'
     )
-    assert re.fullmatch(r'a_v1\.5-[0-9a-f]{8}\.pth', a.name)
     digest = hashlib.sha256(a.read_bytes()).hexdigest()
     assert a.name == f'a_v1.5-{digest[:8]}.pth'
     assert b.read_bytes() == a.read_bytes()
@@ -217,12 +204,5 @@ def test_stock_toolboxes_load_it_without_mmst(
         ),
     ).train()
     file = publish(tmp_path / 'run' / 'iter_1.pth')
-    done = subprocess.run(
-        [sys.executable, str(STOCK), str(file), *scopes],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    assert 'do not match' not in done.stdout
+    output = run_process(sys.executable, STOCK, file, *scopes, cwd=tmp_path)
+    assert 'do not match' not in output

@@ -59,11 +59,7 @@ def test_torchvision_layout(depth, layout):
 
 @pytest.mark.parametrize(
     'depth',
-    [
-        34,
-        pytest.param(101, marks=pytest.mark.slow),
-        pytest.param(152, marks=pytest.mark.slow),
-    ],
+    [34, *(pytest.param(d, marks=pytest.mark.slow) for d in (101, 152))],
 )
 def test_other_torchvision_depths_get_mmpretrains_keys(depth):
     with torch.device('meta'):
@@ -108,6 +104,9 @@ def edit(keys, without=(), add=()):
     }
 
 
+LAST_BLOCK = dict(without=('features.17.',))
+
+
 @pytest.mark.parametrize(
     'change, options, message',
     [
@@ -123,41 +122,29 @@ def edit(keys, without=(), add=()):
         ),
         # One key too many or too few is enough.
         (
-            dict(without=('features.15.shortcut.1.bias',)),
-            {},
+            *(dict(without=('features.15.shortcut.1.bias',)), {}),
             'missing, 1, .*: backbone.layer4.0.downsample.1.bias$',
         ),
         (dict(add=('extra',)), {}, 'surplus, 1: extra\n'),
         (dict(add=('conv1.weight',)), {}, 'surplus, 1: conv1.weight\n'),
-        # A block.
-        (
-            dict(without=('features.17.',)),
-            {},
-            r'ResNet-50 (.*\n)*missing, 15,.*layer4.2.conv1',
+        *(
+            (LAST_BLOCK, given, r'ResNet-50 (.*\n)*missing, 15,.*layer4.2.co')
+            for given in ({}, dict(depth=50))
         ),
         (
-            dict(without=('features.17.',)),
-            dict(depth=50),
-            r'ResNet-50 (.*\n)*missing, 15,.*layer4.2.conv1',
-        ),
-        # The classifier.
-        (
-            dict(without=('classifier',)),
-            {},
+            *(dict(without=('classifier',)), {}),
             '--backbone-only (.*\n)*missing, 2, .*: head.fc.weight, head.fc.',
         ),
         # Wrong options.
         (
-            {},
-            dict(layout='keras'),
-            r"layout='keras' .*'released', 'torchvision'",
+            *({}, dict(layout='keras')),
+            "layout='keras' .*'released', 'torchvision'",
         ),
-        ({}, dict(depth=20), r'depth=20 .*18, 34, 50, 101, 152'),
+        ({}, dict(depth=20), 'depth=20 .*18, 34, 50, 101, 152'),
         ({}, dict(layout='torchvision'), 'surplus, .*features'),
         (
-            {},
-            dict(depth=18),
-            r'of a ResNet-18 (.*\n)*surplus, .*(.*\n)*missing, ',
+            *({}, dict(depth=18)),
+            'of a ResNet-18 (.*\n)*surplus, .*(.*\n)*missing, ',
         ),
     ],
 )

@@ -1,14 +1,14 @@
-"""Runs that tests of several config families need."""
+"""Data and runs that tests of several config families need."""
 
-import os
-import subprocess
 import sys
+from pathlib import Path
 from typing import Callable
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_images
+from tests.environments import run_process
 
 KEEP_WEIGHTS = """
 import torch
@@ -25,6 +25,19 @@ class KeepWeights(Hook):
             dict(runner.model.module.named_parameters()),
             f'{runner.work_dir}/rank{get_rank()}.pth')
 """
+
+
+@pytest.fixture(scope='session')
+def imagenet(tmp_path_factory) -> Path:
+    """ImageNet's layout with annotation files, eight images a split."""
+    root = tmp_path_factory.mktemp('imagenet')
+    (root / 'meta').mkdir()
+    for split in ('train', 'val'):
+        names = [f'{split}_{i}.JPEG' for i in range(8)]
+        write_images(root / split, names, size=40)
+        lines = [f'{name} {100 * i}\n' for i, name in enumerate(names)]
+        (root / 'meta' / f'{split}.txt').write_text(''.join(lines))
+    return root
 
 
 @pytest.fixture
@@ -44,20 +57,15 @@ _base_ = '{ROOT}/configs/{config}'
 custom_imports = dict(imports=['mmst', 'keep_weights'])
 custom_hooks = _base_.custom_hooks + [dict(type='KeepWeights')]
 """)
-        command = ['bash', f'{ROOT}/tools/dist_train.sh', str(mine), '2']
-        command += ['--work-dir', str(work), '--cfg-options', *options]
-        env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
-        done = subprocess.run(
-            command,
-            env=dict(env, PYTHONPATH=str(tmp_path)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        output = run_process(
+            *('bash', ROOT / 'tools/dist_train.sh', mine, 2),
+            *('--work-dir', work, '--cfg-options', *options),
+            PYTHON=sys.executable,
+            OMP_NUM_THREADS='1',
+            PYTHONPATH=str(tmp_path),
         )
-        assert done.returncode == 0, done.stdout
         first, second = (torch.load(work / f'rank{r}.pth') for r in range(2))
-        for name, parameter in first.items():
-            assert torch.equal(parameter, second[name]), name
-        return done.stdout
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+        return output
 
     return train_on_two

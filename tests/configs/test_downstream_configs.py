@@ -162,12 +162,8 @@ def test_model_and_space_fit(config):
     assert [len(stage) for stage in find_stages(model)] == [3, 4, 6, 3]
     sampler = HOOKS.build(star.custom_hooks[-1]).sampler.fit(model)
     # Stage 1, which mmdet freezes, is never cut.
-    assert [sorted(depths) for depths in sampler.space.depths] == [
-        [3],
-        [3, 4],
-        [3, 4, 5, 6],
-        [3],
-    ]
+    depths = list(map(sorted, sampler.space.depths))
+    assert depths == [[3], [3, 4], [3, 4, 5, 6], [3]]
     frozen = config in DETECTORS
     backbone = model.backbone
     assert frozen is not any(
@@ -213,11 +209,7 @@ def test_backbones_of_the_page(row, weights):
 def test_r50_base_is_the_stock_config(config):
     """With the options that the page of backbones gives."""
     own, ours = stock(FRAMEWORKS[config]), parse(config).copy()
-    ours.merge_from_dict(
-        {
-            'model.backbone.init_cfg.checkpoint': BACKBONES['R50-base'],
-            'model.backbone.init_cfg.prefix': None,
-        }
-    )
+    init_cfg = dict(checkpoint=BACKBONES['R50-base'], prefix=None)
+    ours.merge_from_dict({'model.backbone.init_cfg': init_cfg})
     assert ours.model.backbone.init_cfg.pop('prefix') is None
     assert not difference(own, ours)

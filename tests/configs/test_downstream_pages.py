@@ -18,13 +18,15 @@ from .test_downstream_configs import SCOPES, ST, stock
 
 
 def snippets() -> list:
-    """(page, code) of every Python block of the pages."""
+    """(page, code) of every Python block of the pages; README has one."""
     found = [
         (page, code)
         for page in (*SCOPES, '_base_/backbones')
         for code in python_blocks(ROOT / 'configs' / page / 'README.md')
     ]
-    assert len(found) == 5
+    codes = python_blocks(ROOT / 'README.md')
+    found += [('st_det', c) for c in codes if c.startswith("_base_ = 'mmdet:")]
+    assert len(found) == 6
     return found
 
 
@@ -48,6 +50,7 @@ def test_documented_lines_are_enough(code, tmp_path):
     assert loop.val_interval == before.train_cfg.val_interval
     sampler.fit(MODELS.build(cfg.model.backbone))
     assert all(min(depths) == 3 for depths in sampler.space.depths)
+    assert sampler.draw(0)[0].size is not None
 
 
 @pytest.mark.parametrize('code', [c for p, c in snippets() if p not in SCOPES])

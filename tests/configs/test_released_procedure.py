@@ -121,25 +121,17 @@ def test_losses_gradients_and_step(name, dtype, shape, tolerance):
     subnets = sampler.draw(iteration=0)
     assert len(subnets) == 6
     images, labels = random_batch(dtype, shape)
-    log = st_step(
-        model,
-        dict(
-            inputs=images.flip(1),  # mmpretrain's images are BGR
-            data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
-        ),
-        optim_wrapper,
-        subnets,
-        PassRunner(
-            model,
-            update_running_stats=cfg.train_cfg.get(
-                'update_running_stats', False
-            ),
-        ),
-        SubnetInputs(
-            cfg.train_cfg.get('input_transforms', ()),
-            cfg.train_cfg.get('chain_inputs', False),
-        ),
+    data = dict(
+        inputs=images.flip(1),  # mmpretrain's images are BGR
+        data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
     )
+    option = cfg.train_cfg.get
+    inputs = SubnetInputs(
+        option('input_transforms', ()), option('chain_inputs', False)
+    )
+    updates = option('update_running_stats', False)
+    runner = PassRunner(model, update_running_stats=updates)
+    log = st_step(model, data, optim_wrapper, subnets, runner, inputs)
     losses = released_iteration(
         net, images, labels, subnets, 'released' in name
     )

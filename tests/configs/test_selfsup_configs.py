@@ -7,7 +7,7 @@ from mmengine.hub import get_config
 from mmengine.runner import Runner
 
 from mmst.launch.toolbox import read_config
-from tests.conftest import ROOT, logged, write_images
+from tests.conftest import ROOT, logged, read_log
 
 from .parsed import difference
 
@@ -29,15 +29,8 @@ def test_st_is_the_stock_config_but_for_the_method():
     }
 
 
-def test_trains_in_small(tmp_path):
+def test_trains_in_small(imagenet, tmp_path):
     """A narrow encoder of as many layers, on images of 32 px."""
-    data = tmp_path / 'imagenet'
-    names = [f'{index}.JPEG' for index in range(4)]
-    write_images(data / 'train', names, size=40)
-    (data / 'meta').mkdir()
-    (data / 'meta/train.txt').write_text(
-        ''.join(f'{name} {index}\n' for index, name in enumerate(names))
-    )
     cfg = read_config(str(PATH))
     cfg.merge_from_dict(
         {
@@ -58,9 +51,9 @@ def test_trains_in_small(tmp_path):
             'model.neck.decoder_depth': 1,
             'model.neck.decoder_num_heads': 2,
             'model.head.patch_size': 4,
-            'train_dataloader.dataset.data_root': str(data),
+            'train_dataloader.dataset.data_root': str(imagenet),
             'train_dataloader.dataset.pipeline.1.scale': 32,
-            'train_dataloader.batch_size': 2,
+            'train_dataloader.batch_size': 4,
             'train_dataloader.num_workers': 0,
             'train_dataloader.persistent_workers': False,
             'default_hooks.logger.interval': 1,
@@ -75,5 +68,5 @@ def test_trains_in_small(tmp_path):
     for line in lines:
         assert math.isfinite(line['main_loss'])
         assert math.isfinite(line['subnet0_loss'])
-    text = next((tmp_path / 'work').glob('*/*.log')).read_text()
+    text = read_log(tmp_path / 'work')
     assert re.search(r'layers +12 +[\d.]+%  12, 11, 10, 9, 8, 7, 6\n', text)

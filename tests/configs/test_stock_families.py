@@ -46,10 +46,8 @@ def test_page_has_every_family(tool, toolbox):
     """Each folder of configs is in the table or in one of the lists."""
     pytest.importorskip(toolbox)
     installed = set(tool.families(toolbox))
-    in_table = {
-        tool.family_of(toolbox, config)
-        for config in FOUND['outcomes'][toolbox]
-    }
+    configs = FOUND['outcomes'][toolbox]
+    in_table = {tool.family_of(toolbox, config) for config in configs}
     without = set(FOUND['no residual backbone'][toolbox])
     unbuilt = set(FOUND['no model that can be built'][toolbox])
     on_page = in_table | without | unbuilt

@@ -11,7 +11,6 @@ import re
 import runpy
 import shlex
 import shutil
-import subprocess
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import List
@@ -22,6 +21,7 @@ from mmengine.config import Config
 
 from tests.configs.test_downstream_configs import ST
 from tests.conftest import ROOT
+from tests.environments import run_process, write_echo
 
 from .blocks import BLOCKS, PAGES, commands_of
 
@@ -65,20 +65,15 @@ def parse(monkeypatch):
 @pytest.fixture
 def launch(tmp_path):
     """Run a launch script; give the tool and the arguments it would start."""
-    for name in ('python', 'srun'):
-        program = tmp_path / name
-        program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-        program.chmod(0o755)
+    python, _ = (write_echo(tmp_path / name) for name in ('python', 'srun'))
 
     def launch(command: str) -> List[str]:
-        env = dict(
-            os.environ,
-            PYTHON=str(tmp_path / 'python'),
+        words = run_process(
+            *('bash', '-c', command),
+            cwd=ROOT,
+            PYTHON=python,
             PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}',
             PORT='29500',  # else Python is asked for a free one
-        )
-        words = subprocess.check_output(
-            ['bash', '-c', command], cwd=ROOT, env=env, text=True
         ).splitlines()
         start = next(i for i, word in enumerate(words) if word.endswith('.py'))
         script = Path(words[start]).relative_to(ROOT)
@@ -142,7 +137,7 @@ def test_command(command, parse, launch, check_configs):
         script, *args = launch(command)
         check_configs(parse(script, args))
     elif program == 'bash':
-        subprocess.run(['bash', '-n', ROOT / args[0]], check=True)
+        run_process('bash', '-n', ROOT / args[0])
     elif program == 'pip':
         check_pip(args)
     elif program == 'cp':

@@ -1,6 +1,7 @@
 """BatchNorm statistics against a plain computation over all images."""
 
 from contextlib import nullcontext
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mmpretrain.registry import MODELS
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import nn
+from torch.testing import assert_close
 
 from mmst.evaluation import reestimate_statistics
 from mmst.subnets import activate
@@ -24,12 +26,11 @@ def loader(*sizes):
 
 
 def save(model):
-    return {key: value.clone() for key, value in model.state_dict().items()}
+    return deepcopy(model.state_dict())
 
 
 def check_unchanged(model, before):
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]), key
+    assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
 def test_statistics_of_a_subnet_and_back_again():
@@ -41,18 +42,16 @@ def test_statistics_of_a_subnet_and_back_again():
     with activate(
         model, (1, 2, 1), update_running_stats=True
     ), reestimate_statistics(model, loader(12)):
-        skipped = model.backbone.layer3[2].norm1
-        assert torch.equal(
-            skipped.running_mean, before['backbone.layer3.2.bn1.running_mean']
-        )
+        skipped = 'backbone.layer3.2.bn1.running_mean'
+        assert torch.equal(model.state_dict()[skipped], before[skipped])
         mean, var = norm.running_mean.clone(), norm.running_var.clone()
     check_unchanged(model, before)
     net = model.backbone
     net.train()
     x = net.relu(net.norm1(net.conv1(images)))
     x = net.layer2[0].conv1(net.layer1[0](x))
-    torch.testing.assert_close(mean, x.mean((0, 2, 3)))
-    torch.testing.assert_close(var, x.var((0, 2, 3)), rtol=1e-9, atol=0)
+    assert_close(mean, x.mean((0, 2, 3)))
+    assert_close(var, x.var((0, 2, 3)), rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +65,8 @@ def test_batches_count_by_their_samples_until_there_are_enough(
     x = model.backbone.conv1((batch(12)['inputs'][:seen] - 127.5) / 64)
     norm = model.backbone.norm1
     with reestimate_statistics(model, loader(*sizes), num_samples):
-        torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)))
-        torch.testing.assert_close(
-            norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0
-        )
+        assert_close(norm.running_mean, x.mean((0, 2, 3)))
+        assert_close(norm.running_var, x.var((0, 2, 3)), rtol=2e-3, atol=0)
 
 
 def test_images_are_not_augmented():
@@ -79,9 +76,7 @@ def test_images_are_not_augmented():
     mixup = model.data_preprocessor.batch_augments
     x = model.backbone.conv1((batch(12)['inputs'] - 127.5) / 64)
     with reestimate_statistics(model, loader(12)):
-        torch.testing.assert_close(
-            model.backbone.norm1.running_var, x.var((0, 2, 3))
-        )
+        assert_close(model.backbone.norm1.running_var, x.var((0, 2, 3)))
     assert mixup is not None
     assert model.data_preprocessor.batch_augments is mixup
 
@@ -121,8 +116,8 @@ def test_images_of_several_sizes(preprocessor, augments):
     model = OneNorm(preprocessor)
     with reestimate_statistics(model, [data]):
         mean, var = model.norm.running_mean, model.norm.running_var
-        torch.testing.assert_close(mean.double(), expected.mean((0, 2, 3)))
-        torch.testing.assert_close(var.double(), expected.var((0, 2, 3)))
+        assert_close(mean.double(), expected.mean((0, 2, 3)))
+        assert_close(var.double(), expected.var((0, 2, 3)))
     if augments:
         assert isinstance(preprocessor.batch_augments, augments)
 
@@ -234,13 +229,13 @@ def test_other_layers_and_such_as_do_not_run_or_run_twice():
     squares = means**2 + torch.stack([call.var((0, 2, 3)) for call in calls])
     with reestimate_statistics(model, batches):
         mean = images.mean((0, 2, 3))
-        torch.testing.assert_close(model.norm.running_mean, mean)
-        torch.testing.assert_close(
+        assert_close(model.norm.running_mean, mean)
+        assert_close(
             model.norm.running_var, images.var((0, 2, 3)), rtol=3e-3, atol=0
         )
-        torch.testing.assert_close(model.instance.running_mean, mean)
-        torch.testing.assert_close(model.shared.running_mean, weights @ means)
-        torch.testing.assert_close(
+        assert_close(model.instance.running_mean, mean)
+        assert_close(model.shared.running_mean, weights @ means)
+        assert_close(
             model.shared.running_var,
             weights @ squares - (weights @ means) ** 2,
         )

@@ -129,16 +129,12 @@ def test_last_layer_of_heads(kind, options, name):
     assert find_last_layer(model, data) is model.head.get_submodule(name)
 
 
-def test_a_head_that_ends_otherwise_is_refused():
+def test_another_head_and_no_classifier_are_refused():
     model = MODELS.build(classifier(st=False))
     model.head = nn.Sequential()
     model.head.forward = lambda feats: 2 * feats[-1][:, :4]
     data = model.data_preprocessor(batch(double=False))
     with pytest.raises(TypeError, match='not the output of one linear layer'):
         find_last_layer(model, data)
-
-
-def test_no_classifier_is_refused():
-    data = dict(inputs=torch.zeros(1, 3, 8, 8))
     with pytest.raises(TypeError, match='one logit vector per image'):
         find_last_layer(nn.Conv2d(3, 3, 3), data)

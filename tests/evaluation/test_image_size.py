@@ -9,11 +9,8 @@ from mmengine.registry import DefaultScope
 from mmst.evaluation import shrink_pipelines
 
 PACK = dict(type='PackInputs', meta_keys=('img_shape', 'scale_factor'))
-IMAGENET = [
-    dict(type='ResizeEdge', scale=256, edge='short'),
-    dict(type='CenterCrop', crop_size=224),
-    PACK,
-]
+EDGE = dict(type='ResizeEdge', scale=256, edge='short')
+IMAGENET = [EDGE, dict(type='CenterCrop', crop_size=224), PACK]
 TRAIN = [dict(type='RandomResizedCrop', scale=200), PACK]
 DETECTOR = [
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
@@ -88,21 +85,17 @@ def test_pipelines_inside_of_wrappers():
     assert first.pipeline[0].scale == 100 and len(second.pipeline) == 1
 
 
+FACTOR = dict(type='Resize', scale_factor=0.5, scale=None)
+POSE = dict(type='TopdownAffine', input_size=(192, 256))
+
+
 @pytest.mark.parametrize(
     'pipeline, size, message',
     [
         (IMAGENET, 0, 'size 0 of images: must be at least 1 px'),
-        (
-            [dict(type='Resize', scale_factor=0.5, scale=None), PACK],
-            8,
-            'cannot be read from the `scale`',
-        ),
+        ([FACTOR, PACK], 8, 'cannot be read from the `scale`'),
         ([], 8, 'val_dataloader.dataset of the config has no pipeline'),
-        (
-            [dict(type='TopdownAffine', input_size=(192, 256)), PACK],
-            128,
-            r'decodes at `input_size` .*192, 256',
-        ),
+        ([POSE, PACK], 128, r'decodes at `input_size` .*192, 256'),
     ],
 )
 def test_what_cannot_be_made_smaller(pipeline, size, message):

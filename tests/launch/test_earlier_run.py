@@ -8,11 +8,7 @@ from mmengine.config import Config
 
 from mmst.checkpoints.safe_load import DamagedCheckpointError
 from mmst.launch.earlier_run import read_settings
-from tests.conftest import load_run, logged
-
-
-def read_log(folder) -> str:
-    return sorted(folder.glob('*/*.log'))[-1].read_text()
+from tests.conftest import load_run, logged, read_log
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""The trained network to write to, and the analysis tools."""
+"""Launch scripts and the analysis tools."""
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -10,12 +9,6 @@ import pytest
 from PIL import Image
 
 from tests.conftest import run_alone
-
-
-@pytest.fixture
-def work_dir(trained, tmp_path) -> Path:
-    """A copy of the trained work dir."""
-    return Path(shutil.copytree(trained, tmp_path / 'work'))
 
 
 @pytest.fixture

@@ -76,10 +76,9 @@ def test_options_reach_the_config(analyse, files, tmp_path):
         *('--run', 'ST', *files, '--depths', '--metric', 'accuracy/top2'),
         *('--rule', 'less', '--cfg-options', 'val_evaluator.topk=(2,)'),
     )
+    all_right = dict(ST=[{'main': 100.0}])  # of two classes
     assert results == dict(
-        metric='accuracy/top2',
-        rule='less',
-        results=dict(ST=[{'main': 100.0}]),  # of two classes
+        metric='accuracy/top2', rule='less', results=all_right
     )
 
 
@@ -111,9 +110,7 @@ def test_receptive_field(analyse, files, runner, tmp_path):
     images = load_input_images(runner, 32, 4)
     field = measure_receptive_field(runner.model, images, stage)
     sides = Field('CT', 'main', 32, field).sides
-    assert results[0]['sides'] == {
-        f'{x:.0%}': side for x, side in sides.items()
-    }
+    assert results[0]['sides'] == {f'{x:.0%}': n for x, n in sides.items()}
     title, head, first, *_ = analyse.table.splitlines()
     assert title.startswith('Sides of the squares that hold a share of ')
     assert first.split()[:4] == ['CT', 'main', '32', 'px']
@@ -145,12 +142,14 @@ def test_score_quality(analyse, files, runner, tmp_path):
 
     def check(network, predicted):
         calibrated = logits / network['temperature']
-        for form, z in zip(
-            ('raw', 'predicted', 'calibrated'), (logits, predicted, calibrated)
-        ):
-            expected = F.cross_entropy(z, labels).item()
-            found = network['cross_entropy'][form]
-            assert found == pytest.approx(expected, rel=1e-5)
+        assert network['cross_entropy'] == pytest.approx(
+            dict(
+                raw=F.cross_entropy(logits, labels).item(),
+                predicted=F.cross_entropy(predicted, labels).item(),
+                calibrated=F.cross_entropy(calibrated, labels).item(),
+            ),
+            rel=1e-5,
+        )
 
     options = ('--cfg-options', *ST_HEAD)
     st = analyse('score_quality', tmp_path / 'st', *run, *options)['net']
@@ -159,10 +158,8 @@ def test_score_quality(analyse, files, runner, tmp_path):
     plain = analyse('score_quality', tmp_path / 'out', *run)['net']
     main, subnet = plain['networks'].values()
     check(main, logits)
-    gap = abs(
-        main['cross_entropy']['predicted']
-        - subnet['cross_entropy']['predicted']
-    )
+    one, other = (n['cross_entropy']['predicted'] for n in (main, subnet))
+    gap = abs(one - other)
     assert plain['bound']['gap'] == pytest.approx(gap)
     assert list(plain['networks']) == ['main', '1-1-1-1']
     assert 'ECE calibrated (%)' in analyse.table
@@ -197,14 +194,11 @@ def test_cost(analyse, trained, tmp_path):
         tmp_path / 'out',
         *('--run', 'a', trained, '--run', 'b', trained, '--size', '32', '32'),
     )
-    assert results['a'] == results['b']
-    assert results['a']['scores'] == [logged(trained)[-1]['accuracy/top1']]
-    assert results['a']['epochs'] == [1]
-    assert results['a']['iterations'] == 2
-    table = format_cost_table(
-        {name: TrainingCost(**result) for name, result in results.items()}
-    )
-    assert analyse.table == table + '\n'
+    costs = {name: TrainingCost(**cost) for name, cost in results.items()}
+    assert costs['a'] == costs['b']
+    assert costs['a'].scores == [logged(trained)[-1]['accuracy/top1']]
+    assert (costs['a'].epochs, costs['a'].iterations) == ([1], 2)
+    assert analyse.table == format_cost_table(costs) + '\n'
 
 
 def test_stage_layout(analyse, tmp_path):
@@ -246,44 +240,31 @@ def test_layouts_of_one_name_are_told_apart(analyse, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'tool, message, args',
+    'tool, args, message',
     [
-        ('loafing', 'has 3 entries, but the ne', ['--depths', '1-1-1']),
-        ('logit_amplitude', 'depth 9 of stage 1', ['--depths', '9-1-1-1']),
-        ('receptive_field', "'layer9' is not .*layer4", ['--stage', 'layer9']),
-        ('receptive_field', 'must be at least 1', ['--num-images', '0']),
-        ('receptive_field', 'must be at least 1', ['--sizes', '0']),
+        ('loafing', 'RUN --depths 1-1-1', 'has 3 entries, but the ne'),
+        ('loafing', 'RUN --depths 1,1,1', None),  # in another form
+        ('logit_amplitude', 'RUN --depths 9-1-1-1', 'depth 9 of stage 1'),
+        ('receptive_field', 'RUN --stage layer9', "'layer9' is not .*layer4"),
+        ('receptive_field', 'RUN --num-images 0', 'must be at least 1'),
+        ('receptive_field', 'RUN --sizes 0', 'must be at least 1'),
+        # Its log lacks the size here: images are taken as they are.
+        ('cost', 'TRAINING', "run 'a': .*--size HEIGHT WIDTH"),
+        ('stage_layout', 'DEMO --size 0 32', 'leaves no feature map'),
+        (
+            *('stage_layout', 'DEMO --min-depths 0'),
+            '0 is not a whole number of at least 1',
+        ),
     ],
 )
 def test_bad_input_leaves_nothing(
-    refuse, files, tmp_path, tool, message, args
+    refuse, files, trained, tmp_path, tool, args, message
 ):
-    run = ('--run', 'a', *files)
-    refuse(tool, tmp_path / 'out', ValueError, message, *run, *args)
-
-
-def test_depths_in_another_form(refuse, files, tmp_path):
-    args = ('--run', 'a', *files, '--depths', '1,1,1')
-    refuse('loafing', tmp_path / 'out', SystemExit, '2', *args)
-
-
-def test_run_is_named_where_its_log_lacks_something(refuse, trained, tmp_path):
-    """The size here: images are taken as they are."""
-    args = ('--run', 'a', trained)
-    message = "run 'a': .*--size HEIGHT WIDTH"
-    refuse('cost', tmp_path / 'out', ValueError, message, *args)
-
-
-@pytest.mark.parametrize(
-    'message, args',
-    [
-        ('leaves no feature map', ['--size', '0', '32']),
-        ('0 is not a whole number of at least 1', ['--min-depths', '0']),
-    ],
-)
-def test_bad_input_for_layouts(refuse, tmp_path, message, args):
-    out = tmp_path / 'out'
-    refuse('stage_layout', out, ValueError, message, DEMO, *args)
+    stand_for = dict(RUN=['--run', 'a', *files], DEMO=[DEMO])
+    stand_for['TRAINING'] = ['--run', 'a', trained]
+    flags = sum((stand_for.get(arg, [arg]) for arg in args.split()), [])
+    error = ValueError if message else SystemExit
+    refuse(tool, tmp_path / 'out', error, message or '2', *flags)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmengine.config import Config
 
 from mmst.analysis.accuracy_cost import MeasuredNetwork, format_family_table
 from tests.conftest import load_run, run_alone, write_images
+from tests.environments import run_process
 
 STOCK = Path(__file__).parents[1] / 'export' / 'stock_process.py'
 CONFIG = """
@@ -100,13 +100,11 @@ def test_family_is_measured(family):
         flops, params = conv_and_linear(depths, size or 32)
         assert (network['flops'], network['params']) == (flops, params)
         assert network['latency'] > 0
-    table = format_family_table(
-        [
-            MeasuredNetwork(**dict(network, depths=tuple(network['depths'])))
-            for network in written['networks']
-        ],
-        'accuracy/top1 (%)',
-    )
+    measured = [
+        MeasuredNetwork(**dict(network, depths=tuple(network['depths'])))
+        for network in written['networks']
+    ]
+    table = format_family_table(measured, 'accuracy/top1 (%)')
     assert '1-2-1-2 at 16 px' in table
     told = f'Time on cpu, {torch.get_num_threads()} threads\n{table}\n'
     assert (family / 'printed').read_text().endswith(told)
@@ -124,12 +122,10 @@ def test_exported_subnet_tests_as_it_was_measured(
         networks = [n for n in networks if n['size'] is None]
     chosen = min(networks, key=lambda n: n[cost])
     file = tmp_path / 'evaluated.json'
-    file.write_text(
-        json.dumps(dict(metric='accuracy/top1', networks=networks))
-    )
-    limit = chosen[cost]
+    evaluated = dict(metric='accuracy/top1', networks=networks)
+    file.write_text(json.dumps(evaluated))
     export(
-        [*run, '--evaluated', str(file), f'--max-{cost}', str(limit)]
+        [*run, '--evaluated', str(file), f'--max-{cost}', str(chosen[cost])]
         + ['--out', str(tmp_path / 'out'), '--num-samples', '40']
         + ['--torchscript']
     )
@@ -156,15 +152,9 @@ def test_exported_subnet_tests_as_it_was_measured(
     assert resizes == ([(1600, 16)] if chosen['size'] else [])
     weights = torch.load(tmp_path / 'out' / f'{name}.pth')
     assert list(weights['meta']['dataset_meta']['classes']) == ['a', 'b']
-    done = subprocess.run(
-        [sys.executable, str(STOCK), 'test', str(tmp_path / 'out')],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    metrics = json.loads(done.stdout.strip().splitlines()[-1])
+    command = [sys.executable, STOCK, 'test', tmp_path / 'out']
+    output = run_process(*command, cwd=tmp_path)
+    metrics = json.loads(output.strip().splitlines()[-1])
     assert metrics['accuracy/top1'] == pytest.approx(chosen['score'])
 
 
@@ -197,12 +187,10 @@ def test_smallest_error_is_chosen(load_tool, tmp_path):
         ('mine', None, ['--rule', 'less'], 2),
         ('NME', 'less', ['--rule', 'greater'], 1),
     ):
-        written = dict(metric=metric, networks=networks)
-        if rule is not None:
-            written['rule'] = rule
+        said = dict(rule=rule) if rule else {}
+        written = dict(metric=metric, networks=networks, **said)
         file.write_text(json.dumps(written))
-        parsed = tool.parse_args([*args, *flags])
-        network, _ = tool.choose_network(parsed)
+        network, _ = tool.choose_network(tool.parse_args([*args, *flags]))
         assert network.depths == (best,)
 
 

@@ -1,11 +1,11 @@
 """Tools say what they are for at once, before anything heavy is imported."""
 
 import json
-import os
-import subprocess
 import sys
+from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.environments import run_process
 
 #: Not run by themselves, or with no work to do without torch.
 OTHERS = {'run_analysis', 'iteration_cost', 'precompile_header'}
@@ -35,16 +35,8 @@ print(json.dumps(said))
 
 
 def test_help_needs_no_package():
-    done = subprocess.run(
-        [sys.executable, '-c', CODE, *TOOLS],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = json.loads(run_process(sys.executable, '-c', CODE, *TOOLS))
     assert len(said) == len(TOOLS) > 10
     for path in TOOLS:
-        with open(path) as file:
-            about = file.readline().strip('"\n')
+        about = Path(path).read_text().splitlines()[0].strip('"')
         assert 'usage: ' in said[path] and about in said[path], path

@@ -85,18 +85,14 @@ def test_train_and_test(run, new_style, test, tmp_path):
     assert list(tmp_path.glob('*/*.json'))
 
 
-def test_analyses_of_networks(analyse, run, new_style, tmp_path):
-    """Those of other analyses are loaded by the same function."""
+def test_analyses(analyse, run, new_style, tmp_path):
+    """Those of other analyses are loaded by the same functions."""
     network = ('a', new_style, run / 'epoch_1.pth')
     few = ['--depths', '1-1-1-1', '--num-samples', '2']
     assert analyse('score_quality', tmp_path / 'out', '--run', *network, *few)
-
-
-def test_analyses_of_trainings(analyse, run, new_style, tmp_path):
     results = analyse('cost', tmp_path / 'cost', '--run', 'a', run)
     assert results['a']['num_subnets'] == 2
-    layout = analyse('stage_layout', tmp_path / 'layout', new_style)
-    assert layout
+    assert analyse('stage_layout', tmp_path / 'layout', new_style)
 
 
 def test_family_and_export(load_tool, analyse, run, new_style, tmp_path):
@@ -110,10 +106,8 @@ def test_family_and_export(load_tool, analyse, run, new_style, tmp_path):
     assert len(family['networks']) == 2 and family['rule'] == 'less'
     out = tmp_path / 'small'
     run_alone(load_tool('tools/export_subnet').main)(
-        [
-            *(new_style, checkpoint, '--depths', '1-1-1-1'),
-            *('--num-samples', '2', '--out', str(out)),
-        ]
+        [new_style, checkpoint, '--depths', '1-1-1-1']
+        + ['--num-samples', '2', '--out', str(out)]
     )
     assert list(out.glob('*.py')) and list(out.glob('*.pth'))
     for source in out.glob('*.py'):

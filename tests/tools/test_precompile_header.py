@@ -6,14 +6,15 @@ With one of torch's small headers, to be quick.
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT
+from tests.environments import run_process
+
 # As mmcv builds its operators, but for linking, which asks for a CUDA toolkit.
 BUILD = """
 import sys
@@ -44,8 +45,7 @@ done
 def is_gcc():
     if shutil.which('c++') is None:
         return False
-    version = subprocess.run(['c++', '--version'], stdout=subprocess.PIPE)
-    return b'Free Software Foundation' in version.stdout
+    return 'Free Software Foundation' in run_process('c++', '--version')
 
 
 pytestmark = [
@@ -56,22 +56,10 @@ pytestmark = [
 
 def run(folder, *command, **variables):
     """Return what Python prints with these environment variables."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env={
-            **os.environ,
-            'LC_ALL': 'C',
-            # ninja, which pip put beside Python
-            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-            **variables,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    # With ninja, which pip put beside Python.
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    variables.update(LC_ALL='C', PATH=path)
+    return run_process(sys.executable, *command, cwd=folder, **variables)
 
 
 def test_gcc_takes_the_header_and_nvcc_is_not_given_it(tmp_path):
@@ -81,13 +69,9 @@ def test_gcc_takes_the_header_and_nvcc_is_not_given_it(tmp_path):
     folder.mkdir()
     (folder / 'needs_header.cpp').write_text('int a = C10_UID;\n')
     (folder / 'kernel.cu').write_text('int c;\n')
-    run(
-        folder,
-        str(ROOT / 'tools/precompile_header.py'),
-        'c10/macros/Macros.h',
-        str(folder / 'torch.h'),
-        CPPFLAGS='-g0 -O2',
-    )
+    script = ROOT / 'tools/precompile_header.py'
+    header = ['c10/macros/Macros.h', folder / 'torch.h']
+    run(folder, script, *header, CPPFLAGS='-g0 -O2')
     flags = f"-g0 -O2 -include '{folder}/torch.h'"
     command = ['-c', BUILD, 'CppExtension', 'out', 'needs_header.cpp']
     if torch.version.cuda is None:
@@ -98,13 +82,8 @@ def test_gcc_takes_the_header_and_nvcc_is_not_given_it(tmp_path):
     nvcc.write_text(NVCC)
     nvcc.chmod(0o755)
     command[2:] = ['CUDAExtension', 'out', 'needs_header.cpp', 'kernel.cu']
-    output = run(
-        folder,
-        *command,
-        CPPFLAGS=flags,
-        CUDA_HOME=str(tmp_path),
-        TORCH_CUDA_ARCH_LIST='8.0',
-    )
+    cuda = dict(CUDA_HOME=str(tmp_path), TORCH_CUDA_ARCH_LIST='8.0')
+    output = run(folder, *command, CPPFLAGS=flags, **cuda)
     (call,) = re.findall(r'nvcc called: .*-c .*kernel\.cu.*', output)
     assert 'MMCV_WITH_CUDA' in call
     assert '-include' not in call and '-O2' not in call

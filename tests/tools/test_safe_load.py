@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from array import array
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,7 @@ from mmst.checkpoints.safe_load import (
     UnsafeCheckpointError,
     safe_load,
 )
-from tests.conftest import load_run
-
-
-class Payload:
-    """What unpickles to a call of ``function(*args)``."""
-
-    def __init__(self, function, *args):
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
+from tests.conftest import Payload, load_run
 
 
 @pytest.fixture
@@ -50,9 +41,9 @@ def test_weights_are_read_without_code(
     path, trace = malicious
     out = ['--work-dir', str(tmp_path)]
     test([config, str(path), *out])
-    weights = dict(type='Pretrained', checkpoint=path)
-    options = [f'model.init_cfg.{key}={weights[key]}' for key in weights]
-    train([config, *out, '--cfg-options', f'load_from={path}', *options])
+    options = ['--cfg-options', f'load_from={path}']
+    options += ['model.init_cfg.type=Pretrained']
+    train([config, *out, *options, f'model.init_cfg.checkpoint={path}'])
     assert not trace.exists()
     load_run(path)
     assert trace.exists()  # the payload does work
@@ -89,15 +80,11 @@ def test_config_in_the_meta_is_not_run(train, config, trained, tmp_path):
 @pytest.mark.parametrize('zipped', [True, False])
 def test_both_file_formats(tmp_path, zipped):
     path, trace = tmp_path / 'x.pth', tmp_path / 'was_here'
-    plain = dict(weight=torch.ones(2), name='x')
-    torch.save(plain, path, _use_new_zipfile_serialization=zipped)
+    save = partial(torch.save, _use_new_zipfile_serialization=zipped)
+    save(dict(weight=torch.ones(2), name='x'), path)
     with safe_load():
         assert torch.load(path)['weight'].tolist() == [1, 1]
-    torch.save(
-        Payload(os.mkdir, str(trace)),
-        path,
-        _use_new_zipfile_serialization=zipped,
-    )
+    save(Payload(os.mkdir, str(trace)), path)
     with safe_load('refuse'), pytest.raises(UnsafeCheckpointError):
         torch.load(path, weights_only=False)
     with safe_load():
@@ -187,15 +174,14 @@ def test_allowed_classes_cannot_be_changed(tmp_path):
         b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\n'
         b'N}U\x04meanNs\x86b.'
     )
+    torch.save({}, tmp_path / 'whole.pth')
     path = tmp_path / 'x.pth'
-    torch.save({}, path)
-    with zipfile.ZipFile(path) as archive:
-        records = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, 'w') as archive:
-        for name, data in records.items():
-            archive.writestr(
-                name, change if name.endswith('data.pkl') else data
-            )
+    with zipfile.ZipFile(tmp_path / 'whole.pth') as whole, zipfile.ZipFile(
+        path, 'w'
+    ) as archive:
+        for name in whole.namelist():
+            is_pickle = name.endswith('data.pkl')
+            archive.writestr(name, change if is_pickle else whole.read(name))
     for unknown in ('refuse', 'replace'):
         with safe_load(unknown), pytest.raises(
             UnsafeCheckpointError, match='changing'

@@ -3,7 +3,6 @@
 import json
 import pickle
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,15 +12,16 @@ from mmengine.config import Config
 from mmst.launch import configured_runner, toolbox
 from mmst.launch.command_line import parse_value
 from mmst.launch.short_errors import print_short_error
-from tests.conftest import ROOT, load_run, logged
+from tests.conftest import ROOT, load_run, logged, read_log
+from tests.environments import run_process
 
 
 @pytest.fixture
 def read(load_tool, config):
     """Return the config as train.py would hand it to the runner."""
+    tool = load_tool('tools/train')
 
     def read(*flags: str) -> Config:
-        tool = load_tool('tools/train')
         args = tool.parse_args([config, *flags])
         cfg = configured_runner.load_config(args)
         tool.apply_args(cfg, args)
@@ -62,33 +62,39 @@ def test_resume_goes_on(train, config, work_dir, flag):
     assert losses(after)[:2] == losses(before) and len(losses(after)) == 4
 
 
-def test_no_validate(read):
+def test_flags_change_the_config(read):
     cfg = read('--no-validate')
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
     assert cfg.test_dataloader is not None
-
-
-def test_cfg_options_change_the_config(read):
-    cfg = read(
-        '--cfg-options',
-        'optim_wrapper.optimizer.lr=0.5',
-        'param_scheduler.milestones=[2,4]',
-    )
-    assert cfg.optim_wrapper.optimizer.lr == 0.5
+    assert cfg.work_dir == 'work_dirs/tiny'
+    own = ['param_scheduler.milestones=[2,4]', 'work_dir=here']
+    cfg = read('--cfg-options', *own)
     assert cfg.param_scheduler.milestones == [2, 4]
+    assert cfg.work_dir == 'here'
+    cfg = read('--cfg-options', *own, '--work-dir', 'there')
+    assert cfg.work_dir == 'there'
+    own = ['--auto-scale-lr', '--cfg-options']
+    cfg = read(*own, 'auto_scale_lr.base_batch_size=4')
+    assert cfg.auto_scale_lr.enable is True
+    with pytest.raises(ValueError, match='base_batch_size'):
+        read('--auto-scale-lr')
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
 @pytest.mark.parametrize(
-    'name, message',
+    'flags, message',
     [
-        ('optim_wraper.optimizer.lr', "Did you mean 'optim_wrapper'"),
-        ('qqq', 'It has .*train_cfg'),
+        (
+            '--cfg-options optim_wraper.optimizer.lr=1',
+            "optim_wraper.optimizer.lr: .*Did you mean 'optim_wrapper'",
+        ),
+        ('--cfg-options qqq=1', '--cfg-options qqq: .*It has .*train_cfg'),
+        ('--amp', "has only 'cpu'"),
     ],
 )
-def test_unknown_names_are_refused(load_tool, tool, config, name, message):
-    flags = ['x.pth'] * (tool == 'test') + ['--cfg-options', f'{name}=1']
-    with pytest.raises(ValueError, match=f'--cfg-options {name}: .*{message}'):
+def test_flags_that_both_tools_refuse(load_tool, tool, config, flags, message):
+    flags = ['x.pth'] * (tool == 'test') + flags.split()
+    with pytest.raises(ValueError, match=message):
         load_tool(f'tools/{tool}').main([config, *flags])
 
 
@@ -145,21 +151,19 @@ def test_preprocess_cfg(tmp_path):
 @pytest.mark.parametrize(
     'part, options, message',
     [
-        ('train_cfg', ['max_epochs=0'], 'train_cfg.max_epochs=0 trains no'),
+        ('train_cfg', 'max_epochs=0', 'train_cfg.max_epochs=0 trains no'),
         (
-            'train_cfg',
-            ['_delete_=True', 'by_epoch=False', 'max_iters=0'],
+            *('train_cfg', '_delete_=True by_epoch=False max_iters=0'),
             'train_cfg.max_iters=0 trains no',
         ),
         (
-            'train_dataloader',
-            ['drop_last=True', 'batch_size=5'],
+            *('train_dataloader', 'drop_last=True batch_size=5'),
             '4 images, fewer than a batch of 5.*train_dataloader.drop_last',
         ),
     ],
 )
 def test_no_iteration(train, config, tmp_path, part, options, message):
-    options = [f'{part}.{option}' for option in options]
+    options = [f'{part}.{option}' for option in options.split()]
     with pytest.raises(ValueError, match=message):
         train([config, '--work-dir', str(tmp_path), '--cfg-options', *options])
 
@@ -173,16 +177,9 @@ def test_data_that_teach_little(train, config, tmp_path):
         + ['--cfg-options', f'train_dataloader.dataset.data_root={one.parent}']
         + ['train_dataloader.batch_size=1']
     )
-    log = next((tmp_path / 'work').glob('*/*.log')).read_text()
+    log = read_log(tmp_path / 'work')
     assert "the training data have one class, 'cat'" in log
     assert 'batch_size=1: BatchNorm normalises each image by itself' in log
-
-
-def test_work_dir_follows_the_config_name(read):
-    assert read().work_dir == 'work_dirs/tiny'
-    own = ['--cfg-options', 'work_dir=here']
-    assert read(*own).work_dir == 'here'
-    assert read(*own, '--work-dir', 'there').work_dir == 'there'
 
 
 def test_dataloaders(read, gpu):
@@ -199,28 +196,12 @@ def test_dataloaders(read, gpu):
     assert 'collate_fn' not in cfg[name] and 'pin_memory' not in cfg[name]
 
 
-@pytest.mark.parametrize('tool', ['train', 'test'])
-def test_amp_needs_an_accelerator(load_tool, tool, config):
-    flags = [config, '--amp'] + (['x.pth'] if tool == 'test' else [])
-    with pytest.raises(ValueError, match="has only 'cpu'"):
-        load_tool(f'tools/{tool}').main(flags)
-
-
 def test_amp_on_an_accelerator(read, gpu):
     wrapper = read('--amp').optim_wrapper
     assert wrapper.type == 'AmpOptimWrapper'
     assert wrapper.loss_scale == 'dynamic' and wrapper.optimizer.lr == 0.01
     with pytest.raises(ValueError, match="optim_wrapper.type = 'Mine'"):
         read('--amp', '--cfg-options', 'optim_wrapper.type=Mine')
-
-
-def test_auto_scale_lr(read):
-    with pytest.raises(ValueError, match='base_batch_size'):
-        read('--auto-scale-lr')
-    cfg = read(
-        '--auto-scale-lr', '--cfg-options', 'auto_scale_lr.base_batch_size=4'
-    )
-    assert cfg.auto_scale_lr.enable is True
 
 
 @pytest.mark.parametrize('flag', ['--local-rank', '--local_rank'])
@@ -249,7 +230,9 @@ def test_test_writes_metrics_and_predictions(test, config, work_dir):
     test([*run, '--out', str(metrics), '--out-item', 'metrics'])
     top1 = json.loads(metrics.read_text())['accuracy/top1']
     out, drawn = work_dir / 'pred.pkl', work_dir / 'drawn'
-    test([*run, '--out', str(out), '--show-dir', str(drawn)])
+    # Of a config that resumes, too.
+    resumes = ['--cfg-options', 'resume=True', 'load_from=nowhere.pth']
+    test([*run, '--out', str(out), '--show-dir', str(drawn), *resumes])
     predictions = pickle.loads(out.read_bytes())
     right = sum((p['gt_label'] == p['pred_label']).item() for p in predictions)
     assert len(predictions) == 4 and top1 == 25 * right
@@ -267,13 +250,6 @@ def test_test_refuses_another_network(test, config, work_dir, capfd):
         test([*run, *wider])
     test([*run, '--allow-partial', *wider])
     assert 'Missing in the file, or of another' in ''.join(capfd.readouterr())
-
-
-def test_test_ignores_a_config_that_resumes(test, config, work_dir):
-    test(
-        [config, str(work_dir / 'epoch_1.pth'), '--work-dir', str(work_dir)]
-        + ['--cfg-options', 'resume=True', 'load_from=nowhere.pth']
-    )
 
 
 @pytest.mark.parametrize(
@@ -309,8 +285,8 @@ def test_drawing_speaks_each_toolbox(load_tool, scope, expected):
     cfg, flags = Config(cfg), ['--show-dir', 'drawn', '--interval', '5']
     tool.draw_results(cfg, tool.parse_args(['c.py', 'x.pth', *flags]))
     hook = cfg.default_hooks.visualization
-    common = dict(type='X', show=False, interval=5, wait_time=2)
-    assert hook == dict(common, **expected)
+    expected.update(type='X', show=False, interval=5, wait_time=2)
+    assert hook == expected
     assert ('save_dir' in cfg.visualizer) is (scope == 'mmseg')
 
 
@@ -340,12 +316,9 @@ def test_tta_without_its_keys(load_tool):
 
 def test_tta_reaches_the_pipeline(load_tool):
     inner = dict(type='D', pipeline=['p'])
-    cfg = configure_tta(
-        load_tool,
-        dict(type='RepeatDataset', dataset=inner),
-        tta_model=dict(type='T'),
-        tta_pipeline=['t'],
-    )
+    own = dict(tta_model=dict(type='T'), tta_pipeline=['t'])
+    wrapped = dict(type='RepeatDataset', dataset=inner)
+    cfg = configure_tta(load_tool, wrapped, **own)
     assert cfg.model == dict(type='T', module=dict(type='M'))
     assert cfg.test_dataloader.dataset.dataset.pipeline == ['t']
 
@@ -370,15 +343,10 @@ def test_errors_without_those_before(capsys, monkeypatch):
 
 
 def test_torchrun_ends_with_the_error(config, shell_env, tmp_path):
-    done = subprocess.run(
-        ['bash', str(ROOT / 'tools/dist_train.sh'), config, '1']
-        + ['--work-dir', str(tmp_path), '--cfg-options', 'optim_wraper.x=1'],
-        env=shell_env,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert done.returncode == 1
-    end = '\n'.join(done.stderr.splitlines()[-4:])
+    command = ['bash', ROOT / 'tools/dist_train.sh', config, 1]
+    command += ['--work-dir', tmp_path, '--cfg-options', 'optim_wraper.x=1']
+    output = run_process(*command, env=shell_env, status=1)
+    end = '\n'.join(output.splitlines()[-4:])
     assert 'ValueError: --cfg-options optim_wraper.x: the config has no' in end
 
 
