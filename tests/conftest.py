@@ -110,9 +110,8 @@ class TinyImages(Dataset):
         self.images = torch.randint(
             256, (length, 3, 16, 16), generator=generator, dtype=torch.uint8
         )
-        self.labels = torch.randint(
-            NUM_CLASSES, (length,), generator=generator
-        ).tolist()
+        labels = torch.randint(NUM_CLASSES, (length,), generator=generator)
+        self.labels = labels.tolist()
         self.flip = flip
 
     def __len__(self) -> int:
@@ -122,10 +121,8 @@ class TinyImages(Dataset):
         image = self.images[index]
         if self.flip and torch.rand(()) < 0.5:
             image = image.flip(-1)
-        return dict(
-            inputs=image,
-            data_samples=DataSample().set_gt_label(self.labels[index]),
-        )
+        sample = DataSample().set_gt_label(self.labels[index])
+        return dict(inputs=image, data_samples=sample)
 
 
 @pytest.fixture(autouse=True)
@@ -160,15 +157,12 @@ def classifier(
     **st_options,
 ) -> dict:
     """Config of a tiny classifier with stages of (3, 3, 3) blocks."""
-    norm_cfg = (
-        dict(type='BN') if norm == 'BN' else dict(type='GN', num_groups=2)
-    )
-    head = dict(
-        type='StackedLinearClsHead' if dropout else 'LinearClsHead',
-        num_classes=NUM_CLASSES,
-        in_channels=16,
-    )
+    norm_cfg = dict(type='BN')
+    if norm != 'BN':
+        norm_cfg = dict(type='GN', num_groups=2)
+    head = dict(num_classes=NUM_CLASSES, in_channels=16, type='LinearClsHead')
     if dropout:
+        head['type'] = 'StackedLinearClsHead'
         head.update(mid_channels=[8], dropout_rate=dropout)
     if st:
         head = dict(type='mmst.STClsHead', head=head, **st_options)
@@ -466,9 +460,8 @@ def load(config, trained, tmp_path) -> Callable[..., Runner]:
 
     def load(**options: Any) -> Runner:
         forget_earlier_runs()
-        cfg_options = {'train_dataloader.sampler.shuffle': False}
-        for name, value in options.items():
-            cfg_options[name.replace('__', '.')] = value
+        cfg_options = {k.replace('__', '.'): v for k, v in options.items()}
+        cfg_options.setdefault('train_dataloader.sampler.shuffle', False)
         runner = load_trained_runner(
             config, str(trained / 'epoch_1.pth'), tmp_path / 'log', cfg_options
         )

@@ -166,11 +166,6 @@ def test_every_registered_part_is_in_the_table():
         assert set(registry.module_dict.values()) <= parts
 
 
-def test_begin_beyond_the_end(tiny_runner):
-    with pytest.raises(ValueError, match='begin=2 is not before the end'):
-        tiny_runner(sampler=dict(begin=2)).train()  # of two epochs
-
-
 def test_two_samplers(tiny_runner):
     hook = dict(type='mmst.SubnetSamplerHook', num_subnets=2)
     with pytest.raises(ValueError, match='2 SubnetSamplerHooks.*only one'):

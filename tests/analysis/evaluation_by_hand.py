@@ -4,6 +4,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
+from tests import conftest
 from tests.conftest import TinyImages
 
 # The validation set's first 12 images are the training set's.
@@ -25,13 +26,10 @@ class MeanScore(BaseMetric):
 
 
 def loader(batch_size, length):
-    return dict(
-        batch_size=batch_size,
-        num_workers=0,
-        dataset=dict(type='TinyImages', length=length, flip=False),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate'),
-    )
+    """Unchanged images in their order."""
+    order = dict(type='DefaultSampler', shuffle=False)
+    same = conftest.loader(length=length, flip=False)
+    return dict(same, batch_size=batch_size, sampler=order)
 
 
 #: Of a runner.

@@ -34,6 +34,9 @@ def check_texts(figure):
     for text, box in boxes.items():
         assert box.x0 >= 0 and box.x1 <= width, text
         assert box.y0 >= 0 and box.y1 <= height, text
+    for legend in figure.legends:
+        top = legend.get_window_extent().y1
+        assert all(top < axes.bbox.y0 for axes in figure.axes)
     for (one, box), (other, second) in combinations(boxes.items(), 2):
         assert not box.overlaps(second), (one, other)
 

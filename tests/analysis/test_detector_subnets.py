@@ -1,16 +1,13 @@
 """Subnets of a real detector, by the config's own metric."""
 
-import json
 import re
 from copy import deepcopy
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
-from PIL import Image
 
 pytest.importorskip('mmdet')
 pytest.importorskip('pycocotools')
@@ -19,10 +16,6 @@ from mmst.analysis.loafing import measure_loafing  # noqa: E402
 from mmst.launch.toolbox import check_toolbox  # noqa: E402
 from tests.analysis.evaluation_by_hand import MeanScore  # noqa: E402
 from tests.engine.dense_tasks import model_cfg  # noqa: E402
-
-# Width and height. Tall and wide ones come in batches of their own; one is
-# left over.
-SIZES = [(64, 48), (48, 64), (64, 40), (40, 64), (56, 48)]
 
 
 @METRICS.register_module()
@@ -34,29 +27,15 @@ class MeanBoxScore(MeanScore):
             self.results += sample['pred_instances']['scores'].tolist()
 
 
-def write_boxes(folder):
-    """Write random images with one box each, of one of two classes."""
-    rng = np.random.default_rng(0)
-    data = dict(images=[], annotations=[])
-    data['categories'] = [dict(id=0, name='a'), dict(id=1, name='b')]
-    box = dict(bbox=[4, 6, 20, 20], area=400, iscrowd=0)
-    for k, (width, height) in enumerate(SIZES):
-        pixels = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f'{k}.png')
-        image = dict(id=k, file_name=f'{k}.png', width=width, height=height)
-        data['images'].append(image)
-        box = dict(box, id=k + 1, image_id=k, category_id=k % 2)
-        data['annotations'].append(box)
-    (folder / 'boxes.json').write_text(json.dumps(data))
-
-
 @pytest.fixture
-def runner(tmp_path):
-    """A runner of the detector with random weights."""
-    write_boxes(tmp_path)
+def runner(digit_scenes, tmp_path):
+    """A runner of the detector with random weights.
+
+    Tall and wide images come in batches of their own.
+    """
     options = dict(norm_eval=False, zero_init_residual=False)
     model = model_cfg('one_stage', frozen_stages=-1, **options)
-    model.bbox_head.num_classes = 2
+    model.bbox_head.num_classes = 80
     model.test_cfg.update(nms_pre=20, score_thr=0.0, max_per_img=10)
     model.data_preprocessor.update(mean=[127.5] * 3, std=[64.0] * 3)
     keys = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
@@ -67,9 +46,9 @@ def runner(tmp_path):
         batch_sampler=dict(type='AspectRatioBatchSampler'),
         dataset=dict(
             type='CocoDataset',
-            ann_file=f'{tmp_path}/boxes.json',
-            data_prefix=dict(img=str(tmp_path)),
-            metainfo=dict(classes=('a', 'b')),
+            data_root=f'{digit_scenes}/coco/',
+            ann_file='annotations/instances_val2017.json',
+            data_prefix=dict(img='val2017/'),
             pipeline=[
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadAnnotations', with_bbox=True),
@@ -79,7 +58,8 @@ def runner(tmp_path):
         ),
     )
     order = dict(type='DefaultSampler', shuffle=False)
-    coco = dict(type='CocoMetric', ann_file=f'{tmp_path}/boxes.json')
+    truth = f'{digit_scenes}/coco/annotations/instances_val2017.json'
+    coco = dict(type='CocoMetric', ann_file=truth)
     cfg = Config(
         dict(
             default_scope='mmdet',

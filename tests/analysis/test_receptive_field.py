@@ -56,22 +56,6 @@ def images(size, number=3):
     return torch.randn(number, 1, size, size).double()
 
 
-def test_two_uniform_convolutions(stage_of):
-    """Two 3 x 3 boxes give (1 2 3 2 1) / 9 along either axis.
-
-    Of all, the centre holds 1/9, 3 x 3 pixels 49/81, 5 x 5 everything.
-    """
-    net = Convolutions(np.ones((3, 3)) / 9, np.ones((3, 3)) / 9)
-    field = measure_receptive_field(net, images(11), stage_of(net))
-    line = np.array([1, 2, 3, 2, 1]) / 9
-    expected = np.zeros((11, 11))
-    expected[3:8, 3:8] = np.outer(line, line)
-    np.testing.assert_allclose(field, expected, atol=1e-12)
-    assert find_field_centre(field) == (5, 5)
-    for share, side in ((0.11, 1), (0.12, 3), (0.6, 3), (0.61, 5), (1, 5)):
-        assert measure_square_side(field, share) == side, share
-
-
 @pytest.mark.parametrize('stride', [1, 2])
 def test_known_weights(stage_of, stride):
     """The kernels' convolution, its second kernel spread by the stride.

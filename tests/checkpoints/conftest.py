@@ -82,22 +82,14 @@ def randomise(model: nn.Module) -> nn.Module:
 
 def stock_classifier(depth: int, base_channels: int = 64) -> nn.Module:
     """mmpretrain's own classifier, in float64."""
-    backbone = dict(
-        type='ResNet',
-        depth=depth,
-        stem_channels=base_channels,
-        base_channels=base_channels,
-    )
-    head = dict(
-        type='LinearClsHead',
-        num_classes=5,
-        in_channels=base_channels * (32 if depth >= 50 else 8),
-    )
+    width = dict(stem_channels=base_channels, base_channels=base_channels)
+    backbone = dict(type='ResNet', depth=depth, **width)
+    out = base_channels * (32 if depth >= 50 else 8)
+    head = dict(type='LinearClsHead', num_classes=5, in_channels=out)
     neck = dict(type='GlobalAveragePooling')
-    model = MODELS.build(
-        dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
-    )
-    model.double().eval()
+    model = dict(type='ImageClassifier', backbone=backbone, neck=neck)
+    model = MODELS.build(dict(model, head=head)).double()
+    model.eval()
     return model
 
 

@@ -13,12 +13,40 @@ from mmst.checkpoints import strip_checkpoint
 
 CLASSES = ('wheat', 'weed', 'soil')
 PALETTE = np.array([[0, 0, 0], [9, 9, 9], [200, 20, 20]], np.uint8)
-STOCK = dict(
-    mmpretrain='resnet/resnet18_8xb32_in1k.py',
-    mmdet='retinanet/retinanet_r18_fpn_1x_coco.py',
-    mmseg='fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py',
-    mmpose='body_2d_keypoint/topdown_heatmap/coco/'
-    'td-hm_res50_8xb64-210e_coco-256x192.py',
+#: Toolbox -> a config of it, what makes that fit, and the functions that
+#: users call.
+TOOLBOXES = dict(
+    mmpretrain=(
+        'resnet/resnet18_8xb32_in1k.py',
+        {'head.num_classes': 3, 'head.topk': (1,)},
+        *('get_model', 'ImageClassificationInferencer'),
+    ),
+    mmdet=(
+        'retinanet/retinanet_r18_fpn_1x_coco.py',
+        {'bbox_head.num_classes': 3, 'backbone.init_cfg': None},
+        *('init_detector', 'DetInferencer'),
+    ),
+    mmseg=(
+        'fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py',
+        {
+            'pretrained': None,
+            'decode_head.num_classes': 3,
+            'auxiliary_head.num_classes': 3,
+            'data_preprocessor.size': (64, 64),
+        },
+        *('init_model', 'MMSegInferencer'),
+    ),
+    mmpose=(
+        'body_2d_keypoint/topdown_heatmap/coco/'
+        'td-hm_res50_8xb64-210e_coco-256x192.py',
+        {
+            'backbone.depth': 18,
+            'backbone.init_cfg': None,
+            'head.in_channels': 512,
+            'head.out_channels': 2,
+        },
+        *('init_model', 'MMPoseInferencer'),
+    ),
 )
 
 
@@ -43,77 +71,37 @@ def make_meta(scope: str) -> dict:
     )
 
 
-@pytest.fixture(
-    params=[
+@pytest.mark.parametrize(
+    'scope',
+    [
         'mmpose',  # the most of it: arrays in dicts
         *(
             pytest.param(scope, marks=pytest.mark.slow)
             for scope in ('mmpretrain', 'mmdet', 'mmseg')
         ),
-    ]
+    ],
 )
-def published(request, tmp_path, monkeypatch):
-    """A toolbox, a config of it and a published file."""
-    scope = request.param
+def test_toolboxes_know_what_was_trained(scope, tmp_path, monkeypatch):
     pytest.importorskip(scope)
-    models = import_module(f'{scope}.models')
+    path, changes, init, inferencer = TOOLBOXES[scope]
+    models, apis = (import_module(f'{scope}.{n}') for n in ('models', 'apis'))
     init_default_scope(scope)
     folder = Path(models.__file__).parents[1] / '.mim' / 'configs'
-    cfg = Config.fromfile(folder / STOCK[scope])
-    if scope == 'mmpretrain':
-        cfg.model.head.update(num_classes=3, topk=(1,))
-    elif scope == 'mmdet':
-        cfg.model.bbox_head.num_classes = 3
-        cfg.model.backbone.init_cfg = None
-    elif scope == 'mmseg':
-        cfg.model.pretrained = None
-        cfg.model.decode_head.num_classes = 3
-        cfg.model.auxiliary_head.num_classes = 3
-        cfg.model.data_preprocessor.size = (64, 64)
-    else:
-        cfg.model.backbone.update(depth=18, init_cfg=None)
-        cfg.model.head.update(in_channels=512, out_channels=2)
+    cfg = Config.fromfile(folder / path)
+    cfg.merge_from_dict({f'model.{k}': v for k, v in changes.items()})
     cfg.dump(str(tmp_path / 'config.py'))
     run = dict(
         state_dict=MODELS.build(cfg.model).state_dict(),
         meta=dict(dataset_meta=make_meta(scope)),
     )
     torch.save(strip_checkpoint(run), tmp_path / 'published.pth')
+
     monkeypatch.chdir(tmp_path)
-    return scope, 'config.py', 'published.pth'
-
-
-def build_inferencer(scope: str, config: str, weights: str):
-    """The toolbox's class that users call with images."""
-    if scope == 'mmpose':
-        from mmpose.apis import MMPoseInferencer
-
-        options = dict(pose2d_weights=weights, det_model='whole_image')
-        return MMPoseInferencer(config, device='cpu', **options)
-    module, name = INFERENCERS[scope]
-    kind = getattr(import_module(module), name)
-    return kind(config, weights, device='cpu')
-
-
-INFERENCERS = dict(
-    mmpretrain=('mmpretrain', 'ImageClassificationInferencer'),
-    mmdet=('mmdet.apis', 'DetInferencer'),
-    mmseg=('mmseg.apis', 'MMSegInferencer'),
-)
-INIT = dict(
-    mmpretrain='get_model',
-    mmdet='init_detector',
-    mmseg='init_model',
-    mmpose='init_model',
-)
-
-
-def test_toolboxes_know_what_was_trained(published):
-    scope, config, weights = published
+    files = 'config.py', 'published.pth'
     image = np.full((64, 64, 3), 100, np.uint8)
-    apis = import_module(f'{scope}.apis')
-    model = getattr(apis, INIT[scope])(config, weights, device='cpu')
-    inferencer = build_inferencer(scope, config, weights)
+    model = getattr(apis, init)(*files, device='cpu')
+    options = dict(det_model='whole_image') if scope == 'mmpose' else {}
+    inferencer = getattr(apis, inferencer)(*files, device='cpu', **options)
     if scope == 'mmpose':
         assert model.dataset_meta['keypoint_id2name'] == {0: 'nose', 1: 'tail'}
         assert model.dataset_meta['skeleton_links'] == [[0, 1]]

@@ -32,6 +32,19 @@ CONFIGS = sorted(
 
 
 @pytest.fixture(scope='session')
+def imagenet(tmp_path_factory) -> Path:
+    """ImageNet's layout with annotation files, eight images a split."""
+    root = tmp_path_factory.mktemp('imagenet')
+    (root / 'meta').mkdir()
+    for split in ('train', 'val'):
+        names = [f'{split}_{i}.JPEG' for i in range(8)]
+        write_images(root / split, names, size=40)
+        lines = [f'{name} {100 * i}\n' for i, name in enumerate(names)]
+        (root / 'meta' / f'{split}.txt').write_text(''.join(lines))
+    return root
+
+
+@pytest.fixture(scope='session')
 def digits(tmp_path_factory) -> Path:
     """The demo data's folders, with two images of each digit."""
     root = tmp_path_factory.mktemp('digits')
@@ -343,14 +356,3 @@ def test_learning_rate_of_every_iteration(tiny_runner):
     rates = [line['lr'] for line in logged(runner.work_dir)]
     expected = [0.1 * (1 + math.cos(math.pi * i / 12)) for i in range(12)]
     assert rates == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.slow
-def test_two_processes_agree(digits, train_on_two):
-    """The command that the README gives."""
-    output = train_on_two(
-        'demo/resnet20_stpp_mnistm5k.py',
-        *data_options(digits, 20),
-        'train_cfg.max_epochs=3',
-    )
-    assert 'subnet2_loss' in output

@@ -179,6 +179,27 @@ def test_model_and_space_fit(config):
     assert preprocessor.bgr_to_rgb
 
 
+def test_pretraining_is_the_stock_config_but_for_the_subnets():
+    """tests/engine/test_selfsup.py trains such models."""
+    (path,) = (ROOT / 'configs/st_selfsup').glob('*.py')
+    before = stock('mmpretrain::mae/' + path.name.replace('_st', ''))
+    config = f'st_selfsup/{path.name}'
+    assert difference(before, parse_any(config)) == {
+        'custom_imports.imports.0': (None, 'mmst'),
+        'custom_imports.allow_failed_imports': (None, False),
+        'train_cfg.type': (
+            'EpochBasedTrainLoop',
+            'mmst.STEpochBasedTrainLoop',
+        ),
+        'custom_hooks.0.type': (None, 'mmst.SubnetSamplerHook'),
+        'custom_hooks.0.num_subnets': (None, 1),
+        'custom_hooks.0.min_depth': (None, 6),
+    }
+    hook = HOOKS.build(parse_any(config).custom_hooks[0])
+    (depths,) = hook.sampler.fit(build(config)).space.depths
+    assert sorted(depths) == list(range(6, 13))
+
+
 BACKBONES = dict(
     re.findall(
         r'^\| (R50-(?!ST)\S+) \| `(\S+)` \|',

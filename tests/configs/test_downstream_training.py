@@ -5,11 +5,19 @@ a few digit scenes in COCO's files and Cityscapes' layout.
 """
 
 import math
+import re
+import sys
 from runpy import run_path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import MODELS, init_default_scope
 
 from tests.conftest import ROOT, load_run, logged
+from tests.docs.blocks import python_blocks
+from tests.environments import run_process
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -48,6 +56,18 @@ def options_of(digit_scenes):
     return options_of
 
 
+def check_steps(work_dir, steps: list) -> list:
+    """Check the losses of these steps; return all lines of the log."""
+    lines = logged(work_dir)
+    found = [line for line in lines if 'subnet0_loss' in line]
+    assert [line['step'] for line in found] == steps
+    for line in found:
+        assert math.isfinite(line['loss']) and line['subnet0_loss'] > 0
+        both = line['main_loss'] + line['subnet0_loss']
+        assert line['loss'] == pytest.approx(both, rel=1e-3)
+    return lines
+
+
 @pytest.mark.parametrize(
     'name',
     [
@@ -66,14 +86,7 @@ def test_trains_validates_and_resumes(name, options_of, train, tmp_path):
             [config, '--work-dir', str(tmp_path), '--resume']
             + ['--cfg-options', *options]
         )
-    lines = logged(tmp_path)
-    steps = [r for r in lines if 'subnet0_loss' in r]
-    assert [r['step'] for r in steps] == [1, 2, 3, 4]
-    for record in steps:
-        assert math.isfinite(record['loss'])
-        assert record['loss'] == pytest.approx(
-            record['main_loss'] + record['subnet0_loss'], rel=1e-3
-        )
+    lines = check_steps(tmp_path, [1, 2, 3, 4])
     last = load_run((tmp_path / 'last_checkpoint').read_text())
     assert last['meta']['iter'] == 4
     # COCO's metric says nothing where nothing is detected.
@@ -81,9 +94,83 @@ def test_trains_validates_and_resumes(name, options_of, train, tmp_path):
         assert any(framework.metrics[0] in r for r in lines)
 
 
+def test_documented_lines_train_a_stock_config(digit_scenes, train, tmp_path):
+    """A DETR; the checkpoint is the stock model's.
+
+    Which other families train is in test_stock_families.py.
+    """
+    config = 'mmdet::detr/detr_r50_8xb2-150e_coco.py'
+    (code,) = python_blocks(ROOT / 'configs/st_det/README.md')
+    code = re.sub(r"_base_ = '\S+'", f'_base_ = {config!r}', code)
+    (tmp_path / 'mine.py').write_text(code)
+    model = dict(backbone=dict(init_cfg=None))
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='Resize', scale=(96, 72), keep_ratio=True),
+        dict(type='PackDetInputs'),
+    ]
+    small = dict(
+        _base_='./mine.py',
+        model=model,
+        train_dataloader=dict(
+            batch_size=2,
+            num_workers=0,
+            persistent_workers=False,
+            dataset=dict(data_root=f'{digit_scenes}/coco/', pipeline=pipeline),
+        ),
+        train_cfg=dict(max_epochs=1, val_interval=10),
+        default_hooks=dict(logger=dict(interval=1)),
+        **dict.fromkeys(('val_cfg', 'val_dataloader', 'val_evaluator')),
+    )
+    Config(small).dump(tmp_path / 'small.py')
+    work_dir = tmp_path / 'run'
+    train([str(tmp_path / 'small.py'), '--work-dir', str(work_dir)])
+    check_steps(work_dir, [1, 2])
+    saved = load_run((work_dir / 'last_checkpoint').read_text())
+    init_default_scope('mmdet')
+    plain = get_config(config)
+    plain.merge_from_dict(dict(model=model))
+    keys = MODELS.build(plain.model).state_dict().keys()
+    assert saved['state_dict'].keys() == keys
+
+
+KEEP_WEIGHTS = """
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KeepWeights(Hook):
+
+    def after_train(self, runner):
+        torch.save(
+            dict(runner.model.module.named_parameters()),
+            f'{runner.work_dir}/rank{get_rank()}.pth')
+"""
+
+
 @pytest.mark.slow
-def test_two_processes_agree(options_of, train_on_two):
-    """A detector, each process with images of its own."""
+@pytest.mark.skipif(torch.cuda.is_available(), reason='about CPU processes')
+def test_two_processes_agree(options_of, tmp_path):
+    """A detector by dist_train.sh, each process with images of its own."""
     config = FRAMEWORKS['mask-rcnn'].config.format('st-star')
-    output = train_on_two(config, *options_of('mask-rcnn', 2))
+    (tmp_path / 'keep_weights.py').write_text(KEEP_WEIGHTS)
+    mine, work = tmp_path / 'config.py', tmp_path / 'work'
+    mine.write_text(f"""
+_base_ = '{ROOT}/configs/{config}'
+custom_imports = dict(imports=['mmst', 'keep_weights'])
+custom_hooks = _base_.custom_hooks + [dict(type='KeepWeights')]
+""")
+    output = run_process(
+        *('bash', ROOT / 'tools/dist_train.sh', mine, 2, '--work-dir', work),
+        *('--cfg-options', *options_of('mask-rcnn', 2)),
+        PYTHON=sys.executable,
+        OMP_NUM_THREADS='1',
+        PYTHONPATH=str(tmp_path),
+    )
     assert 'subnet0_loss' in output
+    first, second = (torch.load(work / f'rank{r}.pth') for r in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)

@@ -65,12 +65,6 @@ def test_other_folders_are_not_touched(write, tmp_path):
     assert len(files_of(tmp_path / 'data')) == 3
 
 
-def test_negative_seed(write, tmp_path):
-    with pytest.raises(ValueError, match='--seed -1'):
-        write(seed=-1)
-    assert not any(tmp_path.iterdir())
-
-
 def test_every_part_of_the_scenes_is_missed(digit_scenes_tool, tmp_path):
     out, write = tmp_path / 'data', digit_scenes_tool.write_digit_scenes
     write(out, 0, 1, 1)

@@ -18,15 +18,8 @@ from mmst.subnets import SubnetSampler
 from tests.analysis.evaluation_by_hand import VALIDATION
 from tests.conftest import ROOT, batch, build_classifier, sgd
 
-PACKAGES = (
-    'subnets',
-    'targets',
-    'models',
-    'engine',
-    'evaluation',
-    'checkpoints',
-    'export',
-)
+PACKAGES = ('subnets', 'targets', 'models', 'engine', 'evaluation')
+PACKAGES += ('checkpoints', 'export')
 
 
 def is_called(value) -> bool:

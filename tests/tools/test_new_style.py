@@ -3,71 +3,49 @@
 Types are classes there, and ``default_scope`` is None.
 """
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import logged, run_alone
+from tests.conftest import CONFIG, logged, run_alone
 
-CONFIG = """
+IMPORTS = """
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import LoggerHook
-from mmpretrain.datasets import CustomDataset, LoadImageFromFile, PackInputs
-from mmpretrain.datasets import RandomCrop
+from mmengine.optim import MultiStepLR
+from mmengine.visualization import LocalVisBackend
+from mmpretrain.datasets import (
+    CustomDataset, LoadImageFromFile, PackInputs, RandomCrop)
+from mmpretrain.engine import VisualizationHook
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import (
     GlobalAveragePooling, ImageClassifier, LinearClsHead, ResNet_CIFAR)
 from mmpretrain.visualization import UniversalVisualizer
-from mmengine.visualization import LocalVisBackend
 from torch.optim import SGD
 
 from mmst.engine import STEpochBasedTrainLoop, SubnetSamplerHook
 from mmst.models import STClsHead
-
+"""
+#: With subnets, and images whose size is known.
+ST = """
 default_scope = None
-data_root = {data_root!r}
-model = dict(
-    type=ImageClassifier,
-    backbone=dict(type=ResNet_CIFAR, depth=18, base_channels=8,
-                  stem_channels=8),
-    neck=dict(type=GlobalAveragePooling),
-    head=dict(
-        type=STClsHead,
-        loss_kl=dict(type='mmst.KLMinusLoss', normalize='l2'),
-        head=dict(type=LinearClsHead, num_classes=2, in_channels=64,
-                  topk=(1, ))),
-    data_preprocessor=dict(num_classes=2))
-pipeline = [dict(type=LoadImageFromFile), dict(type=RandomCrop, crop_size=32),
-            dict(type=PackInputs)]
-dataset = dict(type=CustomDataset, data_root=data_root, data_prefix='train',
-               pipeline=pipeline)
-train_dataloader = dict(
-    batch_size=2, num_workers=0, dataset=dataset,
-    sampler=dict(type=DefaultSampler, shuffle=True))
-val_dataloader = dict(
-    batch_size=4, num_workers=0, dataset=dataset,
-    sampler=dict(type=DefaultSampler, shuffle=False))
-test_dataloader = val_dataloader
-val_evaluator = dict(type=Accuracy, topk=(1, ))
-test_evaluator = val_evaluator
+model['head'] = dict(
+    type=STClsHead, head=dict(model['head'], topk=(1, )),
+    loss_kl=dict(type='mmst.KLMinusLoss', normalize='l2'))
+pipeline.insert(1, dict(type=RandomCrop, crop_size=32))
 train_cfg = dict(type=STEpochBasedTrainLoop, max_epochs=1)
-val_cfg = dict()
-test_cfg = dict()
 custom_hooks = [dict(type=SubnetSamplerHook, num_subnets=2)]
-optim_wrapper = dict(optimizer=dict(type=SGD, lr=0.01, momentum=0.9))
-default_hooks = dict(logger=dict(type=LoggerHook, interval=1))
-visualizer = dict(type=UniversalVisualizer,
-                  vis_backends=[dict(type=LocalVisBackend)])
-randomness = dict(seed=0)
 """
 
 
 @pytest.fixture(scope='module')
 def new_style(config, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp('new_style') / 'tiny.py'
-    images = Path(config).parent / 'images'
-    path.write_text(CONFIG.format(data_root=str(images)))
+    text = CONFIG.format(data_root=str(Path(config).parent / 'images'))
+    text = re.sub(r"type='(\w+)'", r'type=\1', text)
+    path.write_text(IMPORTS + text + ST)
     return str(path)
 
 

@@ -214,16 +214,6 @@ def test_local_rank(read, flag, monkeypatch):
     assert configured_runner.os.environ['LOCAL_RANK'] == '3'
 
 
-def test_missing_toolbox_is_named_first(train, config, monkeypatch):
-    monkeypatch.setattr(toolbox, 'find_spec', lambda name: None)
-    with pytest.raises(
-        ModuleNotFoundError, match="'mmdet' needs mmdetection: pip install "
-    ):
-        train([config, '--cfg-options', 'default_scope=mmdet'])
-    with pytest.raises(ValueError, match='mmdte.*one of mmpretrain, mmdet'):
-        train([config, '--cfg-options', 'default_scope=mmdte'])
-
-
 def test_test_writes_metrics_and_predictions(test, config, work_dir):
     run = [config, str(work_dir / 'epoch_1.pth'), '--work-dir', str(work_dir)]
     metrics = work_dir / 'metrics.json'
