@@ -400,9 +400,9 @@ def digit_scenes(digit_scenes_tool, tmp_path_factory) -> Path:
 def run_alone(main: Callable) -> Callable:
     """Run a tool as its own process would: with no earlier run's globals."""
 
-    def run(args: Sequence[str]) -> None:
+    def run(args: Iterable[Any]) -> None:
         forget_earlier_runs()
-        main(args)
+        main(list(map(str, args)))
 
     return run
 

@@ -7,12 +7,11 @@ a few shell commands and stand-ins for Python that note how they are called.
 import os
 import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.environments import ROOT, run_process
+
 #: Of a Python that fits each stack.
 VERSIONS = dict(openmmlab='3.11.7', onedl='3.12.1')
 COMMANDS = (
@@ -137,46 +136,32 @@ class Machine:
             if path.name != 'RECORD'
         )
 
-    def run(self, tool, *args, **variables):
-        """Return exit status, output, and the calls of Python it made."""
+    def run(self, *args, tool='install.sh', status=0, **variables):
+        """Return the output, and the calls of Python it made."""
         self.log.write_text('')
-        done = subprocess.run(
-            ['bash', str(self.repo / 'tools' / tool), *args],
-            env={
-                'PATH': str(self.path),
-                'HOME': str(self.repo.parent),
-                'FAKE_LOG': str(self.log),
-                'FAKE_INCLUDE': str(self.include),
-                'MMST_DISK_GB': '0',
-                **variables,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        own = dict(PATH=str(self.path), HOME=self.repo.parent)
+        own.update(
+            FAKE_LOG=self.log, FAKE_INCLUDE=self.include, MMST_DISK_GB='0'
         )
-        return done.returncode, done.stdout, self.log.read_text()
-
-    def succeed(self, *args, tool='install.sh', **variables):
-        status, output, calls = self.run(tool, *args, **variables)
-        assert status == 0, output
-        return output, calls
+        command = ['bash', self.repo / 'tools' / tool, *args]
+        output = run_process(*command, env=own, status=status, **variables)
+        return output, self.log.read_text()
 
     def install(self, *args, **variables):
         """Install with a built mmcv, which needs no compiler."""
-        output, calls = self.succeed(*args, FAKE_BUILT_MMCV='y', **variables)
+        output, calls = self.run(*args, FAKE_BUILT_MMCV='y', **variables)
         assert 'install.sh: done' in output
         return output, calls
 
-    def refuse(self, texts, *args, tool='install.sh', **variables):
+    def refuse(self, texts, *args, **options):
         """Refused, with these texts, and before anything was installed."""
-        status, output, calls = self.run(tool, *args, **variables)
-        assert status == 1, output
+        output, calls = self.run(*args, status=1, **options)
         for text in texts:
             assert text in output, output
         assert 'pip install ' not in calls
 
     def is_done(self, *args):
-        output, calls = self.succeed(*args)
+        output, calls = self.run(*args)
         return 'nothing to do' in output and '-m pip' not in calls
 
 
@@ -202,10 +187,7 @@ REFUSED = [
         'Stack onedl: needed is Python 3.12 3.13 with venv',
         'PYTHON=/path/to/python3.12 bash tools/install.sh --stack onedl',
     ),
-    (
-        *('--stack paddle', {}),
-        '--stack paddle is not known. Allowed: openmmlab onedl',
-    ),
+    ('--stack paddle', {}, 'paddle is not known. Allowed: openmmlab onedl'),
     ('--stack', {}, '--stack needs a name'),
     ('--stack=', {}, 'is not known'),
     ('onedl', {}, 'onedl is not an option'),
@@ -271,7 +253,7 @@ def test_stack_that_the_only_python_fits_is_taken(bare):
     ]
     bare.refuse(texts, '--stack', 'openmmlab', tool='run_tests.sh')
     built = dict(tool='run_tests.sh', FAKE_BUILT_MMCV='yes')
-    output, calls = bare.succeed('tests/a.py', '-k', 'b c', **built)
+    output, calls = bare.run('tests/a.py', '-k', 'b c', **built)
     told = 'run_tests.sh: taking stack onedl, which Python 3.12.1 fits'
     assert told in output and output.count('taking stack') == 1
     assert texts[-1] in output
@@ -279,7 +261,7 @@ def test_stack_that_the_only_python_fits_is_taken(bare):
     assert calls.endswith('--dist worksteal tests/a.py -k b c\n')
 
     bare.add_python('3.11.7')
-    output, _ = bare.succeed(**built)
+    output, _ = bare.run(**built)
     assert 'taking stack' not in output and bare.venv.exists()
 
 
@@ -346,7 +328,7 @@ def test_mmcv_is_compiled_against_the_installed_torch(
     bare.add_python(VERSIONS[stack])
     bare.add_compiler(maker)
     mmcv, *pins = PINS[stack]
-    output, calls = bare.succeed(
+    output, calls = bare.run(
         *('--stack', stack, '--allow-lite'),
         CPPFLAGS='-I/mine',
         FAKE_NO_HEADER='' if is_included else 'yes',
@@ -392,7 +374,7 @@ def test_environment_without_operators_and_its_completion(
     args = ('--stack', stack)
     missing = 'missing      detection, segmentation, pose'
     command = f'bash tools/install.sh --stack {stack}'
-    output, calls = bare.succeed(*args, '--allow-lite')
+    output, calls = bare.run(*args, '--allow-lite')
     assert 'c++ does not compile C++17' in output
     assert output.count(missing) == 1
     assert f'to add them  {command}\n' in output
@@ -402,24 +384,24 @@ def test_environment_without_operators_and_its_completion(
     assert 'mmpretrain==' in calls and 'mmcv.ops' not in calls
 
     assert bare.is_done(*args, '--allow-lite')
-    assert missing in bare.succeed(*args, '--allow-lite')[0]
+    assert missing in bare.run(*args, '--allow-lite')[0]
     texts = ['c++ does not compile C++17', f'{command} --allow-lite']
     bare.refuse(texts, *args)
 
     bare.add_compiler()
     assert bare.is_done(*args, '--allow-lite')
-    output, calls = bare.succeed(*args)
+    output, calls = bare.run(*args)
     assert missing not in output
     files = ['mmcv', 'mmcv/_ext.so', f'{full}.dist-info']
     assert bare.packages == sorted(files)
     assert 'mmpose==' in calls and 'mmcv.ops' in calls
     for option in ([], ['--allow-lite']):
         assert bare.is_done(*args, *option)
-        assert missing not in bare.succeed(*args, *option)[0]
+        assert missing not in bare.run(*args, *option)[0]
 
 
 def test_quick_start_needs_no_compiler_and_tests_do(machine):
-    output, calls = machine.succeed('--seeds', '1', tool='quickstart.sh')
+    output, calls = machine.run('--seeds', '1', tool='quickstart.sh')
     assert 'missing      detection' in output
     assert calls.endswith('demo/compare.py --equal-cost --seeds 1\n')
     machine.refuse(['c++ does not compile C++17'], tool='run_tests.sh')
@@ -435,7 +417,7 @@ def test_half_made_environment_is_completed(machine, built, file, name):
     for left in ('mmcv-2.1.0.dist-info', 'mmcv_lite-2.0.1.dist-info', 'mmcv'):
         (site / left).mkdir(parents=True)
         (site / left / 'METADATA').touch()
-    _, calls = machine.succeed('--allow-lite', FAKE_BUILT_MMCV=built)
+    _, calls = machine.run('--allow-lite', FAKE_BUILT_MMCV=built)
     assert '-m venv' in calls
     installed = ['mmcv', f'mmcv/{file}', f'{name}.dist-info']
     assert machine.packages == sorted(installed)
@@ -445,11 +427,8 @@ def test_half_made_environment_is_completed(machine, built, file, name):
 def test_stopped_installation_is_completed(machine, failing):
     args = ['--allow-lite'] if failing == '-lite=' else []
     built = dict(FAKE_BUILT_MMCV='' if args else 'yes')
-    status, output, _ = machine.run(
-        'install.sh', *args, **built, FAKE_FAILS_AT=failing
-    )
-    assert status == 1
+    output, _ = machine.run(*args, **built, FAKE_FAILS_AT=failing, status=1)
     command = ' '.join(['tools/install.sh --stack openmmlab', *args])
     assert f'To go on from there: bash {command}\n' in output
-    output, _ = machine.succeed(*args, **built)
+    output, _ = machine.run(*args, **built)
     assert 'install.sh: done' in output and machine.is_done(*args)

@@ -38,7 +38,7 @@ train_cfg = dict(_delete_=True, type='mmst.STEpochBasedTrainLoop',
                  max_epochs=3)
 custom_hooks = [{hook}]
 """)
-    train([str(folder / 'st.py'), '--work-dir', str(folder / 'run')])
+    train([folder / 'st.py', '--work-dir', folder / 'run'])
     return folder / 'run'
 
 

@@ -177,7 +177,7 @@ def test_training_tool(train, config, trained, prefix, tmp_path):
     """tools/train.py with a checkpoint on its command line."""
     source = read_checkpoint(trained / 'epoch_1.pth')['state_dict']
     command = [
-        *(config, '--work-dir', str(tmp_path), '--no-validate'),
+        *(config, '--work-dir', tmp_path, '--no-validate'),
         '--cfg-options',
         'optim_wrapper.optimizer.lr=0.0',  # so that weights can be compared
         'model.backbone.init_cfg.type=Pretrained',

@@ -169,7 +169,7 @@ VARIANTS = {
 def test_trains_validates_and_logs(config, option, request, train, tmp_path):
     options = options_for(config, request) + option.split()
     train(
-        [f'configs/{config}', '--work-dir', str(tmp_path), '--cfg-options']
+        [f'configs/{config}', '--work-dir', tmp_path, '--cfg-options']
         + ['default_hooks.logger.interval=1', *options]
     )
     lines = logged(tmp_path)

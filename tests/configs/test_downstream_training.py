@@ -83,7 +83,7 @@ def test_trains_validates_and_resumes(name, options_of, train, tmp_path):
     for length in (1, 2):
         options = options_of(name, length)
         train(
-            [config, '--work-dir', str(tmp_path), '--resume']
+            [config, '--work-dir', tmp_path, '--resume']
             + ['--cfg-options', *options]
         )
     lines = check_steps(tmp_path, [1, 2, 3, 4])
@@ -125,7 +125,7 @@ def test_documented_lines_train_a_stock_config(digit_scenes, train, tmp_path):
     )
     Config(small).dump(tmp_path / 'small.py')
     work_dir = tmp_path / 'run'
-    train([str(tmp_path / 'small.py'), '--work-dir', str(work_dir)])
+    train([tmp_path / 'small.py', '--work-dir', work_dir])
     check_steps(work_dir, [1, 2])
     saved = load_run((work_dir / 'last_checkpoint').read_text())
     init_default_scope('mmdet')

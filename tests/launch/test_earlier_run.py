@@ -17,7 +17,7 @@ def go_on(train, config):
 
     def go_on(folder, *options, epochs=2):
         train(
-            [config, '--resume', '--no-validate', '--work-dir', str(folder)]
+            [config, '--resume', '--no-validate', '--work-dir', folder]
             + ['--cfg-options', f'train_cfg.max_epochs={epochs}', *options]
         )
         return read_log(folder)
@@ -85,11 +85,11 @@ def test_damaged_checkpoints_name_the_one_before(go_on, work_dir):
 def test_weights_alone_are_no_training(train, config, work_dir):
     path = work_dir / 'weights.pth'
     torch.save(load_run(work_dir / 'epoch_1.pth')['state_dict'], path)
-    resume = [config, '--work-dir', str(work_dir), '--resume', str(path)]
+    resume = [config, '--work-dir', work_dir, '--resume', path]
     with pytest.raises(ValueError, match='weights only.*load_from='):
         train(resume)
     with pytest.raises(FileNotFoundError, match='no.pth.*epoch_1.pth$'):
-        train([*resume[:-1], str(work_dir / 'no.pth')])
+        train([*resume[:-1], work_dir / 'no.pth'])
 
 
 def test_another_network_is_not_resumed(go_on, work_dir):
@@ -99,7 +99,7 @@ def test_another_network_is_not_resumed(go_on, work_dir):
 
 def test_a_new_training_in_an_old_folder(train, config, work_dir):
     before = logged(work_dir)
-    train([config, '--no-validate', '--work-dir', str(work_dir)])
+    train([config, '--no-validate', '--work-dir', work_dir])
     log = read_log(work_dir)
     warning = log.index('has checkpoints of an earlier training (epoch_1.pth)')
     assert warning < log.index('Epoch(train)')

@@ -27,9 +27,8 @@ def analyse(load_tool, capsys):
 
     def analyse(tool: str, out: Path, *args) -> dict:
         capsys.readouterr()
-        run_alone(load_tool(f'tools/analysis_tools/{tool}').main)(
-            [str(arg) for arg in (*args, '--out', out)]
-        )
+        main = load_tool(f'tools/analysis_tools/{tool}').main
+        run_alone(main)([*args, '--out', out])
         printed, told = capsys.readouterr()
         files, analyse.table = printed.split('\n', 1)
         assert files == f'Written to {out}/{tool}.json and {out}/{tool}.png'
@@ -48,10 +47,9 @@ def refuse(load_tool):
     """Run an analysis tool that fails, and see that it leaves no results."""
 
     def refuse(tool: str, out: Path, error: type, message: str, *args) -> None:
+        main = load_tool(f'tools/analysis_tools/{tool}').main
         with pytest.raises(error, match=message):
-            run_alone(load_tool(f'tools/analysis_tools/{tool}').main)(
-                [str(arg) for arg in (*args, '--out', out)]
-            )
+            run_alone(main)([*args, '--out', out])
         assert not list(out.glob('*.png')) and not list(out.glob('*.json'))
 
     return refuse

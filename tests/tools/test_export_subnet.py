@@ -50,7 +50,7 @@ def st_config(config, tmp_path_factory) -> str:
 
 @pytest.fixture(scope='module')
 def run(st_config, trained):
-    return [st_config, str(trained / 'epoch_1.pth')]
+    return [st_config, trained / 'epoch_1.pth']
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +59,7 @@ def family(load_tool, run, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp('family') / 'out'
     with redirect_stdout(io.StringIO()) as printed:
         run_alone(load_tool('tools/analysis_tools/accuracy_cost').main)(
-            [*run, '--out', str(out), '--num-samples', '40', '--seconds', '0']
+            [*run, '--out', out, '--num-samples', '40', '--seconds', '0']
             + ['--sizes', '16']
         )
     (out / 'printed').write_text(printed.getvalue())
@@ -125,8 +125,8 @@ def test_exported_subnet_tests_as_it_was_measured(
     evaluated = dict(metric='accuracy/top1', networks=networks)
     file.write_text(json.dumps(evaluated))
     export(
-        [*run, '--evaluated', str(file), f'--max-{cost}', str(chosen[cost])]
-        + ['--out', str(tmp_path / 'out'), '--num-samples', '40']
+        [*run, '--evaluated', file, f'--max-{cost}', str(chosen[cost])]
+        + ['--out', tmp_path / 'out', '--num-samples', '40']
         + ['--torchscript']
     )
     depths = '-'.join(map(str, chosen['depths']))
@@ -200,7 +200,7 @@ def test_file_that_only_the_loss_needs(export, run, tmp_path, capsys):
     options = [f'{loss}.type=CrossEntropyLoss', f'{loss}.class_weight=no.npy']
     export(
         [*run, '--depths', '2-2-1-2', '--num-samples', '4']
-        + ['--out', str(tmp_path / 'out'), '--cfg-options', *options]
+        + ['--out', tmp_path / 'out', '--cfg-options', *options]
     )
     told = f'Left out, as the file is missing: {loss}.class_weight'
     assert told in capsys.readouterr().out
@@ -231,7 +231,7 @@ def test_calibrated_export(export, run, tmp_path):
     for flags in ([], ['--calibrate']):
         out = tmp_path / f'out{len(flags)}'
         depths = ['--depths', '2-2-1-2', '--num-samples', '40']
-        export([*run, *depths, '--out', str(out), *flags])
+        export([*run, *depths, '--out', out, *flags])
         (file,) = out.glob('*.pth')
         weights.append(torch.load(file)['state_dict'])
     before, after = weights
@@ -264,7 +264,7 @@ def test_bad_input_leaves_nothing_behind(
 ):
     flags = ['--depths', depths, '--cfg-options', *options]
     with pytest.raises(ValueError, match=message):
-        export([*run, '--out', str(tmp_path / 'out'), *flags])
+        export([*run, '--out', tmp_path / 'out', *flags])
     assert not list(tmp_path.iterdir())
 
 
@@ -291,4 +291,4 @@ def test_file_that_is_no_family(export, tmp_path, text):
     path = tmp_path / 'family.json'
     path.write_text(text)
     with pytest.raises(ValueError, match='is not what .*accuracy_cost.py'):
-        export(['c', 'k', '--evaluated', str(path), '--max-flops', '1'])
+        export(['c', 'k', '--evaluated', path, '--max-flops', '1'])

@@ -52,14 +52,14 @@ def new_style(config, tmp_path_factory) -> str:
 @pytest.fixture(scope='module')
 def run(train, new_style, tmp_path_factory) -> Path:
     work_dir = tmp_path_factory.mktemp('run')
-    train([new_style, '--work-dir', str(work_dir)])
+    train([new_style, '--work-dir', work_dir])
     assert 'subnet1_loss' in logged(work_dir)[0]
     return work_dir
 
 
 def test_train_and_test(run, new_style, test, tmp_path):
-    checkpoint = str(run / 'epoch_1.pth')
-    test([new_style, checkpoint, '--work-dir', str(tmp_path)])
+    checkpoint = run / 'epoch_1.pth'
+    test([new_style, checkpoint, '--work-dir', tmp_path])
     assert list(tmp_path.glob('*/*.json'))
 
 
@@ -74,7 +74,7 @@ def test_analyses(analyse, run, new_style, tmp_path):
 
 
 def test_family_and_export(load_tool, analyse, run, new_style, tmp_path):
-    checkpoint = str(run / 'epoch_1.pth')
+    checkpoint = run / 'epoch_1.pth'
     family = analyse(
         'accuracy_cost',
         tmp_path / 'family',
@@ -85,7 +85,7 @@ def test_family_and_export(load_tool, analyse, run, new_style, tmp_path):
     out = tmp_path / 'small'
     run_alone(load_tool('tools/export_subnet').main)(
         [new_style, checkpoint, '--depths', '1-1-1-1']
-        + ['--num-samples', '2', '--out', str(out)]
+        + ['--num-samples', '2', '--out', out]
     )
     assert list(out.glob('*.py')) and list(out.glob('*.pth'))
     for source in out.glob('*.py'):

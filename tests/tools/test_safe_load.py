@@ -39,8 +39,8 @@ def test_weights_are_read_without_code(
     train, test, config, malicious, tmp_path
 ):
     path, trace = malicious
-    out = ['--work-dir', str(tmp_path)]
-    test([config, str(path), *out])
+    out = ['--work-dir', tmp_path]
+    test([config, path, *out])
     options = ['--cfg-options', f'load_from={path}']
     options += ['model.init_cfg.type=Pretrained']
     train([config, *out, *options, f'model.init_cfg.checkpoint={path}'])
@@ -52,7 +52,7 @@ def test_weights_are_read_without_code(
 def test_resuming_needs_trust(train, config, malicious, tmp_path):
     path, trace = malicious
     (tmp_path / 'last_checkpoint').write_text(str(path))
-    resume = [config, '--resume', '--work-dir', str(tmp_path)]
+    resume = [config, '--resume', '--work-dir', tmp_path]
     resume += ['--cfg-options', 'train_cfg.max_epochs=2']
     with pytest.raises(
         UnsafeCheckpointError, match='malicious.pth.*mkdir.*--trust-checkpoint'
@@ -69,9 +69,9 @@ def test_config_in_the_meta_is_not_run(train, config, trained, tmp_path):
     checkpoint, trace = load_run(trained / 'epoch_1.pth'), tmp_path / 'trace'
     checkpoint['meta']['config'] = f'import os; os.mkdir({str(trace)!r})'
     torch.save(checkpoint, tmp_path / 'x.pth')
-    resume = [config, '--resume', str(tmp_path / 'x.pth')]
+    resume = [config, '--resume', tmp_path / 'x.pth']
     train(
-        [*resume, '--work-dir', str(tmp_path)]
+        [*resume, '--work-dir', tmp_path]
         + ['--cfg-options', 'train_cfg.max_epochs=2']
     )
     assert (tmp_path / 'epoch_2.pth').exists() and not trace.exists()

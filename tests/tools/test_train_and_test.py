@@ -43,12 +43,12 @@ def test_trains_and_validates(trained):
     assert 'mmst' not in checkpoint['meta']['cfg']
 
 
-@pytest.mark.parametrize('flag', ['auto', 'path'])
-def test_resume_goes_on(train, config, work_dir, flag):
-    before = load_run(work_dir / 'epoch_1.pth')
-    flags = [] if flag == 'auto' else [str(work_dir / 'epoch_1.pth')]
+def test_resume_goes_on(train, config, work_dir):
+    """From a path; tests/launch/test_earlier_run.py has resumes without."""
+    path = str(work_dir / 'epoch_1.pth')
+    before = load_run(path)
     train(
-        [config, '--resume', *flags, '--work-dir', str(work_dir)]
+        [config, '--resume', path, '--work-dir', work_dir]
         + ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=2']
     )
     after = load_run(work_dir / 'epoch_2.pth')
@@ -103,7 +103,7 @@ def test_spaces_and_unicode_in_values(train, config, tmp_path):
     shutil.copytree(images, tmp_path / 'my größe' / '写真, 2')
     where = 'train_dataloader.dataset'
     train(
-        [config, '--work-dir', str(tmp_path / 'my work'), '--no-validate']
+        [config, '--work-dir', tmp_path / 'my work', '--no-validate']
         + ['--cfg-options', f'{where}.data_root={tmp_path / "my größe"}']
         + [f'{where}.data_prefix="写真, 2"']
     )
@@ -165,7 +165,7 @@ def test_preprocess_cfg(tmp_path):
 def test_no_iteration(train, config, tmp_path, part, options, message):
     options = [f'{part}.{option}' for option in options.split()]
     with pytest.raises(ValueError, match=message):
-        train([config, '--work-dir', str(tmp_path), '--cfg-options', *options])
+        train([config, '--work-dir', tmp_path, '--cfg-options', *options])
 
 
 def test_data_that_teach_little(train, config, tmp_path):
@@ -173,7 +173,7 @@ def test_data_that_teach_little(train, config, tmp_path):
     one.mkdir(parents=True)
     shutil.copytree(Path(config).parent / 'images/train/a', one / 'cat')
     train(
-        [config, '--work-dir', str(tmp_path / 'work'), '--no-validate']
+        [config, '--work-dir', tmp_path / 'work', '--no-validate']
         + ['--cfg-options', f'train_dataloader.dataset.data_root={one.parent}']
         + ['train_dataloader.batch_size=1']
     )
@@ -215,14 +215,14 @@ def test_local_rank(read, flag, monkeypatch):
 
 
 def test_test_writes_metrics_and_predictions(test, config, work_dir):
-    run = [config, str(work_dir / 'epoch_1.pth'), '--work-dir', str(work_dir)]
+    run = [config, work_dir / 'epoch_1.pth', '--work-dir', work_dir]
     metrics = work_dir / 'metrics.json'
-    test([*run, '--out', str(metrics), '--out-item', 'metrics'])
+    test([*run, '--out', metrics, '--out-item', 'metrics'])
     top1 = json.loads(metrics.read_text())['accuracy/top1']
     out, drawn = work_dir / 'pred.pkl', work_dir / 'drawn'
     # Of a config that resumes, too.
     resumes = ['--cfg-options', 'resume=True', 'load_from=nowhere.pth']
-    test([*run, '--out', str(out), '--show-dir', str(drawn), *resumes])
+    test([*run, '--out', out, '--show-dir', drawn, *resumes])
     predictions = pickle.loads(out.read_bytes())
     right = sum((p['gt_label'] == p['pred_label']).item() for p in predictions)
     assert len(predictions) == 4 and top1 == 25 * right
@@ -230,7 +230,7 @@ def test_test_writes_metrics_and_predictions(test, config, work_dir):
 
 
 def test_test_refuses_another_network(test, config, work_dir, capfd):
-    run = [config, str(work_dir / 'epoch_1.pth'), '--work-dir', str(work_dir)]
+    run = [config, work_dir / 'epoch_1.pth', '--work-dir', work_dir]
     wider = ['--cfg-options', 'model.head.num_classes=3']
     with pytest.raises(
         ValueError,
