@@ -24,7 +24,6 @@ from mmst.subnets.compilation import is_compiled
 from tests.conftest import build_classifier, load_run
 
 torchvision = pytest.importorskip('torchvision')
-SUBNETS = [(1, 1, 1, 1), (2, 1, 1, 1)]
 
 
 def network() -> nn.Module:
@@ -37,21 +36,10 @@ def network() -> nn.Module:
     return net.double()
 
 
-def run(model, size, depths):
-    """Loss and gradients of one pass, and the running statistics after it."""
-    generator = torch.Generator().manual_seed(size)
-    images = torch.rand(2, 3, size, size, generator=generator).double()
-    model.zero_grad()
-    with activate(model, depths):
-        loss = model(images).square().mean()
-        loss.backward()
-    gradients = {
-        name: parameter.grad.clone()
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None
-    }
-    buffers = {name: b.clone() for name, b in model.named_buffers()}
-    return loss.detach(), gradients, buffers
+def run(model, size):
+    """Run a small subnet forward and backward."""
+    with activate(model, (1, 1, 1, 1)):
+        model(torch.rand(2, 3, size, size).double()).mean().backward()
 
 
 @pytest.fixture(scope='module')
@@ -59,19 +47,6 @@ def compiled():
     net = network()
     compile_blocks(net, backend='aot_eager')
     return net
-
-
-@pytest.mark.parametrize('depths', SUBNETS)
-def test_subnets_and_statistics_are_those_of_plain_blocks(compiled, depths):
-    """Also after the main network was run, and at other sizes."""
-    plain = network()
-    plain.load_state_dict(compiled.state_dict())
-    for size in (48, 64):
-        for model in (plain, compiled):
-            model(torch.ones(2, 3, 32, 32).double()).mean().backward()
-        torch.testing.assert_close(
-            run(compiled, size, depths), run(plain, size, depths)
-        )
 
 
 def test_passes_share_compiled_blocks(compiled):
@@ -104,12 +79,12 @@ def test_passes_share_compiled_blocks(compiled):
 
 def test_sizes_do_not_compile_again(compiled):
     counters = torch._dynamo.utils.counters['stats']
-    run(compiled, 48, SUBNETS[0])
-    run(compiled, 64, SUBNETS[0])
+    run(compiled, 48)
+    run(compiled, 64)
     before = counters['unique_graphs']
     assert before > 0
     for size in (40, 56, 72, 80, 96, 104):
-        run(compiled, size, SUBNETS[0])
+        run(compiled, size)
     assert counters['unique_graphs'] == before
 
 
@@ -138,31 +113,20 @@ def test_copies_and_exports_run_their_own_weights(compiled):
     assert compiled.state_dict().keys() == network().state_dict().keys()
 
 
-def whole(model):
-    return torch.compile(model, backend='eager')
-
-
-def in_place(model):
-    model.compile(backend='eager')
-    return model
-
-
-def one_stage(model):
-    model.layer3 = torch.compile(model.layer3, backend='eager')
-    return model
-
-
-def one_block(model):
-    model.layer4[1] = torch.compile(model.layer4[1], backend='eager')
-    return model
-
-
-@pytest.mark.parametrize('way', [whole, in_place, one_stage, one_block])
+@pytest.mark.parametrize('part', ['', 'in place', 'layer3', 'layer4.1'])
 @pytest.mark.parametrize('is_run', [False, True])
-def test_what_is_compiled_otherwise_is_refused(way, is_run):
-    if way is in_place and not hasattr(nn.Module, 'compile'):
+def test_what_is_compiled_otherwise_is_refused(part, is_run):
+    if part == 'in place' and not hasattr(nn.Module, 'compile'):
         pytest.skip('this PyTorch does not compile modules in place')
-    model = way(network().float().eval())
+    model = network().float().eval()
+    if part == 'in place':
+        model.compile(backend='eager')
+    elif part:
+        parent, _, name = part.rpartition('.')
+        module = torch.compile(model.get_submodule(part), backend='eager')
+        setattr(model.get_submodule(parent), name, module)
+    else:
+        model = torch.compile(model, backend='eager')
     if is_run:
         with torch.no_grad():
             model(torch.ones(1, 3, 32, 32))
