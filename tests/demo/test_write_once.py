@@ -1,7 +1,6 @@
 """Data sets are written whole or not at all, and never over another."""
 
 import shutil
-import sys
 
 import pytest
 
@@ -84,22 +83,3 @@ def test_every_part_of_the_scenes_is_missed(digit_scenes_tool, tmp_path):
     for wanted in ((1, 1, 1), (0, 2, 1), (0, 1, 2)):
         with pytest.raises(ValueError, match='choose another folder'):
             write(out, *wanted)
-
-
-@pytest.mark.parametrize('name', ['mnistm5k', 'numbers10k'])
-def test_every_part_of_the_images_is_missed(load_tool, name, monkeypatch):
-    """A file of each pattern, and the numbers of them."""
-    tool = load_tool(f'demo/dataset_converters/{name}')
-    found = []
-    monkeypatch.setattr(
-        sys.modules['image_folder'], 'write_once', lambda *a: found.extend(a)
-    )
-    getattr(tool, f'write_{name}')('out', 3)
-    _, manifest, counts, _ = found
-    total = dict(mnistm5k=5000, numbers10k=10000)[name]
-    assert manifest['seed'] == 3
-    assert counts == {
-        'meta/tune_*.txt': 2,
-        'train/*/*.png': 0.8 * total,
-        'val/*/*.png': 0.2 * total,
-    }
