@@ -329,35 +329,48 @@ def list_mae() -> Rows:
 NETWORKS = tuple(ARMS['ALONE_ARMS'])
 #: The family of the chosen settings, and one that sees smaller images too.
 CHOSEN, SMALLER = 'stpp-label-full-sandwich', 'stpp-label'
+#: A family of the chosen settings in a ResNet-20.
+RESNET20 = 'resnet20'
 LENGTH = 20
+#: Networks in each family.
+SIZES = {CHOSEN: 125, RESNET20: 27}
+SHARES = (2, 3, 5, 9)
 
 
-def list_lengths(network: str) -> Dict[str, int]:
+def list_networks(arm: str) -> List[str]:
+    """List the networks of a family that are trained alone too."""
+    parts = Runs('family').runs[arm, LENGTH][0]['parts']
+    return [network for network in NETWORKS if network in parts]
+
+
+def list_lengths(network: str, arm: str = CHOSEN) -> Dict[str, int]:
     """List the epochs of a network alone, by what they are equal in."""
     runs = Runs('family')
-    epochs = runs.flops(CHOSEN, LENGTH) / runs.flops(network, LENGTH) * LENGTH
-    # The family has 125 networks.
-    parts = {f'1/{n}': round(epochs / n) for n in (2, 3, 5, 9, 125)}
+    epochs = runs.flops(arm, LENGTH) / runs.flops(network, LENGTH) * LENGTH
+    parts = {f'1/{n}': round(epochs / n) for n in (*SHARES, SIZES[arm])}
     return {f'{LENGTH} epochs': LENGTH, **parts}
 
 
 @lru_cache(maxsize=None)
-def list_measured() -> Dict[str, Dict[str, int]]:
+def list_measured(arm: str) -> Dict[str, Dict[str, int]]:
     """List for how many epochs each network was trained alone, and why.
 
-    Without lengths that were not trained for every network and seed.
+    Without lengths that were not trained for every network and seed; a part
+    of less than an epoch cannot be.
     """
     runs = Runs('family').runs
-    seeds = len(runs[CHOSEN, LENGTH])
-    lengths = {network: list_lengths(network) for network in NETWORKS}
+    seeds = len(runs[arm, LENGTH])
+    lengths = {n: list_lengths(n, arm) for n in list_networks(arm)}
     whole = [
         name
         for name in lengths[NETWORKS[0]]
         if all(
-            len(runs.get((n, lengths[n][name]), ())) == seeds for n in NETWORKS
+            len(runs.get((network, mine[name]), ())) == seeds
+            for network, mine in lengths.items()
+            if mine[name]
         )
     ]
-    return {n: {name: lengths[n][name] for name in whole} for n in NETWORKS}
+    return {n: {k: mine[k] for k in whole} for n, mine in lengths.items()}
 
 
 @table(
@@ -375,33 +388,45 @@ def list_family_tuning() -> Rows:
     return rows
 
 
-ALONE = ' | '.join(list_measured()[NETWORKS[0]])
-
-
-@table('family-alone', f'| in the family | {ALONE}')
-def list_family_alone() -> Rows:
+def list_alone(arm: str) -> Rows:
+    """List a family's networks beside each trained alone."""
     runs, rows = Runs('family'), []
-    for network in NETWORKS:
-        rows.append([network, mean(runs.score(CHOSEN, LENGTH, network))])
-        for epochs in list_measured()[network].values():
-            rows[-1].append(f'{mean(runs.score(network, epochs))} ({epochs})')
+    for network, lengths in list_measured(arm).items():
+        rows.append([network, mean(runs.score(arm, LENGTH, network))])
+        for epochs in lengths.values():
+            rows[-1].append(
+                f'{mean(runs.score(network, epochs))} ({epochs})'
+                if epochs
+                else 'no epoch'
+            )
     return rows
 
 
-@table('family-gain', f'the family minus that alone | {ALONE}')
-def list_family_gain() -> Rows:
-    runs = Runs('family')
-    return [
-        [network]
-        + [
-            gain(
-                runs.score(CHOSEN, LENGTH, network),
-                runs.score(network, epochs),
+def list_gains(arm: str) -> Rows:
+    """List what a family's networks have over each trained alone."""
+    runs, rows = Runs('family'), []
+    for network, lengths in list_measured(arm).items():
+        rows.append([network])
+        for epochs in lengths.values():
+            rows[-1].append(
+                gain(
+                    runs.score(arm, LENGTH, network),
+                    runs.score(network, epochs),
+                )
+                if epochs
+                else ''
             )
-            for epochs in list_measured()[network].values()
-        ]
-        for network in NETWORKS
-    ]
+    return rows
+
+
+for name, arm in (('family', CHOSEN), ('family20', RESNET20)):
+    equal = ' | '.join(list_measured(arm)[NETWORKS[0]])
+    table(f'{name}-alone', f'| in the family | {equal}')(
+        partial(list_alone, arm)
+    )
+    table(f'{name}-gain', f'the family minus that alone | {equal}')(
+        partial(list_gains, arm)
+    )
 
 
 @table('family-sizes', 'trained | network | 32 px | 28 px | 24 px')
@@ -458,6 +483,22 @@ def list_fine_tuning() -> Rows:
         rows.append([*names, mean(st), mean(star), gain(star, st)])
         rows[-1] += [mean(longer), gain(star, longer)]
     return rows
+
+
+# ---- A detector's subnets, as demo/detectors.py measured them
+
+DETECTORS = ' | '.join(load('detectors')['results']).replace('*', '\\*')
+
+
+@table('detectors', f'| {DETECTORS} | epochs of that time')
+def list_detectors() -> Rows:
+    found = load('detectors')
+    return [
+        [network]
+        + [mean(of(runs, network)) for runs in found['results'].values()]
+        + [str(epochs)]
+        for network, epochs in found['epochs'].items()
+    ]
 
 
 # ---- What tools/analysis_tools/score_quality.py measured

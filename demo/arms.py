@@ -230,14 +230,16 @@ ALONE_ARMS = {
     f'{n}-{n}-{n}': Arm(f'ResNet-{6 * n + 2}', 'ct', {DEPTH: 6 * n + 2})
     for n in (1, 2, 3, 4, 5)
 }
-OF_RESNET32 = {DEPTH: 32, 'min_depth': 1}
 
 
-def train_family(label: str = '', **options: Any) -> Arm:
-    """Make an arm that trains all networks within a ResNet-32 together."""
-    label = f'ST++ of ResNet-32{label}'
-    return Arm(label, 'stpp-shared', {**OF_RESNET32, **options})
+def train_family(label: str = '', depth: int = 32, **options: Any) -> Arm:
+    """Make an arm that trains all networks within a ResNet together."""
+    label = f'ST++ of ResNet-{depth}{label}'
+    return Arm(label, 'stpp-shared', {DEPTH: depth, 'min_depth': 1, **options})
 
+
+#: The best on the split.
+BEST = {'size_range': None, 'sandwich': True, TARGET: 'label'}
 
 FAMILY_ARMS = {
     # Variants, to choose the settings from.
@@ -253,12 +255,12 @@ FAMILY_ARMS = {
         ', labels, full size', size_range=None, **{TARGET: 'label'}
     ),
     'stpp-label-full-sandwich': train_family(
-        ', labels, full size, sandwich',
-        size_range=None,
-        sandwich=True,
-        **{TARGET: 'label'},
+        ', labels, full size, sandwich', **BEST
     ),
     'stpp-both': train_family(', labels and main network', **{TARGET: 'both'}),
+    'resnet20': train_family(
+        ', labels, full size, sandwich', depth=20, **BEST
+    ),
     **ALONE_ARMS,
 }
 
@@ -307,12 +309,12 @@ COMPARISONS = {
         'family',
         'resnet20_{}_numbers10k',
         FAMILY_ARMS,
-        ('stpp-label-full-sandwich', *ALONE_ARMS),
+        ('stpp-label-full-sandwich', 'resnet20', *ALONE_ARMS),
         {'': (20,)},
         plain=tuple(ALONE_ARMS)[::-1],
         shares=(2, 3, 5, 9, 'all'),
         scored=tuple(arm for arm in FAMILY_ARMS if arm not in ALONE_ARMS),
         sizes=(24, 28),
-        drawn=('stpp-label-full-sandwich',),
+        drawn=('stpp-label-full-sandwich', 'resnet20'),
     ),
 }

@@ -9,7 +9,6 @@ are kept in a JSON file and reused; stopped runs are resumed.
 import argparse
 import json
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -27,7 +26,7 @@ from report import (
     format_parts,
     group_seeds,
 )
-from run_logged import ROOT, format_options, run_logged, train_logged
+from run_logged import ROOT, analyse, train_logged
 
 from mmst.analysis.cost import measure_training_cost
 from mmst.analysis.scores import MAIN, Scores, name_network
@@ -192,7 +191,7 @@ def match_lengths(
     """
     plain = {
         arm: one
-        for arm in COMPARISONS[args.of].plain
+        for arm in list_rivals(run, args)
         for one in runs.values()
         if one.arm == arm
     }
@@ -211,6 +210,15 @@ def match_lengths(
         name = 'its FLOPs' if number == 1 else f'1/{number} of its FLOPs'
         matched[name] = {arm: n for arm, n in epochs.items() if n}
     return matched
+
+
+def list_rivals(run: Run, args: argparse.Namespace) -> Sequence[str]:
+    """List the plain arms that a training with subnets is compared with.
+
+    Where these are networks of several sizes, those that it has as subnets.
+    """
+    plain = COMPARISONS[args.of].plain
+    return [arm for arm in plain if arm in (run.parts or ())] or plain
 
 
 def read_config(arm: str, args: argparse.Namespace) -> Config:
@@ -279,12 +287,14 @@ def train(job: Job, args: argparse.Namespace) -> Run:
     if not comparison.followers:
         scores = score(name, config, folder, options, arm in comparison.scored)
         parts = dict(scores) if arm in comparison.scored else {}
-        networks = comparison.plain if arm in comparison.scored else (arm,)
+        networks = [n for n in comparison.plain if n in scores] or [arm]
         if comparison.sizes and comparison.plain[0] in networks:
             flags = [config, (folder / 'last_checkpoint').read_text()]
             flags += ['--depths', *networks, '--seconds', '0']
             flags += ['--sizes', *map(str, comparison.sizes)]
-            found = analyse('accuracy_cost', flags, name, folder, options)
+            found = analyse(
+                'accuracy_cost', flags, METRIC, name, folder, options
+            )
             parts.update(name_smaller(found['networks']))
     return Run(
         *job,
@@ -318,26 +328,10 @@ def score(
     if METRIC in last and not subnets:
         return {MAIN: float(last[METRIC])}
     files = config, (folder / 'last_checkpoint').read_text()
-    written = analyse(
-        'loafing', ['--run', name, *files], name, folder, options
-    )
+    flags = ['--run', name, *files]
+    written = analyse('loafing', flags, METRIC, name, folder, options)
     ((scores,),) = written['results'].values()
     return scores
-
-
-def analyse(
-    tool: str,
-    flags: List[str],
-    name: str,
-    folder: Path,
-    options: Dict[str, Any],
-) -> Dict[str, Any]:
-    """Run one of the analysis tools on a training; read what it wrote."""
-    command = [sys.executable, f'tools/analysis_tools/{tool}.py', *flags]
-    command += ['--metric', METRIC, '--out', str(folder / tool)]
-    command += format_options(options)
-    run_logged(name, command, folder / 'output.txt')
-    return json.loads((folder / tool / f'{tool}.json').read_text())
 
 
 def name_smaller(networks: List[Dict[str, Any]]) -> Scores:
@@ -405,19 +399,19 @@ def find_families(
         }
         cost = same[0].multiply_adds / 1e12
         label = f'{labels[arm]}, {epochs} epochs, {cost:.2f} * 10^12 FLOPs'
-        flops = count_test_flops(arm, args)
+        flops = count_test_flops(same[0], args)
         families.append(Family(label, same, rivals, flops))
     return families
 
 
-def count_test_flops(arm: str, args: argparse.Namespace) -> Dict[str, float]:
+def count_test_flops(run: Run, args: argparse.Namespace) -> Dict[str, float]:
     """Count the FLOPs of an image in each network, from the smallest."""
-    config = read_config(arm, args)
+    config = read_config(run.arm, args)
     backbone = build_backbone(config)
     cost = measure_cost(backbone, make_training_image(config))
     blocks = [len(stage) for stage in find_stages(backbone)]
     flops = {}
-    for network in sorted(COMPARISONS[args.of].plain):
+    for network in sorted(list_rivals(run, args)):
         depths = tuple(map(int, network.split('-')))
         flops[network] = float(cost.count(Subnet.ordered(depths, blocks)))
     return flops

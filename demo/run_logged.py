@@ -1,5 +1,6 @@
 """Run a command of this repository with its output in a file."""
 
+import json
 import os
 import re
 import subprocess
@@ -26,6 +27,9 @@ def run_logged(name: str, command: List[str], log: Path) -> float:
     """
     # Runs share the cores: more threads in each would only slow them down.
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
+    # Configs may import the modules beside this file.
+    paths = [str(ROOT / 'demo'), *filter(None, [env.get('PYTHONPATH')])]
+    env['PYTHONPATH'] = os.pathsep.join(paths)
     with log.open('a') as file, subprocess.Popen(
         command,
         cwd=ROOT,
@@ -72,6 +76,22 @@ def train_logged(
     command = [sys.executable, 'tools/train.py', config, '--work-dir']
     command += [str(folder), '--resume', *format_options(options)]
     return run_logged(name, command, folder / 'output.txt')
+
+
+def analyse(
+    tool: str,
+    flags: List[str],
+    metric: str,
+    name: str,
+    folder: Path,
+    options: Dict[str, Any],
+) -> Dict[str, Any]:
+    """Run one of the analysis tools on a training; read what it wrote."""
+    command = [sys.executable, f'tools/analysis_tools/{tool}.py', *flags]
+    command += ['--metric', metric, '--out', str(folder / tool)]
+    command += format_options(options)
+    run_logged(name, command, folder / 'output.txt')
+    return json.loads((folder / tool / f'{tool}.json').read_text())
 
 
 def format_options(options: Dict[str, Any]) -> List[str]:
