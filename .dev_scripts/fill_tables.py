@@ -154,36 +154,53 @@ def list_phrases_of_results() -> Iterator[str]:
         'points, and the second, third and fourth exit gain {}, {} and {}.'
     ).format(*exits)
     family = Runs('family')
-    ahead, behind, level, most = (
-        gain(
-            family.score(CHOSEN, LENGTH, network),
-            family.score(network, list_lengths(network)[equal]),
-        )
-        for network, equal in (
-            ('1-1-1', '1/5'),
-            ('3-3-3', '1/5'),
-            ('1-1-1', '20 epochs'),
-            ('4-4-4', '20 epochs'),
-        )
-    )
+
+    def lead(network: str, equal: str, arm: str = CHOSEN) -> str:
+        """Format what a family's network has over that network alone."""
+        alone = family.score(network, list_lengths(network, arm)[equal])
+        return gain(family.score(arm, LENGTH, network), alone)
+
+    level, most = lead('1-1-1', '20 epochs'), lead('4-4-4', '20 epochs')
     yield f'from {level} to {most} points'
-    yield f'ahead then, by {ahead[1:]} points'
-    yield f'ResNet-20 is {behind[1:]} points behind'
-    (ours, *_), (alone, *_) = (
-        family.runs[arm, LENGTH] for arm in (SMALLER, '5-5-5')
-    )
-    small, middle = (
-        ours['parts'][part] - alone['parts'][part] for part in alone['parts']
-    )
-    behind = alone['score'] - ours['parts']['5-5-5']
+    third = [lead(network, '1/3')[1:] for network in NETWORKS]
     yield (
-        f'is {small:.2f} points ahead of ResNet-32 alone at 24 px, '
-        f'{middle:.2f} ahead at 28 px and {behind:.2f} behind at 32 px'
+        f'ResNet-8 alone is ahead, by {third[0]} points, ResNet-14 by '
+        f'{third[1]}.'
+    )
+    yield f'with ResNet-26 by {third[3]} and with ResNet-32 by {third[4]}.'
+    fifth = [lead(network, '1/5')[1:] for network in NETWORKS]
+    yield f'is ahead, by {fifth[0]} points, ResNet-14 is level'
+    yield f'ResNet-20 is {fifth[2]} points behind'
+    yield f'ResNet-8 is level, {lead("1-1-1", "1/9")},'
+    yield f'with ResNet-14 by {lead("2-2-2", "1/9")[1:]},'
+    alone, whole = (family.score(a, LENGTH) for a in ('5-5-5', SMALLER))
+    small, middle = (
+        gain(
+            family.score(SMALLER, LENGTH, f'5-5-5 at {px} px'),
+            family.score('5-5-5', LENGTH, f'5-5-5 at {px} px'),
+        )
+        for px in (24, 28)
+    )
+    yield (
+        f'{small} points ahead of ResNet-32 alone at 24 px, {middle} at 28 px '
+        f'and {gain(whole, alone)} at 32 px'
     )
     costs = list_costs_alone()
     yield f"cost {sum(costs):.2f} times the family's"
     yield f'alone {max(costs):.2f} times, that of ResNet-8 {min(costs):.2f}'
     yield f'at {1 / sum(costs):.2f} times the cost'
+    star, untrained, same, third = load('detectors')['results'].values()
+    epochs = load('detectors')['epochs']
+    most, middle, none = (gain(of(star, n), of(untrained, n)) for n in epochs)
+    yield (
+        f'gains {most[1:]} points, that of a ResNet-14 {middle[1:]}, the main '
+        f'network none ({none}).'
+    )
+    level = [gain(of(star, n), of(same, n)) for n in ('1-2-2-1', '1-1-1-1')]
+    yield f'from {level[0]} to {level[1]} points'
+    ahead = [gain(of(star, n), of(third, n))[1:] for n in epochs]
+    yield f'ahead by {ahead[0]}, {ahead[1]} and {ahead[2]} points'
+    yield 'each has {}, {} and {} epochs'.format(*epochs.values())
     for cost in load('demo_downstream')['costs'].values():
         yield f'{np.mean(cost["ratio"]):.2f}'
         yield f'{cost["length"]:,}'

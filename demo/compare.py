@@ -331,7 +331,7 @@ def score(
     flags = ['--run', name, *files]
     written = analyse('loafing', flags, METRIC, name, folder, options)
     ((scores,),) = written['results'].values()
-    return scores
+    return {network: round(value, 4) for network, value in scores.items()}
 
 
 def name_smaller(networks: List[Dict[str, Any]]) -> Scores:

@@ -144,7 +144,8 @@ def fine_tune(
     options = list_options(training, weights)
     checkpoint = train(name, config, folder, options)
     if network not in (STAR, WHOLE) or epochs != FRAMEWORK.length:
-        return {network: read_last_metrics(folder, [METRIC])[0]}
+        (score,) = read_last_metrics(folder, [METRIC])
+        return {network: round(score, 4)}
     if not (folder / 'loafing').exists():
         flags = ['--run', name, config, checkpoint]
         flags += ['--depths', *NETWORKS, '--num-samples', '400']
@@ -152,7 +153,7 @@ def fine_tune(
     written = json.loads((folder / 'loafing/loafing.json').read_text())
     ((scores,),) = written['results'].values()
     scores[WHOLE] = scores.pop(MAIN)
-    return {network: 100 * score for network, score in scores.items()}
+    return {name: round(100 * score, 4) for name, score in scores.items()}
 
 
 def fine_tune_all(
@@ -180,7 +181,8 @@ def fine_tune_all(
 def find_equal_lengths(args: argparse.Namespace) -> Dict[str, Any]:
     """Find how long each detector alone has to be for a part of ST*'s time.
 
-    By the time of iterations, as in demo/downstream.py.
+    By the time of iterations, as in demo/downstream.py; of the seeds it is the
+    median, since one may have run beside other work.
 
     Returns:
         Dict[str, Any]: ``seconds`` of an iteration of each network and of
@@ -200,7 +202,7 @@ def find_equal_lengths(args: argparse.Namespace) -> Dict[str, Any]:
     epochs = {
         name: round(
             FRAMEWORK.length
-            * np.mean(np.divide(seconds[STAR], seconds[name]))
+            * np.median(np.divide(seconds[STAR], seconds[name]))
             / len(NETWORKS)
         )
         for name in NETWORKS
@@ -242,7 +244,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     )
     results = {
         STAR: scores.pop(STAR),
-        'its subnets without ST*': scores[WHOLE],
+        'the same subnets without ST*': scores[WHOLE],
         f'alone, {length} epochs': merge(scores),
         f'alone, 1/{len(NETWORKS)} of the time of ST*': merge(shorter),
     }
