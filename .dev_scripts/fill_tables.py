@@ -15,6 +15,7 @@ from score_tables import (
     CHOSEN,
     LENGTH,
     NETWORKS,
+    RESNET20,
     ROOT,
     SMALLER,
     TABLES,
@@ -24,6 +25,7 @@ from score_tables import (
     gain,
     list_comparisons,
     list_lengths,
+    list_networks,
     load,
     load_digits,
     mean,
@@ -123,6 +125,7 @@ def list_phrases_of_results() -> Iterator[str]:
     depths = score('stpp-all', 80) - score('stpp-shared', 80)
     yield f'all depths are ahead by {mean(depths)} points.'
     yield f'at the end by {mean(-runs.ahead("stpp-every2", 80))} points.'
+    yield f'is ahead of CT by {mean(runs.ahead("stpp-fifth", 20))} points'
     timed = [
         r['seed'] for r in runs.runs['stpp-every2', 80] if r['cpu_seconds']
     ]
@@ -173,7 +176,16 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f'ResNet-20 is {fifth[2]} points behind'
     yield f'ResNet-8 is level, {lead("1-1-1", "1/9")},'
     yield f'with ResNet-14 by {lead("2-2-2", "1/9")[1:]},'
-    alone, whole = (family.score(a, LENGTH) for a in ('5-5-5', SMALLER))
+    full = gain(
+        family.score(SMALLER, LENGTH, '5-5-5'), family.score('5-5-5', LENGTH)
+    )
+    least, most = (
+        lead(network, '20 epochs', RESNET20) for network in ('2-2-2', '3-3-3')
+    )
+    yield f'again, from {least} to {most} points'
+    costs = [family.flops(n, LENGTH) for n in list_networks(RESNET20)]
+    ratio = sum(costs) / family.flops(RESNET20, LENGTH)
+    yield f'cost only {ratio:.2f} times as much as the family'
     small, middle = (
         gain(
             family.score(SMALLER, LENGTH, f'5-5-5 at {px} px'),
@@ -183,7 +195,7 @@ def list_phrases_of_results() -> Iterator[str]:
     )
     yield (
         f'{small} points ahead of ResNet-32 alone at 24 px, {middle} at 28 px '
-        f'and {gain(whole, alone)} at 32 px'
+        f'and {full} at 32 px'
     )
     costs = list_costs_alone()
     yield f"cost {sum(costs):.2f} times the family's"

@@ -219,17 +219,19 @@ class Runs:
         )
 
     def ahead(self, arm: str, epochs: int, part: str = '') -> np.ndarray:
-        """Collect the differences from CT of as many epochs."""
-        return self.score(arm, epochs, part) - self.score('ct', epochs, part)
+        """Collect the differences from CT of as many epochs, seed by seed."""
+        score = self.score(arm, epochs, part)
+        return score - self.score('ct', epochs, part)[: len(score)]
 
     def flops(self, arm: str, epochs: int) -> float:
         """Look up the FLOPs of one training."""
         return self.runs[arm, epochs][0]['multiply_adds']
 
     def seconds(self, arm: str, epochs: int) -> str:
-        """Format the mean CPU time of the seeds that have one."""
-        known = [run['cpu_seconds'] for run in self.runs[arm, epochs]]
-        return f'{np.mean([s for s in known if s]):.0f}'
+        """Format the mean CPU time of the seeds that have one, if any."""
+        runs = self.runs[arm, epochs]
+        known = [run['cpu_seconds'] for run in runs if run['cpu_seconds']]
+        return f'{np.mean(known):.0f}' if known else ''
 
     def ct_at(self, flops: float) -> np.ndarray:
         """Interpolate CT's scores at a cost, in the logarithm of the cost."""
