@@ -1,7 +1,7 @@
 """Tables and pictures of what ``demo/compare.py`` has trained."""
 
 from textwrap import fill
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -307,6 +307,9 @@ def draw_panels(
     figure = Figure(figsize=(width, 4.4), layout='constrained')
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     means = []
+    # A style means the same in each panel, and the legend has them all.
+    labels = [*dict.fromkeys(n for series in panels.values() for n in series)]
+    drawn: Dict[str, Any] = {}
     for axes, (title, series) in zip(all_axes, panels.items()):
         axes.set_xlabel(title)
         axes.set_xscale('log')
@@ -314,14 +317,15 @@ def draw_panels(
         axes.xaxis.set_major_formatter('{x:g}')
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-        for k, (label, (costs, scores)) in enumerate(series.items()):
+        for label, (costs, scores) in series.items():
+            k = labels.index(label)
             style = dict(choose_line_style(k), label=label, capsize=3)
             if points and k:
                 style['linestyle'] = 'none'
             found = np.array([compute_mean_and_interval(s) for s in scores])
             mine, halves = found.reshape(-1, 2).T
             bars = None if np.isnan(halves).all() else np.nan_to_num(halves)
-            axes.errorbar(costs, mine, yerr=bars, **style)
+            drawn[label] = axes.errorbar(costs, mine, yerr=bars, **style)
             means += mine.tolist()
     first = all_axes[0]
     first.set_ylabel(ylabel)
@@ -330,7 +334,7 @@ def draw_panels(
     errors = [max(100 - mean, 0.5) for mean in means]
     # The interval of two seeds would squeeze everything else.
     first.set_ylim(100 - 1.2 * max(errors), 100 - min(errors) / 1.2)
-    place_legend_below(figure, *first.get_legend_handles_labels())
+    place_legend_below(figure, [drawn[label] for label in labels], labels)
     return figure
 
 

@@ -463,7 +463,20 @@ def test_picture_of_families(report):
     }
     flops = {'1-1': 2e6, '2-2': 5e6}
     family = report.Family('ST', runs, rivals, flops)
-    (axes,) = report.draw_families([family]).axes
+    more = {'1/3 of its FLOPs': rivals['9 epochs'], **rivals}
+    both = [family, family._replace(label='ST of another', rivals=more)]
+    figure = report.draw_families(both)
+    axes, others = figure.axes
+    # A panel with fewer lines has the same colours for them.
+    label = 'alone, 9 epochs'
+    colors = [
+        {bars.get_label(): bars.lines[0].get_color() for bars in ax.containers}
+        for ax in (axes, others)
+    ]
+    assert colors[0][label] == colors[1][label]
+    assert len({*colors[1].values()}) == 3
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == ['family', label, 'alone, 1/3 of its FLOPs']
     points = points_of(axes)
     assert points['family'] == ([2, 5], [91, 96])
     costs, scores = points['alone, 9 epochs']
