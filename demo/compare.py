@@ -8,7 +8,6 @@ are kept in a JSON file and reused; stopped runs are resumed.
 
 import argparse
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -26,7 +25,7 @@ from report import (
     format_parts,
     group_seeds,
 )
-from run_logged import ROOT, analyse, train_logged
+from run_logged import ROOT, add_jobs, analyse, train_logged
 
 from mmst.analysis.cost import measure_training_cost
 from mmst.analysis.scores import MAIN, Scores, name_network
@@ -111,12 +110,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         type=Path,
         help='folder for the scores and the picture; default: --work-dir',
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        default=os.cpu_count(),
-        help='parallel runs, one thread each; default: one per core',
-    )
+    add_jobs(parser)
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -9,7 +9,6 @@ Finished runs are reused, and stopped runs are resumed.
 
 import argparse
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,12 +56,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
         type=Path,
         help='folder for the scores and the picture; default: --work-dir',
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        default=os.cpu_count(),
-        help='parallel runs, one thread each; default: one per core',
-    )
+    run_logged.add_jobs(parser)
     parsed = parser.parse_args(args)
     parsed.work_dir = parsed.work_dir.resolve()
     parsed.out = parsed.out or parsed.work_dir
@@ -84,16 +78,15 @@ def cut_backbones(work_dir: Path) -> Dict[str, Path]:
     folder = work_dir / 'pretrain'
     whole = train('pretraining', PRETRAIN, folder, PRETRAINING)
     weights = {WHOLE: Path(whole)}
-    for network in NETWORKS:
+    for network in set(NETWORKS) - {WHOLE}:
         out = work_dir / 'backbones' / network
-        if network != WHOLE and not out.exists():
+        if not out.exists():
             command = [sys.executable, 'tools/export_subnet.py', PRETRAIN]
             command += [whole, '--depths', network, '--out', str(out)]
             command += run_logged.format_options(PRETRAINING)
-            run_logged.run_logged(
-                f'export {network}', command, folder / 'output.txt'
-            )
-        weights.setdefault(network, next(out.glob('*.pth'), out))
+            log = folder / 'output.txt'
+            run_logged.run_logged(f'export {network}', command, log)
+        (weights[network],) = out.glob('*.pth')
     return weights
 
 

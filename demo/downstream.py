@@ -9,7 +9,6 @@ are resumed.
 
 import argparse
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -17,7 +16,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from downstream_frameworks import FRAMEWORKS, Options
-from run_logged import ROOT, train_logged
+from run_logged import ROOT, add_jobs, train_logged
 
 from mmst.analysis.scores import format_mean
 from mmst.analysis.training_log import read_training_log
@@ -70,12 +69,7 @@ def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--work-dir', type=Path, default=ROOT / 'work_dirs' / 'demo_downstream'
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        default=os.cpu_count(),
-        help='parallel runs, one thread each; default: one per core',
-    )
+    add_jobs(parser)
     parsed = parser.parse_args(args)
     if parsed.equal_cost and set(parsed.methods) != set(METHODS):
         parser.error(

@@ -5,10 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any, Dict, List
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def add_jobs(parser: ArgumentParser) -> None:
+    """Add ``--jobs``: how many trainings run at once."""
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count(),
+        help='parallel runs, one thread each; default: one per core',
+    )
 
 
 def run_logged(name: str, command: List[str], log: Path) -> float:
