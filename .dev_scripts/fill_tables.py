@@ -176,9 +176,6 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f'ResNet-20 is {fifth[2]} points behind'
     yield f'ResNet-8 is level, {lead("1-1-1", "1/9")},'
     yield f'with ResNet-14 by {lead("2-2-2", "1/9")[1:]},'
-    full = gain(
-        family.score(SMALLER, LENGTH, '5-5-5'), family.score('5-5-5', LENGTH)
-    )
     least, most = (
         lead(network, '20 epochs', RESNET20) for network in ('2-2-2', '3-3-3')
     )
@@ -192,6 +189,9 @@ def list_phrases_of_results() -> Iterator[str]:
             family.score('5-5-5', LENGTH, f'5-5-5 at {px} px'),
         )
         for px in (24, 28)
+    )
+    full = gain(
+        family.score(SMALLER, LENGTH, '5-5-5'), family.score('5-5-5', LENGTH)
     )
     yield (
         f'{small} points ahead of ResNet-32 alone at 24 px, {middle} at 28 px '

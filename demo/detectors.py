@@ -10,7 +10,6 @@ Finished runs are reused, and stopped runs are resumed.
 import argparse
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
@@ -39,6 +38,11 @@ class Training(NamedTuple):
     network: str
     seed: int
     epochs: int
+
+    @property
+    def method(self) -> str:
+        """Its method in the names of the configs."""
+        return 'st-star' if self.network == STAR else 'st'
 
 
 def parse_args(args: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -90,28 +94,25 @@ def cut_backbones(work_dir: Path) -> Dict[str, Path]:
     return weights
 
 
-def write_config(training: Training, work_dir: Path) -> str:
-    """Write the config of a fine-tuning: a stock one, and what it imports."""
-    method = 'st-star' if training.network == STAR else 'st'
-    path = work_dir / f'{method}.py'
-    base = ROOT / 'configs' / FRAMEWORK.config.format(method)
-    path.write_text(
-        f'_base_ = {str(base)!r}\n'
-        "custom_imports = dict(imports=['mmst', 'short_resnet'])\n"
-    )
-    return str(path)
+def write_configs(work_dir: Path) -> None:
+    """Write the methods' configs: a stock one each, and what it imports."""
+    for method in ('st', 'st-star'):
+        base = ROOT / 'configs' / FRAMEWORK.config.format(method)
+        (work_dir / f'{method}.py').write_text(
+            f'_base_ = {str(base)!r}\n'
+            "custom_imports = dict(imports=['mmst', 'short_resnet'])\n"
+        )
 
 
 def list_options(training: Training, weights: Dict[str, Path]) -> Options:
     """List what a fine-tuning changes in its config."""
     network, seed, epochs = training
+    more = FRAMEWORK.list_options(training.method, epochs)
     if network == STAR:
-        network, more = WHOLE, FRAMEWORK.list_options('st-star', epochs)
+        network = WHOLE
         # The settings that served the family of classifiers.
         more['custom_hooks.0.space'] = [2, 2, 2, 2]
         more['custom_hooks.0.size_range'] = None
-    else:
-        more = FRAMEWORK.list_options('st', epochs)
     if network != WHOLE:
         more['model.backbone.type'] = 'ShortResNet'
         more['model.backbone.depth'] = NETWORKS[network]
@@ -132,7 +133,7 @@ def fine_tune(
     """
     network, seed, epochs = training
     name = f'{network}, {epochs} epochs, seed {seed}'
-    config = write_config(training, work_dir)
+    config = str(work_dir / f'{training.method}.py')
     folder = find_folder(training, work_dir)
     options = list_options(training, weights)
     checkpoint = train(name, config, folder, options)
@@ -150,24 +151,19 @@ def fine_tune(
 
 
 def fine_tune_all(
-    trainings: Sequence[Training],
+    trainings: List[Training],
     weights: Dict[str, Path],
     args: argparse.Namespace,
 ) -> Dict[str, List[Scores]]:
     """Fine-tune several at a time; return scores by network, one a seed."""
-    print(
-        f'{len(trainings)} runs, {args.jobs} at a time; '
-        f'logs in {args.work_dir}',
-        flush=True,
+    found = run_logged.run_all(
+        lambda training: fine_tune(training, weights, args.work_dir),
+        trainings,
+        args,
     )
     scores: Dict[str, List[Scores]] = {}
-    with ThreadPoolExecutor(args.jobs) as pool:
-        found = pool.map(
-            lambda training: fine_tune(training, weights, args.work_dir),
-            trainings,
-        )
-        for training, each in zip(trainings, found):
-            scores.setdefault(training.network, []).append(each)
+    for training, each in zip(trainings, found):
+        scores.setdefault(training.network, []).append(each)
     return scores
 
 
@@ -215,6 +211,7 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     """Pretrain, fine-tune, then print, draw and write the results."""
     parsed = parse_args(args)
     weights = cut_backbones(parsed.work_dir)
+    write_configs(parsed.work_dir)
     length = FRAMEWORK.length
     scores = fine_tune_all(
         [

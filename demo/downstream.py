@@ -9,14 +9,13 @@ are resumed.
 
 import argparse
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from downstream_frameworks import FRAMEWORKS, Options
-from run_logged import ROOT, add_jobs, train_logged
+from run_logged import ROOT, add_jobs, run_all, train_logged
 
 from mmst.analysis.scores import format_mean
 from mmst.analysis.training_log import read_training_log
@@ -132,17 +131,12 @@ def fine_tune(run: Run, backbone: str, work_dir: Path) -> List[float]:
 
 
 def fine_tune_all(
-    runs: Sequence[Run], backbone: str, args: argparse.Namespace
+    runs: List[Run], backbone: str, args: argparse.Namespace
 ) -> Results:
     """Fine-tune several at a time; return their metrics in %."""
-    print(
-        f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
-        flush=True,
+    values = run_all(
+        lambda run: fine_tune(run, backbone, args.work_dir), runs, args
     )
-    with ThreadPoolExecutor(args.jobs) as pool:
-        values = list(
-            pool.map(lambda run: fine_tune(run, backbone, args.work_dir), runs)
-        )
     results: Results = {}
     for run, run_values in zip(runs, values):
         for metric, value in zip(FRAMEWORKS[run.name].metrics, run_values):

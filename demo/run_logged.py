@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar('T')
+R = TypeVar('R')
 
 
 def add_jobs(parser: ArgumentParser) -> None:
@@ -20,6 +23,16 @@ def add_jobs(parser: ArgumentParser) -> None:
         default=os.cpu_count(),
         help='parallel runs, one thread each; default: one per core',
     )
+
+
+def run_all(function: Callable[[T], R], runs: List[T], args: Any) -> List[R]:
+    """Call a function with each run, ``args.jobs`` at a time."""
+    print(
+        f'{len(runs)} runs, {args.jobs} at a time; logs in {args.work_dir}',
+        flush=True,
+    )
+    with ThreadPoolExecutor(args.jobs) as pool:
+        return list(pool.map(function, runs))
 
 
 def run_logged(name: str, command: List[str], log: Path) -> float:
