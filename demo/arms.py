@@ -260,6 +260,9 @@ FAMILY_ARMS = {
     'stpp-label-full-sandwich-k2': train_family(
         ', labels, full size, sandwich, K = 2', num_subnets=2, **BEST
     ),
+    'stpp-label-full-sandwich-k5': train_family(
+        ', labels, full size, sandwich, K = 5', num_subnets=5, **BEST
+    ),
     'stpp-both': train_family(', labels and main network', **{TARGET: 'both'}),
     'resnet20': train_family(
         ', labels, full size, sandwich', depth=20, **BEST
