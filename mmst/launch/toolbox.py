@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmengine.utils import is_installed
+from mmengine.utils import import_modules_from_strings, is_installed
 
 from mmst.installation import TOOLBOXES, get_install_command
 
@@ -49,6 +49,8 @@ def read_config(
     if cfg_options:
         _check_names(cfg, cfg_options)
         cfg.merge_from_dict(cfg_options)
+        # MMEngine imports only modules that the file itself names.
+        import_modules_from_strings(**(cfg.get('custom_imports') or {}))
     if 'preprocess_cfg' in cfg:  # mmpose's other name of it
         cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)
     return cfg

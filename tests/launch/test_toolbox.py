@@ -1,5 +1,7 @@
 """Toolboxes are found by import name, whichever family they come from."""
 
+import sys
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -74,3 +76,13 @@ def test_functions_of_a_stock_base_get_no_scope_passed(runtime):
     batch = next(iter(Runner.build_dataloader(loader, seed=0)))
     assert isinstance(batch['inputs'], torch.Tensor)
     assert batch['inputs'].shape == (4, 3, 16, 16)
+
+
+def test_modules_named_on_the_command_line_are_imported(
+    runtime, tmp_path, monkeypatch
+):
+    (tmp_path / 'my_layers.py').write_text('')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'my_layers', raising=False)
+    read_config(runtime('mmpretrain'), {'custom_imports.imports': 'my_layers'})
+    assert 'my_layers' in sys.modules
