@@ -1,7 +1,7 @@
 """Reports how good the subnets are while the network trains."""
 
-from contextlib import ExitStack
-from typing import Any, Dict, Optional, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 import numpy as np
 from mmengine.hooks import EMAHook, Hook
@@ -127,20 +127,7 @@ class SubnetMetricsHook(Hook):
 
     def _report(self, runner: Runner, now: str, step: int) -> None:
         scalars = {}
-        with ExitStack() as stack:
-            stack.enter_context(preserve_random_state())
-            stack.enter_context(preserve_modes(runner.model))
-            for hook in runner.hooks:
-                # mmpretrain's may be set to evaluate the plain weights.
-                if isinstance(hook, EMAHook) and getattr(
-                    hook, 'evaluate_on_ema', True
-                ):
-                    # Not by its hook points, where it validates once more.
-                    hook._swap_ema_parameters()
-                    stack.callback(hook._swap_ema_parameters)
-            # No hook logs these metrics.
-            stack.callback(setattr, runner, '_hooks', runner._hooks)
-            runner._hooks = []
+        with _validate_aside(runner):
             if self._dataset is None:
                 # The training's own may be in use.
                 self._dataset = build_train_loader(runner).dataset
@@ -159,3 +146,23 @@ class SubnetMetricsHook(Hook):
                 for key, value in numbers.items():
                     scalars[f'subnet_{name}/{key}'] = value
         add_subnet_scalars(runner, scalars, step)
+
+
+@contextmanager
+def _validate_aside(runner: Runner) -> Iterator[None]:
+    """Validate the weights that the run does, without a trace in it."""
+    with ExitStack() as stack:
+        stack.enter_context(preserve_random_state())
+        stack.enter_context(preserve_modes(runner.model))
+        for hook in runner.hooks:
+            # mmpretrain's may be set to evaluate the plain weights.
+            if isinstance(hook, EMAHook) and getattr(
+                hook, 'evaluate_on_ema', True
+            ):
+                # Not by its hook points, where it validates once more.
+                hook._swap_ema_parameters()
+                stack.callback(hook._swap_ema_parameters)
+        # No hook logs these metrics.
+        stack.callback(setattr, runner, '_hooks', runner._hooks)
+        runner._hooks = []
+        yield
