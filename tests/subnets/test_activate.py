@@ -22,17 +22,9 @@ from mmst.subnets import (
     register_stage_finder,
 )
 from mmst.subnets.activation import preserve_buffers
-from tests.subnets.test_families import resnet
+from tests.subnets.test_families import cut, resnet
 
 BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
-
-
-def cut(model, depths):
-    """The same network with its stages' last blocks removed for real."""
-    model = copy.deepcopy(model)
-    for name, depth in zip(model.res_layers, depths):
-        del getattr(model, name)[depth:]
-    return model
 
 
 @pytest.mark.parametrize(
@@ -47,13 +39,13 @@ def test_ordered_subnet_is_the_cut_network(options):
     """Contract 9, with gradients, gradient checkpointing too."""
     model = resnet(**options)
     depths = (2, 4, 1, 3) if 'depth' in options else (1, 1, 1, 1)
-    small = cut(model, depths)
-    model.train(), small.train()
+    model.train()
     image = torch.rand(2, 3, 32, 32).double().requires_grad_()
     with activate(model, depths) as subnet:
         out = model(image)[0]
         out.square().sum().backward()
     assert subnet.depths == depths
+    small = cut(model, subnet)
     expected = small(image)[0]
     expected.square().sum().backward()
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
@@ -118,8 +110,9 @@ def test_copy_made_inside_is_the_main_network(duplicate):
     with torch.no_grad():
         model.layer1[1].conv1.weight.zero_()
     assert torch.equal(twin(x)[0], before)
-    with activate(twin, (1, 1, 1, 1)):
-        assert torch.equal(twin(x)[0], cut(twin, (1, 1, 1, 1))(x)[0])
+    with activate(twin, (1, 1, 1, 1)) as subnet:
+        out = twin(x)[0]
+    assert torch.equal(out, cut(twin, subnet)(x)[0])
 
 
 def test_model_comes_back_after_an_exception():
@@ -266,26 +259,6 @@ def test_too_small_images_are_refused(size):
         measure_cost(net, torch.zeros(1, 3, size, size))
 
 
-# With a state, and with ranges that a pass may change.
-OBSERVERS = [
-    'FakeQuantize',
-    'FusedMovingAvgObsFakeQuantize',
-    'HistogramObserver',
-    'MinMaxObserver',
-    'MovingAverageMinMaxObserver',
-    'MovingAveragePerChannelMinMaxObserver',
-    'PerChannelMinMaxObserver',
-]
-
-
-def with_observers(name):
-    """In a block that runs, and before all blocks; and images."""
-    model, observer = resnet18(num_classes=4), getattr(quantization, name)
-    model.layer2[0].relu = nn.Sequential(nn.ReLU(), observer())
-    model.relu = nn.Sequential(nn.ReLU(), observer())
-    return model.train(), torch.rand(2, 3, 32, 32)
-
-
 def check_same(model, before):
     after = model.state_dict()
     assert after.keys() == before.keys()
@@ -294,9 +267,21 @@ def check_same(model, before):
         assert torch.equal(after[name], value), name
 
 
-@pytest.mark.parametrize('name', OBSERVERS)
+# With a state, and with ranges that a pass may change.
+@pytest.mark.parametrize(
+    'name',
+    [
+        'FusedMovingAvgObsFakeQuantize',
+        'HistogramObserver',
+        'MovingAveragePerChannelMinMaxObserver',
+    ],
+)
 def test_observers_before_and_after_their_first_pass(name):
-    model, images = with_observers(name)
+    """One in a block that runs, and one before all blocks."""
+    model, observer = resnet18(num_classes=4), getattr(quantization, name)
+    model.layer2[0].relu = nn.Sequential(nn.ReLU(), observer())
+    model.relu = nn.Sequential(nn.ReLU(), observer())
+    images = torch.rand(2, 3, 32, 32)
     for _ in range(2):
         before = copy.deepcopy(model.state_dict())
         with activate(model, (1, 1, 1, 1)):
@@ -306,18 +291,11 @@ def test_observers_before_and_after_their_first_pass(name):
                 for key, value in model.state_dict().items()
             )
         check_same(model, before)
-        model(images)  # the main network does observe
-
-
-def test_observers_with_shared_prefixes():
-    model, images = with_observers('FusedMovingAvgObsFakeQuantize')
-    alone = copy.deepcopy(model)
-    subnet = Subnet.ordered((1, 1, 1, 1), (2, 2, 2, 2))
-    PassRunner(model).run(
-        [None, subnet], lambda _: model(images).square().sum()
-    )
-    alone(images)
-    check_same(model, alone.state_dict())
+        alone = copy.deepcopy(model)
+        alone(images)  # the main network does observe
+        subnet = Subnet.ordered((1, 1, 1, 1), (2, 2, 2, 2))
+        PassRunner(model).run([None, subnet], lambda _: model(images).mean())
+        check_same(model, alone.state_dict())
 
 
 def test_buffers_that_are_replaced_added_and_shared():

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -56,27 +57,16 @@ def is_main(subnet):
 
 
 def turn_dropout(model):
-    model.layer2[0].conv1 = nn.Sequential(
-        model.layer2[0].conv1, nn.Dropout(0.0)
-    )
-    return lambda subnet: model.layer2[0].conv1[1].train(is_main(subnet))
+    """One that drops everything is told from one that is off."""
+    conv, dropout = model.layer2[0].conv1, nn.Dropout(1.0)
+    model.layer2[0].conv1 = nn.Sequential(conv, dropout)
+    return lambda subnet: dropout.train(is_main(subnet))
 
 
-def change_width(model):
-    """A width is a number among a layer's attributes."""
-
-    class Slim(nn.Conv2d):
-        width = 8
-
-        def forward(self, x):
-            y = super().forward(x)
-            return y * (torch.arange(y.shape[1]) < self.width).view(
-                1, -1, 1, 1
-            )
-
-    conv = model.layer2[0].conv1
-    conv.__class__ = Slim
-    return lambda subnet: setattr(conv, 'width', 64 if is_main(subnet) else 8)
+def change_number(model):
+    """Of a layer's attributes, as a width is."""
+    norm = model.layer2[0].bn1
+    return lambda subnet: setattr(norm, 'eps', 0.1 if is_main(subnet) else 1)
 
 
 def freeze(model):
@@ -121,7 +111,7 @@ def mix_by(draw):
 CHANGES = dict(
     nothing=(lambda model: None, 1),
     dropout=(turn_dropout, 1),
-    width=(change_width, 1),
+    number=(change_number, 1),
     freeze=(freeze, 3),
     hook_inside=(hook_inside, 3),
     layer=(replace_layer, 1),
@@ -146,8 +136,10 @@ def test_shared_passes_equal_passes_apart(name):
     assert check(*PASSES, prepare, share=False) == [3]
 
 
-@pytest.mark.parametrize('kind', ['other view', 'equal view', 'gradient'])
-def test_inputs_are_the_same_tensors_or_have_equal_values(kind):
+@pytest.mark.parametrize(
+    'kind, runs', [('other view', 3), ('equal view', 1), ('gradient', 3)]
+)
+def test_inputs_are_the_same_tensors_or_have_equal_values(kind, runs):
     """Images that require a gradient are those of one pass alone."""
     results = []
     for share in (False, True):
@@ -168,8 +160,7 @@ def test_inputs_are_the_same_tensors_or_have_equal_values(kind):
         losses = PassRunner(model, share).run([None, *SUBNETS], loss)
         gradients = [p.grad for p in model.parameters()]
         results.append((losses, gradients, found))
-        runs = dict([('other view', 3), ('equal view', 1), ('gradient', 3)])
-        assert counts[model.conv1] == (runs[kind] if share else 3)
+        assert counts[model.conv1] == (runs if share else 3)
     for expected, found in zip(*results):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
@@ -205,30 +196,24 @@ def test_weights_that_change_between_passes_are_refused():
                 change()
 
 
-def clip(model):
-    def backward(loss):
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-
-    return backward
+def clip(loss, parameters):
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, 0.5)
 
 
-def collect(model):
-    parameters = list(model.parameters())
-    return lambda loss: torch.autograd.grad(
-        loss, parameters, allow_unused=True
-    )
+def collect(loss, parameters):
+    torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
-@pytest.mark.parametrize('make', [clip, collect])
-def test_gradients_of_single_passes_are_refused(make):
+@pytest.mark.parametrize('backward', [clip, collect])
+def test_gradients_of_single_passes_are_refused(backward):
     model = Net()
 
     def train(share):
         PassRunner(model, share).run(
             [None, *SUBNETS],
             lambda _: model(IMAGES).square().mean(),
-            backward=make(model),
+            backward=lambda loss: backward(loss, [*model.parameters()]),
         )
 
     train(share=False)
@@ -269,11 +254,12 @@ def test_data_parallel():
     assert len(runner.run([None, *SUBNETS], loss)) == 3
     # The shortcut of a block that changes the shape has weights.
     raw = Subnet(tuple((Path.SHORTCUT, Path.BOTH) for _ in FULL))
-    with pytest.raises(ValueError, match='DataParallel copies the network'):
-        runner.run([None, raw], loss)
-    with pytest.raises(ValueError, match='DataParallel copies the network'):
-        with activate(model, raw):
-            pass
+    for use in (
+        lambda: runner.run([None, raw], loss),
+        activate(model, raw).__enter__,
+    ):
+        with pytest.raises(ValueError, match='DataParallel copies the netw'):
+            use()
 
 
 class Chancy(BasicBlock):
@@ -316,23 +302,16 @@ def test_verify(block):
 
 
 def test_verify_names_a_gradient_that_sharing_loses():
-    class Once(torch.autograd.Function):
-        """Passes a gradient on in every other backward pass."""
-
-        calls = 0
-
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, gradient):
-            Once.calls += 1
-            return gradient * (Once.calls % 2)
-
-    model = Net()
+    """That of every other backward pass through a layer."""
+    model, kept = Net(), cycle([1, 0])
     own = model.layer1[1].forward
-    model.layer1[1].forward = lambda x: Once.apply(own(x))
+
+    def forward(x):
+        out = own(x)
+        out.register_hook(lambda gradient: gradient * next(kept))
+        return out
+
+    model.layer1[1].forward = forward
     found = PassRunner(model).verify(
         [None, *SUBNETS], lambda _: model(IMAGES).square().mean()
     )

@@ -1,7 +1,6 @@
 """Finding stages: who is asked, who is refused, in which words."""
 
 import re
-from collections import defaultdict
 from pathlib import Path
 
 import mmpretrain
@@ -41,14 +40,13 @@ def test_families_that_are_not_known(name, options):
 
 def list_timm():
     """The shortest name of each of timm's modules of networks."""
-    library, modules = pytest.importorskip('timm'), defaultdict(list)
+    library = pytest.importorskip('timm')
+    shortest = {}
     for module in library.list_modules():
-        modules[module] = library.list_models(module=module)
-    return {
-        module: min(names, key=lambda name: (len(name), name))
-        for module, names in modules.items()
-        if names
-    }
+        names = library.list_models(module=module)
+        if names:
+            shortest[module] = min(names, key=lambda n: (len(n), n))
+    return shortest
 
 
 def build_timm(name):
