@@ -7,22 +7,14 @@ from dataclasses import replace
 import numpy
 import torch
 
-from mmst.subnets import PassRunner, Path, SamplingSpace, activate
+from mmst.subnets import PassRunner, Path, SubnetSampler, activate
 from mmst.subnets.cost import iter_tensors
 
 
-def draw(stages, strategy, seed=0):
-    """Draw any subnet of these stages."""
-    has_shortcut = [
-        [block.shortcut is not None for block in stage.blocks]
-        for stage in stages
-    ]
-    space = SamplingSpace(
-        [len(stage) for stage in stages],
-        strategy=strategy,
-        has_shortcut=has_shortcut,
-    )
-    return space.sample(random.Random(seed))
+def draw(model, strategy, seed=0):
+    """Draw any subnet of a model."""
+    sampler = SubnetSampler(strategy=strategy, seed=seed)
+    return sampler.fit(model).draw(0)[0]
 
 
 def loss_of(model, images, number):
@@ -156,14 +148,14 @@ def num_distinct(stages, subnets, images):
     return len(prefixes)
 
 
-def some_passes(stages, images, strategies=('ordered', 'stochastic', 'raw')):
+def some_passes(model, images, strategies=('ordered', 'stochastic', 'raw')):
     """Subnets and their images, the main network's among the first.
 
     Of each strategy one subnet gets either of two batches of images.
     """
     drawn = [
         # Equal ones are told apart by their sizes, which nothing here reads.
-        replace(draw(stages, strategy, seed), size=seed)
+        replace(draw(model, strategy, seed), size=seed)
         for strategy in strategies
         for seed in range(2)
     ]

@@ -3,6 +3,8 @@
 Each is run as a subnet in place, in passes that share, and exported.
 """
 
+from collections import OrderedDict
+
 import pytest
 import torch
 import torchvision.models
@@ -15,8 +17,9 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 from torch.nn.functional import relu
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.resnet import BasicBlock
 
-from mmst.subnets import activate, find_backbone, find_stages
+from mmst.subnets import find_backbone, find_stages
 from tests.subnets.passes_apart import draw
 from tests.subnets.test_families import (
     TORCH_VIT,
@@ -32,38 +35,17 @@ RESNET = dict(
 )
 
 
-def resnet(**options):
-    return ROOT_MODELS.build({**RESNET, **options})
+def resnet():
+    return ROOT_MODELS.build(RESNET)
 
 
 def under(prefix, names=FOUR):
     return [f'{prefix}.{name}' for name in names]
 
 
-class Holder(nn.Module):
-    """Keeps networks under some names, and runs them."""
-
-    def __init__(self, **parts):
-        super().__init__()
-        self.names = list(parts)
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x):
-        for name in self.names:
-            x = getattr(self, name)(x)
-        return x
-
-
-class Last(nn.Module):
-    """A head on the last feature map."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.fc = nn.Linear(width, 3)
-
-    def forward(self, features):
-        return self.fc(features[-1].mean((2, 3)))
+def holder(**parts):
+    """A module that has others under some names, and runs them."""
+    return nn.Sequential(OrderedDict(parts))
 
 
 def retriever():
@@ -79,8 +61,9 @@ def retriever():
 
 def fpn():
     features = {f'layer{i}': str(i) for i in range(1, 5)}
-    widths, network = [64, 128, 256, 512], torchvision.models.resnet18()
-    return Holder(backbone=BackboneWithFPN(network, features, widths, 8))
+    widths = [64, 128, 256, 512]
+    network = torchvision.models.ResNet(BasicBlock, [2, 1, 1, 1])
+    return holder(backbone=BackboneWithFPN(network, features, widths, 8))
 
 
 def wrap_blocks(model, names, only=None):
@@ -95,64 +78,38 @@ def wrap_blocks(model, names, only=None):
     return model
 
 
-class PostActivation(nn.Module):
-    """A ResNet's block; ``empty()`` is its shortcut that keeps the shape."""
-
-    empty = nn.Identity
-
-    def __init__(self, into, out, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(into, out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out)
-        self.relu = nn.ReLU()
-        self.downsample = self.empty() if self.empty else None
-        if stride > 1 or into != out:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(into, out, 1, stride), nn.BatchNorm2d(out)
-            )
-
-    def forward(self, x):
-        branch = self.relu(self.bn1(self.conv1(x)))
-        branch = self.bn2(self.conv2(branch))
-        if self.downsample is not None:
-            x = self.downsample(x)
-        return self.relu(branch + x)
-
-
-class EmptySequential(PostActivation):
-    empty = nn.Sequential
-
-
-class PreActivation(PostActivation):
+class PreActivation(BasicBlock):
     """Activations come first, and none after the sum."""
 
-    empty = None
-
-    def __init__(self, into, out, stride):
-        super().__init__(into, out, stride)
-        self.bn1 = nn.BatchNorm2d(into)
+    def __init__(self, inplanes, *args):
+        super().__init__(inplanes, *args)
+        self.bn1 = nn.BatchNorm2d(inplanes)
 
     def forward(self, x):
-        first = self.relu(self.bn1(x))
+        first = self.bn1(x).relu()
         if self.downsample is not None:
             x = self.downsample(first)
-        return x + self.conv2(self.relu(self.bn2(self.conv1(first))))
+        return x + self.conv2(self.bn2(self.conv1(first)).relu())
 
 
 class Own(nn.Module):
-    """A network with the layout of a ResNet, of some kind of block."""
+    """A network with the layout of a ResNet, of some kind of block.
 
-    def __init__(self, block, stem=None):
+    ``keep`` makes a shortcut that keeps the shape.
+    """
+
+    def __init__(self, block=BasicBlock, keep=lambda: None):
         super().__init__()
-        self.conv1 = stem or nn.Conv2d(3, 4, 3, 1, 1)
-        self.layer1 = nn.Sequential(*(block(4, 4, 1) for _ in range(3)))
-        self.layer2 = nn.Sequential(block(4, 8, 2), block(8, 8, 1))
+        self.conv1 = nn.Conv2d(3, 4, 3, 1, 1)
+        same = [block(4, 4, 1, keep()) for _ in range(3)]
+        self.layer1 = nn.Sequential(*same)
+        change = nn.Sequential(nn.Conv2d(4, 8, 1, 2), nn.BatchNorm2d(8))
+        last = block(4, 8, 2, change), block(8, 8, 1, keep())
+        self.layer2 = nn.Sequential(*last)
         self.fc = nn.Linear(8, 3)
 
     def forward(self, x):
-        x = self.layer2(self.layer1(self.conv1(x)))
+        x = self.layer2(self.layer1(relu(self.conv1(x))))
         return self.fc(relu(x).flatten(2).mean(2))
 
 
@@ -160,14 +117,17 @@ def video():
     """torchvision's blocks for clips, here of two half images."""
     module = torchvision.models.video.resnet
 
-    def block(into, out, stride):
-        downsample = nn.Conv3d(into, out, 1, stride) if stride > 1 else None
+    def block(into, out, stride, downsample):
+        if downsample is not None:
+            downsample = nn.Conv3d(into, out, 1, stride)
         return module.BasicBlock(
             into, out, module.Conv3DSimple, stride, downsample
         )
 
-    stem = nn.Sequential(nn.Unflatten(2, (2, 16)), nn.Conv3d(3, 4, 1))
-    return Own(block, stem)
+    model = Own(block)
+    split = nn.Unflatten(2, (2, 16))
+    model.conv1 = nn.Sequential(split, nn.Conv3d(3, 4, 1))
+    return model
 
 
 def vit():
@@ -209,7 +169,7 @@ def encoder(**options):
         32, 2, 16, dropout=0, batch_first=True, **options
     )
     flat = nn.Flatten(1, 2)
-    return Holder(flat=flat, trunk=nn.TransformerEncoder(layer, 3))
+    return holder(flat=flat, trunk=nn.TransformerEncoder(layer, 3))
 
 
 def mobilenet():
@@ -226,11 +186,11 @@ MODELS = {
         under('1'),
     ),
     'any attribute': (
-        lambda: Holder(student=Holder(net=resnet()), head=Last(32)),
+        lambda: holder(student=holder(net=resnet()), head=nn.Identity()),
         under('student.net'),
     ),
     'backbone in a part': (
-        lambda: Holder(model=Holder(backbone=resnet()), head=Last(32)),
+        lambda: holder(model=holder(backbone=resnet()), head=nn.Identity()),
         under('model.backbone'),
     ),
     'backbone.body': (fpn, under('backbone.body')),
@@ -249,11 +209,11 @@ MODELS = {
         [f'layer{i}' for i in range(1, 8)],
     ),
     'video': (video, FOUR[:2]),
+    'Identity as shortcut': (lambda: Own(keep=nn.Identity), FOUR[:2]),
+    'empty Sequential': (lambda: Own(keep=nn.Sequential), FOUR[:2]),
 }
 # Blocks of which nobody knows what the branch alone is.
 WITHOUT_RAW = {
-    'Identity as downsampling': (lambda: Own(PostActivation), FOUR[:2]),
-    'empty Sequential': (lambda: Own(EmptySequential), FOUR[:2]),
     'pre-activation': (lambda: Own(PreActivation), FOUR[:2]),
     'token merging': (merging, ['encoder.layers']),
     'subclass in mmpretrain': (own_layers, ['layers']),
@@ -269,8 +229,10 @@ def test_in_place_exported_and_shared(name):
     model = build()
     for parameter in model.parameters():  # no branch that adds nothing
         parameter.data += 0.1 * torch.randn_like(parameter)
-    stages = find_stages(model)
-    found = [[block.module for block in stage.blocks] for stage in stages]
+    found = [
+        [block.module for block in stage.blocks]
+        for stage in find_stages(model)
+    ]
     assert found == [[*model.get_submodule(name).children()] for name in lists]
     model.double().eval()  # which may return None
     images = torch.rand(2, 2, 3, 32, 32).double()
@@ -283,8 +245,7 @@ def test_in_place_exported_and_shared(name):
         check_raw(model, images[0])
     else:
         with pytest.raises(ValueError, match="'raw' is not supported for"):
-            with activate(model, draw(stages, 'raw', seed=1)):
-                pass
+            draw(model, 'raw')
     model.train()
     # A stage that is checkpointed as a whole is not shared.
     shares = name != 'wrapped stages of a ResNet'
@@ -307,15 +268,15 @@ def test_networks_that_other_packages_wrap():
     [
         (lambda: nn.ModuleList([resnet(), vit()]), '`0`, `1`'),
         (
-            lambda: Holder(student=resnet(), teacher=Holder(model=resnet())),
+            lambda: holder(student=resnet(), teacher=holder(model=resnet())),
             '`student`, `teacher.model`',
         ),
         (
-            lambda: Holder(backbone=resnet(), backbone_depth=resnet()),
+            lambda: holder(backbone=resnet(), backbone_depth=resnet()),
             '`backbone`, `backbone_depth`',
         ),
         (
-            lambda: Holder(backbone_color=resnet(), backbone_depth=resnet()),
+            lambda: holder(backbone_color=resnet(), backbone_depth=resnet()),
             '`backbone_color`, `backbone_depth`',
         ),
     ],
@@ -330,12 +291,12 @@ def test_several_networks_are_named(build, paths):
 def test_one_network_is_meant_where_others_look_alike():
     network = resnet()
     # In two places, with a part that is known, too.
-    assert find_backbone(Holder(model=network, same=network)) is network
+    assert find_backbone(holder(model=network, same=network)) is network
     # A transformer among the other parts of a detector.
-    model = Holder(backbone=network, encoder=vit(), momentum=resnet())
+    model = holder(backbone=network, encoder=vit(), momentum=resnet())
     assert find_backbone(model) is network
     # One in its unknown backbone, which is not what it trains.
-    model = Holder(backbone=nn.Conv2d(3, 3, 1), teacher=network)
+    model = holder(backbone=nn.Conv2d(3, 3, 1), teacher=network)
     with pytest.raises(TypeError, match='no residual stages found in Conv2d'):
         find_stages(model)
 
@@ -374,8 +335,8 @@ OTHER = nn.Sequential(nn.Linear(24, 24))
             'the blocks of layers, Changed, have a forward of their own',
         ),
         (
-            lambda: replaced(Own(PostActivation), 'layer1.1', OTHER),
-            'layer1 has Sequential beside PostActivation',
+            lambda: replaced(Own(), 'layer1.1', OTHER),
+            'layer1 has Sequential beside BasicBlock',
         ),
         (
             lambda: replaced(resnet(), 'layer3', nn.ModuleList([OTHER])),
