@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
-from torch import nn
 
 from mmst.engine.batch import PassBatches
 from mmst.engine.step import st_step
@@ -20,6 +19,7 @@ from tests.engine.dense_tasks import (
     runner_options,
 )
 from tests.subnets.passes_apart import count_calls
+from tests.subnets.test_families import cut
 from tests.targets.snapshot import assert_same, snapshot
 
 FULL = (2, 2, 2, 2)
@@ -100,15 +100,6 @@ def batch(task):
     scenes = TinyScenes(task)
     seed(0)
     return pseudo_collate([scenes[0], scenes[1]])
-
-
-def cut(model, subnet):
-    """A copy of the model that has only the subnet's blocks."""
-    model = copy.deepcopy(model)
-    for name, depth in zip(model.backbone.res_layers, subnet.depths):
-        blocks = list(getattr(model.backbone, name))[:depth]
-        setattr(model.backbone, name, nn.Sequential(*blocks))
-    return model
 
 
 def gradients(model, data):

@@ -13,39 +13,39 @@ from tests.engine.dense_tasks import runner_options
 ROOT = Path(mmst.__file__).parent
 
 
-def trace(runner, before):
-    """The files of mmst that the iteration after some others enters.
+def trace(runner):
+    """The files of mmst that the second iteration enters.
 
-    And these files' functions that are called.
+    And their functions that it calls.
     """
-    entered = set()
+    files, functions = set(), set()
 
     def enter(frame, event, _):
         path = Path(frame.f_code.co_filename)
         if event == 'call' and ROOT in path.parents:
-            entered.add((str(path.relative_to(ROOT)), frame.f_code.co_name))
+            files.add(str(path.relative_to(ROOT)))
+            functions.add(frame.f_code.co_name)
 
     run_iter = runner.train_loop.run_iter
 
     def run_traced(*args):
-        if runner.iter != before:
-            return run_iter(*args)
-        sys.setprofile(enter)
+        sys.setprofile(enter if runner.iter == 1 else None)
         try:
-            return run_iter(*args)
+            run_iter(*args)
         finally:
             sys.setprofile(None)
 
     runner.train_loop.run_iter = run_traced
     runner.train()
-    return {file for file, _ in entered}, entered
+    return files, functions
 
 
-def check(files, entered):
+def check(runner, expected):
+    """A whole iteration enters 12 files at most, the expected among them."""
+    files, functions = trace(runner)
     assert len(files) <= 12, sorted(files)
-    # The iteration was a whole one.
-    functions = {name for _, name in entered}
     assert {'st_step', 'draw', 'plan', 'backward', 'make'} <= functions
+    assert expected <= files
 
 
 def test_classifier(tiny_runner):
@@ -55,12 +55,7 @@ def test_classifier(tiny_runner):
         sampler=dict(num_subnets=3, size_range=(0.5, 0.9), interval=6),
         max_epochs=1,
     )
-    files, entered = trace(runner, 1)
-    check(files, entered)
-    assert (
-        'models/st_cls_head.py' in files
-        and 'subnets/kl_minus_loss.py' in files
-    )
+    check(runner, {'models/st_cls_head.py', 'subnets/kl_minus_loss.py'})
 
 
 def test_detector(tiny_runner):
@@ -71,14 +66,11 @@ def test_detector(tiny_runner):
         sampler=dict(num_subnets=2, size_range=(0.6, 0.9), interval=6),
         **runner_options('two_stage'),
     )
-    files, entered = trace(runner, 1)
-    check(files, entered)
-    assert 'targets/detection.py' in files
+    check(runner, {'targets/detection.py'})
 
 
 def test_iteration_without_subnets_is_a_plain_one(tiny_runner):
     """Nothing of the step is entered."""
-    runner = tiny_runner(sampler=dict(begin=1))
-    files, _ = trace(runner, 1)
+    files, _ = trace(tiny_runner(sampler=dict(begin=1)))
     assert 'engine/loops.py' in files and 'subnets/sampling.py' in files
     assert not files & {'engine/step.py', 'subnets/shared_prefix.py'}

@@ -1,7 +1,6 @@
 """The sampler is a function of (seed, iteration), and reports its space."""
 
 import re
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -9,13 +8,7 @@ import torch
 
 from mmst.engine import SubnetSamplerHook
 from mmst.engine.loops import explain_apart
-from mmst.subnets import (
-    Block,
-    Stage,
-    SubnetSampler,
-    predict_iteration_cost,
-    register_stage_finder,
-)
+from mmst.subnets import SubnetSampler, predict_iteration_cost
 from tests.conftest import build_classifier, classifier, read_log
 
 SAMPLER = dict(num_subnets=3, space=[1, 2, 3], size_range=(8, 16))
@@ -138,27 +131,6 @@ def test_other_strategies_train(tiny_runner, strategy):
     before = [p.clone() for p in runner.model.parameters()]
     runner.train()
     assert not all(map(torch.equal, before, runner.model.parameters()))
-
-
-def chain(branch_only):
-    """Four blocks of a family of its own; the first has no shortcut."""
-    net = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(4)))
-    blocks = [Block(block, branch_only=branch_only) for block in net[1:]]
-    stage = Stage('all', (Block(net[0], None), *blocks))
-    register_stage_finder('Mine')(lambda model: [stage] * (model is net))
-    return net
-
-
-def test_raw_draws():
-    """Blocks without a shortcut stay; those without a branch are refused."""
-    sampler = SubnetSampler(num_subnets=20, strategy='raw')
-    sampler.fit(chain(lambda module: nullcontext()))
-    stages = [subnet.paths[0] for subnet in sampler.draw(0)]
-    assert all(paths[0] == 'branch' for paths in stages)
-    assert any('shortcut' in paths for paths in stages)
-    told = "'raw' is not supported for Identity in all, .*: set strategy to"
-    with pytest.raises(ValueError, match=told):
-        sampler.fit(chain(None))
 
 
 @pytest.mark.parametrize(
