@@ -4,30 +4,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.runner import BaseLoop
+from mmengine.runner import EpochBasedTrainLoop
 
 from mmst.engine.hooks import reseed_hook
 from mmst.engine.hooks.reseed_hook import ReseedHook
 from tests.analysis.evaluation_by_hand import loader
 
 
-class LoopUnderWay(BaseLoop):
-    """What a runner in training has for its loop."""
-
-    def __init__(self):
-        pass
-
-    def run(self):
-        raise NotImplementedError
-
-
 def draw(monkeypatch, point, iteration, seed=0, rank=0):
     """What is drawn once the hook has been at one of its points."""
     monkeypatch.setattr(reseed_hook, 'get_rank', lambda: rank)
     torch.rand(3)  # whatever was drawn before has no part in it
-    runner = SimpleNamespace(
-        seed=seed, iter=iteration, _train_loop=LoopUnderWay()
-    )
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    runner = SimpleNamespace(seed=seed, iter=iteration, _train_loop=loop)
     args = (0,) if point == 'after_train_iter' else ()
     getattr(ReseedHook(), point)(runner, *args)
     return torch.rand(()).item()

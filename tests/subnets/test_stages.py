@@ -116,15 +116,6 @@ class Odd(nn.Module):
     layers = [1, 'stages', 'nothing']
 
 
-def without_downsample():
-    net = nn.Sequential()
-    for name in ('layer1', 'layer2'):
-        net.add_module(name, nn.Sequential(nn.Tanh()))
-        net[-1][0].downsample = False
-        net[-1][0].relu = nn.ReLU()
-    return net
-
-
 def with_a_later_change():
     net = resnet18()
     net.layer2[1].downsample = nn.Conv2d(128, 64, 1)
@@ -135,7 +126,6 @@ def with_a_later_change():
     'build, message',
     [
         (Odd, 'Odd of'),
-        (without_downsample, 'Sequential of'),
         # A later block that changes the shape.
         (with_a_later_change, 'ResNet of'),
         (
