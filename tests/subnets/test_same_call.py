@@ -66,7 +66,7 @@ def turn_dropout(model):
 def change_number(model):
     """Of a layer's attributes, as a width is."""
     norm = model.layer2[0].bn1
-    return lambda subnet: setattr(norm, 'eps', 0.1 if is_main(subnet) else 1)
+    return lambda subnet: setattr(norm, 'eps', 0.1 if is_main(subnet) else 1.0)
 
 
 def freeze(model):
