@@ -1,20 +1,12 @@
-"""Launch scripts and the analysis tools."""
+"""The analysis tools."""
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.conftest import run_alone
-
-
-@pytest.fixture
-def shell_env() -> dict:
-    """The environment for a launch script: this Python, one thread each."""
-    return dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
 
 
 @pytest.fixture

@@ -51,13 +51,17 @@ def runner(files, tmp_path):
 
 
 def test_loafing(analyse, files, runner, tmp_path):
-    """Two runs of a name are seeds; one alone is at the subnet of its size."""
+    """Two runs of a name are seeds; one alone is at the subnet of its size.
+
+    The metric is that of the flag, not the config's first.
+    """
     results = analyse(
         'loafing',
         tmp_path / 'deep' / 'out',
         *('--run', 'ST', *files, '--run', 'ST', *files),
-        *('--alone', 'alone', *files),
-        *('--depths', '1-2-1-2'),
+        *('--alone', 'alone', *files, '--depths', '1-2-1-2'),
+        *('--metric', 'accuracy/top1'),
+        *('--cfg-options', 'val_evaluator.topk=(2,1)'),
     )
     _, scores = measure_loafing(runner, subnets=[(1, 2, 1, 2), (2, 2, 2, 2)])
     alone = {'2-2-2-2': scores['main']}
@@ -69,28 +73,15 @@ def test_loafing(analyse, files, runner, tmp_path):
     assert analyse.table == f'accuracy/top1 (%)\n{table}\n'
 
 
-def test_options_reach_the_config(analyse, files, tmp_path):
-    results = analyse(
-        'loafing',
-        tmp_path / 'out',
-        *('--run', 'ST', *files, '--depths', '--metric', 'accuracy/top2'),
-        *('--rule', 'less', '--cfg-options', 'val_evaluator.topk=(2,)'),
-    )
-    all_right = dict(ST=[{'main': 100.0}])  # of two classes
-    assert results == dict(
-        metric='accuracy/top2', rule='less', results=all_right
-    )
-
-
 def test_logit_amplitude(analyse, files, runner, tmp_path):
     results = analyse(
         'logit_amplitude',
         tmp_path / 'out',
-        *('--run', 'CT', *files, '--run', 'ST', *files, '--depths', '1-1-1-1'),
+        *('--run', 'ST', *files, '--depths', '1-1-1-1'),
     )
     runs = {name: Amplitudes(**result) for name, result in results.items()}
     expected = measure_amplitudes(runner, subnets=[(1, 1, 1, 1)])
-    assert runs == dict(CT=expected, ST=expected)
+    assert runs == dict(ST=expected)
     assert analyse.table == format_amplitude_table(runs) + '\n'
 
 
@@ -220,23 +211,19 @@ def test_stage_layout(analyse, tmp_path):
 
 def test_layouts_of_one_name_are_told_apart(analyse, tmp_path):
     """The size comes from each config, and options reach it."""
-    paths = [tmp_path / folder / 'config.py' for folder in 'ab']
-    for path, depth in zip(paths, (20, 32)):
-        path.parent.mkdir()
-        path.write_text(
-            f"_base_ = '{DEMO}'\nmodel = dict(backbone=dict(depth={depth}))\n"
-        )
+    other = tmp_path / DEMO.name
+    deeper = 'model = dict(backbone=dict(depth=32))'
+    other.write_text(f"_base_ = '{DEMO}'\n{deeper}\n")
     results = analyse(
         'stage_layout',
         tmp_path / 'out',
-        *(*paths, '--min-depths', '1', '--cfg-options'),
+        *(DEMO, other, '--min-depths', '1', '--cfg-options'),
         'custom_hooks.0.num_subnets=2',
     )
     assert [
-        (name, result['blocks']['layer1'], result['size'])
-        for name, result in results.items()
-    ] == [(str(paths[0]), 3, [32, 32]), (str(paths[1]), 5, [32, 32])]
-    assert results[str(paths[0])]['num_subnets'] == 2
+        (name, r['blocks']['layer1'], r['size'], r['num_subnets'])
+        for name, r in results.items()
+    ] == [(str(DEMO), 3, [32, 32], 2), (str(other), 5, [32, 32], 2)]
 
 
 @pytest.mark.parametrize(

@@ -194,24 +194,10 @@ def test_smallest_error_is_chosen(load_tool, tmp_path):
         assert network.depths == (best,)
 
 
-def test_file_that_only_the_loss_needs(export, run, tmp_path, capsys):
-    """Its absence is no hindrance, and is told."""
-    loss = 'model.head.head.loss'
-    options = [f'{loss}.type=CrossEntropyLoss', f'{loss}.class_weight=no.npy']
-    export(
-        [*run, '--depths', '2-2-1-2', '--num-samples', '4']
-        + ['--out', tmp_path / 'out', '--cfg-options', *options]
-    )
-    told = f'Left out, as the file is missing: {loss}.class_weight'
-    assert told in capsys.readouterr().out
-    (config,) = (tmp_path / 'out').glob('st_*.py')
-    assert f'# {told}' in config.read_text()
-    assert 'no.npy' not in config.read_text()
-
-
-def test_given_depths(export, run, tmp_path, monkeypatch):
+def test_given_depths(export, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    export([*run, '--depths', '2-2-1-2', '--num-samples', '4'])
+    given = [*run, '--depths', '2-2-1-2', '--num-samples', '40']
+    export(given)
     out = tmp_path / 'work_dirs' / 'exported' / 'st_2-2-1-2'
     weights = torch.load(out / 'st_2-2-1-2.pth')['state_dict']
     trained = load_run(run[1])['state_dict']
@@ -222,25 +208,25 @@ def test_given_depths(export, run, tmp_path, monkeypatch):
     assert list(tmp_path.rglob('work_dirs/*/*')) == [out]
     # A second time the folder is there.
     with pytest.raises(ValueError, match='choose another folder with --out'):
-        export([*run, '--depths', '2-2-1-2'])
+        export(given)
 
-
-def test_calibrated_export(export, run, tmp_path):
-    """The last layer divided by one temperature, and nothing else changed."""
-    weights = []
-    for flags in ([], ['--calibrate']):
-        out = tmp_path / f'out{len(flags)}'
-        depths = ['--depths', '2-2-1-2', '--num-samples', '40']
-        export([*run, *depths, '--out', out, *flags])
-        (file,) = out.glob('*.pth')
-        weights.append(torch.load(file)['state_dict'])
-    before, after = weights
-    temperature = (before['head.fc.bias'] / after['head.fc.bias']).mean()
+    # Calibrated: the last layer divided by one temperature, and nothing else.
+    # A file that only the loss needs is no hindrance, and is told.
+    loss = 'model.head.head.loss'
+    options = [f'{loss}.type=CrossEntropyLoss', f'{loss}.class_weight=no.npy']
+    capsys.readouterr()
+    export([*given, '--out', 'out', '--calibrate', '--cfg-options', *options])
+    after = torch.load('out/st_2-2-1-2.pth')['state_dict']
+    temperature = (weights['head.fc.bias'] / after['head.fc.bias']).mean()
     assert abs(temperature - 1) > 0.01
     for key, value in after.items():
         if key.startswith('head.fc'):
             value = value * temperature
-        torch.testing.assert_close(value, before[key])
+        torch.testing.assert_close(value, weights[key])
+    told = f'Left out, as the file is missing: {loss}.class_weight'
+    assert told in capsys.readouterr().out
+    config = Path('out/st_2-2-1-2.py').read_text()
+    assert f'# {told}' in config and 'no.npy' not in config
 
 
 @pytest.mark.parametrize(

@@ -43,25 +43,6 @@ def test_trains_and_validates(trained):
     assert 'mmst' not in checkpoint['meta']['cfg']
 
 
-def test_resume_goes_on(train, config, work_dir):
-    """From a path; tests/launch/test_earlier_run.py has resumes without."""
-    path = str(work_dir / 'epoch_1.pth')
-    before = load_run(path)
-    train(
-        [config, '--resume', path, '--work-dir', work_dir]
-        + ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=2']
-    )
-    after = load_run(work_dir / 'epoch_2.pth')
-    assert after['meta']['iter'] == 4
-
-    def losses(checkpoint):
-        buffer = checkpoint['message_hub']['log_scalars']['train/loss']
-        return list(buffer.data[0])
-
-    # The message hub came along, so the history is one.
-    assert losses(after)[:2] == losses(before) and len(losses(after)) == 4
-
-
 def test_flags_change_the_config(read):
     cfg = read('--no-validate')
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
@@ -98,16 +79,19 @@ def test_flags_that_both_tools_refuse(load_tool, tool, config, flags, message):
         load_tool(f'tools/{tool}').main([config, *flags])
 
 
-def test_spaces_and_unicode_in_values(train, config, tmp_path):
-    images = Path(config).parent / 'images' / 'train'
-    shutil.copytree(images, tmp_path / 'my größe' / '写真, 2')
-    where = 'train_dataloader.dataset'
+def test_odd_paths_and_data_that_teach_little(train, config, tmp_path):
+    """Spaces and Unicode; one class, and batches of one."""
+    images, root = Path(config).parent / 'images', tmp_path / 'my größe'
+    shutil.copytree(images / 'train/a', root / '写真, 2/cat')
+    data = 'train_dataloader'
     train(
         [config, '--work-dir', tmp_path / 'my work', '--no-validate']
-        + ['--cfg-options', f'{where}.data_root={tmp_path / "my größe"}']
-        + [f'{where}.data_prefix="写真, 2"']
+        + ['--cfg-options', f'{data}.dataset.data_root={root}']
+        + [f'{data}.dataset.data_prefix="写真, 2"', f'{data}.batch_size=1']
     )
-    assert (tmp_path / 'my work' / 'epoch_1.pth').exists()
+    log = read_log(tmp_path / 'my work')
+    assert "the training data have one class, 'cat'" in log
+    assert 'batch_size=1: BatchNorm normalises each image by itself' in log
 
 
 @pytest.mark.parametrize(
@@ -166,20 +150,6 @@ def test_no_iteration(train, config, tmp_path, part, options, message):
     options = [f'{part}.{option}' for option in options.split()]
     with pytest.raises(ValueError, match=message):
         train([config, '--work-dir', tmp_path, '--cfg-options', *options])
-
-
-def test_data_that_teach_little(train, config, tmp_path):
-    one = tmp_path / 'one' / 'train'
-    one.mkdir(parents=True)
-    shutil.copytree(Path(config).parent / 'images/train/a', one / 'cat')
-    train(
-        [config, '--work-dir', tmp_path / 'work', '--no-validate']
-        + ['--cfg-options', f'train_dataloader.dataset.data_root={one.parent}']
-        + ['train_dataloader.batch_size=1']
-    )
-    log = read_log(tmp_path / 'work')
-    assert "the training data have one class, 'cat'" in log
-    assert 'batch_size=1: BatchNorm normalises each image by itself' in log
 
 
 def test_dataloaders(read, gpu):
@@ -332,10 +302,10 @@ def test_errors_without_those_before(capsys, monkeypatch):
     assert tell().startswith('ValueError: secondxxx')
 
 
-def test_torchrun_ends_with_the_error(config, shell_env, tmp_path):
+def test_torchrun_ends_with_the_error(config, tmp_path):
     command = ['bash', ROOT / 'tools/dist_train.sh', config, 1]
     command += ['--work-dir', tmp_path, '--cfg-options', 'optim_wraper.x=1']
-    output = run_process(*command, env=shell_env, status=1)
+    output = run_process(*command, PYTHON=sys.executable, status=1)
     end = '\n'.join(output.splitlines()[-4:])
     assert 'ValueError: --cfg-options optim_wraper.x: the config has no' in end
 
