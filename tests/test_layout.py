@@ -132,16 +132,3 @@ def test_subnets_are_free_of_openmmlab():
             assert not re.search(
                 r'^ *(from|import) mm(?!st\b)', source, re.M
             ), name
-
-
-def test_an_analysis_has_one_name():
-    """Its tool and what that writes, and the module with its figure."""
-    tools = {
-        path.stem: path.read_text()
-        for path in ROOT.glob('tools/analysis_tools/*.py')
-        if f"run_analysis('{path.stem}'," in path.read_text()
-    }
-    assert 'loafing' in tools and len(tools) == 7
-    for name in tools:
-        source = MODULES[f'mmst.analysis.{name}']
-        assert re.search(r'^def draw_\w+\(', source, re.M), name

@@ -17,6 +17,8 @@ from mmst.subnets import (
 )
 from tests.conftest import ROOT
 from tests.docs.blocks import python_blocks
+from tests.subnets.test_families import NETWORKS as FAMILIES
+from tests.subnets.test_families import build
 
 README = (ROOT / 'README.md').read_text()
 
@@ -86,42 +88,32 @@ def test_newcomer_reads_little():
     assert len(README.splitlines()) <= 225
 
 
-VIT = dict(image_size=32, patch_size=8, num_heads=3, hidden_dim=24, mlp_dim=48)
-SWIN = dict(patch_size=[4, 4], window_size=[4, 4], embed_dim=24)
-#: A network for each row of the table of features, and its images' side.
-NETWORKS = {
-    'ResNet': ('torchvision', 'resnet18', {}, 32),
-    'MobileNetV2': ('mmpretrain', 'MobileNetV2', {}, 64),
-    'DenseNet': (
-        'torchvision',
-        'DenseNet',
-        dict(growth_rate=8, block_config=(2, 2, 3, 2), num_init_features=16),
-        32,
-    ),
-    'ViT': ('torchvision', 'VisionTransformer', dict(VIT, num_layers=3), 32),
-    'Swin': (
-        'torchvision',
-        'SwinTransformer',
-        dict(SWIN, depths=[2, 3], num_heads=[3, 6]),
-        32,
-    ),
-    'PVT': (
-        'mmdet',
-        'PyramidVisionTransformer',
-        dict(embed_dims=8, pretrain_img_size=64),
-        64,
-    ),
-}
+DENSENET = dict(growth_rate=8, block_config=(2, 2, 3, 2), num_init_features=16)
+#: Options and the side of images, by full name.
+NETWORKS = {name: row for name, *row, _ in FAMILIES}
+NETWORKS['torchvision.DenseNet'] = [DENSENET, 32]
 
 
-@pytest.mark.parametrize('name', list(NETWORKS))
-def test_table_of_features(name):
+@pytest.mark.parametrize(
+    'row, name',
+    [
+        ('ResNet', 'torchvision.resnet18'),
+        ('MobileNetV2', 'mmpretrain.MobileNetV2'),
+        ('DenseNet', 'torchvision.DenseNet'),
+        ('ViT', 'torchvision.VisionTransformer'),
+        ('Swin', 'torchvision.SwinTransformer'),
+        ('PVT', 'mmdet.PyramidVisionTransformer'),
+    ],
+)
+def test_table_of_features(row, name):
     """What the table says yes to works, and what it says no to is refused."""
-    (row,) = re.findall(rf'^\| {name}\b.*$', README, re.MULTILINE)
-    says = [cell.strip() == 'yes' for cell in row.strip('|').split('|')[1:]]
-    package, kind, options, side = NETWORKS[name]
-    model = getattr(pytest.importorskip(f'{package}.models'), kind)(**options)
-    images = torch.rand(2, 3, side, side)
+    (line,) = re.findall(rf'^\| {row}\b.*$', README, re.MULTILINE)
+    says = [cell.strip() == 'yes' for cell in line.strip('|').split('|')[1:]]
+    pytest.importorskip(name.partition('.')[0])
+    options, side = NETWORKS[name]
+    model = build(name, options)
+    model.train()
+    images = torch.rand(2, 3, side, side).double()
 
     def run(network: torch.nn.Module) -> torch.Tensor:
         output = network(images)

@@ -1,8 +1,7 @@
 """The core and its page work where no package of OpenMMLab is installed."""
 
 import os
-
-import pytest
+from importlib.util import find_spec
 
 from tests.conftest import ROOT
 from tests.docs.blocks import python_blocks
@@ -21,24 +20,11 @@ for name in ('engine', 'models', 'evaluation', 'export'):
 """
 
 
-@pytest.fixture(scope='module')
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('torch_alone')
-    python = make_environment(folder, is_openmmlab)
+def test_page_runs_and_the_rest_says_what_is_missing(tmp_path):
+    """With timm, where it is installed."""
+    blocks = python_blocks(HOW_TO / 'plain_pytorch.md')
+    assert 'import timm' in ''.join(blocks)
+    code = '\n'.join([*blocks, REST]) if find_spec('timm') else REST
+    python = make_environment(tmp_path, is_openmmlab)
     path = os.pathsep.join([str(ROOT), str(HOW_TO)])
-
-    def run(code: str) -> None:
-        run_process(python, '-c', code, cwd=folder, PYTHONPATH=path)
-
-    return run
-
-
-def test_page_runs_timm_included(run):
-    pytest.importorskip('timm')
-    code = '\n'.join(python_blocks(HOW_TO / 'plain_pytorch.md'))
-    assert 'import timm' in code
-    run(code)
-
-
-def test_the_rest_says_what_is_missing(run):
-    run(REST)
+    run_process(python, '-c', code, cwd=tmp_path, PYTHONPATH=path)
