@@ -37,14 +37,13 @@ def test_two_depths(
     monkeypatch.setattr(demo, 'FRAMEWORK', framework)
     networks = {'1-1-1-1': 10, '2-2-2-2': 18}
     monkeypatch.setattr(demo, 'NETWORKS', networks)
-    for split in ('train', 'val'):
-        key = f'{split}_dataloader.dataset.data_root'
-        monkeypatch.setitem(demo.PRETRAINING, key, few_digits)
-    for key, value in (
-        ('train_cfg.max_epochs', 1),
-        ('train_dataloader.batch_size', 16),
-        ('train_dataloader.dataset.pipeline.1.padding', 0),
-    ):
+    for key, value in {
+        'train_dataloader.dataset.data_root': few_digits,
+        'val_dataloader.dataset.data_root': few_digits,
+        'train_cfg.max_epochs': 1,
+        'train_dataloader.batch_size': 16,
+        'train_dataloader.dataset.pipeline.1.padding': 0,
+    }.items():
         monkeypatch.setitem(demo.PRETRAINING, key, value)
     args = ['--seeds', '0', '--jobs', '1', '--work-dir', str(tmp_path)]
     demo.main(args)

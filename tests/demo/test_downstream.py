@@ -2,14 +2,11 @@
 
 import copy
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from tests.analysis.evaluation_by_hand import VALIDATION
 from tests.conftest import ROOT, logged
 
 
@@ -18,27 +15,10 @@ def demo(load_tool):
     return load_tool('demo/downstream')
 
 
-def test_score_is_that_of_the_end(demo, tiny_runner):
-    """Not that of an earlier validation, if the last one is missing."""
-    runner = tiny_runner(sampler=dict(num_subnets=1), **VALIDATION)
-    runner.train()
-    folder = Path(runner.work_dir)
-    metric = 'accuracy/top1'
-    *_, score = (line[metric] for line in logged(folder) if metric in line)
-    assert demo.read_last_metrics(folder, [metric]) == [score]
-    (file,) = folder.glob('*/vis_data/scalars.json')
-    *lines, last = file.read_text().splitlines(keepends=True)
-    assert metric in last and metric in ''.join(lines)
-    file.write_text(''.join(lines))
-    with pytest.raises(ValueError, match=f'no {metric} at its end: .*delete'):
-        demo.read_last_metrics(folder, [metric])
-
-
 def test_a_longer_schedule_falls_at_the_same_fractions(demo):
     """At twice the length each milestone and the end come twice as late."""
-    pytest.importorskip('mmdet')
-    pytest.importorskip('mmseg')
-    pytest.importorskip('mmpose')
+    for toolbox in ('mmdet', 'mmseg', 'mmpose'):
+        pytest.importorskip(toolbox)
     for framework in demo.FRAMEWORKS.values():
         path = ROOT / 'configs' / framework.config.format('st-star')
         stock = Config.fromfile(path)
@@ -57,29 +37,21 @@ def test_a_longer_schedule_falls_at_the_same_fractions(demo):
                 assert milestones == own.milestones  # those of 1x
 
 
-def test_equal_length_is_that_of_equal_time(demo, tiny_runner, tmp_path):
+def test_equal_length_is_that_of_equal_time(demo, tmp_path):
     """Time of iterations, whatever validation and other load take."""
-    runner = tiny_runner(sampler=dict(num_subnets=1), **VALIDATION)
-    runner.train()
-    (file,) = Path(runner.work_dir).glob('*/vis_data/scalars.json')
-    # The state after a stop: a second start with some iterations more.
-    shutil.copytree(file.parents[1], file.parents[2] / 'later')
-    (later,) = Path(runner.work_dir).glob('later/vis_data/scalars.json')
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    steps = [line for line in lines if 'lr' in line]
-    validations = [dict(line, time=70.0) for line in lines if 'lr' not in line]
-    assert len(steps) > 2 and all('time' in line for line in lines)
 
     def write(method: str, time: float) -> None:
-        """Write a run whose iterations took so long, but for one."""
-        mine = [dict(step, time=time) for step in steps]
-        later.write_text('\n'.join(map(json.dumps, mine)))
-        mine[0]['time'] = 50.0
-        # More validations than iterations.
-        file.write_text('\n'.join(map(json.dumps, mine + 10 * validations)))
+        """Write the logs of a run that was stopped and went on."""
+        step = dict(lr=0.1, time=time)
+        validations = [dict(mIoU=1.0, time=70.0)] * 10
+        starts = dict(first=[dict(step, time=50.0), step, *validations])
+        starts['second'] = [step, step]
         for name in ('mask-rcnn', 'semantic-fpn'):
-            folder = tmp_path / name / method / 'seed0'
-            shutil.copytree(runner.work_dir, folder)
+            for start, lines in starts.items():
+                folder = tmp_path / name / method / f'seed0/{start}/vis_data'
+                folder.mkdir(parents=True)
+                text = '\n'.join(map(json.dumps, lines))
+                (folder / 'scalars.json').write_text(text)
 
     write('st', 0.2)
     write('st-star', 0.31)
@@ -150,3 +122,13 @@ def test_longer_runs_are_made_and_compared(
     assert len(commands) == 3
     demo.main(args)
     assert len(commands) == 3
+    # An earlier validation's score is not that of the end.
+    folder = tmp_path / 'semantic-fpn/st/seed0'
+    (file,) = folder.glob('*/vis_data/scalars.json')
+    lines = [
+        dict(line, step=2) if 'mIoU' in line else line
+        for line in logged(folder)
+    ]
+    file.write_text('\n'.join(map(json.dumps, lines)))
+    with pytest.raises(ValueError, match='no mIoU at its end: .*delete'):
+        demo.main(args)

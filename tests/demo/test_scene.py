@@ -30,18 +30,15 @@ def tile(width: int, height: int, opacity: int = 255) -> Image.Image:
 def test_paste(scene):
     assert scene.paste('a', tile(10, 8), (5, 20))
     assert scene.paste('b', tile(3, 3), (14, 27))
+    assert scene.paste('c', tile(4, 4, 127), (0, 0))
     expected = np.ones((30, 40), int)
     expected[20:28, 5:15] = 2
     expected[27:30, 14:17] = 3
+    expected[:4, :4] = 0  # soft rims are nobody's
     assert np.array_equal(scene.owners, expected)
-    assert scene.kinds == {1: 'ground', 2: 'a', 3: 'b'}
+    assert scene.kinds == {1: 'ground', 2: 'a', 3: 'b', 4: 'c'}
     assert (scene.image[expected > 1] == (200, 0, 0)).all()
     assert (scene.image[expected == 1] == 90).all()
-
-
-def test_soft_rims_are_nobodys(scene):
-    assert scene.paste('a', tile(4, 4, 127), (0, 0))
-    assert (scene.owners[:4, :4] == 0).all()
     assert np.allclose(scene.image[0, 0, 0], 90 + 110 * 127 / 255)
 
 
@@ -78,27 +75,6 @@ def test_keypoints(scene):
         [5, 24.4, 1],
         [0, 0, 0],
     ]
-
-
-def test_composed_scenes(tool):
-    generator = np.random.default_rng(0)
-    noise = generator.integers(256, size=(2, 120, 160, 3), dtype=np.uint8)
-    photos = dict(zip((tool.CHINA, tool.FLOWER), map(Image.fromarray, noise)))
-    digit = np.zeros((28, 28), np.uint8)
-    digit[5:23, 12:16] = 255
-    sources = tool.Sources(digit[None], np.array([7]), photos)
-    kinds = []
-    for _ in range(20):
-        scene = tool.compose((96, 64), sources, generator)
-        assert scene.image.shape == (64, 96, 3)
-        assert scene.image.min() >= 0 and scene.image.max() <= 255
-        assert set(np.unique(scene.owners)) - {0} <= set(scene.kinds)
-        kinds += scene.kinds.values()
-    counts = {kind: kinds.count(kind) for kind in kinds}
-    assert counts.keys() == {'puppet', 'china', 'flower', 'panel', '7'}
-    assert counts['china'] == counts['flower'] == 20
-    assert 3 <= counts['panel'] <= 17 and 20 <= counts['puppet'] <= 40
-    assert 40 <= counts['7'] <= 120
 
 
 def test_digits_stand_out(tool):
@@ -141,18 +117,3 @@ def test_puppet_keypoints_are_where_they_are_drawn(puppet):
             yy, xx = np.mgrid[top : top + 8, left : left + 8]
             middle = ((xx * weights).sum(), (yy * weights).sum())
             assert np.abs(middle / weights.sum() - (x, y)).max() < 0.35
-
-
-def test_puppets_have_no_handedness(puppet):
-    draws = (np.random.default_rng(seed) for seed in range(4000))
-    poses = np.array([puppet.sample_pose(each) for each in draws])
-    names = puppet.KEYPOINTS
-    left = [i for i, name in enumerate(names) if name[:5] == 'left_']
-    assert len(left) == 8
-    mean, spread = poses.mean(axis=0), poses.std(axis=0)
-    for index in left:  # the right one comes next
-        assert mean[index, 0] > 0.02
-        assert np.abs(mean[index] - mean[index + 1] * (-1, 1)).max() < 0.01
-        assert np.abs(spread[index] - spread[index + 1]).max() < 0.01
-    left, right = map(names.index, ('left_shoulder', 'right_shoulder'))
-    assert (poses[:, left, 0] > poses[:, right, 0]).all()
