@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmst.subnets import SubnetSampler, activate
+from tests.configs.test_released_procedure import standardized
 from tests.conftest import ROOT
 
 NUM_CLASSES = 5
@@ -33,11 +34,6 @@ def network(name: str) -> nn.Module:
             dynamic_img_pad=True,
         )
     return package.models.resnet18(num_classes=NUM_CLASSES)
-
-
-def standardized(logits: Tensor) -> Tensor:
-    """Zero mean and unit variance over the classes."""
-    return F.layer_norm(logits, logits.shape[1:], eps=1e-7)
 
 
 def divergence(main: Tensor, subnet: Tensor) -> Tensor:
