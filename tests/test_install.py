@@ -12,8 +12,11 @@ import pytest
 
 from tests.environments import ROOT, run_process
 
-#: Of a Python that fits each stack.
-VERSIONS = dict(openmmlab='3.11.7', onedl='3.12.1')
+#: A Python that fits each stack, its mmcv, and what that is compiled with.
+STACKS = dict(
+    openmmlab=('3.11.7', 'mmcv==2.1.0', 'torch==2.1.2', 'setuptools==69.5.1'),
+    onedl=('3.12.1', 'onedl-mmcv==2.3.6', 'torch==2.9.1', 'setuptools==80'),
+)
 COMMANDS = (
     *('bash', 'awk', 'basename', 'cat', 'chmod', 'cksum', 'cp', 'cut', 'df'),
     *('dirname', 'env', 'getconf', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'tail'),
@@ -218,9 +221,11 @@ def test_what_cannot_work_is_refused(machine, case):
 def test_stacks_side_by_side(machine):
     """Each with its pins; a built mmcv needs no compiler."""
     machine.add_python('3.12.1')
+    openmmlab = ['torch==2.1.2', 'mmengine==', 'mmpretrain==', 'mmdet==3.3.0']
+    openmmlab += ['mmsegmentation==', 'mmpose==']
     onedl = ['torch==2.9.1', 'onedl-mmdetection==3.5.1']
     for args, venv, mmcv, pins in (
-        ('', '.venv', 'mmcv-2.1.0', ['torch==2.1.2', 'mmdet==3.3.0']),
+        ('', '.venv', 'mmcv-2.1.0', openmmlab),
         ('--stack onedl', '.venv-onedl', 'onedl_mmcv-2.3.6', onedl),
     ):
         output, calls = machine.install(*args.split())
@@ -310,10 +315,6 @@ def test_no_compiler_is_refused_when_mmcv_needs_one(machine):
     machine.refuse([f'{machine.include}/Python.h: fatal error: Python.h'])
 
 
-PINS = dict(
-    openmmlab=('mmcv==2.1.0', 'torch==2.1.2', 'setuptools==69.5.1'),
-    onedl=('onedl-mmcv==2.3.6', 'torch==2.9.1', 'setuptools==80.10.2'),
-)
 GCC = 'Free Software Foundation'
 
 
@@ -325,9 +326,9 @@ def test_mmcv_is_compiled_against_the_installed_torch(
     bare, stack, maker, is_included
 ):
     """With a header of torch's, where it can be precompiled."""
-    bare.add_python(VERSIONS[stack])
+    version, mmcv, *pins = STACKS[stack]
+    bare.add_python(version)
     bare.add_compiler(maker)
-    mmcv, *pins = PINS[stack]
     output, calls = bare.run(
         *('--stack', stack, '--allow-lite'),
         CPPFLAGS='-I/mine',
@@ -370,7 +371,7 @@ def test_mmcv_is_compiled_against_the_installed_torch(
 def test_environment_without_operators_and_its_completion(
     bare, stack, lite, full
 ):
-    bare.add_python(VERSIONS[stack])
+    bare.add_python(STACKS[stack][0])
     args = ('--stack', stack)
     missing = 'missing      detection, segmentation, pose'
     command = f'bash tools/install.sh --stack {stack}'

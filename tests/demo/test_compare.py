@@ -179,29 +179,24 @@ def test_family(compare, tmp_path):
         *(f'{name} at {px} px' for px in (24, 28) for name in networks[::-1]),
     ]
     assert family['parts']['5-5-5'] == pytest.approx(family['score'], abs=3)
-    lengths = {}
+    cells = [line.split() for line in printed.splitlines()]
+    expected = {('stpp', 2, 0)}
     for network, depth in (('1-1-1', 8), ('4-4-4', 26)):
         flops = 2 * 16 * plain_flops(depth)
         alone = runs[network, 2, 0]
         assert alone['multiply_adds'] == pytest.approx(flops)
         # Half of the family's FLOPs; of 125 subnets each has next to none.
-        lengths[network] = round(family['multiply_adds'] / flops)
-        assert lengths[network] > 1
-    assert {*runs} == {
-        ('stpp', 2, 0),
-        *((network, 2, 0) for network in lengths),
-        *((network, epochs, 0) for network, epochs in lengths.items()),
-    }
-    cells = [line.split() for line in printed.splitlines()]
-    for network, epochs in lengths.items():
+        epochs = round(family['multiply_adds'] / flops)
+        assert epochs > 1
+        expected |= {(network, 2, 0), (network, epochs, 0)}
         ours = family['parts'][network]
-        alone = runs[network, epochs, 0]['score']
-        depth = {'1-1-1': 8, '4-4-4': 26}[network]
-        assert [
-            *(network, f'{plain_flops(depth) / 3e6:.1f}', f'{ours:.2f}'),
-            *f'1/2 of its FLOPs {epochs} 1 {alone:.2f}'.split(),
-            f'{ours - alone:+.2f}',
-        ] in cells
+        score = runs[network, epochs, 0]['score']
+        row = [network, f'{plain_flops(depth) / 3e6:.1f}', f'{ours:.2f}']
+        row += ['1/2', 'of', 'its', 'FLOPs', f'{epochs}', '1']
+        assert [*row, f'{score:.2f}', f'{ours - score:+.2f}'] in cells
+        row[3:] = '1/125 of its FLOPs - 0 - -'.split()
+        assert row in cells
+    assert {*runs} == expected
     assert (tmp_path / 'family.png').exists()
 
 
@@ -266,7 +261,7 @@ PARTS = {
     'KL-': KL_MINUS,
     r'\(l2\)': dict(normalize='l2', normalize_main=False),
     'plain KL': dict(normalize=None, normalize_main=False),
-    **{f'(K = |Snet){k}': dict(num_subnets=k) for k in (1, 2, 3, 4)},
+    **{f'(K = |Snet){k}': dict(num_subnets=k) for k in range(1, 6)},
     'SITrans': dict(sizes=SITRANS),
     'one size|ResNet-32': dict(num_sizes=1),
     'full size': dict(sizes=None, num_sizes=None),
@@ -360,6 +355,8 @@ def test_table_of_costs(report):
         *runs_of(report, 'ct', 10, [90.0, 92.0, 91.0], 1e12, 60.0),
         *runs_of(report, 'st', 10, [93.5], 2e12, 150.4),
         *runs_of(report, 'st', 40, [97.0, 98.0], 8e12),
+        *runs_of(report, 'st', 5, [80.0], 0.9e12),
+        *runs_of(report, 'st', 30, [96.5], 4.05e12),
     ]
     runs[5] = runs[5]._replace(cpu_seconds=None)
     head, *rows = report.format_costs(
@@ -370,8 +367,11 @@ def test_table_of_costs(report):
     assert [' '.join(row.split()) for row in rows] == [
         f'CT 10 3 91.00 {mean} 1.00 60',
         f'CT 40 3 95.00 {mean} 4.00 -',
+        'ST 5 1 80.00 0.90 - - - -',  # less than CT's shortest
         # Halfway between 1 and 4 by the ratio; 92 with seed 0.
         f'ST 10 1 93.50 2.00 150 +3.50 93.00 {mean} +1.50',
+        # As much as CT's longest, up to an epoch.
+        f'ST 30 1 96.50 4.05 - - 95.00 {mean} +2.50',
         # 97 and 98 of 94 and 96; the third seed is CT's alone.
         'ST 40 2 97.50 +- 6.35 8.00 - +2.50 +- 6.35 - -',
     ]
@@ -397,26 +397,6 @@ def test_table_of_parts(report):
     ]
     without = [run._replace(parts=None) for run in runs]
     assert not report.format_parts(without, {})
-
-
-def test_scores_between_lengths(report):
-    """One of each seed that was trained for less and for more."""
-    runs = [
-        *runs_of(report, 'ct', 9, [96], 100),
-        *runs_of(report, 'ct', 1, [90, 80], 1),
-        *runs_of(report, 'ct', 3, [95, 86], 10),
-    ]
-    for cost, scores in (
-        (1, {0: 90, 1: 80}),
-        (10, {0: 95, 1: 86}),
-        (100, {0: 96}),
-        (31.6, {0: 95.5}),
-        (0.9, {}),
-        (110, {}),
-    ):
-        found = report.interpolate_scores(runs, cost)
-        assert found == pytest.approx(scores, abs=0.01)
-    assert report.interpolate_scores([], 1) == {}
 
 
 def points_of(axes) -> dict:
@@ -482,15 +462,6 @@ def test_picture_of_families(report):
     costs, scores = points['alone, 9 epochs']
     assert costs == pytest.approx([2, 5], rel=0.02)
     assert scores == [93, 94.5]
-    rows = report.format_family(family).splitlines()[1:]
-    half = stats.t.ppf(0.975, 1)  # of two values that are 2 apart
-    expected = [
-        f'1-1 2.0 91.00 +- {half:.2f} 9 epochs 9 1 93.00 -3.00',
-        f'1-1 2.0 91.00 +- {half:.2f} 1/9 of its FLOPs - 0 - -',
-        '2-2 5.0 96.00 +- 0.00 9 epochs 9 2 94.50 +- 6.35 +1.50 +- 6.35',
-        '2-2 5.0 96.00 +- 0.00 1/9 of its FLOPs - 0 - -',
-    ]
-    assert [' '.join(row.split()) for row in rows] == expected
 
 
 def test_picture_of_gains(tool, report, arms):
@@ -501,11 +472,11 @@ def test_picture_of_gains(tool, report, arms):
     left, right = report.draw_gains(list(runs.values()), labels).axes
     networks = ['1-1-1', '2-2-2', '3-3-3']
     assert [x.get_text() for x in left.get_xticklabels()] == networks
+    same = {arm: [runs[arm, 20, seed] for seed in range(5)] for arm in labels}
     drawn = points_of(left)
     assert list(drawn) == ['CT', 'ST', 'ST++']
     for arm in ('ct', 'st', 'stpp'):
-        parts = [runs[arm, 20, seed].parts for seed in range(5)]
-        means = [np.mean([one[name] for one in parts]) for name in networks]
+        means = [np.mean([r.parts[n] for r in same[arm]]) for n in networks]
         assert drawn[labels[arm]][1] == pytest.approx(means)
     first, *others = labels
     assert [x.get_text() for x in right.get_yticklabels()] == [
@@ -513,10 +484,7 @@ def test_picture_of_gains(tool, report, arms):
     ]
     seeds = [line for line in right.lines if len(line.get_xdata()) == 5]
     for arm, bar, points in zip(others, right.containers, seeds):
-        gains = [
-            runs[arm, 20, seed].score - runs[first, 20, seed].score
-            for seed in range(5)
-        ]
+        gains = [r.score - ct.score for r, ct in zip(same[arm], same[first])]
         assert bar[0].get_xdata() == pytest.approx([np.mean(gains)])
         ((start, _), (end, _)) = bar[2][0].get_segments()[0]
         half = stats.sem(gains) * stats.t.ppf(0.975, 4)

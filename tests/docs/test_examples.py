@@ -71,7 +71,15 @@ def at_hand(tiny_runner, tmp_path):
     def at_hand(module: str, text: str) -> dict:
         found = dict(folder=tmp_path, data_batch=batch(double=False))
         if module == 'mmst.subnets':
-            found.update(plain_pytorch())
+            model = resnet18(num_classes=10)
+            found.update(
+                model=model,
+                images=torch.rand(2, 3, 32, 32),
+                labels=torch.tensor([3, 7]),
+                cross_entropy=nn.functional.cross_entropy,
+                optimizer=torch.optim.SGD(model.parameters(), 0.01),
+                subnets=SubnetSampler(num_subnets=2).fit(model).draw(0),
+            )
         else:
             found['model'] = build_classifier(double=False)
             found['optim_wrapper'] = sgd(found['model'])
@@ -84,18 +92,6 @@ def at_hand(tiny_runner, tmp_path):
         return found
 
     return at_hand
-
-
-def plain_pytorch() -> dict:
-    model = resnet18(num_classes=10)
-    return dict(
-        model=model,
-        images=torch.rand(2, 3, 32, 32),
-        labels=torch.tensor([3, 7]),
-        cross_entropy=nn.functional.cross_entropy,
-        optimizer=torch.optim.SGD(model.parameters(), 0.01),
-        subnets=SubnetSampler(num_subnets=2).fit(model).draw(0),
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +117,7 @@ def test_example(module, name, at_hand):
         inspect.cleandoc(text), names, name, None, 0
     )
     said = []
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(
         example, out=said.append
     )
     assert not said, ''.join(said)

@@ -4,12 +4,13 @@ Types are classes there, and ``default_scope`` is None.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CONFIG, logged, run_alone
+
+from .test_iteration_cost import options
 
 IMPORTS = """
 from mmengine.dataset import DefaultSampler
@@ -93,12 +94,6 @@ def test_family_and_export(load_tool, analyse, run, new_style, tmp_path):
         assert "'mmst" not in source.read_text()
 
 
-def test_benchmark(load_tool, new_style, monkeypatch):
+def test_benchmark(load_tool, new_style):
     tool = load_tool('tools/benchmarks/iteration_cost')
-    args = ['--configs', new_style, '--batch-size', '2', '--size', '32', '32']
-    monkeypatch.setattr(
-        sys, 'argv', ['x', *args, '--iterations', '1', '--case', 'shared']
-    )
-    parsed = tool.parse_args()
-    (parsed.config,) = parsed.configs
-    assert tool.run_case(parsed)['seconds'] > 0
+    assert tool.run_case(options('shared', config=new_style))['seconds'] > 0
