@@ -5,9 +5,7 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain.registry import MODELS
 
-from mmst.models import STClsHead
 from mmst.subnets import (
     PassRunner,
     SubnetSampler,
@@ -36,9 +34,6 @@ def test_own_config_turned_into_st(tmp_path, tiny_runner):
     path = tmp_path / 'st.py'
     path.write_text(snippet("_base_ = './my_config.py'"))
     cfg = Config.fromfile(path)
-    model = MODELS.build(cfg.model)
-    assert isinstance(model.head, STClsHead)
-    assert model.head.num_classes == 1000
     # The same loop and hook, on a model that is quick here.
     cfg.model.head.head.in_channels = 64
     cfg.model.backbone = dict(

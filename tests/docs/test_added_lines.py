@@ -5,8 +5,12 @@ import re
 import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS
+from mmpretrain.registry import MODELS
 
-from .blocks import BLOCKS, FILES
+from mmst.engine import STEpochBasedTrainLoop
+from mmst.models import STClsHead
+
+from .blocks import BLOCKS, FILES, build_loop_and_sampler
 
 STOCK = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'
 ADDING = [
@@ -19,8 +23,10 @@ ADDING = [
 #: A base with neither, and one with both, as text and in the new style.
 WITHOUT = "_base_ = 'mmpretrain::resnet/resnet50_8xb32_in1k.py'\n"
 WITH = f"_base_ = {STOCK!r}\ncustom_imports = dict(imports=['string'])\n"
-NEW_WITHOUT = """from mmpretrain.models import ResNet
-model = dict(backbone=dict(type=ResNet, depth=50), head=dict())
+NEW_WITHOUT = """from mmpretrain.models import LinearClsHead, ResNet
+model = dict(
+    backbone=dict(type=ResNet, depth=50),
+    head=dict(type=LinearClsHead, num_classes=6, in_channels=2048))
 """
 NEW_WITH = f"""{NEW_WITHOUT}
 from mmengine.hooks import EMAHook
@@ -59,6 +65,22 @@ def test_base_keeps_its_own(block, tmp_path):
     assert type(HOOKS.build(cfg.custom_hooks[1])).__module__.startswith('mmst')
     hooks, _ = read_hooks(block, tmp_path, WITHOUT, NEW_WITHOUT)
     assert len(hooks) == 1
+
+
+@pytest.mark.parametrize(
+    'block',
+    [block for block in ADDING if 'STClsHead' in block.code],
+    ids=lambda b: b.page,
+)
+def test_base_is_turned_into_st(block, tmp_path):
+    """In both styles: head, loop and hook."""
+    _, cfg = read_hooks(block, tmp_path, WITHOUT, NEW_WITHOUT)
+    head = MODELS.build(cfg.model.head)
+    assert isinstance(head, STClsHead) and head.num_classes in (6, 1000)
+    loop, sampler = build_loop_and_sampler(cfg)
+    assert type(loop) is STEpochBasedTrainLoop and loop.max_epochs == 200
+    sampler.fit(MODELS.build(cfg.model.backbone))
+    assert sampler.space.candidates == (1, 2, 4, 1)
 
 
 def test_a_hook_by_itself():

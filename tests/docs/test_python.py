@@ -15,20 +15,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmpretrain.registry import MODELS
 
-from mmst.engine import STEpochBasedTrainLoop
-from mmst.launch.toolbox import read_config
-from mmst.models import STClsHead
 from mmst.targets import Resizing, handler, resize_samples
 from tests.configs.test_downstream_pages import snippets
 from tests.conftest import ROOT
 
-from .blocks import (
-    BLOCKS,
-    FILES,
-    PAGES,
-    build_loop_and_sampler,
-    python_blocks,
-)
+from .blocks import BLOCKS, FILES, PAGES, python_blocks
 from .test_first_hour import SMALL
 
 PYTHON = [block for block in BLOCKS if block.language == 'python']
@@ -133,28 +124,6 @@ def test_own_sample_type(monkeypatch):
     (small,) = resize_samples([sample], resizing)
     assert small.points.tolist() == [[6, 2]] and small.shape == (4, 12)
     assert sample.points.tolist() == [[12, 4]]
-
-
-def test_new_style_turned_into_st(tmp_path):
-    """The page's lines, on a config of common training in this style."""
-    page = ROOT / 'docs/how_to/new_style_config.md'
-    (code,) = (b for b in python_blocks(page) if 'my_config' in b)
-    (tmp_path / 'my_config.py').write_text(
-        """from mmpretrain.models import ImageClassifier, LinearClsHead, ResNet
-model = dict(
-    type=ImageClassifier,
-    backbone=dict(type=ResNet, depth=50, base_channels=2, stem_channels=2),
-    head=dict(type=LinearClsHead, num_classes=6, in_channels=64))
-train_cfg = dict(by_epoch=True, max_epochs=7)
-"""
-    )
-    (tmp_path / 'st.py').write_text(code)
-    cfg = read_config(str(tmp_path / 'st.py'))
-    model = MODELS.build(cfg.model)
-    assert isinstance(model.head, STClsHead) and model.head.num_classes == 6
-    loop, sampler = build_loop_and_sampler(cfg)
-    assert type(loop) is STEpochBasedTrainLoop and loop.max_epochs == 200
-    assert sampler.fit(model).space.candidates == (1, 2, 4, 1)
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
