@@ -21,7 +21,7 @@ from mmst.subnets import (
     resize_inputs,
 )
 from mmst.subnets.compilation import is_compiled
-from tests.conftest import build_classifier, load_run
+from tests.conftest import load_run
 
 torchvision = pytest.importorskip('torchvision')
 
@@ -175,17 +175,3 @@ def test_config_option_trains_as_without(tiny_runner, loop):
         assert all(is_compiled(block) is bool(options) for block in blocks)
     torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
     assert has_grad == {True}
-
-
-def test_classifier_head_sees_subnets():
-    model = build_classifier()
-    compile_blocks(model, backend='eager')
-    images = torch.rand(2, 3, 16, 16).double()
-    plain = build_classifier()
-    plain.load_state_dict(model.state_dict())
-    for net in (model, plain):
-        net.eval()
-    with activate(model, (1, 2, 1)), activate(plain, (1, 2, 1)):
-        torch.testing.assert_close(
-            model(images, mode='tensor'), plain(images, mode='tensor')
-        )
