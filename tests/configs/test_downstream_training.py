@@ -11,7 +11,6 @@ from runpy import run_path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -94,6 +93,23 @@ def test_trains_validates_and_resumes(name, options_of, train, tmp_path):
         assert any(framework.metrics[0] in r for r in lines)
 
 
+#: Appended to documented lines, so that they train for two iterations.
+SMALL = """
+model = dict(backbone=dict(init_cfg=None))
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(96, 72), keep_ratio=True),
+    dict(type='PackDetInputs')]
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(data_root='DATA/coco/', pipeline=pipeline))
+train_cfg.update(max_epochs=1, val_interval=10)
+default_hooks = dict(logger=dict(interval=1))
+val_cfg = val_dataloader = val_evaluator = None
+"""
+
+
 def test_documented_lines_train_a_stock_config(digit_scenes, train, tmp_path):
     """A DETR; the checkpoint is the stock model's.
 
@@ -102,36 +118,16 @@ def test_documented_lines_train_a_stock_config(digit_scenes, train, tmp_path):
     config = 'mmdet::detr/detr_r50_8xb2-150e_coco.py'
     (code,) = python_blocks(ROOT / 'configs/st_det/README.md')
     code = re.sub(r"_base_ = '\S+'", f'_base_ = {config!r}', code)
-    (tmp_path / 'mine.py').write_text(code)
-    model = dict(backbone=dict(init_cfg=None))
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', with_bbox=True),
-        dict(type='Resize', scale=(96, 72), keep_ratio=True),
-        dict(type='PackDetInputs'),
-    ]
-    small = dict(
-        _base_='./mine.py',
-        model=model,
-        train_dataloader=dict(
-            batch_size=2,
-            num_workers=0,
-            persistent_workers=False,
-            dataset=dict(data_root=f'{digit_scenes}/coco/', pipeline=pipeline),
-        ),
-        train_cfg=dict(max_epochs=1, val_interval=10),
-        default_hooks=dict(logger=dict(interval=1)),
-        **dict.fromkeys(('val_cfg', 'val_dataloader', 'val_evaluator')),
-    )
-    Config(small).dump(tmp_path / 'small.py')
+    small = SMALL.replace('DATA', str(digit_scenes))
+    (tmp_path / 'mine.py').write_text(code + small)
     work_dir = tmp_path / 'run'
-    train([tmp_path / 'small.py', '--work-dir', work_dir])
+    train([tmp_path / 'mine.py', '--work-dir', work_dir])
     check_steps(work_dir, [1, 2])
     saved = load_run((work_dir / 'last_checkpoint').read_text())
     init_default_scope('mmdet')
-    plain = get_config(config)
-    plain.merge_from_dict(dict(model=model))
-    keys = MODELS.build(plain.model).state_dict().keys()
+    plain = get_config(config).model
+    plain.backbone.init_cfg = None
+    keys = MODELS.build(plain).state_dict().keys()
     assert saved['state_dict'].keys() == keys
 
 
@@ -139,10 +135,7 @@ KEEP_WEIGHTS = """
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
-
-@HOOKS.register_module()
 class KeepWeights(Hook):
 
     def after_train(self, runner):
@@ -161,8 +154,7 @@ def test_two_processes_agree(options_of, tmp_path):
     mine, work = tmp_path / 'config.py', tmp_path / 'work'
     mine.write_text(f"""
 _base_ = '{ROOT}/configs/{config}'
-custom_imports = dict(imports=['mmst', 'keep_weights'])
-custom_hooks = _base_.custom_hooks + [dict(type='KeepWeights')]
+custom_hooks = _base_.custom_hooks + [dict(type='keep_weights.KeepWeights')]
 """)
     output = run_process(
         *('bash', ROOT / 'tools/dist_train.sh', mine, 2, '--work-dir', work),
