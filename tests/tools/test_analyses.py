@@ -51,17 +51,12 @@ def runner(files, tmp_path):
 
 
 def test_loafing(analyse, files, runner, tmp_path):
-    """Two runs of a name are seeds; one alone is at the subnet of its size.
-
-    The metric is that of the flag, not the config's first.
-    """
+    """Two runs of a name are seeds; one alone is at the subnet of its size."""
     results = analyse(
         'loafing',
         tmp_path / 'deep' / 'out',
         *('--run', 'ST', *files, '--run', 'ST', *files),
         *('--alone', 'alone', *files, '--depths', '1-2-1-2'),
-        *('--metric', 'accuracy/top1'),
-        *('--cfg-options', 'val_evaluator.topk=(2,1)'),
     )
     _, scores = measure_loafing(runner, subnets=[(1, 2, 1, 2), (2, 2, 2, 2)])
     alone = {'2-2-2-2': scores['main']}
@@ -231,6 +226,11 @@ def test_layouts_of_one_name_are_told_apart(analyse, tmp_path):
     [
         ('loafing', 'RUN --depths 1-1-1', 'has 3 entries, but the ne'),
         ('loafing', 'RUN --depths 1,1,1', None),  # in another form
+        (
+            'loafing',
+            'RUN --metric m --cfg-options val_evaluator.topk=(2,)',
+            r"metric 'm' is not .*: \['accuracy/top2'\]",
+        ),
         ('logit_amplitude', 'RUN --depths 9-1-1-1', 'depth 9 of stage 1'),
         ('receptive_field', 'RUN --stage layer9', "'layer9' is not .*layer4"),
         ('receptive_field', 'RUN --num-images 0', 'must be at least 1'),
