@@ -34,17 +34,7 @@ def scope():
     init_default_scope('mmdet')
 
 
-class OwnBoxes(HorizontalBoxes):
-    """Another box type, with a rescale of its own."""
-
-    def rescale_(self, scale_factor):
-        super().rescale_(scale_factor)
-        self.rescaled = True
-
-
-def annotations(
-    shape, seed=0, masks=BitmapMasks, boxes=BOXES, box_type=HorizontalBoxes
-):
+def annotations(shape, seed=0, masks=BitmapMasks, boxes=BOXES):
     """An image with all kinds of annotations, as mmdet's loaders give it."""
     rng = np.random.default_rng(seed)
     height, width = shape
@@ -60,7 +50,7 @@ def annotations(
         ori_shape=(200, 300),
         scale_factor=(0.4, 0.3),
         img_id=seed,
-        gt_bboxes=box_type(boxes),
+        gt_bboxes=HorizontalBoxes(boxes),
         gt_bboxes_labels=np.arange(len(boxes)),
         gt_ignore_flags=np.arange(len(boxes)) >= 4,
         gt_masks=masks(shapes, height, width),
@@ -88,9 +78,9 @@ def shrunk(data, size, pre, **parts):
     return batches.shrunk(data, size, batches.make_model(pre, **parts))
 
 
-def mmdet_resized(results, shape, keep=True):
+def mmdet_resized(results, shape):
     results = batches.resized(results, shape, Resize)
-    return FilterAnnotations(keep_empty=False)(results) if keep else results
+    return FilterAnnotations(keep_empty=False)(results)
 
 
 def assert_like_mmdet(small, expected, atol):
@@ -108,27 +98,17 @@ def assert_like_mmdet(small, expected, atol):
 
 
 @pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
-@pytest.mark.parametrize(
-    'box_type, to_tensor',
-    [(HorizontalBoxes, True), (HorizontalBoxes, False), (OwnBoxes, False)],
-)
-def test_like_resize_and_filter(masks, box_type, to_tensor):
+@pytest.mark.parametrize('to_tensor', [True, False])
+def test_like_resize_and_filter(masks, to_tensor):
     """Exactly, boxes to 1e-4 px, where every side halves to whole pixels."""
-    options = dict(masks=masks, box_type=box_type)
     pre = preprocessor(boxtype2tensor=to_tensor)
     shapes = (96, 128), (80, 100)
-    data = packed(
-        pre, *(annotations(s, i, **options) for i, s in enumerate(shapes))
-    )
+    scenes = [annotations(s, i, masks) for i, s in enumerate(shapes)]
+    data = packed(pre, *map(dict, scenes))
     before = snapshot(data['data_samples'])
     small = shrunk(data, 48, pre)
-    expected = packed(
-        pre,
-        *(
-            mmdet_resized(annotations(s, i, **options), (s[0] // 2, s[1] // 2))
-            for i, s in enumerate(shapes)
-        ),
-    )
+    halves = [(height // 2, width // 2) for height, width in shapes]
+    expected = packed(pre, *map(mmdet_resized, scenes, halves))
     assert small['inputs'].shape == (2, 3, 64, 64)
     # Between two images' content and the padding pixels are mixed.
     for inputs in (small['inputs'][1], expected['inputs'][1]):
@@ -139,9 +119,9 @@ def test_like_resize_and_filter(masks, box_type, to_tensor):
     assert kept.ignored_instances.labels.tolist() == [4]
     assert (kept.img_shape, kept.pad_shape) == ((48, 64), (64, 64))
     assert small['data_samples'][1].pad_shape == (64, 64)
-    if box_type is OwnBoxes:
-        assert kept.gt_instances.bboxes.tensor[0].tolist() == [2, 3, 17, 20]
-        assert type(kept.gt_instances.bboxes) is OwnBoxes
+    boxes = kept.gt_instances.bboxes
+    boxes = boxes if to_tensor else boxes.tensor
+    assert boxes[0].tolist() == [2, 3, 17, 20]
     assert_same(before, snapshot(data['data_samples']))
 
 
@@ -155,59 +135,58 @@ def test_like_resize_at_any_size(size):
 
 
 def test_smaller_images_in_a_batch_stay_where_they_are():
-    """Their own shape is rounded, their boxes are within half a pixel."""
-    pre = preprocessor()
+    """Their own shape is rounded, their boxes are within half a pixel.
+
+    Masks and maps that the preprocessor leaves unpadded are mmdet's Resize's.
+    """
     shapes = (96, 128), (67, 93)
-    data = packed(pre, *(annotations(s, i) for i, s in enumerate(shapes)))
-    sample = shrunk(data, 61, pre)['data_samples'][1]
     expected = mmdet_resized(annotations(shapes[1], 1), (43, 59))
-    assert sample.img_shape == (43, 59) and sample.pad_shape == (64, 64)
+    unpadding = DetDataPreprocessor(MEAN, STD, pad_size_divisor=32)
+    padded, alone = (
+        shrunk(packed(pre, *map(annotations, shapes, (0, 1))), 61, pre)
+        for pre in (preprocessor(), unpadding)
+    )
+    padded, alone = (small['data_samples'][1] for small in (padded, alone))
+    assert padded.img_shape == (43, 59) and padded.pad_shape == (64, 64)
     torch.testing.assert_close(
-        sample.gt_instances.bboxes,
+        padded.gt_instances.bboxes,
         expected['gt_bboxes'].tensor[:4],
         rtol=0,
         atol=0.5,
     )
     # Labels of the image stay in it, the padding is ignored.
-    content = sample.gt_sem_seg.sem_seg[0, :43, :59]
-    assert content.max() < 5
-    assert (sample.gt_sem_seg.sem_seg[0, 43:] == 255).all()
-    assert (sample.gt_sem_seg.sem_seg[0, :, 59:] == 255).all()
-    assert not sample.gt_instances.masks.masks[:, 43:].any()
-    assert not sample.gt_instances.masks.masks[:, :, 59:].any()
-
-
-@pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
-def test_no_instance(masks):
-    """Empty, of the right shapes."""
-    pre = preprocessor()
-    data = packed(pre, annotations((96, 128), masks=masks, boxes=[]))
-    sample = shrunk(data, 48, pre)['data_samples'][0]
-    assert sample.gt_instances.bboxes.shape == (0, 4)
-    assert len(sample.gt_instances) == len(sample.gt_instances.labels) == 0
-    left = sample.gt_instances.masks
-    assert len(left) == 0 and (left.height, left.width) == (64, 64)
+    label_map = padded.gt_sem_seg.sem_seg[0]
+    assert label_map[:43, :59].max() < 5
+    assert (label_map[43:] == 255).all() and (label_map[:, 59:] == 255).all()
+    masks = padded.gt_instances.masks.masks
+    assert not masks[:, 43:].any() and not masks[:, :, 59:].any()
+    expected = packed(unpadding, expected)['data_samples'][0]
+    assert torch.equal(alone.gt_sem_seg.sem_seg, expected.gt_sem_seg.sem_seg)
+    for part in ('gt_instances', 'ignored_instances'):
+        masks = (snapshot(x.get(part).masks) for x in (alone, expected))
+        assert_same(*masks)
 
 
 @pytest.mark.parametrize('masks', [BitmapMasks, PolygonMasks])
 def test_largest_stays_where_none_would(masks):
     """With its label and mask, in that image alone; no ignored one does."""
-    boxes = [[1, 1, 2.5, 20], [1, 1, 2.5, 40], [60, 10, 61.5, 12]]
+    tiny = [[1, 1, 2.5, 20], [1, 1, 2.5, 40], [60, 10, 61.5, 12]]
     pre = preprocessor()
-    crowd = annotations((96, 128), masks=masks, boxes=boxes)
-    crowd['gt_ignore_flags'][:] = True
-    data = packed(
-        pre,
-        annotations((96, 128), masks=masks, boxes=boxes),
-        annotations((96, 128), masks=masks),
-        crowd,
-    )
-    one, other, crowd = shrunk(data, 48, pre)['data_samples']
+    scenes = [
+        annotations((96, 128), masks=masks, boxes=boxes)
+        for boxes in (tiny, BOXES, tiny, [])
+    ]
+    scenes[2]['gt_ignore_flags'][:] = True
+    small = shrunk(packed(pre, *scenes), 48, pre)
+    one, other, crowd, empty = small['data_samples']
     left = one.gt_instances
     assert left.bboxes.tolist() == [[0.5, 0.5, 1.25, 20]]
     assert left.labels.tolist() == [1] and len(left.masks) == 1
     assert other.gt_instances.labels.tolist() == [0, 3]
     assert len(crowd.gt_instances) == len(crowd.ignored_instances) == 0
+    none = empty.gt_instances
+    assert none.bboxes.shape == (0, 4) and len(none) == len(none.masks) == 0
+    assert (none.masks.height, none.masks.width) == (64, 64)
 
 
 def test_proposals_and_panoptic_maps():
@@ -223,25 +202,6 @@ def test_proposals_and_panoptic_maps():
     assert torch.equal(small.proposals.bboxes, boxes / 2)
     assert torch.equal(sample.proposals.bboxes, boxes)
     assert torch.equal(small.gt_panoptic_seg.pan_seg[:, :48], ids[:, ::2, ::2])
-
-
-def test_masks_and_maps_that_the_preprocessor_left_unpadded():
-    """Images of their own size: what mmdet's Resize makes of each."""
-    pre = DetDataPreprocessor(MEAN, STD, pad_size_divisor=32)
-    shapes = (96, 128), (67, 93)
-    data = packed(pre, *(annotations(s, i) for i, s in enumerate(shapes)))
-    sample = shrunk(data, 61, pre)['data_samples'][1]
-    alone = mmdet_resized(annotations(shapes[1], 1), (43, 59), keep=False)
-    expected = packed(pre, alone)['data_samples'][0]
-    assert torch.equal(sample.gt_sem_seg.sem_seg, expected.gt_sem_seg.sem_seg)
-    np.testing.assert_array_equal(
-        sample.gt_instances.masks.masks,
-        expected.gt_instances.masks.masks[sample.gt_instances.labels],
-    )
-    np.testing.assert_array_equal(
-        sample.ignored_instances.masks.masks,
-        expected.ignored_instances.masks.masks,
-    )
 
 
 def test_batch_is_not_padded_back_to_a_fixed_size():
@@ -298,6 +258,7 @@ def test_boxes_that_are_no_corners():
     data = boxes_only(CentreBoxes(CENTRES))
     small = shrunk(data, 48, preprocessor())['data_samples'][0]
     assert small.gt_instances.labels.tolist() == [0, 2]
+    assert type(small.gt_instances.bboxes) is CentreBoxes
     assert torch.equal(small.gt_instances.bboxes.tensor, CENTRES[[0, 2]] / 2)
     for boxes, error, told in (
         (CENTRES, ValueError, r'`bboxes` .* in \[60.*'),

@@ -28,28 +28,23 @@ def scope():
     init_default_scope('mmpose')
 
 
-def follow(advice, folder):
-    """Write a line into a config that inherits one of mmpose's."""
-    base = (
-        'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-        'td-hm_res50_8xb64-210e_coco-256x192.py'
-    )
-    (folder / 'mine.py').write_text(f'_base_ = {base!r}\n{advice}\n')
-    return Config.fromfile(folder / 'mine.py')
-
-
 def test_keypoints_have_to_be_packed(tmp_path):
-    """The error has the line to add."""
+    """The error has the line to add to a config that inherits mmpose's."""
     model = model_for(head_cfg('msra'))
     people = People(pipeline('msra', pack=False))
     data = packed(model, people.pipeline)
     with pytest.raises(ValueError) as error:
         shrunk(data, 83, model, people)
     line = re.search('`(train_dataloader = .*)`. Or', str(error.value))[1]
-    end = follow(line, tmp_path).train_dataloader.dataset.pipeline[-1]
+    base = (
+        'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
+        'td-hm_res50_8xb64-210e_coco-256x192.py'
+    )
+    path = tmp_path / 'mine.py'
+    path.write_text(f'_base_ = {base!r}\n{line}\n')
+    end = Config.fromfile(path).train_dataloader.dataset.pipeline[-1]
     assert end == dict(type='PackPoseInputs', pack_transformed=True)
-    own = people.pipeline.transforms
-    own[-1] = TRANSFORMS.build(end)
+    people.pipeline.transforms[-1] = TRANSFORMS.build(end)
     assert shrunk(packed(model, people.pipeline), 83, model, people)
 
 
@@ -113,20 +108,17 @@ def test_heads_and_codecs_of_one_size_are_refused(told):
 
 
 @pytest.mark.parametrize(
-    'several, field',
+    'number, multilevel, field',
     [
-        (dict(multilevel=True, encoder=['megvii', 'megvii']), 'heatmaps'),
+        (2, True, 'heatmaps'),
         # Weights of encoders in a list are stacked.
-        (dict(encoder=['megvii']), 'keypoint_weights'),
+        (1, False, 'keypoint_weights'),
     ],
 )
-def test_encoders_in_a_list_are_refused(several, field):
+def test_encoders_in_a_list_are_refused(number, multilevel, field):
     model = model_for(head_cfg('megvii'))
-    encoders = [codec_cfg(name) for name in several['encoder']]
-    people = People(pipeline('megvii'))
-    people.pipeline.transforms[4] = TRANSFORMS.build(
-        dict(several, type='GenerateTarget', encoder=encoders)
-    )
+    several = [codec_cfg('megvii')] * number
+    people = People(pipeline(several, multilevel=multilevel))
     data = packed(model, people.pipeline)
     with pytest.raises(TypeError, match='has a list of encoders'):
         shrunk(data, 83, model, people)
@@ -144,11 +136,9 @@ def test_encoders_in_a_list_are_refused(several, field):
 def test_encoders_that_differ_are_refused(other, told):
     """Samples do not tell which of the data sets they are from."""
     model = model_for(head_cfg('msra'))
-    sets = [People(pipeline('msra')) for _ in range(3)]
-    data = packed(model, sets[0].pipeline)
-    assert shrunk(data, 83, model, ConcatDataset(sets))
-    sets[2].pipeline.transforms[4] = TRANSFORMS.build(
-        dict(type='GenerateTarget', encoder=dict(codec_cfg('msra'), **other))
-    )
+    alike = [People(pipeline('msra')) for _ in range(2)]
+    data = packed(model, alike[0].pipeline)
+    assert shrunk(data, 83, model, ConcatDataset(alike))
+    others = People(pipeline(dict(codec_cfg('msra'), **other)))
     with pytest.raises(ValueError, match=f'several encoders, .*{told}'):
-        shrunk(data, 83, model, ConcatDataset(sets))
+        shrunk(data, 83, model, ConcatDataset([*alike, others]))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmseg')
@@ -100,14 +99,16 @@ def test_fixed_size_is_the_main_batch_s():
     assert (sample.gt_sem_seg.data[:, 46:] == 7).all()
 
 
-def test_only_what_there_is():
-    results = annotations((96, 128), maps=MAPS[:1])
+@pytest.mark.parametrize('maps, pad_shape', [(MAPS[:1], (64, 64)), ([], None)])
+def test_only_what_there_is(maps, pad_shape):
+    """mmseg gives samples without maps the shape None."""
+    results = annotations((90, 120), maps=maps)
     del results['scale_factor']
     pre, data = packed(results, size_divisor=32)
-    sample = shrunk(data, 48, pre)['data_samples'][0]
-    assert sample.keys() == ['gt_sem_seg']
-    assert 'scale_factor' not in sample
-    assert sample.gt_sem_seg.data.dtype == torch.int64
+    small = shrunk(data, 48, pre)['data_samples'][0]
+    assert small.keys() == ['gt_sem_seg'] * len(maps)
+    assert 'scale_factor' not in small
+    assert small.img_shape == (45, 60) and small.pad_shape == pad_shape
 
 
 IGNORE = dict(ignore_index=0)
@@ -159,11 +160,3 @@ def test_depths_cannot_be_padded():
     pre, data = packed(scene, size_divisor=16)
     small = shrunk(data, 48, pre)['data_samples'][0]
     assert small.gt_depth_map.shape == (48, 64)
-
-
-def test_samples_without_maps():
-    """mmseg gives them the shape None."""
-    pre, data = packed(annotations((90, 120), maps=[]), size_divisor=32)
-    assert data['data_samples'][0].pad_shape is None
-    small = shrunk(data, 48, pre)['data_samples'][0]
-    assert small.img_shape == (45, 60) and small.pad_shape is None
