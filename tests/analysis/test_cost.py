@@ -48,8 +48,9 @@ def work_dir(st_run, tmp_path) -> Path:
     return Path(shutil.copytree(st_run, tmp_path / 'run'))
 
 
-def read_scores(work_dir, name='accuracy/top1'):
+def read_scores(work_dir):
     """Top-1 after each validation, in order."""
+    name = 'accuracy/top1'
     return [line[name] for line in logged(work_dir) if name in line]
 
 

@@ -5,17 +5,14 @@ from copy import deepcopy
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import METRICS
-from mmengine.runner import Runner
 
 pytest.importorskip('mmdet')
 pytest.importorskip('pycocotools')
 
 from mmst.analysis.loafing import measure_loafing  # noqa: E402
-from mmst.launch.toolbox import check_toolbox  # noqa: E402
 from tests.analysis.evaluation_by_hand import MeanScore  # noqa: E402
-from tests.engine.dense_tasks import model_cfg  # noqa: E402
+from tests.engine.dense_tasks import runner_options  # noqa: E402
 
 
 @METRICS.register_module()
@@ -28,54 +25,42 @@ class MeanBoxScore(MeanScore):
 
 
 @pytest.fixture
-def runner(digit_scenes, tmp_path):
+def runner(digit_scenes, tiny_runner):
     """A runner of the detector with random weights.
 
     Tall and wide images come in batches of their own.
     """
-    options = dict(norm_eval=False, zero_init_residual=False)
-    model = model_cfg('one_stage', frozen_stages=-1, **options)
+    options = runner_options('one_stage')
+    model, train = options['model'], options['train_dataloader']
+    model.backbone.update(frozen_stages=-1, norm_eval=False)
+    model.backbone.zero_init_residual = False
     model.bbox_head.num_classes = 80
     model.test_cfg.update(nms_pre=20, score_thr=0.0, max_per_img=10)
     model.data_preprocessor.update(mean=[127.5] * 3, std=[64.0] * 3)
-    keys = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
-    train = dict(
-        batch_size=2,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=True),
-        batch_sampler=dict(type='AspectRatioBatchSampler'),
-        dataset=dict(
-            type='CocoDataset',
-            data_root=f'{digit_scenes}/coco/',
-            ann_file='annotations/instances_val2017.json',
-            data_prefix=dict(img='val2017/'),
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(type='LoadAnnotations', with_bbox=True),
-                dict(type='Resize', scale=(64, 64), keep_ratio=True),
-                dict(type='PackDetInputs', meta_keys=keys),
-            ],
-        ),
+    root, truth = f'{digit_scenes}/coco/', 'annotations/instances_val2017.json'
+    train['dataset'] = dict(
+        type='CocoDataset',
+        data_root=root,
+        ann_file=truth,
+        data_prefix=dict(img='val2017/'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='Resize', scale=(64, 64), keep_ratio=True),
+            dict(type='PackDetInputs'),
+        ],
     )
     order = dict(type='DefaultSampler', shuffle=False)
-    truth = f'{digit_scenes}/coco/annotations/instances_val2017.json'
-    coco = dict(type='CocoMetric', ann_file=truth)
-    cfg = Config(
-        dict(
-            default_scope='mmdet',
-            model=model,
-            train_dataloader=train,
-            val_dataloader=dict(train, batch_sampler=None, sampler=order),
-            val_evaluator=[dict(type='MeanBoxScore'), coco],
-            train_cfg=dict(by_epoch=True, max_epochs=1),
-            val_cfg=dict(),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
-            work_dir=str(tmp_path / 'work'),
-            randomness=dict(seed=0),
-        )
+    options.update(
+        val_dataloader=dict(train, sampler=order),
+        val_evaluator=[
+            dict(type='MeanBoxScore'),
+            dict(type='CocoMetric', ann_file=root + truth),
+        ],
+        val_cfg=dict(),
     )
-    check_toolbox(cfg)
-    runner = Runner.from_cfg(cfg)
+    train['batch_sampler'] = dict(type='AspectRatioBatchSampler')
+    runner = tiny_runner(**options)
     runner.model.init_weights()
     return runner
 

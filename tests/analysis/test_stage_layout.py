@@ -67,32 +67,30 @@ def count_by_hand(num_blocks, lowest):
     return len(subnets), sum(map(sum, subnets)) / whole, unshared / whole
 
 
-def test_resnet50s_spaces_are_the_papers(chain):
-    layout = measure_stage_layout(chain(3, 4, 6, 3), IMAGE)
-    assert layout.blocks == dict(stage1=3, stage2=4, stage3=6, stage4=3)
+@pytest.mark.parametrize(
+    'num_blocks, spaces',
+    [
+        # Of a ResNet-50, as in the paper.
+        (
+            (3, 4, 6, 3),
+            [(1, (3, 4, 6, 3)), (2, (2, 3, 5, 2)), (3, (1, 2, 4, 1))],
+        ),
+        # Stages with fewer blocks are kept whole.
+        ((1, 3, 2), [(1, (1, 3, 2)), ([1, 2, 2], (1, 2, 1))]),
+    ],
+)
+def test_spaces_and_their_costs(chain, num_blocks, spaces):
+    layout = measure_stage_layout(chain(*num_blocks), IMAGE)
+    names = (f'stage{i}' for i in range(1, 5))
+    assert layout.blocks == dict(zip(names, num_blocks))
     assert layout.size == (4, 4) and layout.num_subnets == 1
-    assert [(p.min_depth, p.space) for p in layout.proposals] == [
-        (1, (3, 4, 6, 3)),
-        (2, (2, 3, 5, 2)),
-        (3, (1, 2, 4, 1)),
-    ]
+    assert [(p.min_depth, p.space) for p in layout.proposals] == spaces
     for proposal in layout.proposals:
-        lowest = [proposal.min_depth] * 4
-        number, share, unshared = count_by_hand((3, 4, 6, 3), lowest)
+        lowest = [n + 1 - c for n, c in zip(num_blocks, proposal.space)]
+        number, share, unshared = count_by_hand(num_blocks, lowest)
         assert proposal.num_subnets == number
         assert proposal.subnet_cost == pytest.approx(share)
         assert proposal.iteration_cost == pytest.approx(1 + unshared, abs=0.01)
-
-
-def test_stages_with_fewer_blocks_are_kept_whole(chain):
-    layout = measure_stage_layout(chain(1, 3, 2), IMAGE)
-    assert [(p.min_depth, p.space) for p in layout.proposals] == [
-        (1, (1, 3, 2)),
-        ([1, 2, 2], (1, 2, 1)),
-    ]
-    number, share, _ = count_by_hand((1, 3, 2), (1, 2, 2))
-    assert layout.proposals[1].num_subnets == number == 2
-    assert layout.proposals[1].subnet_cost == pytest.approx(share)
 
 
 def test_number_and_sizes_of_the_sampler(chain):
