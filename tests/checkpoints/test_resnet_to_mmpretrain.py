@@ -10,14 +10,6 @@ from torch.testing import assert_close
 from mmst.checkpoints import convert_resnet, write_checkpoint
 from tests.conftest import Payload, load_run
 
-from .conftest import ReleasedResNet, randomise
-
-
-@pytest.fixture(scope='module')
-def released():
-    """A narrow ResNet-18 as the authors' code names its layers."""
-    return randomise(ReleasedResNet([2, 2, 2, 2], bottleneck=False))
-
 
 @pytest.fixture
 def convert(load_tool):
