@@ -1,13 +1,15 @@
 """Runners with a model to export subnets of."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from mmst.export import write_standalone
-from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import NUM_CLASSES
 
 NUM_IMAGES = 12
+STOCK = Path(__file__).with_name('stock_process.py')
 
 
 def stock(backbone, in_channels, pool=True, head='LinearClsHead'):
@@ -43,16 +45,8 @@ RESNET = stock(
 def make_runner(tiny_runner):
 
     def make(model, **options):
-        options.setdefault(
-            'train_dataloader',
-            dict(
-                loader(4, NUM_IMAGES),
-                worker_init_fn=dict(type='mmst.keep_worker_seed'),
-            ),
-        )
-        runner = tiny_runner(
-            model=model, sampler=dict(num_subnets=1), **options
-        )
+        sampler = dict(num_subnets=1)
+        runner = tiny_runner(model=model, sampler=sampler, **options)
         for parameter in runner.model.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
         return runner

@@ -1,7 +1,8 @@
 """Use exported subnets in the stock toolboxes, mmst out of reach.
 
 Run as a process of its own: 'outputs FOLDER ...' compares the outputs of the
-models with those in expected.pt, 'test FOLDER' tests as tools/test.py does.
+models with those in expected.pt, 'blocks FOLDER' prints how many blocks a
+stage has, 'test FOLDER' tests as tools/test.py does.
 """
 
 import json
@@ -30,14 +31,23 @@ def tensors(outputs):
     return [t for output in outputs for t in tensors(output)]
 
 
-def compare(folder):
+def build(folder):
     cfg, weights = read(folder)
     import_module(f'{cfg.default_scope}.models')
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     torch.load(weights, weights_only=True)
-    load_checkpoint(model, str(weights), strict=True)
-    model.eval()
+    load_checkpoint(model, cfg.load_from, strict=True)
+    return model.eval()
+
+
+def count(folder):
+    layers = build(folder).backbone.children()
+    print(*(len(x) for x in layers if isinstance(x, torch.nn.Sequential)))
+
+
+def compare(folder):
+    model = build(folder)
     expected = torch.load(Path(folder) / 'expected.pt')
     with torch.no_grad():
         outputs = tensors(model(expected['images']))
@@ -54,5 +64,5 @@ def test(folder):
 
 mode, *folders = sys.argv[1:]
 for folder in folders:
-    dict(outputs=compare, test=test)[mode](folder)
+    dict(outputs=compare, blocks=count, test=test)[mode](folder)
 assert 'mmst' not in sys.modules

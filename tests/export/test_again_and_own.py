@@ -1,31 +1,15 @@
 """An exported model is one like any other, and users' own are imported."""
 
-import os
 import shutil
-import subprocess
 import sys
 
 import pytest
 from mmengine.config import Config
 
 from tests.conftest import classifier
-from tests.export.conftest import RESNET, export
+from tests.environments import run_process
+from tests.export.conftest import RESNET, STOCK, export
 
-# Nothing of this process: what it has imported hides what is missing.
-READ = """
-import sys
-import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-import mmpretrain.models
-cfg = Config.fromfile(sys.argv[1])
-with DefaultScope.overwrite_default_scope('mmpretrain'):
-    model = MODELS.build(cfg.model)
-model.load_state_dict(torch.load(cfg.load_from)['state_dict'])
-print(*(len(layer) for layer in model.backbone.children()
-        if isinstance(layer, torch.nn.Sequential)))
-assert 'mmst' not in sys.modules
-"""
 #: A backbone of a user's own, in a file beside the config.
 BACKBONE = '''"""My network."""
 from mmpretrain.models.backbones import ResNet
@@ -41,17 +25,14 @@ class Mine(ResNet):
 '''
 
 
-def read_in_a_fresh_python(config, *folders):
-    """The number of blocks in each stage."""
-    done = subprocess.run(
-        [sys.executable, '-c', READ, str(config)],
-        capture_output=True,
-        text=True,
-        cwd=str(config.parent.parent),
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, folders))),
-    )
-    assert done.returncode == 0, done.stderr
-    return tuple(map(int, done.stdout.split()))
+def count_blocks(folder, path=''):
+    """The number of blocks in each stage.
+
+    In a fresh Python: what this one has imported hides what is missing.
+    """
+    command = sys.executable, STOCK, 'blocks', folder
+    output = run_process(*command, cwd=folder.parent, PYTHONPATH=str(path))
+    return tuple(map(int, output.splitlines()[-1].split()))
 
 
 def make_again(make_runner, folder, name, **options):
@@ -80,8 +61,7 @@ def test_exported_again_and_moved(make_runner, tmp_path, depths, first, name):
         assert export(runner, tmp_path / folder, depths, name=name) == []
     shutil.move(str(tmp_path / 'three'), str(tmp_path / 'moved'))
     shutil.rmtree(tmp_path / 'one')
-    moved = tmp_path / 'moved' / f'{name}.py'
-    assert read_in_a_fresh_python(moved) == depths
+    assert count_blocks(tmp_path / 'moved') == depths
 
 
 def test_backbone_of_a_users_own(make_runner, tmp_path, monkeypatch):
@@ -105,8 +85,14 @@ def test_backbone_of_a_users_own(make_runner, tmp_path, monkeypatch):
     runner.train()
     needed = export(runner, home / 'two', (1, 1, 1, 2), name='net')
     assert needed == ['my_net']
-    moved = tmp_path / '"' / "''' \\1 {{x}}"
+    moved = tmp_path / '"' / "''' \\1 {{x}} #%"
     moved.parent.mkdir()
     (home / 'two').rename(moved)
     shutil.rmtree(home / 'one')
-    assert read_in_a_fresh_python(moved / 'net.py', home) == (1, 1, 1, 2)
+    assert count_blocks(moved, home) == (1, 1, 1, 2)
+    (tmp_path / 'child.py').write_text(f'_base_ = {str(moved / "net.py")!r}')
+    for path in (moved / 'net.py', tmp_path / 'child.py'):
+        cfg = Config.fromfile(path)
+        assert cfg.load_from == str(moved / 'net.pth')
+        # Nothing is left of what the file computes with.
+        assert not {'inspect', 'os', 'sys', '_folder'} & cfg.keys()

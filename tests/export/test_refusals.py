@@ -12,7 +12,6 @@ from torch import nn
 from mmst.export import FORMATS
 from mmst.launch.configured_training import check_depths, find_trained_space
 from mmst.subnets import SamplingSpace
-from tests.analysis.evaluation_by_hand import loader
 from tests.conftest import NUM_CLASSES, build_classifier, classifier
 from tests.export.conftest import export
 
@@ -67,8 +66,20 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
     monkeypatch.setattr('mmst.export.formats.find_spec', lambda name: None)
     options = dict(error=ModuleNotFoundError, formats=['onnx'])
     refuse(runner, folder, 'pip install onnx', **options)
+    # The file is read again.
+    monkeypatch.setattr(
+        torch.jit,
+        'load',
+        lambda path: lambda images: torch.zeros(len(images), NUM_CLASSES),
+    )
+    told = 'a trace of ImageClassifier holds for the traced image only'
+    refuse(runner, folder, told, formats=['torchscript'])
     runner.model.neck = nn.Sequential(runner.model.neck, Random())
     refuse(runner, folder, 'differ from those of the subnet in place')
+    (folder / 'mine').mkdir(parents=True)
+    with pytest.raises(ValueError, match='already exists and is not empty'):
+        export(runner, folder, (1, 1, 1))
+    assert [path.name for path in folder.iterdir()] == ['mine']
 
 
 @pytest.mark.parametrize(
@@ -96,47 +107,6 @@ def test_what_cannot_be_traced_is_not_written(
     runner = make_runner(dict(classifier(), neck=dict(type=neck)))
     refuse(runner, tmp_path / 'folder', message, formats=kinds)
     export(runner, tmp_path / 'out', (1, 1, 1))
-
-
-def test_file_is_read_again(make_runner, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        torch.jit,
-        'load',
-        lambda path: lambda images: torch.zeros(len(images), NUM_CLASSES),
-    )
-    refuse(
-        make_runner(classifier()),
-        tmp_path / 'folder',
-        'a trace of ImageClassifier holds for the traced image only',
-        formats=['torchscript'],
-    )
-
-
-def test_folder_with_files_is_refused(make_runner, tmp_path):
-    runner = make_runner(classifier())
-    (tmp_path / 'out').mkdir()
-    (tmp_path / 'out' / 'mine').write_text('')
-    with pytest.raises(ValueError, match='already exists and is not empty'):
-        export(runner, tmp_path / 'out', (1, 1, 1))
-    assert [p.name for p in (tmp_path / 'out').iterdir()] == ['mine']
-
-
-@pytest.mark.parametrize(
-    'options, message',
-    [
-        (
-            dict(train_dataloader=None, train_cfg=None, optim_wrapper=None),
-            'set train_dataloader, train_cfg and optim_wrapper',
-        ),
-        (
-            dict(train_dataloader=loader(4, 0)),
-            'no images: train_dataloader of the config yields no batch',
-        ),
-    ],
-)
-def test_no_training_images(make_runner, tmp_path, options, message):
-    runner = make_runner(classifier(), param_scheduler=None, **options)
-    refuse(runner, tmp_path / 'folder', message)
 
 
 def test_trained_space():

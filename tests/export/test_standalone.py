@@ -1,77 +1,32 @@
 """Exported folders stand alone: stock toolbox, no mmst, the same outputs."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
-from torch.utils.data import Dataset
 
 from mmst.evaluation import run_as_subnet
 from mmst.subnets import find_stages
 from mmst.subnets.cost import iter_tensors
 from tests.conftest import classifier
-from tests.export.conftest import NUM_IMAGES, RESNET, export, stock
-
-STOCK = Path(__file__).with_name('stock_process.py')
-
-
-@DATASETS.register_module()
-class BoxedScenes(Dataset):
-    """Random images without objects."""
-
-    metainfo = dict(classes=('a', 'b', 'c'))
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        from mmdet.structures import DetDataSample
-
-        generator = torch.Generator().manual_seed(index)
-        image = torch.randint(
-            256, (3, 64, 64), generator=generator, dtype=torch.uint8
-        )
-        sample = DetDataSample(metainfo=dict(img_shape=(64, 64)))
-        return dict(inputs=image, data_samples=sample)
+from tests.engine.dense_tasks import runner_options
+from tests.environments import run_process
+from tests.export.conftest import NUM_IMAGES, RESNET, STOCK, export, stock
 
 
-RETINANET = dict(
-    type='RetinaNet',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor', mean=[127.5] * 3, std=[64.0] * 3
-    ),
-    backbone=dict(
-        type='ResNet',
-        depth=18,
-        base_channels=8,
+def detection():
+    """A detector whose backbone was pretrained, and its data."""
+    options = runner_options('one_stage')
+    options['model'].backbone.update(
+        frozen_stages=-1,
+        norm_eval=False,
         init_cfg=dict(type='Pretrained', checkpoint='far/away.pth'),
-    ),
-    neck=dict(
-        type='FPN', in_channels=[8, 16, 32, 64], out_channels=8, num_outs=5
-    ),
-    bbox_head=dict(
-        type='RetinaHead',
-        num_classes=3,
-        in_channels=8,
-        feat_channels=8,
-        stacked_convs=1,
-    ),
-)
-DETECTION = dict(
-    default_scope='mmdet',
-    visualizer=None,
-    loop='mmst.STIterBasedTrainLoop',
-    train_dataloader=dict(
-        batch_size=2,
-        num_workers=0,
-        dataset=dict(type='BoxedScenes'),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    ),
-)
+    )
+    options['train_dataloader']['sampler']['shuffle'] = False
+    return options
+
+
 STOCK_RESNET = stock(
     dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), 64
 )
@@ -98,15 +53,9 @@ MODELS = dict(
     ),
     vit=(stock(VIT, 16, False, 'VisionTransformerClsHead'), (3,), 16),
     densenet=(stock(DENSENET, 18), (1, 3, 1), 32),
-    detector=(RETINANET, (1, 2, 1, 1), 64),
+    detector=(None, (1, 2, 1, 1), 64),
 )
-OWN = dict(
-    cifar=(classifier(), (2, 1, 3)),
-    cifar_densenet=(
-        stock(dict(type='mmst.CIFARDenseNet', depth=16, growth_rate=4), 16),
-        (2, 1, 1),
-    ),
-)
+CIFAR_DENSENET = dict(type='mmst.CIFARDenseNet', depth=16, growth_rate=4)
 
 
 @pytest.mark.parametrize(
@@ -119,10 +68,11 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path, names):
     meta = dict(classes=('x', 'y'))
     for name, out in zip(names, folders):
         model, depths, size = MODELS[name]
+        options = dict(model=model)
         if name == 'detector':
-            pytest.importorskip('mmdet.models')
-        options = DETECTION if name == 'detector' else {}
-        runner = make_runner(model, **options)
+            pytest.importorskip('mmdet')
+            options = detection()
+        runner = make_runner(**options)
         before = {k: v.clone() for k, v in runner.model.state_dict().items()}
         options = dict(name=name, dataset_meta=meta)
         assert export(runner, out, depths, NUM_IMAGES, **options) == []
@@ -147,20 +97,15 @@ def test_stock_toolboxes_give_the_same_outputs(make_runner, tmp_path, names):
                     assert name == 'densenet'
         assert checkpoint['meta'] == dict(dataset_meta=meta)
         torch.save(dict(images=images, outputs=outputs), out / 'expected.pt')
-    done = subprocess.run(
-        [sys.executable, str(STOCK), 'outputs', *map(str, folders)],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    run_process(sys.executable, STOCK, 'outputs', *folders, cwd=tmp_path)
 
 
-@pytest.mark.parametrize('name', OWN)
-def test_backbones_of_mmst_stay_there(make_runner, tmp_path, name):
+@pytest.mark.parametrize(
+    'model, depths',
+    [(classifier(), (2, 1, 3)), (stock(CIFAR_DENSENET, 16), (2, 1, 1))],
+)
+def test_backbones_of_mmst_stay_there(make_runner, tmp_path, model, depths):
     """The export needs mmst for them, and says so."""
-    model, depths = OWN[name]
     runner = make_runner(model)
     (needed,) = export(runner, tmp_path / 'out', depths)
     kind = type(runner.model.backbone)
