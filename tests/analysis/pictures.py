@@ -3,12 +3,6 @@
 from itertools import combinations
 
 
-def long_name(number, length):
-    """A name of that many characters at most, of words and long words."""
-    text = f'{number} resnet50_stpp_in1k_8xb32-300e, seed {number} '
-    return (text * 4)[:length].strip()
-
-
 def read_names(axes):
     """The names on the x axis."""
     return [text.get_text() for text in axes.get_xticklabels()]

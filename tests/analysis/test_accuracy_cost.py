@@ -133,8 +133,7 @@ def test_picture_has_all_networks_in_every_panel():
     assert len(looks) == 3
 
 
-@pytest.mark.parametrize('size', [None, 160])
-def test_every_network_has_its_name_beside_it(size):
+def test_every_network_has_its_name_beside_it():
     """Inside the axes, and none over another."""
     networks = [
         MeasuredNetwork(
@@ -143,7 +142,7 @@ def test_every_network_has_its_name_beside_it(size):
             sum(depths) * 10**8 + depths[2] * 10**6,
             sum(depths) * 10**6,
             3.0 * sum(depths),
-            size,
+            160,
         )
         for depths in product((2, 3), (3, 4), (3, 4, 5, 6), (3,))
     ]

@@ -135,7 +135,9 @@ def test_several_processes_share_the_work(work_dir):
 @pytest.mark.parametrize(
     'by_epoch, logger',
     [
-        (True, dict(log_metric_by_epoch=False)),
+        pytest.param(
+            *(True, dict(log_metric_by_epoch=False)), marks=pytest.mark.slow
+        ),
         (False, dict(log_metric_by_epoch=False)),
         (False, dict(interval=4)),
     ],

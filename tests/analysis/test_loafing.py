@@ -53,9 +53,11 @@ def test_scores_are_those_of_an_evaluation_by_hand(
 def test_training_data_without_an_end(load):
     """Each subnet gets images from an infinite sampler, the same each time."""
     runner = load(train_dataloader__sampler__type='InfiniteSampler')
-    _, scores = measure_loafing(runner, 'mean_score', 3)
-    assert list(scores) == list(NETWORKS)
-    assert scores == measure_loafing(runner, 'mean_score', 3)[1]
+    first, again = (
+        measure_loafing(runner, 'mean_score', 3, [(1, 1, 1, 1)])
+        for _ in range(2)
+    )
+    assert first == again
 
 
 def test_usual_metric_is_chosen_and_others_are_named(load):

@@ -15,12 +15,7 @@ from mmst.analysis.score_quality import (
     draw_score_quality,
 )
 from mmst.analysis.stage_layout import Layout, draw_layouts
-from tests.analysis.pictures import (
-    axes_height,
-    check_texts,
-    long_name,
-    read_legend,
-)
+from tests.analysis.pictures import axes_height, check_texts, read_legend
 
 COST = TrainingCost(
     'accuracy/top1', 1, 2.0, 2, 2e15, None, [1e15, 2e15], [1, 2], [5, 6]
@@ -86,7 +81,9 @@ PICTURES = dict(
 def test_names_have_room(picture, number, length):
     """And the axes are as high with any of them."""
     draw, low, high = PICTURES[picture]
-    names = [long_name(k, length) for k in range(number)]
+    # Of words and long words.
+    text = '{0} resnet50_stpp_in1k_8xb32-300e, seed {0} ' * 4
+    names = [text.format(k)[:length].strip() for k in range(number)]
     figure = draw(names)
     check_texts(figure)
     assert low < axes_height(figure.axes[0]) < high
