@@ -33,12 +33,13 @@ class KeepEvaluatedWeights(Hook):
 @pytest.fixture
 def publish(load_tool, tmp_path, capsys):
 
-    def publish(source, name='model.pth'):
-        load_tool('tools/model_converters/publish_model').main(
-            [str(source), str(tmp_path / 'published' / name)]
-        )
-        (file,) = (tmp_path / 'published').glob(f'{name[:5]}*')
-        assert str(file) in capsys.readouterr().out
+    def publish(source, name='model.pth', *flags):
+        out = tmp_path / 'published' / name
+        main = load_tool('tools/model_converters/publish_model').main
+        run_alone(main)([source, out, *flags])
+        (file,) = out.parent.glob(f'{out.stem}*')
+        publish.printed = capsys.readouterr().out
+        assert str(file) in publish.printed
         return file
 
     return publish
@@ -87,7 +88,7 @@ def test_statistics_that_the_average_missed_are_told(publish, tmp_path):
 
 
 def test_calibrated_weights_give_right_scores(
-    load_tool, config, trained, tmp_path, capsys
+    publish, config, trained, tmp_path
 ):
     """Of the last layer alone, by one factor; then fitted, it is one."""
     names = [f'{label}/{index}.png' for label in 'ab' for index in range(6)]
@@ -96,24 +97,19 @@ def test_calibrated_weights_give_right_scores(
     source['head.fc.weight'] *= 30
     torch.save(dict(state_dict=source), tmp_path / 'run.pth')
 
-    def publish(checkpoint, name):
-        tool = load_tool('tools/model_converters/publish_model')
-        run_alone(tool.main)(
-            [str(checkpoint), str(tmp_path / 'out' / name)]
-            + ['--calibrate', config, '--num-samples', '12', '--cfg-options']
-            + [f'train_dataloader.dataset.data_root={tmp_path}']
-        )
-        (file,) = (tmp_path / 'out').glob(f'{name}*')
-        said = re.search('temperature (.*) into', capsys.readouterr().out)
-        return file, float(said.group(1))
+    def calibrate(checkpoint, name):
+        flags = '--calibrate', config, '--num-samples', 12, '--cfg-options'
+        data = f'train_dataloader.dataset.data_root={tmp_path}'
+        file = publish(checkpoint, name, *flags, data)
+        return file, float(re.search('ture (.*) into', publish.printed)[1])
 
-    file, temperature = publish(tmp_path / 'run.pth', 'once')
+    file, temperature = calibrate(tmp_path / 'run.pth', 'once.pth')
     assert abs(temperature - 1) > 0.1
     weights = torch.load(file, weights_only=True)['state_dict']
     for key in ('head.fc.weight', 'head.fc.bias'):
         source[key] /= temperature
     torch.testing.assert_close(weights, source, rtol=1e-3, atol=0)
-    assert publish(file, 'twice')[1] == pytest.approx(1, abs=1e-3)
+    assert calibrate(file, 'twice.pth')[1] == pytest.approx(1, abs=1e-3)
 
 
 def test_name_carries_the_hash_of_the_file(publish, tmp_path):

@@ -9,10 +9,8 @@ from mmengine.runner import set_random_seed
 
 from mmst.evaluation import run_as_subnet
 
-DEPTHS = (1, 2, 1)
 
-
-def statistics(runner, depths=DEPTHS):
+def statistics(runner, depths=(1, 2, 1)):
     """Running statistics of a subnet from 8 training images, some flipped."""
     with run_as_subnet(runner, depths, num_samples=8):
         return torch.cat(
