@@ -7,7 +7,6 @@ import torch
 from mmengine.config import Config
 from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS
-from torch import nn
 
 from mmst.export import FORMATS
 from mmst.launch.configured_training import check_depths, find_trained_space
@@ -16,29 +15,23 @@ from tests.conftest import NUM_CLASSES, build_classifier, classifier
 from tests.export.conftest import export
 
 
-class Random(nn.Module):
-    """Never gives the same twice."""
-
-    def forward(self, features):
-        return tuple(x + torch.rand_like(x) for x in features)
-
-
 @MODELS.register_module()
-class AddNumber(GlobalAveragePooling):
-    """Adds a number that Python reads from the features."""
+class OddPooling(GlobalAveragePooling):
+    """Pools, and is odd in some way."""
+
+    def __init__(self, odd):
+        super().__init__()
+        self.odd = odd
 
     def forward(self, inputs):
-        return tuple(x + x.mean().item() for x in super().forward(inputs))
-
-
-@MODELS.register_module()
-class Untraceable(GlobalAveragePooling):
-    """Runs in Python only."""
-
-    def forward(self, inputs):
-        if torch.jit.is_tracing():
+        (x,) = super().forward(inputs)
+        if self.odd == 'never the same twice':
+            x = x + torch.rand_like(x)
+        if self.odd == 'reads a number into Python':
+            x = x + x.mean().item()
+        if self.odd == 'runs in Python only' and torch.jit.is_tracing():
             raise NotImplementedError('no trace of me')
-        return super().forward(inputs)
+        return (x,)
 
 
 def refuse(
@@ -74,7 +67,7 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
     )
     told = 'a trace of ImageClassifier holds for the traced image only'
     refuse(runner, folder, told, formats=['torchscript'])
-    runner.model.neck = nn.Sequential(runner.model.neck, Random())
+    runner.model.neck = OddPooling('never the same twice')
     refuse(runner, folder, 'differ from those of the subnet in place')
     (folder / 'mine').mkdir(parents=True)
     with pytest.raises(ValueError, match='already exists and is not empty'):
@@ -83,16 +76,16 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'neck, kinds, message',
+    'odd, kinds, message',
     [
         (
-            'AddNumber',
+            'reads a number into Python',
             ['torchscript'],
             'a trace of ImageClassifier holds for the traced image only, .*: '
             'leave out --torchscript',
         ),
         (
-            'Untraceable',
+            'runs in Python only',
             [*FORMATS],
             'PyTorch cannot write ImageClassifier as onnx and torchscript, '
             r'.*\(no trace ',
@@ -100,11 +93,12 @@ def test_refusals_leave_nothing_behind(make_runner, tmp_path, monkeypatch):
     ],
 )
 def test_what_cannot_be_traced_is_not_written(
-    make_runner, tmp_path, neck, kinds, message
+    make_runner, tmp_path, odd, kinds, message
 ):
     if 'onnx' in kinds:
         pytest.importorskip('onnx')
-    runner = make_runner(dict(classifier(), neck=dict(type=neck)))
+    neck = dict(type='OddPooling', odd=odd)
+    runner = make_runner(dict(classifier(), neck=neck))
     refuse(runner, tmp_path / 'folder', message, formats=kinds)
     export(runner, tmp_path / 'out', (1, 1, 1))
 

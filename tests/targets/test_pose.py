@@ -13,7 +13,7 @@ pytest.importorskip('mmpose')
 from mmpose.registry import KEYPOINT_CODECS, MODELS  # noqa: E402
 
 from mmst.subnets import resize_inputs  # noqa: E402
-from mmst.targets import check_reproduced, register_field  # noqa: E402
+from mmst.targets import check_reproduced  # noqa: E402
 from tests.targets.batches import identity, shrunk  # noqa: E402
 from tests.targets.people import (  # noqa: E402
     CODECS,
@@ -182,19 +182,6 @@ def test_encoder_is_the_pipeline_s(wrap):
             np.testing.assert_array_equal(
                 new.gt_fields.heatmaps, encoded['heatmaps']
             )
-
-
-def test_a_user_s_rule_of_a_target_comes_first():
-    model = model_for(dict(head_cfg('msra'), decoder=codec_cfg('regression')))
-    data = packed(model, pipeline('msra'))
-
-    @register_field('gt_fields.heatmaps')
-    def shrink(heatmaps, resizing):
-        return heatmaps[:, ::2, ::2]
-
-    (small, _) = shrunk(data, 64, model)['data_samples']
-    heatmaps = data['data_samples'][0].gt_fields.heatmaps
-    assert torch.equal(small.gt_fields.heatmaps, heatmaps[:, ::2, ::2])
 
 
 def test_codec_of_a_wrapped_head():
