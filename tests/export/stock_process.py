@@ -10,9 +10,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.modules['mmst'] = None  # refuses to be imported
 
-import mmst_blocked  # noqa: E402, F401
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS, init_default_scope  # noqa: E402
@@ -65,4 +64,3 @@ def test(folder):
 mode, *folders = sys.argv[1:]
 for folder in folders:
     dict(outputs=compare, blocks=count, test=test)[mode](folder)
-assert 'mmst' not in sys.modules
