@@ -176,10 +176,20 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f'ResNet-20 is {fifth[2]} points behind'
     yield f'ResNet-8 is level, {lead("1-1-1", "1/9")},'
     yield f'with ResNet-14 by {lead("2-2-2", "1/9")[1:]},'
+    half = [lead(network, '1/2')[1:] for network in NETWORKS]
+    yield f'ResNet-8 alone is ahead by {half[0]} points, ResNet-14 by {half[1]}'
     least, most = (
         lead(network, '20 epochs', RESNET20) for network in ('2-2-2', '3-3-3')
     )
     yield f'again, from {least} to {most} points'
+    half, third, fifth = (
+        [lead(network, equal, RESNET20) for network in NETWORKS[:3]]
+        for equal in ('1/2', '1/3', '1/5')
+    )
+    yield f'is ahead by {half[0][1:]} and {third[0][1:]} points'
+    yield f'with ResNet-20 by {half[2][1:]} and {third[2][1:]}'
+    yield f'ResNet-8 is level, {fifth[0]},'
+    yield f'with ResNet-14 by {fifth[1][1:]}'
     costs = [family.flops(n, LENGTH) for n in list_networks(RESNET20)]
     ratio = sum(costs) / family.flops(RESNET20, LENGTH)
     yield f'cost only {ratio:.2f} times as much as the family'
