@@ -49,8 +49,9 @@ def read_config(
     if cfg_options:
         _check_names(cfg, cfg_options)
         cfg.merge_from_dict(cfg_options)
-        # MMEngine imports only modules that the file itself names.
-        import_modules_from_strings(**(cfg.get('custom_imports') or {}))
+        if cfg.get('custom_imports'):
+            # MMEngine imports only modules that the file itself names.
+            import_modules_from_strings(**cfg.custom_imports)
     if 'preprocess_cfg' in cfg:  # mmpose's other name of it
         cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)
     return cfg
