@@ -125,7 +125,19 @@ def list_phrases_of_results() -> Iterator[str]:
     depths = score('stpp-all', 80) - score('stpp-shared', 80)
     yield f'all depths are ahead by {mean(depths)} points.'
     yield f'at the end by {mean(-runs.ahead("stpp-every2", 80))} points.'
-    yield f'is ahead of CT by {mean(runs.ahead("stpp-fifth", 20))} points'
+    fifth = [mean(runs.ahead('stpp-fifth', epochs)) for epochs in (20, 40, 80)]
+    yield (
+        f'is ahead of CT by {fifth[0]} points, in 40 by {fifth[1]} and in 80 '
+        f'by {fifth[2]},'
+    )
+    level, ahead = (
+        gain(
+            score('stpp-fifth', epochs),
+            runs.ct_at(runs.flops('stpp-fifth', epochs)),
+        )
+        for epochs in (40, 80)
+    )
+    yield f'level after 40, {level}, and ahead after 80 by {ahead[1:]}'
     timed = [
         r['seed'] for r in runs.runs['stpp-every2', 80] if r['cpu_seconds']
     ]
@@ -177,7 +189,11 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f'ResNet-8 is level, {lead("1-1-1", "1/9")},'
     yield f'with ResNet-14 by {lead("2-2-2", "1/9")[1:]},'
     half = [lead(network, '1/2')[1:] for network in NETWORKS]
-    yield f'ResNet-8 alone is ahead by {half[0]} points, ResNet-14 by {half[1]}'
+    yield (
+        f'ResNet-8 alone is ahead by {half[0]} points, ResNet-14 by {half[1]} '
+        f'and ResNet-20 by {half[2]}.'
+    )
+    yield f'by {half[3]} and with ResNet-32 by {half[4]}, which may'
     least, most = (
         lead(network, '20 epochs', RESNET20) for network in ('2-2-2', '3-3-3')
     )
@@ -233,6 +249,7 @@ def list_phrases_of_method_card() -> Iterator[str]:
     for arm, lengths in (
         ('stpp-late', (20, 40, 80)),
         ('stpp-every2', (20, 40)),
+        ('stpp-fifth', (20, 40, 80)),
     ):
         for epochs in lengths:
             yield f'{mean(runs.ahead(arm, epochs), "+")} after {epochs}'
