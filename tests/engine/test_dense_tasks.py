@@ -18,8 +18,7 @@ from tests.engine.dense_tasks import (
     model_cfg,
     runner_options,
 )
-from tests.subnets.passes_apart import count_calls
-from tests.subnets.test_families import cut
+from tests.subnets.passes_apart import count_calls, cut
 from tests.targets.snapshot import assert_same, snapshot
 
 FULL = (2, 2, 2, 2)

@@ -1,13 +1,21 @@
-"""Passes apart, in a few lines, and by the runner that shares prefixes."""
+"""Passes apart, in a few lines, by the runner, and of networks cut by hand."""
 
+import copy
 import random
 from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy
 import torch
+from torch import nn
 
-from mmst.subnets import PassRunner, Path, SubnetSampler, activate
+from mmst.subnets import (
+    PassRunner,
+    Path,
+    SubnetSampler,
+    activate,
+    find_stages,
+)
 from mmst.subnets.cost import iter_tensors
 
 
@@ -167,3 +175,29 @@ def some_passes(model, images, strategies=('ordered', 'stochastic', 'raw')):
     passes[2], passes[-1] = passes[-1], passes[2]
     subnets, images = zip(*passes)
     return subnets, images
+
+
+class Skipped(nn.Module):
+    """Stands for a removed block, where the network may count its blocks."""
+
+    def forward(self, x, *args, **kwargs):
+        return x
+
+
+def names_of_skipped(model, subnet):
+    names = {module: name for name, module in model.named_modules()}
+    return [
+        names[block.module]
+        for stage, paths in zip(find_stages(model), subnet.paths)
+        for block, path in zip(stage.blocks, paths)
+        if path is Path.SHORTCUT
+    ]
+
+
+def cut(model, subnet):
+    """The same network without the skipped blocks."""
+    small = copy.deepcopy(model)
+    for name in names_of_skipped(model, subnet):
+        parent, _, child = name.rpartition('.')
+        setattr(small.get_submodule(parent), child, Skipped())
+    return small

@@ -22,7 +22,8 @@ from mmst.subnets import (
     register_stage_finder,
 )
 from mmst.subnets.activation import preserve_buffers
-from tests.subnets.test_families import cut, resnet
+from tests.subnets.passes_apart import cut
+from tests.subnets.test_families import resnet
 
 BOTH, SHORTCUT, BRANCH = Path.BOTH, Path.SHORTCUT, Path.BRANCH
 

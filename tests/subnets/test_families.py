@@ -26,7 +26,9 @@ from tests.subnets.passes_apart import (
     apart,
     assert_equal,
     count_calls,
+    cut,
     draw,
+    names_of_skipped,
     num_distinct,
     shared,
     some_passes,
@@ -205,32 +207,6 @@ def build(name, options):
 def resnet(depth=18, **options):
     """mmpretrain's, narrow, as :func:`build` gives it."""
     return build('mmpretrain.ResNet', dict(depth=depth, **NARROW, **options))
-
-
-class Skipped(nn.Module):
-    """Stands for a removed block, where the network may count its blocks."""
-
-    def forward(self, x, *args, **kwargs):
-        return x
-
-
-def names_of_skipped(model, subnet):
-    names = {module: name for name, module in model.named_modules()}
-    return [
-        names[block.module]
-        for stage, paths in zip(find_stages(model), subnet.paths)
-        for block, path in zip(stage.blocks, paths)
-        if path is Path.SHORTCUT
-    ]
-
-
-def cut(model, subnet):
-    """The same network without the skipped blocks."""
-    small = copy.deepcopy(model)
-    for name in names_of_skipped(model, subnet):
-        parent, _, child = name.rpartition('.')
-        setattr(small.get_submodule(parent), child, Skipped())
-    return small
 
 
 def run(model, images):

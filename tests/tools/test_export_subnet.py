@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmst.analysis.accuracy_cost import MeasuredNetwork, format_family_table
 from tests.conftest import load_run, run_alone, write_images
 from tests.environments import run_process
+from tests.export.conftest import STOCK
 
-STOCK = Path(__file__).parents[1] / 'export' / 'stock_process.py'
 CONFIG = """
 _base_ = {base!r}
 custom_imports = dict(imports=['mmst'], allow_failed_imports=False)
