@@ -14,7 +14,6 @@ import numpy as np
 from score_tables import (
     CHOSEN,
     LENGTH,
-    NETWORKS,
     RESNET20,
     ROOT,
     SMALLER,
@@ -24,7 +23,7 @@ from score_tables import (
     digits,
     gain,
     list_comparisons,
-    list_lengths,
+    list_gains,
     list_networks,
     load,
     load_digits,
@@ -66,11 +65,11 @@ def fill(text: str) -> str:
     )
 
 
-def list_costs_alone() -> List[float]:
-    """List what each network costs alone, in units of its family's cost."""
+def list_costs_alone(arm: str = CHOSEN) -> List[float]:
+    """List what each network alone costs, relative to a family."""
     runs = Runs('family')
-    of_family = runs.flops(CHOSEN, LENGTH)
-    return [runs.flops(network, LENGTH) / of_family for network in NETWORKS]
+    of_family = runs.flops(arm, LENGTH)
+    return [runs.flops(n, LENGTH) / of_family for n in list_networks(arm)]
 
 
 def list_phrases_of_readme() -> Iterator[str]:
@@ -168,46 +167,45 @@ def list_phrases_of_results() -> Iterator[str]:
         f"differs from CT's by {mean(vit.ahead('st-weak', 80, 'main'), '+')} "
         'points, and the second, third and fourth exit gain {}, {} and {}.'
     ).format(*exits)
+    yield from list_phrases_of_families()
+    yield from list_phrases_of_detectors()
+    for cost in load('demo_downstream')['costs'].values():
+        yield f'{np.mean(cost["ratio"]):.2f}'
+        yield f'{cost["length"]:,}'
+
+
+def list_phrases_of_families() -> Iterator[str]:
     family = Runs('family')
 
-    def lead(network: str, equal: str, arm: str = CHOSEN) -> str:
-        """Format what a family's network has over that network alone."""
-        alone = family.score(network, list_lengths(network, arm)[equal])
-        return gain(family.score(arm, LENGTH, network), alone)
+    def read_gains(arm: str) -> Iterator[List[str]]:
+        """Read the columns of a family's table of gains."""
+        _, *columns = zip(*list_gains(arm))
+        return map(list, columns)
 
-    level, most = lead('1-1-1', '20 epochs'), lead('4-4-4', '20 epochs')
-    yield f'from {level} to {most} points'
-    third = [lead(network, '1/3')[1:] for network in NETWORKS]
-    yield (
-        f'ResNet-8 alone is ahead, by {third[0]} points, ResNet-14 by '
-        f'{third[1]}.'
-    )
-    yield f'with ResNet-26 by {third[3]} and with ResNet-32 by {third[4]}.'
-    fifth = [lead(network, '1/5')[1:] for network in NETWORKS]
-    yield f'is ahead, by {fifth[0]} points, ResNet-14 is level'
-    yield f'ResNet-20 is {fifth[2]} points behind'
-    yield f'ResNet-8 is level, {lead("1-1-1", "1/9")},'
-    yield f'with ResNet-14 by {lead("2-2-2", "1/9")[1:]},'
-    half = [lead(network, '1/2')[1:] for network in NETWORKS]
+    whole, half, third, fifth, ninth, _ = read_gains(CHOSEN)
+    yield f'from {whole[0]} to {whole[3]} points'
+    half, third = ([text[1:] for text in column] for column in (half, third))
     yield (
         f'ResNet-8 alone is ahead by {half[0]} points, ResNet-14 by {half[1]} '
         f'and ResNet-20 by {half[2]}.'
     )
     yield f'by {half[3]} and with ResNet-32 by {half[4]}, which may'
-    least, most = (
-        lead(network, '20 epochs', RESNET20) for network in ('2-2-2', '3-3-3')
+    yield (
+        f'ResNet-8 alone is ahead, by {third[0]} points, ResNet-14 by '
+        f'{third[1]}.'
     )
-    yield f'again, from {least} to {most} points'
-    half, third, fifth = (
-        [lead(network, equal, RESNET20) for network in NETWORKS[:3]]
-        for equal in ('1/2', '1/3', '1/5')
-    )
+    yield f'with ResNet-26 by {third[3]} and with ResNet-32 by {third[4]}.'
+    yield f'is ahead, by {fifth[0][1:]} points, ResNet-14 is level'
+    yield f'ResNet-20 is {fifth[2][1:]} points behind'
+    yield f'ResNet-8 is level, {ninth[0]},'
+    yield f'with ResNet-14 by {ninth[1][1:]},'
+    whole, half, third, fifth, *_ = read_gains(RESNET20)
+    yield f'again, from {whole[1]} to {whole[2]} points'
     yield f'is ahead by {half[0][1:]} and {third[0][1:]} points'
     yield f'with ResNet-20 by {half[2][1:]} and {third[2][1:]}'
     yield f'ResNet-8 is level, {fifth[0]},'
     yield f'with ResNet-14 by {fifth[1][1:]}'
-    costs = [family.flops(n, LENGTH) for n in list_networks(RESNET20)]
-    ratio = sum(costs) / family.flops(RESNET20, LENGTH)
+    ratio = sum(list_costs_alone(RESNET20))
     yield f'cost only {ratio:.2f} times as much as the family'
     small, middle = (
         gain(
@@ -227,6 +225,9 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f"cost {sum(costs):.2f} times the family's"
     yield f'alone {max(costs):.2f} times, that of ResNet-8 {min(costs):.2f}'
     yield f'at {1 / sum(costs):.2f} times the cost'
+
+
+def list_phrases_of_detectors() -> Iterator[str]:
     star, untrained, same, third = load('detectors')['results'].values()
     epochs = load('detectors')['epochs']
     most, middle, none = (gain(of(star, n), of(untrained, n)) for n in epochs)
@@ -239,9 +240,6 @@ def list_phrases_of_results() -> Iterator[str]:
     ahead = [gain(of(star, n), of(third, n))[1:] for n in epochs]
     yield f'ahead by {ahead[0]}, {ahead[1]} and {ahead[2]} points'
     yield 'each has {}, {} and {} epochs'.format(*epochs.values())
-    for cost in load('demo_downstream')['costs'].values():
-        yield f'{np.mean(cost["ratio"]):.2f}'
-        yield f'{cost["length"]:,}'
 
 
 def list_phrases_of_method_card() -> Iterator[str]:
