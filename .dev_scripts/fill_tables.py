@@ -92,7 +92,7 @@ def list_phrases_of_results() -> Iterator[str]:
         yield f'{gain(ours, of(cost["scores"], "main"))} points'
     targets = load_digits('demo_targets')[0].values()
     labels, both = (
-        gain(of(runs, 'main'), digits('ST++', 'main')[: len(runs)])
+        gain(of(runs, 'main'), digits('ST++', 'main'))
         for runs in targets
     )
     yield f'{labels} with labels and {both} with both'
@@ -130,11 +130,8 @@ def list_phrases_of_results() -> Iterator[str]:
         f'by {fifth[2]},'
     )
     level, ahead = (
-        gain(
-            score('stpp-fifth', epochs),
-            runs.ct_at(runs.flops('stpp-fifth', epochs)),
-        )
-        for epochs in (40, 80)
+        gain(score('stpp-fifth', n), runs.ct_for('stpp-fifth', n))
+        for n in (40, 80)
     )
     yield f'level after 40, {level}, and ahead after 80 by {ahead[1:]}'
     timed = [

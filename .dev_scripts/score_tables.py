@@ -41,8 +41,8 @@ def mean(values: Sequence[float], sign: str = '') -> str:
 
 
 def gain(new: Sequence[float], old: Sequence[float]) -> str:
-    """Format the mean of differences that are taken seed by seed."""
-    return mean(np.subtract(new, old), '+')
+    """Format the mean of differences, of the seeds that the first has."""
+    return mean(np.subtract(new, old[: len(new)]), '+')
 
 
 def by_seed(values: Sequence[float], digits: int = 1) -> str:
@@ -233,23 +233,29 @@ class Runs:
         known = [run['cpu_seconds'] for run in runs if run['cpu_seconds']]
         return f'{np.mean(known):.0f}' if known else ''
 
-    def ct_at(self, flops: float) -> np.ndarray:
-        """Interpolate CT's scores at a cost, in the logarithm of the cost."""
-        lengths = self.keys(['ct'])
+    def ct_for(self, arm: str, epochs: int) -> np.ndarray:
+        """Interpolate CT's scores at a training's cost, seed by seed.
+
+        Linear in the logarithm of the cost, between the two lengths nearest
+        to it: some seeds have no others.
+        """
+        cost, lengths = np.log(self.flops(arm, epochs)), self.keys(['ct'])
         costs = np.log([self.flops(*key) for key in lengths])
-        seeds = zip(*(self.score(*key) for key in lengths))
-        return np.array([np.interp(np.log(flops), costs, s) for s in seeds])
+        after = int(np.searchsorted(costs, cost).clip(1, len(costs) - 1))
+        near = slice(after - 1, after + 1)
+        seeds = zip(*(self.score(*key) for key in lengths[near]))
+        found = [np.interp(cost, costs[near], scores) for scores in seeds]
+        return np.array(found[: len(self.runs[arm, epochs])])
 
     def cells(self, arm: str, epochs: int) -> List[str]:
         """List seeds, score, gain, FLOPs, time, and CT for as many FLOPs."""
-        flops, score = self.flops(arm, epochs), self.score(arm, epochs)
-        cells = [str(len(score)), mean(score), f'{flops / 1e12:.2f}']
-        cells.append(self.seconds(arm, epochs))
-        gains = [self.ahead(arm, epochs), self.ct_at(flops)]
-        ahead, equal = mean(gains[0], '+'), mean(gains[1])
-        if arm == 'ct':
-            ahead = equal = ''
-        return [*cells[:2], ahead, *cells[2:], equal]
+        score, ahead, equal = self.score(arm, epochs), '', ''
+        if arm != 'ct':
+            ahead = mean(self.ahead(arm, epochs), '+')
+            equal = mean(self.ct_for(arm, epochs))
+        flops = f'{self.flops(arm, epochs) / 1e12:.2f}'
+        cells = [str(len(score)), mean(score), ahead, flops]
+        return [*cells, self.seconds(arm, epochs), equal]
 
 
 COSTS = '10^12 FLOPs | CPU seconds | CT at that cost'
@@ -563,11 +569,11 @@ def compare_digits(task: str, network: str) -> Comparison:
 
 def compare_numbers(task: str, arm: str, epochs: int) -> Comparison:
     runs = Runs('frontier')
-    old, new = runs.score('ct', epochs), runs.score(arm, epochs)
-    flops = runs.flops(arm, epochs)
-    cost = f'{flops / runs.flops("ct", epochs):.2f}, by FLOPs'
-    task = f'numbers, {task}, {epochs} epochs'
-    return Comparison(task, 'top-1', old, new, runs.ct_at(flops), cost)
+    new, longer = runs.score(arm, epochs), runs.ct_for(arm, epochs)
+    old = runs.score('ct', epochs)[: len(new)]
+    ratio = runs.flops(arm, epochs) / runs.flops('ct', epochs)
+    cost, task = f'{ratio:.2f}, by FLOPs', f'numbers, {task}, {epochs} epochs'
+    return Comparison(task, 'top-1', old, new, longer, cost)
 
 
 def compare_exits(epochs: int) -> Comparison:
