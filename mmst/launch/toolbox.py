@@ -47,11 +47,7 @@ def read_config(
             if isinstance(function, dict):
                 function.pop('_scope_', None)
     if cfg_options:
-        _check_names(cfg, cfg_options)
-        cfg.merge_from_dict(cfg_options)
-        if cfg.get('custom_imports'):
-            # MMEngine imports only modules that the file itself names.
-            import_modules_from_strings(**cfg.custom_imports)
+        change_config(cfg, cfg_options)
     if 'preprocess_cfg' in cfg:  # mmpose's other name of it
         cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)
     return cfg
@@ -92,10 +88,14 @@ def find_bases_by_import_name() -> None:
             MODULE2PACKAGE[scope] = scope
 
 
-def _check_names(cfg: Config, cfg_options: Dict[str, Any]) -> None:
-    """Refuse options that MMEngine would add to a config, unread by all."""
+def change_config(cfg: Config, options: Dict[str, Any]) -> None:
+    """Change a config by options with dotted names, as of ``--cfg-options``.
+
+    Raises:
+        ValueError: For a name that MMEngine would add, unread by all.
+    """
     known = {*cfg.keys(), *signature(Runner).parameters, *_READ_BY_RUNNER}
-    for option in cfg_options:
+    for option in options:
         name = option.split('.')[0]
         if name in known:
             continue
@@ -105,6 +105,10 @@ def _check_names(cfg: Config, cfg_options: Dict[str, Any]) -> None:
         raise ValueError(
             f"--cfg-options {option}: the config has no '{name}'. {told}"
         )
+    cfg.merge_from_dict(options)
+    if cfg.get('custom_imports'):
+        # MMEngine imports only modules that the file itself names.
+        import_modules_from_strings(**cfg.custom_imports)
 
 
 def find_toolbox(cfg: Config) -> Optional[str]:

@@ -237,6 +237,10 @@ def test_layouts_of_one_name_are_told_apart(analyse, tmp_path):
         ('receptive_field', 'RUN --sizes 0', 'must be at least 1'),
         # Its log lacks the size here: images are taken as they are.
         ('cost', 'TRAINING', "run 'a': .*--size HEIGHT WIDTH"),
+        (
+            *('cost', 'TRAINING --size 8 8 --cfg-options moddel.x=1'),
+            "run 'a': --cfg-options moddel.x: .*Did you mean 'model'",
+        ),
         ('stage_layout', 'DEMO --size 0 32', 'leaves no feature map'),
         (
             *('stage_layout', 'DEMO --min-depths 0'),

@@ -37,6 +37,7 @@ def measure(parsed: argparse.Namespace) -> Measured:
     from mmst.analysis import cost
     from mmst.analysis.results import show_progress
     from mmst.analysis.training_log import read_training_log
+    from mmst.launch.toolbox import change_config
 
     check_runs(parsed.run)
     results: Dict[str, cost.TrainingCost] = {}
@@ -44,7 +45,8 @@ def measure(parsed: argparse.Namespace) -> Measured:
     for name, work_dir in show_progress(parsed.run, 'runs'):
         try:
             log = read_training_log(work_dir)
-            log.config.merge_from_dict(parsed.cfg_options or {})
+            if parsed.cfg_options:
+                change_config(log.config, parsed.cfg_options)
             results[name] = cost.measure_training_cost(
                 log, metric, parsed.size, parsed.rule
             )
