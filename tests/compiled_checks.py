@@ -50,7 +50,7 @@ def compiled():
 
 
 def test_passes_share_compiled_blocks(compiled):
-    """As passes apart of plain blocks, at two sizes."""
+    """They equal passes apart of plain blocks, at two sizes."""
     plain = network()
     plain.load_state_dict(compiled.state_dict())
     full = [len(stage) for stage in find_stages(plain)]
@@ -89,7 +89,7 @@ def test_sizes_do_not_compile_again(compiled):
 
 
 def test_counting_flops_compiles_nothing(compiled):
-    """It would compile all blocks once more for each of its input sizes."""
+    """Else all blocks would be compiled once more for each input size."""
     counters = torch._dynamo.utils.counters['stats']
     before = counters['unique_graphs']
     image = torch.zeros(1, 3, 120, 136).double()

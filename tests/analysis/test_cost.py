@@ -143,7 +143,7 @@ def test_several_processes_share_the_work(work_dir):
     ],
 )
 def test_validations_are_found(tiny_runner, by_epoch, logger):
-    """Also those with step 0, as iteration-based runs have them by default."""
+    """Iteration-based runs log them with step 0 by default."""
     iterations = dict(type='mmst.STIterBasedTrainLoop', val_interval=2)
     logger = {'type': 'LoggerHook', 'interval': 1, **logger}
     options = dict(VALIDATION, default_hooks=dict(logger=logger))

@@ -17,7 +17,7 @@ from tests.engine.dense_tasks import runner_options  # noqa: E402
 
 @METRICS.register_module()
 class MeanBoxScore(MeanScore):
-    """Of all boxes: untrained networks have no mAP."""
+    """Collect the scores of all boxes: untrained networks have no mAP."""
 
     def process(self, data_batch, data_samples):
         for sample in data_samples:

@@ -14,7 +14,7 @@ from tests.analysis.pictures import read_legend, read_names
 
 
 def amplitudes(scores, norms):
-    """Of the main network, and of a subnet if there are two values."""
+    """Make those of the main network, and of a subnet if there are two."""
     scores, norms = (dict(zip(['main', '1-1'], x)) for x in (scores, norms))
     return Amplitudes('accuracy/top1', scores, norms)
 
@@ -38,7 +38,7 @@ ST = dict(
 
 @pytest.mark.parametrize('options', [{}, ST], ids=['CT', 'ST++'])
 def test_amplitudes_by_hand(load, options):
-    """Those of raw logits, with statistics of the subnet's own."""
+    """They are those of raw logits, with the subnet's own statistics."""
     runner = load(train_dataloader__batch_size=3, **options)
     networks = {'main': None, '1-2-1-1': (1, 2, 1, 1)}
     found = measure_amplitudes(runner, None, 2, [(1, 2, 1, 1)])

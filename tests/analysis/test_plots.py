@@ -79,7 +79,7 @@ PICTURES = dict(
 )
 @pytest.mark.parametrize('picture', PICTURES)
 def test_names_have_room(picture, number, length):
-    """And the axes are as high with any of them."""
+    """The axes are as high with any of them."""
     draw, low, high = PICTURES[picture]
     # Of words and long words.
     text = '{0} resnet50_stpp_in1k_8xb32-300e, seed {0} ' * 4

@@ -90,7 +90,7 @@ def test_statistics_that_the_average_missed_are_told(publish, tmp_path):
 def test_calibrated_weights_give_right_scores(
     publish, config, trained, tmp_path
 ):
-    """Of the last layer alone, by one factor; then fitted, it is one."""
+    """One factor scales the last layer alone; fitted again, it is one."""
     names = [f'{label}/{index}.png' for label in 'ab' for index in range(6)]
     write_images(tmp_path / 'train', names)
     source = load_run(trained / 'epoch_1.pth')['state_dict']

@@ -31,7 +31,7 @@ def named(prefix, weights, **more):
 
 
 def write_torchvision(weights):
-    """As its reference trainer does, with --model-ema."""
+    """Write a file as torchvision's trainer does with --model-ema."""
     return dict(
         model=weights,
         optimizer=dict(state={}, param_groups=[]),
@@ -42,7 +42,7 @@ def write_torchvision(weights):
 
 
 def write_timm(weights):
-    """As its CheckpointSaver does."""
+    """Write a file as timm's CheckpointSaver does."""
     return dict(
         epoch=3,
         arch='resnet50',

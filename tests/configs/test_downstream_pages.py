@@ -86,7 +86,7 @@ def test_documented_backbone_is_loaded(code, tmp_path, monkeypatch):
     ),
 )
 def test_page_lists_every_config(family):
-    """And what it names exists."""
+    """What it names exists, too."""
     folder = ROOT / 'configs' / family
     text = (folder / 'README.md').read_text()
     if not family.startswith('_base_'):

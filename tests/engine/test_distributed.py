@@ -204,7 +204,7 @@ def pooled_statistics():
 
 
 def test_statistics_are_pooled_over_processes(ranks):
-    """Also where one of them has no image."""
+    """One of the processes may have no image."""
     torch.manual_seed(0)
     model = build_classifier()
     x = model.backbone.conv1((batch(10)['inputs'] - 127.5) / 64)

@@ -67,7 +67,7 @@ def test_crop_keeps_the_size_and_flip_mirrors():
     'name, mean, std', [('jitter', MEAN, STD), ('jitter_normalized', 0, 255)]
 )
 def test_jitter(name, mean, std):
-    """Of pixels; as released, of normalised images taken for pixels."""
+    """Pixels are jittered; as released, normalised images taken for pixels."""
     images = (batch()['inputs'] - MEAN) / STD
     torch.manual_seed(3)
     given = map(torch.tensor, (MEAN, STD))

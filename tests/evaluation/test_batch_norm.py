@@ -128,7 +128,7 @@ def test_no_sample_is_refused(num_samples, message):
 
 @pytest.mark.parametrize('norm', ['GN', 'frozen BN'])
 def test_without_statistics_to_estimate_no_data_is_read(norm):
-    """As in detectors, whose backbones are frozen, and have no other norms."""
+    """Frozen backbones of detectors have no others."""
     model = build_classifier(norm=norm.split()[-1])
     model.backbone.norm_eval = 'frozen' in norm
     before, left = save(model), loader(4, 4)

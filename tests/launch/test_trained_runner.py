@@ -41,13 +41,13 @@ def test_hooks_of_the_training_take_no_part(load_again, trained, tmp_path):
 
 
 def test_no_page_of_a_tracking_service_is_opened(load_again):
-    """Nor is one built: this one's name is not even known."""
+    """No such backend is built: this one's name is not even known."""
     load_again(visualizer=dict(vis_backends=[dict(type='TrackingService')]))
 
 
 @pytest.mark.parametrize('given, expected', [(None, 0), (7, 7)])
 def test_results_are_the_same_each_time(load_again, given, expected):
-    """Of a config without a seed too; one that it has is kept."""
+    """A config needs no seed for that; one that it has is kept."""
     assert load_again(randomness=dict(seed=given)).seed == expected
 
 

@@ -200,7 +200,7 @@ def test_main_logits_are_a_fixed_target():
 
 
 def test_subnet_before_main_is_refused():
-    """Also after the end of an iteration, and after a loss that failed."""
+    """So it is after an iteration has ended, and after a loss that failed."""
     head = STClsHead(config_of(), normalize_main=True)
     feats = features(0)
     data = samples([0] * 4)
@@ -310,7 +310,7 @@ def build_other(config):
 
 @pytest.mark.parametrize('config', OTHERS)
 def test_other_tasks_are_refused_and_learn_from_labels(config):
-    """As the refusals say: through the head's own loss."""
+    """The refusals say how: through the head's own loss."""
     plain, feats, data = build_other(config)
     name = type(plain).__name__
     told = (

@@ -50,7 +50,7 @@ def names(model):
 
 @pytest.mark.parametrize('config', HEADS)
 def test_it_is_the_plain_head(config, tmp_path):
-    """Of its class; names, order and checkpoints, which load both ways."""
+    """So are its class, names and their order; checkpoints load both ways."""
     models = [nn.Module() for _ in range(2)]
     for model in models:
         model.head = MODELS.build(config)
@@ -104,7 +104,7 @@ def test_attributes_of_the_same_name_are_not_overwritten():
     ],
 )
 def test_copies_and_pickles(duplicate):
-    """Also those made between the main pass and the subnets'."""
+    """Some are made between the main pass and the subnets'."""
     torch.manual_seed(0)
     options = dict(type='mmst.KLMinusLoss', normalize='standardize')
     head = STClsHead(PLAIN, options, normalize_main=True)

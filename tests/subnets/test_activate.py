@@ -101,7 +101,7 @@ def test_second_activation_is_refused_whoever_asks():
     ids=['copy', 'pickle'],
 )
 def test_copy_made_inside_is_the_main_network(duplicate):
-    """It runs weights of its own."""
+    """The copy runs weights of its own."""
     model, x = resnet(), torch.rand(1, 3, 32, 32).double()
     before = model(x)[0]
     with activate(model, Subnet(((SHORTCUT, BRANCH),) * 4)):

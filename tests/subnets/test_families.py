@@ -240,7 +240,7 @@ def check_in_place(model, images):
 
 
 def check_exported(model, images):
-    """It is the subnet in place; exactly what this skips is gone.
+    """The export is the subnet in place; exactly what this skips is gone.
 
     Returns:
         The small model, and the subnet.

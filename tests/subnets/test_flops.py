@@ -73,7 +73,7 @@ def test_encoder_layer_of_pytorch(frozen):
 
 
 def test_backward_pass_of_attention():
-    """Of each product, the gradients of its two factors."""
+    """Each product has the gradients of its two factors."""
     query, key, value = torch.rand(3, 1, 2, 5, 8, requires_grad=True)
     with count_flops() as flops:
         nn.functional.scaled_dot_product_attention(

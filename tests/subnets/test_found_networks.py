@@ -149,7 +149,7 @@ def with_output(model, name, change):
 
 
 def merging():
-    """As token merging makes of blocks: half of the tokens go on."""
+    """Let half of the tokens go on, as token merging does."""
     return with_output(
         vit(), 'encoder.layers', lambda x: x[:, : (x.shape[1] + 1) // 2]
     )

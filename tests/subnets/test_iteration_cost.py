@@ -39,7 +39,7 @@ BUILDS['mmpretrain.DenseNet'] = (lambda: mmpretrain_densenet().backbone, 32)
 
 @pytest.mark.parametrize('name', BUILDS)
 def test_flops_of_a_whole_iteration(name):
-    """As they run, forward alone and with the backward passes."""
+    """They are counted as they run, with backward passes and without."""
     assert len(BUILDS) == len(NAMES) + 1
     build, size = BUILDS[name]
     model = build()

@@ -164,7 +164,7 @@ def test_nothing_is_shared_where_every_subnet_updates_statistics():
 
 
 def test_gradients_add_up_and_are_scaled():
-    """Those of earlier iterations stay; a loss scaler scales all alike."""
+    """Earlier gradients stay; a loss scaler scales all alike."""
     model, other = resnet(), resnet()
     subnets = [None, *SUBNETS]
     expected = apart(other, IMAGES, subnets)

@@ -64,7 +64,7 @@ def turn_dropout(model):
 
 
 def change_number(model):
-    """Of a layer's attributes, as a width is."""
+    """Change a number among a layer's attributes."""
     norm = model.layer2[0].bn1
     return lambda subnet: setattr(norm, 'eps', 0.1 if is_main(subnet) else 1.0)
 
@@ -271,7 +271,7 @@ class Chancy(BasicBlock):
 
 @pytest.mark.parametrize('block', [BasicBlock, Chancy])
 def test_verify(block):
-    """It names what differs, and leaves all as it was."""
+    """The error names what differs; all is left as it was."""
     model = Net()
     for stage in find_stages(model):
         for each in stage.blocks:

@@ -198,7 +198,7 @@ def test_options_that_do_not_fit(model, options, message):
 
 
 def test_too_many_subnets_are_refused():
-    """Of stages of 9 and 8 blocks in the layout of a ResNet."""
+    """The stages have 9 and 8 blocks, laid out as in a ResNet."""
     block, net = torchvision.models.resnet.BasicBlock, nn.Sequential()
     for name, depth in dict(layer1=9, layer2=8).items():
         blocks = [block(4, 4) for _ in range(depth)]

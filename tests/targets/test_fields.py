@@ -164,7 +164,7 @@ def test_what_the_user_says_stays_and_text_and_flags_do():
 
 
 def test_user_s_rule_comes_before_the_toolbox_s():
-    """Of known fields, too: of a class, and of a shape that heads read."""
+    """Classes have one here, and a shape that heads read."""
     register_field('gt_label')(lambda old, resizing: old + 1)
     register_field('pad_shape')(lambda old, resizing: (7, 7))
     assert resized(DataSample().set_gt_label(3)).gt_label.tolist() == [4]

@@ -113,7 +113,7 @@ def test_keypoints_stay_on_what_they_mark(size):
     ],
 )
 def test_heatmaps_are_as_large_as_the_head_s(net, head):
-    """Also from sizes that no stride divides, down to one cell."""
+    """Sizes that no stride divides are among them, down to one cell."""
     model = model_for(dict(head_cfg('msra'), **head))
     net = MODELS.build(dict(net, type='ResNet'))
     data = packed(model, pipeline('msra'))

@@ -77,7 +77,7 @@ def test_stock_tasks(task, preprocessor):
 
 
 def test_classes():
-    """Also beside a field that a user has registered."""
+    """Classes are reproduced beside a user's own field too."""
     structures = pytest.importorskip('mmpretrain.structures')
     sample = structures.DataSample().set_gt_label(3)
     sample.set_metainfo(dict(img_shape=(8, 8)))

@@ -65,7 +65,7 @@ def test_train_and_test(run, new_style, test, tmp_path):
 
 
 def test_analyses(analyse, run, new_style, tmp_path):
-    """Those of other analyses are loaded by the same functions."""
+    """Other analyses load such configs by the same functions."""
     network = ('a', new_style, run / 'epoch_1.pth')
     few = ['--depths', '1-1-1-1', '--num-samples', '2']
     assert analyse('score_quality', tmp_path / 'out', '--run', *network, *few)

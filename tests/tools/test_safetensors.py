@@ -16,7 +16,7 @@ files = pytest.importorskip('safetensors.torch')
 
 @pytest.fixture
 def weights(tmp_path):
-    """Of a model other than the ones that are to load it."""
+    """Write weights of another model than those that are to load them."""
     model = build_classifier(double=False)
     for parameter in model.parameters():
         parameter.data += 1
