@@ -73,11 +73,12 @@ def list_costs_alone(arm: str = CHOSEN) -> List[float]:
 
 
 def list_phrases_of_readme() -> Iterator[str]:
-    first, one_block, *numbers = list_comparisons(every=False)[:4]
+    first, one_block, *numbers, late = list_comparisons(every=False)[:5]
     old, new = np.mean(one_block.old), np.mean(one_block.new)
     yield f'goes from {old:.0f} to {new:.0f} %'
     gains = [np.mean(c.new - c.old) for c in (first, *numbers)]
     yield f'by {min(gains):.1f} to {max(gains):.1f} points'
+    yield f'gained {mean(late.new - late.longer)} points'
     yield f'at {1 / sum(list_costs_alone()):.2f} times the cost'
     ratios = [c.cost.split(',')[0] for c in (first, numbers[0])]
     yield '{} times in the first row and {} times for the numbers'.format(
@@ -92,8 +93,7 @@ def list_phrases_of_results() -> Iterator[str]:
         yield f'{gain(ours, of(cost["scores"], "main"))} points'
     targets = load_digits('demo_targets')[0].values()
     labels, both = (
-        gain(of(runs, 'main'), digits('ST++', 'main'))
-        for runs in targets
+        gain(of(runs, 'main'), digits('ST++', 'main')) for runs in targets
     )
     yield f'{labels} with labels and {both} with both'
     alone, ct, st, stpp = (
@@ -130,10 +130,11 @@ def list_phrases_of_results() -> Iterator[str]:
         f'by {fifth[2]},'
     )
     level, ahead = (
-        gain(score('stpp-fifth', n), runs.ct_for('stpp-fifth', n))
-        for n in (40, 80)
+        score('stpp-fifth', n) - runs.ct_for('stpp-fifth', n) for n in (40, 80)
     )
-    yield f'level after 40, {level}, and ahead after 80 by {ahead[1:]}'
+    yield f'level after 40, {mean(level, "+")}, and ahead after 80 by '
+    yield f'{mean(ahead)} points'
+    yield f'the other two have {ahead[3]:+.2f} and {ahead[4]:+.2f}'
     timed = [
         r['seed'] for r in runs.runs['stpp-every2', 80] if r['cpu_seconds']
     ]

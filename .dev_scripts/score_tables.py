@@ -598,6 +598,7 @@ def list_comparisons(every: bool) -> List[Comparison]:
         compare_digits('ST++, the subnet of one block a stage', '1-1-1'),
         compare_numbers('ST++', 'stpp', 20),
         compare_numbers('ST++', 'stpp', 80),
+        compare_numbers('ST++ from a fifth on, one size', 'stpp-fifth', 80),
         compare_exits(40),
         compare_scenes('detection', 0),
         compare_scenes('semantic segmentation', 2),
@@ -605,7 +606,7 @@ def list_comparisons(every: bool) -> List[Comparison]:
     ]
     if every:
         one = 'one subnet and one size'
-        rows.insert(5, compare_exits(80))
+        rows.insert(6, compare_exits(80))
         rows[4:4] = [compare_numbers(one, 'stpp-k1', n) for n in (20, 80)]
         rows.insert(2, compare_numbers('ST++', 'stpp', 10))
     return rows

@@ -238,8 +238,8 @@ def test_layouts_of_one_name_are_told_apart(analyse, tmp_path):
         # Its log lacks the size here: images are taken as they are.
         ('cost', 'TRAINING', "run 'a': .*--size HEIGHT WIDTH"),
         (
-            *('cost', 'TRAINING --size 8 8 --cfg-options moddel.x=1'),
-            "run 'a': --cfg-options moddel.x: .*Did you mean 'model'",
+            *('cost', 'TRAINING --size 8 8 --cfg-options optim_wraper.x=1'),
+            "run 'a': --cfg-options optim_wraper.x: .*Did you mean",
         ),
         ('stage_layout', 'DEMO --size 0 32', 'leaves no feature map'),
         (
