@@ -28,6 +28,7 @@ from score_tables import (
     load,
     load_digits,
     mean,
+    minus,
     of,
     scenes,
 )
@@ -121,7 +122,7 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f'differ from that by {longest} points;'
     longest = gain(score('stpp-all', 80), score('ct', 184))
     yield f'and differ from 184 by {longest}.'
-    depths = score('stpp-all', 80) - score('stpp-shared', 80)
+    depths = minus(score('stpp-all', 80), score('stpp-shared', 80))
     yield f'all depths are ahead by {mean(depths)} points.'
     yield f'at the end by {mean(-runs.ahead("stpp-every2", 80))} points.'
     fifth = [mean(runs.ahead('stpp-fifth', epochs)) for epochs in (20, 40, 80)]

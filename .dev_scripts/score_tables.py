@@ -40,9 +40,15 @@ def mean(values: Sequence[float], sign: str = '') -> str:
     return format_mean(values, sign=sign).replace('+-', '±')
 
 
+def minus(new: Sequence[float], old: Sequence[float]) -> np.ndarray:
+    """Compute differences seed by seed, of the seeds that both have."""
+    both = min(len(new), len(old))
+    return np.subtract(new[:both], old[:both])
+
+
 def gain(new: Sequence[float], old: Sequence[float]) -> str:
-    """Format the mean of differences, of the seeds that the first has."""
-    return mean(np.subtract(new, old[: len(new)]), '+')
+    """Format the mean of differences, seed by seed."""
+    return mean(minus(new, old), '+')
 
 
 def by_seed(values: Sequence[float], digits: int = 1) -> str:
@@ -220,8 +226,8 @@ class Runs:
 
     def ahead(self, arm: str, epochs: int, part: str = '') -> np.ndarray:
         """Collect the differences from CT of as many epochs, seed by seed."""
-        score = self.score(arm, epochs, part)
-        return score - self.score('ct', epochs, part)[: len(score)]
+        plain = self.score('ct', epochs, part)
+        return minus(self.score(arm, epochs, part), plain)
 
     def flops(self, arm: str, epochs: int) -> float:
         """Look up the FLOPs of one training."""
