@@ -58,6 +58,22 @@ def test_ordered_subnet_is_the_cut_network(options):
     assert all(parameter.grad is None for parameter in ours.values())
 
 
+def test_raw_subnet_with_gradient_checkpointing():
+    """Output and gradients are those without it."""
+    plain, checkpointed = resnet(), resnet(with_cp=True)
+    checkpointed.load_state_dict(plain.state_dict())
+    outputs = []
+    for model in (plain, checkpointed):
+        image = torch.ones(2, 3, 32, 32).double().requires_grad_()
+        model.train()
+        with activate(model, Subnet(((SHORTCUT, BRANCH),) * 4)):
+            outputs.append(model(image)[0])
+            outputs[-1].square().sum().backward()
+    torch.testing.assert_close(*outputs)
+    for ours, theirs in zip(plain.parameters(), checkpointed.parameters()):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_active_subnet_is_known_inside_only():
     model = resnet()
     with activate(model, (1, 1, 1, 1)) as outer:
