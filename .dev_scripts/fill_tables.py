@@ -136,6 +136,9 @@ def list_phrases_of_results() -> Iterator[str]:
     yield f'level after 40, {mean(level, "+")}, and ahead after 80 by '
     yield f'{mean(ahead)} points'
     yield f'the other two have {ahead[3]:+.2f} and {ahead[4]:+.2f}'
+    for arms in (('stpp-all', 'stpp-late'), ('stpp', 'stpp-k1')):
+        ways = [gain(score(a, 80), runs.ct_for(a, 80)) for a in arms]
+        yield ', {} and {}'.format(*ways)
     timed = [
         r['seed'] for r in runs.runs['stpp-every2', 80] if r['cpu_seconds']
     ]
