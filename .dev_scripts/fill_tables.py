@@ -130,14 +130,12 @@ def list_phrases_of_results() -> Iterator[str]:
         f'is ahead of CT by {fifth[0]} points, in 40 by {fifth[1]} and in 80 '
         f'by {fifth[2]},'
     )
-    level, ahead = (
-        score('stpp-fifth', n) - runs.ct_for('stpp-fifth', n) for n in (40, 80)
-    )
+    level, ahead = (runs.ahead_at_cost('stpp-fifth', n) for n in (40, 80))
     yield f'level after 40, {mean(level, "+")}, and ahead after 80 by '
     yield f'{mean(ahead)} points'
     yield f'the other two have {ahead[3]:+.2f} and {ahead[4]:+.2f}'
     for arms in (('stpp-all', 'stpp-late'), ('stpp', 'stpp-k1')):
-        ways = [gain(score(a, 80), runs.ct_for(a, 80)) for a in arms]
+        ways = [mean(runs.ahead_at_cost(arm, 80), '+') for arm in arms]
         yield ', {} and {}'.format(*ways)
     timed = [
         r['seed'] for r in runs.runs['stpp-every2', 80] if r['cpu_seconds']

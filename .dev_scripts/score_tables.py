@@ -229,6 +229,10 @@ class Runs:
         plain = self.score('ct', epochs, part)
         return minus(self.score(arm, epochs, part), plain)
 
+    def ahead_at_cost(self, arm: str, epochs: int) -> np.ndarray:
+        """Collect the differences from CT of as much cost, seed by seed."""
+        return minus(self.score(arm, epochs), self.ct_for(arm, epochs))
+
     def flops(self, arm: str, epochs: int) -> float:
         """Look up the FLOPs of one training."""
         return self.runs[arm, epochs][0]['multiply_adds']

@@ -17,8 +17,8 @@ def resize_label_map(
 ) -> Tensor:
     """Resize a map of labels, (..., H, W), to the nearest pixel.
 
-    It is as large as the main batch or, if the data preprocessor left it so,
-    as the image in it, (H, W), and is padded with the data preprocessor's
+    The result is as large as the main batch or, if the data preprocessor left
+    it so, as the image in it, (H, W), and is padded with the preprocessor's
     option ``pad_name``. The nearest pixel is that of ``cv2.INTER_NEAREST``,
     which the toolboxes' ``Resize`` transforms use for maps: the floor of the
     exact position. (PyTorch's ``mode='nearest'`` means the same, but rounds
